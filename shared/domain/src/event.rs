@@ -1,0 +1,274 @@
+//! Events: their types, the filters on types, and the bytes that are signed and sent.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use crate::Timestamp;
+
+/// Longest event type, in bytes.
+const TYPE_LIMIT: usize = 128;
+
+/// Why a text is not an event type or a filter on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvalidType {
+    /// Not an event type.
+    Type,
+    /// Not a filter.
+    Filter,
+}
+
+impl fmt::Display for InvalidType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Type => "must be words of A-Z a-z 0-9 _ - [ ] joined by full stops, such as contact.created, 128 characters at most",
+            Self::Filter => "must be an event type, or its beginning and an asterisk, such as contact.*, or * alone",
+        })
+    }
+}
+
+impl std::error::Error for InvalidType {}
+
+/// What kind of thing happened: `contact.created`, `stripe.invoice.paid`.
+///
+/// Words joined by full stops, as Standard Webhooks 1.0.0 advises; brackets are let through
+/// because Stripe's v2 types have them (`v2.core.account[requirements].updated`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EventType(String);
+
+impl EventType {
+    /// The type as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for EventType {
+    type Err = InvalidType;
+
+    fn from_str(text: &str) -> Result<Self, InvalidType> {
+        let word = |word: &str| {
+            !word.is_empty()
+                && word
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'[' | b']'))
+        };
+        if text.len() <= TYPE_LIMIT && text.split('.').all(word) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidType::Type)
+        }
+    }
+}
+
+/// Which event types an endpoint listens to: one type, a beginning (`contact.*`), or all (`*`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventTypeFilter(String);
+
+impl EventTypeFilter {
+    /// Whether `event_type` passes. `contact.*` passes every type below `contact`, at any depth.
+    #[must_use]
+    pub fn matches(&self, event_type: &EventType) -> bool {
+        match self.0.strip_suffix('*') {
+            Some(beginning) => event_type.0.starts_with(beginning),
+            None => event_type.0 == self.0,
+        }
+    }
+}
+
+impl fmt::Display for EventTypeFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for EventTypeFilter {
+    type Err = InvalidType;
+
+    fn from_str(text: &str) -> Result<Self, InvalidType> {
+        let fixed = text.strip_suffix(".*").unwrap_or(text);
+        if text == "*" || fixed.parse::<EventType>().is_ok() {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidType::Filter)
+        }
+    }
+}
+
+macro_rules! serde_as_text {
+    ($name:ident, $pattern:literal) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "maxLength": 128, "pattern": $pattern })
+            }
+        }
+    };
+}
+
+serde_as_text!(EventType, r"^[A-Za-z0-9_\[\]-]+(\.[A-Za-z0-9_\[\]-]+)*$");
+serde_as_text!(EventTypeFilter, r"^(\*|[A-Za-z0-9_\[\]-]+(\.[A-Za-z0-9_\[\]-]+)*(\.\*)?)$");
+
+/// The object an event carries, kept byte for byte as it came (no number or key order changes).
+#[derive(Debug, Clone)]
+pub struct EventData(Box<RawValue>);
+
+impl EventData {
+    /// The JSON text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+
+    /// The JSON value, for an answer.
+    #[must_use]
+    pub fn as_raw(&self) -> &RawValue {
+        &self.0
+    }
+}
+
+impl TryFrom<Box<RawValue>> for EventData {
+    type Error = &'static str;
+
+    fn try_from(raw: Box<RawValue>) -> Result<Self, &'static str> {
+        if raw.get().starts_with('{') { Ok(Self(raw)) } else { Err("must be a JSON object") }
+    }
+}
+
+impl Serialize for EventData {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for EventData {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Box::<RawValue>::deserialize(deserializer)?.try_into().map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for EventData {
+    fn schema_name() -> Cow<'static, str> {
+        "EventData".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object", "description": "The event's own object, passed on byte for byte." })
+    }
+}
+
+/// The body of every webhook of this event: the bytes that are stored, signed and sent.
+///
+/// `{"type", "timestamp", "data"}` is the payload structure of Standard Webhooks 1.0.0.
+#[must_use]
+pub fn payload(event_type: &EventType, timestamp: Timestamp, data: &EventData) -> String {
+    // The grammar of types leaves nothing in them that JSON would have to escape.
+    format!(r#"{{"type":"{event_type}","timestamp":"{timestamp}","data":{}}}"#, data.as_str())
+}
+
+/// What makes two publishings under one idempotency key the same: a hash of all that was said.
+/// `timestamp` is the one the client gave, if it gave one.
+#[must_use]
+pub fn fingerprint(event_type: &EventType, timestamp: Option<Timestamp>, data: &EventData) -> [u8; 32] {
+    let timestamp = timestamp.map(|at| at.to_string()).unwrap_or_default();
+    let mut hash = Sha256::new();
+    for part in [event_type.as_str(), &timestamp, data.as_str()] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_and_filters_are_parsed() {
+        for (text, is_type, is_filter) in [
+            ("contact.created", true, true),
+            ("stripe.v2.core.account[requirements].updated", true, true),
+            ("contact", true, true),
+            ("contact.*", false, true),
+            ("*", false, true),
+            ("", false, false),
+            ("contact.", false, false),
+            (".contact", false, false),
+            ("con tact", false, false),
+            ("contact*", false, false),
+            ("*.created", false, false),
+            ("contact.*.created", false, false),
+            ("contact\"", false, false),
+        ] {
+            assert_eq!(text.parse::<EventType>().is_ok(), is_type, "{text}");
+            assert_eq!(text.parse::<EventTypeFilter>().is_ok(), is_filter, "{text}");
+        }
+        assert!("a".repeat(129).parse::<EventType>().is_err());
+    }
+
+    #[test]
+    fn filters_match_whole_words() {
+        let matches = |filter: &str, event_type: &str| {
+            filter.parse::<EventTypeFilter>().unwrap().matches(&event_type.parse().unwrap())
+        };
+        assert!(matches("*", "contact.created"));
+        assert!(matches("contact.*", "contact.created"));
+        assert!(matches("contact.*", "contact.email.changed"));
+        assert!(matches("contact.created", "contact.created"));
+        assert!(!matches("contact.*", "contact"));
+        assert!(!matches("contact.*", "contacts.created"));
+        assert!(!matches("contact.created", "contact.created.late"));
+    }
+
+    #[test]
+    fn data_keeps_its_bytes() {
+        let text = r#"{"b": 1.50,  "a":12345678901234567890, "ü":"\u00fc"}"#;
+        let data: EventData = serde_json::from_str(text).unwrap();
+        let body = payload(&"a.b".parse().unwrap(), Timestamp::from_millis(0), &data);
+        assert_eq!(body, format!(r#"{{"type":"a.b","timestamp":"1970-01-01T00:00:00.000Z","data":{text}}}"#));
+        for text in ["1", "[]", "null", "\"x\"", "{", "{\"a\":01}"] {
+            assert!(serde_json::from_str::<EventData>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn fingerprints_differ_where_bodies_do() {
+        let print = |kind: &str, at: Option<i64>, data: &str| {
+            fingerprint(
+                &kind.parse().unwrap(),
+                at.map(Timestamp::from_millis),
+                &serde_json::from_str(data).unwrap(),
+            )
+        };
+        let first = print("a.b", None, "{}");
+        assert_eq!(first, print("a.b", None, "{}"));
+        assert_ne!(first, print("a.c", None, "{}"));
+        assert_ne!(first, print("a.b", Some(0), "{}"));
+        assert_ne!(first, print("a.b", None, "{ }"));
+    }
+}

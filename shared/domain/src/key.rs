@@ -1,0 +1,127 @@
+//! API keys: what a key may do, and how it is recognised without being kept.
+
+use std::fmt::Write as _;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{KeyId, Secret, TenantId};
+
+/// What a tenant's key begins with, so that a leaked one is recognised by scanners.
+pub const PREFIX: &str = "cwk_";
+
+/// One permission of an API key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Scope {
+    /// Publish events.
+    #[serde(rename = "events:write")]
+    EventsWrite,
+    /// Read events, deliveries and attempts.
+    #[serde(rename = "events:read")]
+    EventsRead,
+    /// Create and change endpoints.
+    #[serde(rename = "endpoints:write")]
+    EndpointsWrite,
+    /// Read endpoints, without their secrets.
+    #[serde(rename = "endpoints:read")]
+    EndpointsRead,
+    /// Reveal the signing key of an endpoint.
+    #[serde(rename = "endpoints:secret")]
+    EndpointsSecret,
+    /// Create and change sources.
+    #[serde(rename = "sources:write")]
+    SourcesWrite,
+    /// Create API keys with at most the scopes of this one.
+    #[serde(rename = "keys:write")]
+    KeysWrite,
+}
+
+impl Scope {
+    /// Every scope there is.
+    pub const ALL: [Self; 7] = [
+        Self::EventsWrite,
+        Self::EventsRead,
+        Self::EndpointsWrite,
+        Self::EndpointsRead,
+        Self::EndpointsSecret,
+        Self::SourcesWrite,
+        Self::KeysWrite,
+    ];
+}
+
+/// Who is calling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// The CRM itself, above its tenants.
+    Operator,
+    /// One tenant's key.
+    Key {
+        /// Whose key it is.
+        tenant: TenantId,
+        /// Which one.
+        id: KeyId,
+        /// What it may do.
+        scopes: Vec<Scope>,
+    },
+}
+
+impl Caller {
+    /// Whether the caller may do what `scope` names.
+    #[must_use]
+    pub fn may(&self, scope: Scope) -> bool {
+        match self {
+            Self::Operator => true,
+            Self::Key { scopes, .. } => scopes.contains(&scope),
+        }
+    }
+}
+
+/// A fresh key from 32 random bytes.
+#[must_use]
+pub fn from_random(random: &[u8; 32]) -> Secret {
+    let mut text = String::with_capacity(PREFIX.len() + 64);
+    text.push_str(PREFIX);
+    text.push_str(&hex(random));
+    Secret::new(text)
+}
+
+/// What is kept of a key. A plain SHA-256 serves, since a key holds 256 random bits: there is
+/// no dictionary to try.
+#[must_use]
+pub fn hash(key: &str) -> String {
+    hex(&Sha256::digest(key))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_recognised_by_their_hash() {
+        let key = from_random(&[0xab; 32]);
+        assert_eq!(key.expose(), format!("cwk_{}", "ab".repeat(32)));
+        assert_eq!(hash("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn a_key_may_only_what_it_was_given() {
+        let key = Caller::Key {
+            tenant: "acme".parse().unwrap(),
+            id: KeyId::new(crate::Timestamp::from_millis(0), [0; 10]),
+            scopes: vec![Scope::EventsRead],
+        };
+        for scope in Scope::ALL {
+            assert!(Caller::Operator.may(scope));
+            assert_eq!(key.may(scope), scope == Scope::EventsRead);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The message that drives one delivery through a lane.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{DeliveryId, EndpointId, EventId, TenantId, Timestamp, event::EventType};
+
+/// The version of the message's shape that this code writes and reads.
+pub const VERSION: u8 = 1;
+
+/// Payloads up to this many bytes ride in the message; larger ones are read from the event.
+/// Ten full messages then still fit one call of `SendMessageBatch` (1 MiB).
+pub const INLINE_LIMIT: usize = 60 * 1024;
+
+/// One delivery to make: no URL and no secret, both are looked up when it is made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Message<'a> {
+    /// [`VERSION`].
+    pub v: u8,
+    /// Whose event it is.
+    pub tenant: TenantId,
+    /// What is delivered; the `webhook-id`.
+    pub event_id: EventId,
+    /// Where to.
+    pub endpoint_id: EndpointId,
+    /// Which generation of the delivery; 0 until it is replayed.
+    #[serde(rename = "gen")]
+    pub generation: u32,
+    /// Sent again by a repeated publish: another message may already have driven the delivery.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub check: bool,
+    /// The event's type.
+    #[serde(rename = "type")]
+    pub event_type: EventType,
+    /// When the event was accepted.
+    pub at: Timestamp,
+    /// The body to sign and send, byte for byte; absent when it must be read from the event.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<&'a RawValue>,
+}
+
+impl Message<'_> {
+    /// The delivery that this message drives.
+    #[must_use]
+    pub fn delivery(&self) -> DeliveryId {
+        DeliveryId { event: self.event_id, endpoint: self.endpoint_id }
+    }
+}
+
+/// Whether `payload` can ride in a message. SQS takes the characters of XML 1.0 only; valid
+/// JSON may hold two that are none, U+FFFE and U+FFFF, and then goes by way of the event
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>).
+#[must_use]
+pub fn fits_inline(payload: &str) -> bool {
+    payload.len() <= INLINE_LIMIT && !payload.contains(['\u{FFFE}', '\u{FFFF}'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_keeps_the_payload_byte_for_byte() {
+        let payload: &RawValue =
+            serde_json::from_str(r#"{"type":"a.b", "data":{"n":1.0,"s":"\u00fc"}}"#).unwrap();
+        let message = Message {
+            v: VERSION,
+            tenant: "acme".parse().unwrap(),
+            event_id: EventId::new(Timestamp::from_millis(1), [0; 10]),
+            endpoint_id: EndpointId::new(Timestamp::from_millis(2), [0; 10]),
+            generation: 0,
+            check: false,
+            event_type: "a.b".parse().unwrap(),
+            at: Timestamp::from_millis(3),
+            payload: Some(payload),
+        };
+        let text = serde_json::to_string(&message).unwrap();
+        let read: Message<'_> = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.payload.unwrap().get(), payload.get());
+        assert_eq!(read.delivery(), message.delivery());
+        assert!(!read.check);
+    }
+
+    #[test]
+    fn what_sqs_would_refuse_does_not_ride() {
+        assert!(fits_inline("{}"));
+        assert!(fits_inline(&"x".repeat(INLINE_LIMIT)));
+        assert!(!fits_inline(&"x".repeat(INLINE_LIMIT + 1)));
+        assert!(!fits_inline("\u{FFFF}"));
+        assert!(!fits_inline("\u{FFFE}"));
+    }
+}

@@ -1,0 +1,31 @@
+//! The cast and the rules of core-webhooks, as values and pure functions.
+//!
+//! ```text
+//! tenant ─owns─▶ endpoint (a URL and what it listens to) ◀─┐
+//!    │                                                     │ matches?
+//!    ├─owns─▶ source (an inbound URL) ─verify─▶ event ─────┤
+//!    └─owns─▶ API key ──────publish───────────▶ event      ▼
+//!                                                 delivery ─attempt─▶ succeeded | retrying | exhausted
+//! ```
+//!
+//! Nothing here performs an effect: `now`, jitter, randomness and configuration come in as
+//! values, and what is to be done goes out as a value. The crate `platform` does it.
+
+pub mod delivery;
+pub mod egress;
+pub mod endpoint;
+pub mod event;
+pub mod id;
+pub mod key;
+pub mod lane;
+pub mod provider;
+pub mod providers;
+pub mod retry;
+pub mod secret;
+pub mod sign;
+pub mod timestamp;
+pub mod verify;
+
+pub use id::{DeliveryId, EndpointId, EventId, KeyId, SourceId, TenantId};
+pub use secret::Secret;
+pub use timestamp::Timestamp;

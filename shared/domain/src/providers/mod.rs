@@ -1,0 +1,3 @@
+//! One file per provider, each with its row.
+
+pub mod stripe;
