@@ -12,7 +12,7 @@ use crate::{KeyId, Secret, TenantId};
 pub const PREFIX: &str = "cwk_";
 
 /// One permission of an API key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Scope {
     /// Publish events.
     #[serde(rename = "events:write")]
@@ -48,6 +48,20 @@ impl Scope {
         Self::SourcesWrite,
         Self::KeysWrite,
     ];
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EventsWrite => "events:write",
+            Self::EventsRead => "events:read",
+            Self::EndpointsWrite => "endpoints:write",
+            Self::EndpointsRead => "endpoints:read",
+            Self::EndpointsSecret => "endpoints:secret",
+            Self::SourcesWrite => "sources:write",
+            Self::KeysWrite => "keys:write",
+        }
+    }
 }
 
 /// Who is calling.
@@ -93,7 +107,9 @@ pub fn hash(key: &str) -> String {
     hex(&Sha256::digest(key))
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
@@ -110,6 +126,13 @@ mod tests {
         let key = from_random(&[0xab; 32]);
         assert_eq!(key.expose(), format!("cwk_{}", "ab".repeat(32)));
         assert_eq!(hash("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn scopes_are_spelled_the_same_everywhere() {
+        for scope in Scope::ALL {
+            assert_eq!(serde_json::to_value(scope).unwrap(), scope.as_str());
+        }
     }
 
     #[test]

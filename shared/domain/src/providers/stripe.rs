@@ -23,7 +23,7 @@ pub static ROW: Row = Row {
         layout: Layout::Pairs { separator: ',', timestamp: "t", signature: "v1" },
         signed: &[Part::Timestamp, Part::Text("."), Part::Body],
         // The tolerance of Stripe's own libraries.
-        tolerance: Duration::from_secs(300),
+        tolerance: Duration::from_mins(5),
     },
     check_secret,
     normalise,

@@ -1,0 +1,147 @@
+//! Bodies: JSON into types, and errors that point at the field.
+
+use platform::problem::{Kind, Problem};
+use schemars::JsonSchema;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_path_to_error::{Path, Segment};
+
+/// Reads a body. The types refuse fields they do not know.
+pub(crate) fn parse<T: DeserializeOwned>(content_type: Option<&str>, bytes: &[u8]) -> Result<T, Problem> {
+    if let Some(content_type) = content_type {
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case("application/json") {
+            return Err(Problem::header(
+                Kind::UnsupportedMediaType,
+                "Content-Type",
+                "must be application/json",
+            ));
+        }
+    }
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let pointer = pointer(error.path());
+        let inner = error.into_inner();
+        match inner.classify() {
+            serde_json::error::Category::Data => Problem::field(Kind::InvalidField, pointer, words(&inner)),
+            _ => Problem::new(Kind::InvalidRequest, format!("the body is not JSON: {inner}")),
+        }
+    })?;
+    json.end()
+        .map_err(|error| Problem::new(Kind::InvalidRequest, format!("the body is not JSON: {error}")))?;
+    Ok(value)
+}
+
+/// The error without the place in the text, which the pointer says better.
+fn words(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    text.strip_suffix(&place).map(str::to_owned).unwrap_or(text)
+}
+
+/// A path as a JSON pointer (RFC 6901).
+fn pointer(path: &Path) -> String {
+    let segments = path.iter().filter_map(|segment| match segment {
+        Segment::Seq { index } => Some(index.to_string()),
+        Segment::Map { key } => Some(key.replace('~', "~0").replace('/', "~1")),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    });
+    segments.fold(String::new(), |pointer, segment| pointer + "/" + &segment)
+}
+
+/// A text that people gave to something: 1 to 200 characters.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+pub(crate) struct Name(#[schemars(length(min = 1, max = 200))] String);
+
+impl Name {
+    pub(crate) fn into_inner(self) -> String {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        let text = text.trim();
+        if (1..=200).contains(&text.chars().count()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("must be 1 to 200 characters")
+        }
+    }
+}
+
+/// A longer text, which can be empty: at most 1000 characters.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+pub(crate) struct Description(#[schemars(length(max = 1000))] String);
+
+impl Description {
+    pub(crate) fn into_inner(self) -> String {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Description {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        if text.chars().count() <= 1000 { Ok(Self(text)) } else { Err("must be at most 1000 characters") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::event::{EventData, EventType};
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "only whether it parses is looked at")]
+    struct Body {
+        r#type: EventType,
+        data: EventData,
+        #[serde(default)]
+        list: Vec<u8>,
+    }
+
+    #[test]
+    fn errors_point_at_the_field() {
+        for (text, kind, pointer) in [
+            (r#"{"type":"a.b","data":{"n":1.50}}"#, None, ""),
+            (r#"{"type":"a b","data":{}}"#, Some(Kind::InvalidField), "/type"),
+            (r#"{"type":1,"data":{}}"#, Some(Kind::InvalidField), "/type"),
+            (r#"{"type":"a.b","data":[]}"#, Some(Kind::InvalidField), "/data"),
+            (r#"{"type":"a.b","data":{},"list":[1,300]}"#, Some(Kind::InvalidField), "/list/1"),
+            (r#"{"type":"a.b","data":{},"typo~/":1}"#, Some(Kind::InvalidField), "/typo~0~1"),
+            (r#"{"data":{}}"#, Some(Kind::InvalidField), ""),
+            (r#"{"type":"a.b","type":"a.b","data":{}}"#, Some(Kind::InvalidField), "/type"),
+            ("", Some(Kind::InvalidRequest), ""),
+            ("{", Some(Kind::InvalidRequest), ""),
+            (r#"{"type":"a.b","data":{}} x"#, Some(Kind::InvalidRequest), ""),
+            ("[]", Some(Kind::InvalidField), ""),
+        ] {
+            let result = parse::<Body>(None, text.as_bytes());
+            let found = result.as_ref().err().map(|problem| problem.kind);
+            assert_eq!(found, kind, "{text} {result:?}");
+            if let Err(problem) = result {
+                let at = problem.errors.first().and_then(|error| error.pointer.clone()).unwrap_or_default();
+                assert_eq!(at, pointer, "{text}");
+                assert!(
+                    !problem.detail.contains("line 1 column") || kind == Some(Kind::InvalidRequest),
+                    "{text}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn only_json_is_read() {
+        let parse = |content_type: &str| parse::<Vec<u8>>(Some(content_type), b"[1]");
+        assert!(parse("application/json; charset=utf-8").is_ok());
+        assert_eq!(parse("application/x-www-form-urlencoded").unwrap_err().kind, Kind::UnsupportedMediaType);
+    }
+}

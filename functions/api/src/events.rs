@@ -1,0 +1,260 @@
+//! Publishing events and reading them.
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use domain::{
+    EventId, SourceId, Timestamp,
+    event::{EventData, EventType},
+};
+use platform::{
+    problem::{Kind, Problem},
+    publish::{Identity, NewEvent, PAYLOAD_LIMIT, Published, Refused},
+    store::{
+        events::{EventSummary, RETENTION_DAYS},
+        keys,
+    },
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Api,
+    route::{Call, Page},
+};
+
+/// Events in one batch.
+const BATCH_LIMIT: usize = 100;
+
+/// An event to publish.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PublishEvent {
+    /// What kind of thing happened.
+    r#type: EventType,
+    /// What happened.
+    data: EventData,
+    /// When it happened; now where it is missing.
+    #[serde(default)]
+    timestamp: Option<Timestamp>,
+}
+
+/// An event of a batch.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BatchEvent {
+    /// What kind of thing happened.
+    r#type: EventType,
+    /// What happened.
+    data: EventData,
+    /// When it happened; now where it is missing.
+    #[serde(default)]
+    timestamp: Option<Timestamp>,
+    /// As the header of a single publish.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 255))]
+    idempotency_key: Option<String>,
+}
+
+/// Events to publish.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PublishBatch {
+    /// Each has its own result.
+    #[schemars(length(min = 1, max = 100))]
+    events: Vec<BatchEvent>,
+}
+
+/// An event, without its data.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct EventView {
+    id: EventId,
+    r#type: EventType,
+    /// When it happened.
+    timestamp: Timestamp,
+    /// When it was accepted.
+    created_at: Timestamp,
+    /// The source it came in by; null where it was published by this API.
+    source_id: Option<SourceId>,
+}
+
+impl From<Published> for EventView {
+    fn from(event: Published) -> Self {
+        let Published { id, event_type, timestamp, at } = event;
+        Self { id, r#type: event_type, timestamp, created_at: at, source_id: None }
+    }
+}
+
+impl From<EventSummary> for EventView {
+    fn from(event: EventSummary) -> Self {
+        let EventSummary { id, event_type, timestamp, at, source_id } = event;
+        Self { id, r#type: event_type, timestamp, created_at: at, source_id }
+    }
+}
+
+/// An event with its data.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct FullEvent {
+    id: EventId,
+    r#type: EventType,
+    /// When it happened.
+    timestamp: Timestamp,
+    /// When it was accepted.
+    created_at: Timestamp,
+    /// The source it came in by; null where it was published by this API.
+    source_id: Option<SourceId>,
+    /// What happened.
+    data: EventData,
+}
+
+/// What came of one event of a batch: the event, or what is wrong with it.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct BatchResult {
+    /// The status that a single publish would have answered.
+    status: u16,
+    /// The event, where it was accepted.
+    event: Option<EventView>,
+    /// The problem's type, where it was not.
+    problem: Option<String>,
+    /// The problem in words.
+    detail: Option<String>,
+}
+
+/// The results of a batch, in its order.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct BatchResults {
+    data: Vec<BatchResult>,
+}
+
+pub(crate) async fn publish(api: Arc<Api>, call: Call, body: PublishEvent) -> Result<EventView, Problem> {
+    let key = call.idempotency_key.clone();
+    if key.as_deref().is_some_and(|key| !is_idempotency_key(key)) {
+        return Err(Problem::header(Kind::InvalidRequest, "Idempotency-Key", KEY_RULE));
+    }
+    let event = NewEvent {
+        event_type: body.r#type,
+        timestamp: body.timestamp,
+        data: body.data,
+        identity: key.map_or(Identity::None, Identity::IdempotencyKey),
+    };
+    match api.publisher.publish(call.tenant()?, event, call.now).await {
+        Ok(published) => Ok(published.into()),
+        Err(refused) => Err(problem(refused)),
+    }
+}
+
+pub(crate) async fn publish_batch(
+    api: Arc<Api>,
+    call: Call,
+    body: PublishBatch,
+) -> Result<BatchResults, Problem> {
+    if call.idempotency_key.is_some() {
+        let detail = "is not taken for a batch; give each event its own idempotency_key";
+        return Err(Problem::header(Kind::InvalidRequest, "Idempotency-Key", detail));
+    }
+    if !(1..=BATCH_LIMIT).contains(&body.events.len()) {
+        let detail = format!("must hold 1 to {BATCH_LIMIT} events");
+        return Err(Problem::field(Kind::InvalidField, "/events", detail));
+    }
+    let mut seen = std::collections::HashSet::new();
+    for (at, event) in body.events.iter().enumerate() {
+        let Some(key) = &event.idempotency_key else { continue };
+        let pointer = format!("/events/{at}/idempotency_key");
+        if !is_idempotency_key(key) {
+            return Err(Problem::field(Kind::InvalidField, pointer, KEY_RULE));
+        }
+        if !seen.insert(key) {
+            return Err(Problem::field(Kind::InvalidField, pointer, "stands in this batch twice"));
+        }
+    }
+    let event = |event: BatchEvent| NewEvent {
+        event_type: event.r#type,
+        timestamp: event.timestamp,
+        data: event.data,
+        identity: event.idempotency_key.map_or(Identity::None, Identity::IdempotencyKey),
+    };
+    let events = body.events.into_iter().map(event).collect();
+    let results = api.publisher.publish_all(call.tenant()?, events, call.now).await;
+    let result = |result: Result<Published, Refused>| match result {
+        Ok(published) => {
+            BatchResult { status: 202, event: Some(published.into()), problem: None, detail: None }
+        }
+        Err(refused) => {
+            let problem = problem(refused);
+            if let Some(fault) = &problem.fault {
+                tracing::error!(%fault, "an event of a batch was not published");
+            }
+            let uri = problem.kind.uri();
+            BatchResult {
+                status: problem.kind.status(),
+                event: None,
+                problem: Some(uri),
+                detail: Some(problem.detail),
+            }
+        }
+    };
+    Ok(BatchResults { data: results.into_iter().map(result).collect() })
+}
+
+const KEY_RULE: &str = "must be 1 to 255 visible ASCII characters";
+
+fn is_idempotency_key(text: &str) -> bool {
+    (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+}
+
+fn problem(refused: Refused) -> Problem {
+    match refused {
+        Refused::Conflict => Problem::header(
+            Kind::IdempotencyConflict,
+            "Idempotency-Key",
+            "was used for an event with another body",
+        ),
+        Refused::TooLarge => {
+            let detail =
+                format!("the event is larger than the {PAYLOAD_LIMIT} bytes that a webhook can hold");
+            Problem::field(Kind::TooLarge, "/data", detail)
+        }
+        Refused::Fault(fault) => fault.into(),
+    }
+}
+
+pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<FullEvent, Problem> {
+    let id: EventId = call.id("event_id", "event")?;
+    let event = api.events.get(call.tenant()?, id).await?.ok_or_else(|| Problem::not_found("event"))?;
+    let data = event.data()?;
+    Ok(FullEvent {
+        id,
+        r#type: event.event_type,
+        timestamp: event.timestamp,
+        created_at: event.at,
+        source_id: event.source_id,
+        data,
+    })
+}
+
+pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<EventView>, Problem> {
+    let limit = call.limit()?;
+    let before = match call.cursor() {
+        None => None,
+        Some(text) => {
+            let place =
+                BASE64_URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            let place = place.and_then(|place| keys::parse_timeline_place(&place));
+            Some(place.ok_or_else(|| Problem::parameter("cursor", "is not a cursor of this list"))?)
+        }
+    };
+    let tenant = call.tenant()?;
+    // No event is older than its tenant, nor than the time that events are kept.
+    let kept = Duration::from_secs(u64::try_from(RETENTION_DAYS * 86_400).unwrap_or(0));
+    let kept_since = Timestamp::from_millis(call.now.millis() - i64::try_from(kept.as_millis()).unwrap_or(0));
+    let made =
+        api.registry.tenant(tenant).await?.map_or(kept_since, |row| Timestamp::from_millis(row.created_at));
+    let found = api.events.list(tenant, call.now, before, made.max(kept_since), limit + 1).await?;
+    let more = found.len() > limit;
+    let data: Vec<EventView> = found.into_iter().take(limit).map(EventView::from).collect();
+    let next_cursor = data
+        .last()
+        .filter(|_| more)
+        .map(|last| BASE64_URL_SAFE_NO_PAD.encode(keys::timeline_place(last.created_at, last.id)));
+    Ok(Page { data, next_cursor })
+}

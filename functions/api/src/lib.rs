@@ -1,0 +1,97 @@
+//! The management and publishing API: every route is a row of [`routes`].
+//!
+//! A request goes: row by method and path → caller → tenant → scope → body → the row's handler.
+//! Handlers get what they need as values and answer with a value or a [`Problem`].
+
+mod body;
+mod deliveries;
+mod endpoints;
+mod events;
+mod openapi;
+mod route;
+mod routes;
+mod sources;
+mod tenants;
+
+use std::sync::Arc;
+
+use domain::egress::Allow;
+use platform::{
+    auth, aws, clock, config, lambda,
+    lambda::{Request, Response},
+    lanes::Lane,
+    problem::{Kind, Problem},
+    publish::Publisher,
+    secrets::{OperatorKey, Secrets},
+    store::{events::Events, registry::Registry},
+    telemetry,
+};
+use route::{Access, Call, Found, Router};
+
+/// What the handlers need.
+struct Api {
+    registry: Arc<Registry>,
+    events: Events,
+    secrets: Secrets,
+    operator_key: OperatorKey,
+    publisher: Publisher,
+    egress_allow: Allow,
+}
+
+/// Serves the API until the environment ends.
+pub async fn serve() -> Result<(), lambda_runtime::Error> {
+    let runtime = config::Runtime::read()?;
+    telemetry::start(runtime.log_level);
+    let sdk = aws::sdk_config(&runtime);
+    let dynamodb = aws::dynamodb(&sdk);
+    let secrets_manager = aws::secrets_manager(&sdk);
+    let registry = Arc::new(Registry::new(dynamodb.clone(), config::registry_table()?));
+    let events = Events::new(dynamodb, config::events_table()?);
+    let api = Arc::new(Api {
+        secrets: Secrets::new(secrets_manager.clone(), config::secrets_prefix()?),
+        operator_key: OperatorKey::new(secrets_manager, config::operator_key_secret()?),
+        publisher: Publisher {
+            registry: Arc::clone(&registry),
+            events: events.clone(),
+            fast_lane: Lane::new(aws::sqs(&sdk), config::fast_lane_url()?),
+        },
+        egress_allow: config::egress_allow()?,
+        registry,
+        events,
+    });
+    let router = Router::new(routes::all())?;
+    lambda::run_http(|request| answer(&router, &api, request)).await
+}
+
+async fn answer(router: &Router, api: &Arc<Api>, request: Request) -> Response {
+    let id = request.id.clone();
+    match handle(router, api, request).await {
+        Ok(response) => response,
+        Err(problem) => Response::problem(&problem, &id),
+    }
+}
+
+async fn handle(router: &Router, api: &Arc<Api>, request: Request) -> Result<Response, Problem> {
+    let (route, params) = match router.find(&request.method, &request.path) {
+        Found::Route(route, params) => (route, params),
+        Found::OtherMethods(allowed) => {
+            let detail = format!("this path takes {}", allowed.join(", "));
+            return Err(Problem::new(Kind::MethodNotAllowed, detail));
+        }
+        Found::Nothing => {
+            return Err(Problem::new(Kind::NotFound, "there is no such path; see /v1/openapi.json"));
+        }
+    };
+    let (caller, tenant) = match route.access {
+        Access::Public => (None, None),
+        Access::Operator | Access::Scope(_) => {
+            let caller =
+                auth::caller(&api.registry, &api.operator_key, request.header("authorization")).await?;
+            let tenant = auth::tenant(&api.registry, &caller, request.header("tenant")).await?;
+            route.check(&caller)?;
+            (Some(caller), Some(tenant))
+        }
+    };
+    let call = Call::new(route, caller, tenant, params, request, clock::now())?;
+    route.run(Arc::clone(api), call).await
+}

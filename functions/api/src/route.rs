@@ -1,0 +1,348 @@
+//! What a route is: one row that says everything about it, and the way from a request to its row.
+
+use std::{collections::HashMap, pin::Pin, str::FromStr, sync::Arc};
+
+use domain::{
+    TenantId, Timestamp,
+    key::{Caller, Scope},
+};
+use platform::{
+    Fault,
+    lambda::{Request, Response},
+    problem::{Kind, Problem},
+};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Api, body};
+
+/// Who may call a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Anyone.
+    Public,
+    /// The operator alone.
+    Operator,
+    /// The operator, and tenants' keys with this scope.
+    Scope(Scope),
+}
+
+/// HTTP methods in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    Get,
+    Post,
+}
+
+impl Method {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+        }
+    }
+}
+
+/// A query parameter or header of a route.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parameter {
+    pub(crate) name: &'static str,
+    pub(crate) place: &'static str,
+    pub(crate) description: &'static str,
+    /// JSON Schema of its value.
+    pub(crate) schema: &'static str,
+}
+
+/// The parameters of every list.
+pub(crate) const PAGE: [Parameter; 2] = [
+    Parameter {
+        name: "limit",
+        place: "query",
+        description: "How many at most.",
+        schema: r#"{"type":"integer","minimum":1,"maximum":250,"default":50}"#,
+    },
+    Parameter {
+        name: "cursor",
+        place: "query",
+        description: "The next_cursor of the page before.",
+        schema: r#"{"type":"string"}"#,
+    },
+];
+
+type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+type Answer = Pin<Box<dyn Future<Output = Result<Response, Problem>> + Send>>;
+type Handler = Box<dyn Fn(Arc<Api>, Call) -> Answer + Send + Sync>;
+
+/// One route.
+pub(crate) struct Route {
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    pub(crate) id: &'static str,
+    pub(crate) summary: &'static str,
+    pub(crate) access: Access,
+    pub(crate) parameters: &'static [Parameter],
+    pub(crate) body: Option<SchemaOf>,
+    /// An acceptable body, for readers and for the test that walks every route.
+    pub(crate) example: Option<&'static str>,
+    /// Largest body, in bytes.
+    pub(crate) body_limit: usize,
+    pub(crate) status: u16,
+    pub(crate) answer: SchemaOf,
+    /// What can go wrong besides what every route shares.
+    pub(crate) problems: &'static [Kind],
+    handler: Handler,
+}
+
+/// Bodies of management routes are small.
+const BODY_LIMIT: usize = 64 * 1024;
+
+fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+fn json<T: Serialize>(status: u16, value: &T) -> Result<Response, Problem> {
+    let body = serde_json::to_string(value).map_err(Fault::on("writing an answer"))?;
+    Ok(Response::json(status, body))
+}
+
+impl Route {
+    /// A route that reads.
+    pub(crate) fn get<T, H, F>(path: &'static str, id: &'static str, access: Access, handler: H) -> Self
+    where
+        T: Serialize + JsonSchema,
+        H: Fn(Arc<Api>, Call) -> F + Copy + Send + Sync + 'static,
+        F: Future<Output = Result<T, Problem>> + Send + 'static,
+    {
+        Self {
+            method: Method::Get,
+            path,
+            id,
+            summary: "",
+            access,
+            parameters: &[],
+            body: None,
+            example: None,
+            body_limit: 0,
+            status: 200,
+            answer: schema_of::<T>,
+            problems: &[],
+            handler: Box::new(move |api, call| {
+                Box::pin(async move { json(200, &handler(api, call).await?) })
+            }),
+        }
+    }
+
+    /// A route that takes a body.
+    pub(crate) fn post<B, T, H, F>(
+        path: &'static str,
+        id: &'static str,
+        access: Access,
+        status: u16,
+        handler: H,
+    ) -> Self
+    where
+        B: DeserializeOwned + JsonSchema + Send,
+        T: Serialize + JsonSchema,
+        H: Fn(Arc<Api>, Call, B) -> F + Copy + Send + Sync + 'static,
+        F: Future<Output = Result<T, Problem>> + Send + 'static,
+    {
+        let run = move |api: Arc<Api>, call: Call| -> Answer {
+            Box::pin(async move {
+                let body = body::parse(call.content_type.as_deref(), &call.body)?;
+                json(status, &handler(api, call, body).await?)
+            })
+        };
+        Self {
+            method: Method::Post,
+            path,
+            id,
+            summary: "",
+            access,
+            parameters: &[],
+            body: Some(schema_of::<B>),
+            example: None,
+            body_limit: BODY_LIMIT,
+            status,
+            answer: schema_of::<T>,
+            problems: &[],
+            handler: Box::new(run),
+        }
+    }
+
+    pub(crate) fn summary(mut self, summary: &'static str) -> Self {
+        self.summary = summary;
+        self
+    }
+
+    pub(crate) fn example(mut self, example: &'static str) -> Self {
+        self.example = Some(example);
+        self
+    }
+
+    pub(crate) fn parameters(mut self, parameters: &'static [Parameter]) -> Self {
+        self.parameters = parameters;
+        self
+    }
+
+    pub(crate) fn body_limit(mut self, bytes: usize) -> Self {
+        self.body_limit = bytes;
+        self
+    }
+
+    pub(crate) fn problems(mut self, problems: &'static [Kind]) -> Self {
+        self.problems = problems;
+        self
+    }
+
+    /// Whether `caller` may call this.
+    pub(crate) fn check(&self, caller: &Caller) -> Result<(), Problem> {
+        let (allowed, needs) = match self.access {
+            Access::Public => (true, String::new()),
+            Access::Operator => (*caller == Caller::Operator, "the operator's key".to_owned()),
+            Access::Scope(scope) => (caller.may(scope), format!("the scope {}", scope.as_str())),
+        };
+        if allowed { Ok(()) } else { Err(Problem::new(Kind::Forbidden, format!("this needs {needs}"))) }
+    }
+
+    /// Hands the call to the handler.
+    pub(crate) async fn run(&self, api: Arc<Api>, call: Call) -> Result<Response, Problem> {
+        (self.handler)(api, call).await
+    }
+}
+
+/// A request that has passed the gate, in the shape handlers want it.
+pub(crate) struct Call {
+    caller: Option<Caller>,
+    tenant: Option<TenantId>,
+    params: HashMap<String, String>,
+    query: HashMap<String, String>,
+    /// The `Idempotency-Key` header.
+    pub(crate) idempotency_key: Option<String>,
+    /// Where the API is reached from outside.
+    pub(crate) base_url: String,
+    /// When the request came.
+    pub(crate) now: Timestamp,
+    content_type: Option<String>,
+    body: Vec<u8>,
+}
+
+impl Call {
+    /// Checks what every route checks: parameters it does not know, and the size of the body.
+    pub(crate) fn new(
+        route: &Route,
+        caller: Option<Caller>,
+        tenant: Option<TenantId>,
+        params: HashMap<String, String>,
+        request: Request,
+        now: Timestamp,
+    ) -> Result<Self, Problem> {
+        if route.body.is_some() && request.body.len() > route.body_limit {
+            let detail =
+                format!("the body is larger than the {} bytes that are taken here", route.body_limit);
+            return Err(Problem::new(Kind::TooLarge, detail));
+        }
+        let mut query = HashMap::new();
+        for (name, value) in &request.query {
+            if !route.parameters.iter().any(|known| known.place == "query" && known.name == name) {
+                return Err(Problem::parameter(name, "is not known here"));
+            }
+            if query.insert(name.clone(), value.clone()).is_some() {
+                return Err(Problem::parameter(name, "is given more than once"));
+            }
+        }
+        Ok(Self {
+            caller,
+            tenant,
+            params,
+            query,
+            idempotency_key: request.header("idempotency-key").map(str::to_owned),
+            base_url: request.base_url(),
+            now,
+            content_type: request.header("content-type").map(str::to_owned),
+            body: request.body,
+        })
+    }
+
+    /// The tenant that is acted for.
+    pub(crate) fn tenant(&self) -> Result<&TenantId, Problem> {
+        self.tenant
+            .as_ref()
+            .ok_or_else(|| Fault::new("routing", "a public route asked for its tenant").into())
+    }
+
+    /// Who is calling.
+    pub(crate) fn caller(&self) -> Result<&Caller, Problem> {
+        self.caller
+            .as_ref()
+            .ok_or_else(|| Fault::new("routing", "a public route asked for its caller").into())
+    }
+
+    /// An id in the path. What is no id is the id of nothing.
+    pub(crate) fn id<T: FromStr>(&self, name: &str, what: &str) -> Result<T, Problem> {
+        self.params.get(name).and_then(|text| text.parse().ok()).ok_or_else(|| Problem::not_found(what))
+    }
+
+    /// How many entries a page may have.
+    pub(crate) fn limit(&self) -> Result<usize, Problem> {
+        match self.query.get("limit") {
+            None => Ok(50),
+            Some(text) => match text.parse() {
+                Ok(limit @ 1..=250) => Ok(limit),
+                _ => Err(Problem::parameter("limit", "must be a whole number from 1 to 250")),
+            },
+        }
+    }
+
+    /// Where the page begins.
+    pub(crate) fn cursor(&self) -> Option<&str> {
+        self.query.get("cursor").map(String::as_str)
+    }
+}
+
+/// A page of a list.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Page<T> {
+    /// Newest first.
+    pub(crate) data: Vec<T>,
+    /// Pass it as `cursor` to get the next page; null at the end.
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// What a path leads to.
+pub(crate) enum Found<'a> {
+    Route(&'a Route, HashMap<String, String>),
+    OtherMethods(Vec<&'static str>),
+    Nothing,
+}
+
+/// All routes, by path.
+pub(crate) struct Router {
+    routes: Vec<Route>,
+    paths: matchit::Router<Vec<usize>>,
+}
+
+impl Router {
+    pub(crate) fn new(routes: Vec<Route>) -> Result<Self, matchit::InsertError> {
+        let mut by_path: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (at, route) in routes.iter().enumerate() {
+            by_path.entry(route.path).or_default().push(at);
+        }
+        let mut paths = matchit::Router::new();
+        for (path, rows) in by_path {
+            paths.insert(path, rows)?;
+        }
+        Ok(Self { routes, paths })
+    }
+
+    pub(crate) fn find(&self, method: &str, path: &str) -> Found<'_> {
+        let Ok(found) = self.paths.at(path) else { return Found::Nothing };
+        let rows = || found.value.iter().filter_map(|at| self.routes.get(*at));
+        match rows().find(|route| route.method.as_str() == method) {
+            Some(route) => {
+                let params = found.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+                Found::Route(route, params.collect())
+            }
+            None => Found::OtherMethods(rows().map(|route| route.method.as_str()).collect()),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Sources: inbound URLs, each with its provider and secrets.
+
+use std::sync::Arc;
+
+use domain::{Secret, SourceId, Timestamp, provider::Provider};
+use platform::{
+    clock,
+    problem::{Kind, Problem},
+    secrets::Holder,
+    store::registry::Source,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Api, body::Description, endpoints::secrets_problem, route::Call};
+
+/// Active secrets of one source: the present one, those being rolled, and some to spare.
+const SECRET_LIMIT: usize = 10;
+/// Longest secret, in bytes.
+const SECRET_LENGTH: usize = 512;
+
+/// A source to create.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateSource {
+    /// Who sends.
+    provider: Provider,
+    /// The secrets it signs with; any of them will do.
+    #[schemars(length(min = 1, max = 10))]
+    secrets: Vec<Secret>,
+    /// Your own words about it.
+    #[serde(default)]
+    description: Description,
+}
+
+/// A source. Its secrets are not shown.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct SourceView {
+    id: SourceId,
+    provider: Provider,
+    /// What to enter at the provider. Whoever knows it can send to it, so keep it to yourself.
+    url: String,
+    description: String,
+    created_at: Timestamp,
+}
+
+pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateSource) -> Result<SourceView, Problem> {
+    let refuse = |pointer: String, why: String| Problem::field(Kind::InvalidField, pointer, why);
+    if !(1..=SECRET_LIMIT).contains(&body.secrets.len()) {
+        return Err(refuse("/secrets".to_owned(), format!("must hold 1 to {SECRET_LIMIT} secrets")));
+    }
+    for (at, secret) in body.secrets.iter().enumerate() {
+        let pointer = format!("/secrets/{at}");
+        if secret.expose().len() > SECRET_LENGTH {
+            return Err(refuse(pointer, format!("must be at most {SECRET_LENGTH} bytes long")));
+        }
+        (body.provider.row().check_secret)(secret.expose()).map_err(|why| refuse(pointer, why.to_owned()))?;
+    }
+    let tenant = call.tenant()?;
+    let id = SourceId::new(call.now, clock::random()?);
+    let added = api.secrets.add(&api.registry, tenant, Holder::Sources, &id.to_string(), &body.secrets).await;
+    let source = Source {
+        id,
+        tenant: tenant.clone(),
+        provider: body.provider,
+        secret_shard: added.map_err(secrets_problem)?,
+    };
+    let description = body.description.into_inner();
+    api.registry.create_source(&source, &description, call.now).await?;
+    let url = format!("{}/in/{}/{id}", call.base_url, body.provider.as_str());
+    Ok(SourceView { id, provider: body.provider, url, description, created_at: call.now })
+}

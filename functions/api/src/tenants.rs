@@ -1,0 +1,108 @@
+//! Tenants and their API keys.
+
+use std::sync::Arc;
+
+use domain::{
+    KeyId, Secret, TenantId, Timestamp,
+    key::{self, Caller, Scope},
+};
+use platform::{
+    clock,
+    problem::{Kind, Problem},
+    store::registry::Created,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Api, body::Name, route::Call};
+
+/// A tenant to create.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateTenant {
+    /// The CRM's own id of the tenant; one is made where it is missing.
+    #[serde(default)]
+    id: Option<TenantId>,
+    /// What people call it.
+    name: Name,
+}
+
+/// A tenant.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Tenant {
+    id: TenantId,
+    name: String,
+    created_at: Timestamp,
+}
+
+pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateTenant) -> Result<Tenant, Problem> {
+    let id = match body.id {
+        Some(id) if id.is_operator() => {
+            return Err(Problem::field(Kind::InvalidField, "/id", "is the operator's own"));
+        }
+        Some(id) => id,
+        None => TenantId::new(call.now, clock::random()?),
+    };
+    let name = body.name.into_inner();
+    match api.registry.create_tenant(&id, &name, call.now).await? {
+        Created::New => Ok(Tenant { id, name, created_at: call.now }),
+        Created::Exists => Err(Problem::field(Kind::AlreadyExists, "/id", "there is a tenant with this id")),
+    }
+}
+
+/// An API key to create.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateKey {
+    /// What people call it.
+    name: Name,
+    /// What it may do; everything its creator may where it is missing.
+    #[serde(default)]
+    scopes: Option<Vec<Scope>>,
+}
+
+/// A new API key, with the key itself.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct CreatedKey {
+    id: KeyId,
+    tenant_id: TenantId,
+    name: String,
+    scopes: Vec<Scope>,
+    created_at: Timestamp,
+    /// The key. Only its hash is kept, so it cannot be shown again.
+    key: Secret,
+}
+
+pub(crate) async fn create_key(api: Arc<Api>, call: Call, body: CreateKey) -> Result<CreatedKey, Problem> {
+    let tenant_id: TenantId = call.id("tenant_id", "tenant")?;
+    let exists = match call.caller()? {
+        Caller::Operator => api.registry.tenant(&tenant_id).await?.is_some(),
+        Caller::Key { tenant, .. } => *tenant == tenant_id,
+    };
+    if !exists {
+        return Err(Problem::not_found("tenant"));
+    }
+    let mut scopes = match body.scopes {
+        None => Scope::ALL
+            .into_iter()
+            .filter(|scope| call.caller().is_ok_and(|caller| caller.may(*scope)))
+            .collect(),
+        Some(scopes) if scopes.is_empty() => {
+            return Err(Problem::field(Kind::InvalidField, "/scopes", "must name at least one scope"));
+        }
+        Some(scopes) => scopes,
+    };
+    scopes.sort_unstable();
+    scopes.dedup();
+    for scope in &scopes {
+        if !call.caller()?.may(*scope) {
+            let detail = format!("{} is more than this API key may do itself", scope.as_str());
+            return Err(Problem::field(Kind::Forbidden, "/scopes", detail));
+        }
+    }
+    let key = key::from_random(&clock::random()?);
+    let id = KeyId::new(call.now, clock::random()?);
+    let name = body.name.into_inner();
+    api.registry.create_key(&tenant_id, id, &name, &scopes, &key::hash(key.expose()), call.now).await?;
+    Ok(CreatedKey { id, tenant_id, name, scopes, created_at: call.now, key })
+}

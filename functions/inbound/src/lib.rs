@@ -1,0 +1,164 @@
+//! What all inbound functions share: source → verify → dedupe → normalise → publish.
+//!
+//! One of the two mappings from errors to HTTP; what a provider's manner of answering needs to
+//! differ comes from its row.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{
+    Secret, SourceId, TenantId, Timestamp,
+    provider::{Malformed, Provider},
+    verify::{self, Reject, Verified},
+};
+use platform::{
+    Fault, aws, clock, config, lambda,
+    lambda::{Request, Response},
+    lanes::Lane,
+    problem::{Kind, Problem},
+    publish::{Identity, NewEvent, PAYLOAD_LIMIT, Publisher, Refused},
+    secrets::{Holder, Secrets},
+    store::{
+        events::Events,
+        registry::{Registry, Source},
+    },
+    telemetry,
+};
+
+/// How old a source's secrets must be before a failed verification reads them again, so that a
+/// new secret works at once and a flood of bad requests still costs next to nothing.
+const RE_READ_AGE: Duration = Duration::from_secs(1);
+
+/// Serves one provider's function until its environment ends.
+pub async fn serve(provider: Provider) -> Result<(), lambda_runtime::Error> {
+    let runtime = config::Runtime::read()?;
+    telemetry::start(runtime.log_level);
+    let sdk = aws::sdk_config(&runtime);
+    let dynamodb = aws::dynamodb(&sdk);
+    let registry = Arc::new(Registry::new(dynamodb.clone(), config::registry_table()?));
+    let inbound = Inbound {
+        provider,
+        metrics_namespace: runtime.metrics_namespace,
+        secrets: Secrets::new(aws::secrets_manager(&sdk), config::secrets_prefix()?),
+        publisher: Publisher {
+            registry: Arc::clone(&registry),
+            events: Events::new(dynamodb, config::events_table()?),
+            fast_lane: Lane::new(aws::sqs(&sdk), config::fast_lane_url()?),
+        },
+        registry,
+    };
+    lambda::run_http(|request| inbound.answer(request)).await
+}
+
+struct Inbound {
+    provider: Provider,
+    metrics_namespace: String,
+    registry: Arc<Registry>,
+    secrets: Secrets,
+    publisher: Publisher,
+}
+
+/// Why a request is turned away.
+enum Refusal {
+    UnknownSource,
+    TooLarge,
+    Rejected(Reject),
+    Malformed(Malformed),
+    Fault(Fault),
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl Inbound {
+    async fn answer(&self, request: Request) -> Response {
+        let now = clock::now();
+        match self.accept(&request, now).await {
+            Ok(id) => Response::json(200, format!(r#"{{"id":"{id}"}}"#)),
+            Err(refusal) => {
+                self.count(&refusal, now);
+                Response::problem(&problem(refusal), &request.id)
+            }
+        }
+    }
+
+    async fn accept(&self, request: &Request, now: Timestamp) -> Result<domain::EventId, Refusal> {
+        if request.body.len() > PAYLOAD_LIMIT {
+            return Err(Refusal::TooLarge);
+        }
+        let id = request.path.rsplit('/').next().and_then(|id| id.parse::<SourceId>().ok());
+        let source = match id {
+            Some(id) => self.registry.source(id).await?,
+            None => None,
+        };
+        let source =
+            source.filter(|source| source.provider == self.provider).ok_or(Refusal::UnknownSource)?;
+        let verified = self.verify(&source, request, now).await?;
+        let normalised = (self.provider.row().normalise)(verified).map_err(Refusal::Malformed)?;
+        let event = NewEvent {
+            event_type: normalised.event_type,
+            timestamp: normalised.timestamp,
+            data: normalised.data,
+            identity: Identity::ProviderEvent(source.id, normalised.event_id),
+        };
+        match self.publisher.publish(&source.tenant, event, now).await {
+            Ok(published) => Ok(published.id),
+            Err(Refused::TooLarge) => Err(Refusal::TooLarge),
+            Err(Refused::Conflict) => Err(Fault::new("publishing", "a provider's event conflicted").into()),
+            Err(Refused::Fault(fault)) => Err(fault.into()),
+        }
+    }
+
+    /// Checks the signature, a second time with fresh secrets where the first ones do not fit.
+    async fn verify<'a>(
+        &self,
+        source: &Source,
+        request: &'a Request,
+        now: Timestamp,
+    ) -> Result<Verified<'a>, Refusal> {
+        let scheme = &self.provider.row().scheme;
+        let check = |secrets: Vec<Secret>| {
+            verify::verify(scheme, request.header(scheme.header), &request.body, &secrets, now)
+        };
+        match check(self.secrets_of(source, Duration::MAX).await?) {
+            Err(Reject::WrongSignature) => {
+                check(self.secrets_of(source, RE_READ_AGE).await?).map_err(Refusal::Rejected)
+            }
+            result => result.map_err(Refusal::Rejected),
+        }
+    }
+
+    async fn secrets_of(&self, source: &Source, age: Duration) -> Result<Vec<Secret>, Fault> {
+        let tenant: &TenantId = &source.tenant;
+        let owner = source.id.to_string();
+        self.secrets.of(&self.registry, tenant, Holder::Sources, source.secret_shard, &owner, age).await
+    }
+
+    /// Nothing of a refused request is stored; that there was one is counted.
+    fn count(&self, refusal: &Refusal, now: Timestamp) {
+        let reason = match refusal {
+            Refusal::UnknownSource => "unknown-source",
+            Refusal::TooLarge => "too-large",
+            Refusal::Rejected(reject) => reject.as_str(),
+            Refusal::Malformed(_) => "malformed",
+            Refusal::Fault(_) => "fault",
+        };
+        let dimensions = [("provider", self.provider.as_str()), ("reason", reason)];
+        telemetry::count(&self.metrics_namespace, "InboundRefused", &dimensions, &[], now);
+    }
+}
+
+fn problem(refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::UnknownSource => Problem::not_found("source"),
+        Refusal::TooLarge => Problem::new(
+            Kind::TooLarge,
+            format!("the body is larger than the {PAYLOAD_LIMIT} bytes that are taken"),
+        ),
+        Refusal::Rejected(reject) => Problem::new(Kind::Rejected(reject), reject.to_string()),
+        Refusal::Malformed(malformed) => Problem::new(Kind::InvalidRequest, malformed.to_string()),
+        Refusal::Fault(fault) => fault.into(),
+    }
+}

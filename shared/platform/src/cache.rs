@@ -1,0 +1,80 @@
+//! A small cache with an age limit, for rows that change rarely and are read all the time.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Values by key, none older than the limit and no more than the capacity.
+#[derive(Debug)]
+pub struct Cache<K, V> {
+    max_age: Duration,
+    capacity: usize,
+    entries: Mutex<HashMap<K, (Instant, V)>>,
+}
+
+impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
+    /// An empty cache.
+    #[must_use]
+    pub fn new(max_age: Duration, capacity: usize) -> Self {
+        Self { max_age, capacity, entries: Mutex::default() }
+    }
+
+    /// The value, if it is young enough.
+    pub fn get(&self, key: &K) -> Option<V> {
+        self.get_within(key, self.max_age)
+    }
+
+    /// The value, if it is younger than `age` (and than the cache's own limit).
+    pub fn get_within(&self, key: &K, age: Duration) -> Option<V> {
+        let entries = self.lock();
+        let (since, value) = entries.get(key)?;
+        (since.elapsed() < age.min(self.max_age)).then(|| value.clone())
+    }
+
+    /// Keeps `value`. A full cache drops what is too old, and everything if nothing is.
+    pub fn put(&self, key: K, value: V) {
+        let mut entries = self.lock();
+        if entries.len() >= self.capacity {
+            entries.retain(|_, (since, _)| since.elapsed() < self.max_age);
+            if entries.len() >= self.capacity {
+                entries.clear();
+            }
+        }
+        entries.insert(key, (Instant::now(), value));
+    }
+
+    /// Forgets one key.
+    pub fn forget(&self, key: &K) {
+        self.lock().remove(key);
+    }
+
+    /// A panic while the lock was held leaves the map whole: each change is one call.
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, (Instant, V)>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forgets_what_is_old_and_stays_within_its_capacity() {
+        let cache = Cache::new(Duration::from_mins(1), 2);
+        cache.put(1, "a");
+        assert_eq!(cache.get(&1), Some("a"));
+        assert_eq!(cache.get_within(&1, Duration::ZERO), None);
+        cache.put(2, "b");
+        cache.put(3, "c");
+        assert!(cache.lock().len() <= 2);
+        assert_eq!(cache.get(&3), Some("c"));
+        cache.forget(&3);
+        assert_eq!(cache.get(&3), None);
+        let stale = Cache::new(Duration::ZERO, 2);
+        stale.put(1, "a");
+        assert_eq!(stale.get(&1), None);
+    }
+}

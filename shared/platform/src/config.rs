@@ -1,0 +1,99 @@
+//! The environment: every name a function reads, once, at its start.
+
+use std::{fmt::Display, str::FromStr};
+
+use domain::{Secret, egress::Allow};
+
+/// A variable is missing or cannot be read.
+#[derive(Debug)]
+pub struct ConfigError(String);
+
+impl Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// What Lambda itself sets.
+#[derive(Debug)]
+pub struct Runtime {
+    /// `AWS_REGION`.
+    pub region: String,
+    /// `AWS_ENDPOINT_URL`: set on the local stack alone.
+    pub endpoint_url: Option<String>,
+    /// `AWS_ACCESS_KEY_ID` of the function's role.
+    pub access_key_id: String,
+    /// `AWS_SECRET_ACCESS_KEY` of the function's role.
+    pub secret_access_key: Secret,
+    /// `AWS_SESSION_TOKEN` of the function's role.
+    pub session_token: Option<Secret>,
+    /// `LOG_LEVEL`: error, warn, info (default), debug or trace.
+    pub log_level: tracing::Level,
+    /// `METRICS_NAMESPACE`.
+    pub metrics_namespace: String,
+}
+
+impl Runtime {
+    /// Reads what every function needs.
+    pub fn read() -> Result<Self, ConfigError> {
+        Ok(Self {
+            region: required("AWS_REGION")?,
+            endpoint_url: optional("AWS_ENDPOINT_URL"),
+            access_key_id: required("AWS_ACCESS_KEY_ID")?,
+            secret_access_key: Secret::new(required("AWS_SECRET_ACCESS_KEY")?),
+            session_token: optional("AWS_SESSION_TOKEN").map(Secret::new),
+            log_level: parsed("LOG_LEVEL", "info")?,
+            metrics_namespace: optional("METRICS_NAMESPACE").unwrap_or_else(|| "CoreWebhooks".to_owned()),
+        })
+    }
+}
+
+/// `REGISTRY_TABLE`: the name of the registry table.
+pub fn registry_table() -> Result<String, ConfigError> {
+    required("REGISTRY_TABLE")
+}
+
+/// `EVENTS_TABLE`: the name of the events table.
+pub fn events_table() -> Result<String, ConfigError> {
+    required("EVENTS_TABLE")
+}
+
+/// `FAST_LANE_URL`: the URL of the fast lane's queue.
+pub fn fast_lane_url() -> Result<String, ConfigError> {
+    required("FAST_LANE_URL")
+}
+
+/// `SECRETS_PREFIX`: what the names of this deployment's secrets begin with.
+pub fn secrets_prefix() -> Result<String, ConfigError> {
+    required("SECRETS_PREFIX")
+}
+
+/// `OPERATOR_KEY_SECRET`: the ARN of the secret that holds the operator's key.
+pub fn operator_key_secret() -> Result<String, ConfigError> {
+    required("OPERATOR_KEY_SECRET")
+}
+
+/// `EGRESS_ALLOW`: networks that may be called besides the public internet; the local stack's.
+pub fn egress_allow() -> Result<Allow, ConfigError> {
+    parsed("EGRESS_ALLOW", "")
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+fn optional(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn required(name: &str) -> Result<String, ConfigError> {
+    optional(name).ok_or_else(|| ConfigError(format!("the environment variable {name} is not set")))
+}
+
+fn parsed<T: FromStr<Err: Display>>(name: &str, default: &str) -> Result<T, ConfigError> {
+    let value = optional(name);
+    value
+        .as_deref()
+        .unwrap_or(default)
+        .parse()
+        .map_err(|error| ConfigError(format!("the environment variable {name} cannot be read: {error}")))
+}

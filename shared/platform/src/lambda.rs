@@ -1,0 +1,283 @@
+//! Lambda's event shapes, and the loop that takes them; nothing else knows either.
+//!
+//! Shapes: HTTP API payload 2.0
+//! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>)
+//! and SQS with `ReportBatchItemFailures`
+//! (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>).
+
+use std::collections::HashMap;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use domain::Timestamp;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde::{Deserialize, Serialize};
+
+use crate::problem::{Kind, Problem};
+
+/// An HTTP request, with its body as the bytes that were sent.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// `GET`, `POST`, …
+    pub method: String,
+    /// The path, as it was sent.
+    pub path: String,
+    /// Query parameters, decoded, in order.
+    pub query: Vec<(String, String)>,
+    headers: HashMap<String, String>,
+    /// The body.
+    pub body: Vec<u8>,
+    /// What this request is called in logs and errors.
+    pub id: String,
+}
+
+impl Request {
+    /// A header, by its name in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// Where the API is reached from outside, without a slash at the end.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        let host = self.header("host").unwrap_or("localhost");
+        let scheme = self.header("x-forwarded-proto").unwrap_or("https");
+        format!("{scheme}://{host}")
+    }
+}
+
+/// An HTTP answer.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// Status code.
+    pub status: u16,
+    /// Content type of the body.
+    pub content_type: &'static str,
+    /// Further headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, as text.
+    pub body: String,
+}
+
+impl Response {
+    /// A JSON answer.
+    #[must_use]
+    pub fn json(status: u16, body: String) -> Self {
+        Self { status, content_type: "application/json", headers: Vec::new(), body }
+    }
+
+    /// A problem, as RFC 9457 has it. What failed on our side goes into the log here.
+    #[must_use]
+    pub fn problem(problem: &Problem, request_id: &str) -> Self {
+        if let Some(fault) = &problem.fault {
+            tracing::error!(%fault, "a request failed on our side");
+        }
+        let body = String::from_utf8(problem.body(request_id)).unwrap_or_default();
+        let mut response = Self {
+            status: problem.kind.status(),
+            content_type: "application/problem+json",
+            headers: Vec::new(),
+            body,
+        };
+        if problem.kind == Kind::Unauthorized {
+            response.headers.push(("www-authenticate", "Bearer".to_owned()));
+        }
+        response
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HttpEvent {
+    raw_path: String,
+    #[serde(default)]
+    raw_query_string: String,
+    #[serde(default)]
+    headers: HashMap<String, String>,
+    request_context: HttpContext,
+    #[serde(default)]
+    body: Option<String>,
+    #[serde(default)]
+    is_base64_encoded: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HttpContext {
+    http: HttpLine,
+    #[serde(default)]
+    stage: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HttpLine {
+    method: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HttpAnswer {
+    status_code: u16,
+    headers: HashMap<&'static str, String>,
+    body: String,
+    is_base64_encoded: bool,
+}
+
+fn request(event: HttpEvent, id: String) -> Result<Request, Error> {
+    let text = event.body.unwrap_or_default();
+    // Signatures are over bytes, so the edge's base64 goes first.
+    let body = if event.is_base64_encoded { BASE64_STANDARD.decode(text)? } else { text.into_bytes() };
+    // A stage other than $default stands before the path.
+    let stage =
+        event.request_context.stage.filter(|stage| stage != "$default").map(|stage| format!("/{stage}/"));
+    let path =
+        match stage.and_then(|stage| event.raw_path.strip_prefix(&stage).map(|path| format!("/{path}"))) {
+            Some(path) => path,
+            None => event.raw_path,
+        };
+    let query = form_pairs(&event.raw_query_string);
+    let headers = event.headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+    Ok(Request { method: event.request_context.http.method, path, query, headers, body, id })
+}
+
+/// Decodes `a=1&b=2` by the rules of `application/x-www-form-urlencoded`.
+fn form_pairs(text: &str) -> Vec<(String, String)> {
+    // `Url` has the decoder; its base does not matter.
+    let Ok(mut url) = reqwest::Url::parse("http://query") else { return Vec::new() };
+    url.set_query(Some(text));
+    url.query_pairs().into_owned().filter(|(name, _)| !name.is_empty()).collect()
+}
+
+/// Serves HTTP requests until the environment ends.
+pub async fn run_http<H, F>(handle: H) -> Result<(), Error>
+where
+    H: Fn(Request) -> F,
+    F: Future<Output = Response>,
+{
+    let handle = &handle;
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<HttpEvent>| async move {
+        let request = request(event.payload, event.context.request_id)?;
+        // Boxed: the compiler's layout of SDK calls inside handlers inside this loop nests too deep.
+        let response = Box::pin(handle(request)).await;
+        let mut headers = HashMap::from([("content-type", response.content_type.to_owned())]);
+        headers.extend(response.headers);
+        Ok::<_, Error>(HttpAnswer {
+            status_code: response.status,
+            headers,
+            body: response.body,
+            is_base64_encoded: false,
+        })
+    }))
+    .await
+}
+
+/// A received message.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Names it in the answer.
+    pub message_id: String,
+    /// Names this receipt of it.
+    pub receipt_handle: String,
+    /// The text.
+    pub body: String,
+    /// What SQS knows of it.
+    #[serde(default)]
+    attributes: HashMap<String, String>,
+}
+
+impl Record {
+    /// How often it was received, this time included. Unknown counts as more than once, which
+    /// is the careful reading.
+    #[must_use]
+    pub fn received(&self) -> u32 {
+        self.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(2)
+    }
+}
+
+#[derive(Deserialize)]
+struct SqsEvent {
+    #[serde(rename = "Records")]
+    records: Vec<Record>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SqsAnswer {
+    batch_item_failures: Vec<ItemFailure>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ItemFailure {
+    item_identifier: String,
+}
+
+/// Takes batches of messages until the environment ends. The handler says which messages stay.
+pub async fn run_sqs<H, F>(handle: H) -> Result<(), Error>
+where
+    H: Fn(Vec<Record>, Timestamp) -> F,
+    F: Future<Output = Vec<String>>,
+{
+    let handle = &handle;
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| async move {
+        let deadline = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
+        let kept = Box::pin(handle(event.payload.records, Timestamp::from_millis(deadline))).await;
+        Ok::<_, Error>(sqs_answer(kept))
+    }))
+    .await
+}
+
+/// Which messages stay in the queue. An answer that Lambda cannot read keeps the whole batch,
+/// and one without items deletes it, so its spelling has a test of its own.
+fn sqs_answer(kept: Vec<String>) -> SqsAnswer {
+    let failures = kept.into_iter().map(|item_identifier| ItemFailure { item_identifier });
+    SqsAnswer { batch_item_failures: failures.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_batch_answer_is_spelled_as_lambda_reads_it() {
+        let text = |kept: &[&str]| {
+            serde_json::to_string(&sqs_answer(kept.iter().map(ToString::to_string).collect())).unwrap()
+        };
+        assert_eq!(text(&[]), r#"{"batchItemFailures":[]}"#);
+        assert_eq!(text(&["a"]), r#"{"batchItemFailures":[{"itemIdentifier":"a"}]}"#);
+    }
+
+    #[test]
+    fn bodies_are_bytes() {
+        let read = |body: &str, base64: bool| {
+            let event = serde_json::json!({
+                "rawPath": "/v1/events", "rawQueryString": "limit=5&cursor=a%20b+c&&=x",
+                "headers": { "Stripe-Signature": "t=1" },
+                "requestContext": { "http": { "method": "POST" }, "stage": "$default" },
+                "body": body, "isBase64Encoded": base64,
+            });
+            request(serde_json::from_value(event).unwrap(), "r1".into())
+        };
+        let plain = read("{\"a\":1}", false).unwrap();
+        assert_eq!(plain.body, b"{\"a\":1}");
+        assert_eq!(plain.header("stripe-signature"), Some("t=1"));
+        assert_eq!(plain.query, [("limit".into(), "5".into()), ("cursor".into(), "a b c".into())]);
+        assert_eq!(read("/w==", true).unwrap().body, [0xff]);
+        assert!(read("%", true).is_err());
+    }
+
+    #[test]
+    fn a_stage_is_taken_off_the_path() {
+        let path = |raw: &str, stage: &str| {
+            let event = serde_json::json!({
+                "rawPath": raw, "requestContext": { "http": { "method": "GET" }, "stage": stage },
+            });
+            request(serde_json::from_value(event).unwrap(), String::new()).unwrap().path
+        };
+        assert_eq!(path("/prod/v1/events", "prod"), "/v1/events");
+        assert_eq!(path("/v1/events", "$default"), "/v1/events");
+        assert_eq!(path("/v1/events", "v1"), "/events");
+    }
+}

@@ -1,0 +1,33 @@
+//! Every effect of core-webhooks, one place each, and the verbs made of them.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`config`] | the environment: every name, read once |
+//! | [`aws`] | the clients' shared set-up: credentials, TLS |
+//! | [`store`] | the tables |
+//! | [`lanes`] | the queues |
+//! | [`secrets`] | Secrets Manager |
+//! | [`http`] | guarded calls to tenants' URLs |
+//! | [`lambda`] | Lambda's event shapes |
+//! | [`auth`] | who is calling, for which tenant |
+//! | [`problem`] | errors, as clients see them |
+//! | [`telemetry`] | log lines and metrics |
+//! | [`publish`], [`dispatch`] | the verbs |
+
+pub mod auth;
+pub mod aws;
+pub mod cache;
+pub mod clock;
+pub mod config;
+pub mod dispatch;
+pub mod fault;
+pub mod http;
+pub mod lambda;
+pub mod lanes;
+pub mod problem;
+pub mod publish;
+pub mod secrets;
+pub mod store;
+pub mod telemetry;
+
+pub use fault::Fault;

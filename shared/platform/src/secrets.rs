@@ -1,0 +1,314 @@
+//! Secrets Manager: where every signing key and source secret lies.
+//!
+//! A tenant's secrets of one kind share a document, several when it grows large, since each
+//! costs $0.40 a month. A document's version is immutable and cached by its id; the registry's
+//! pointer says which version counts. `PutSecretValue` has no condition, so a change is
+//! committed by moving the pointer from the version it was made of; the loser does it again.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aws_sdk_secretsmanager::{
+    Client,
+    operation::{create_secret::CreateSecretError, put_secret_value::PutSecretValueError},
+};
+use domain::{Secret, TenantId, key, sign::SigningKey};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+use zeroize::Zeroizing;
+
+use crate::{
+    Fault,
+    cache::Cache,
+    clock,
+    store::registry::{Pointer, Registry},
+};
+
+/// A document that grew this large takes no more owners; Secrets Manager's limit is 64 KiB.
+const FULL: usize = 48 * 1024;
+
+/// How often a change is tried when others change the same document.
+const TRIES: u32 = 10;
+
+/// Whose secrets a document holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Holder {
+    /// Signing keys of endpoints.
+    Endpoints,
+    /// Secrets of sources.
+    Sources,
+}
+
+impl Holder {
+    /// The word for it in names and keys. Roles are granted by it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Endpoints => "endpoints",
+            Self::Sources => "sources",
+        }
+    }
+}
+
+/// One version of one document: secrets by the id of the endpoint or source.
+type Document = BTreeMap<String, Vec<Secret>>;
+
+/// Others kept changing the document.
+#[derive(Debug)]
+pub enum AddError {
+    /// Try again later.
+    Contended,
+    /// Our failure.
+    Fault(Fault),
+}
+
+impl From<Fault> for AddError {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// Secrets Manager, with its cache.
+#[derive(Debug)]
+pub struct Secrets {
+    client: Client,
+    prefix: String,
+    versions: Cache<String, Arc<Document>>,
+    signing_keys: Cache<(String, String), Arc<Vec<SigningKey>>>,
+}
+
+impl Secrets {
+    /// The secrets whose names begin with `prefix`.
+    #[must_use]
+    pub fn new(client: Client, prefix: String) -> Self {
+        // Versions never change, so age is a matter of memory alone: 64 documents of 48 KiB
+        // stay within 3 MiB.
+        let age = Duration::from_hours(1);
+        Self { client, prefix, versions: Cache::new(age, 64), signing_keys: Cache::new(age, 2000) }
+    }
+
+    /// The secrets of one endpoint or source. A pointer younger than `age` is believed; where it
+    /// does not know the owner it is read again, since the owner may be newer.
+    pub async fn of(
+        &self,
+        registry: &Registry,
+        tenant: &TenantId,
+        holder: Holder,
+        shard: u32,
+        owner: &str,
+        age: Duration,
+    ) -> Result<Vec<Secret>, Fault> {
+        let (_, document) = self.current(registry, tenant, holder, shard, owner, age).await?;
+        document
+            .get(owner)
+            .cloned()
+            .ok_or_else(|| Fault::new("reading a secret", "there is none of this owner"))
+    }
+
+    /// The signing keys of one endpoint, decoded.
+    pub async fn signing_keys(
+        &self,
+        registry: &Registry,
+        tenant: &TenantId,
+        shard: u32,
+        endpoint: &str,
+    ) -> Result<Arc<Vec<SigningKey>>, Fault> {
+        let age = Duration::MAX;
+        let holder = Holder::Endpoints;
+        if let Some(pointer) = registry.pointer(tenant, holder, shard, age).await?
+            && let Some(keys) = self.signing_keys.get(&(pointer.version, endpoint.to_owned()))
+        {
+            return Ok(keys);
+        }
+        let (version, document) = self.current(registry, tenant, holder, shard, endpoint, age).await?;
+        let texts = document.get(endpoint).map(Vec::as_slice).unwrap_or_default();
+        let keys = texts.iter().map(|text| SigningKey::parse(text.expose())).collect::<Result<Vec<_>, _>>();
+        let keys = Arc::new(keys.map_err(Fault::on("reading a signing key"))?);
+        if keys.is_empty() {
+            return Err(Fault::new("reading a signing key", "the endpoint has none"));
+        }
+        self.signing_keys.put((version, endpoint.to_owned()), Arc::clone(&keys));
+        Ok(keys)
+    }
+
+    async fn current(
+        &self,
+        registry: &Registry,
+        tenant: &TenantId,
+        holder: Holder,
+        shard: u32,
+        owner: &str,
+        age: Duration,
+    ) -> Result<(String, Arc<Document>), Fault> {
+        let gone = || Fault::new("reading a secret", "there is no pointer to it");
+        let pointer = registry.pointer(tenant, holder, shard, age).await?.ok_or_else(gone)?;
+        let document = self.version(&self.name(tenant, holder, shard), &pointer.version).await?;
+        if document.contains_key(owner) {
+            return Ok((pointer.version, document));
+        }
+        let newest = registry.pointer(tenant, holder, shard, Duration::ZERO).await?.ok_or_else(gone)?;
+        let document = self.version(&self.name(tenant, holder, shard), &newest.version).await?;
+        Ok((newest.version, document))
+    }
+
+    /// Adds the secrets of a new owner, and says in which shard they lie now.
+    pub async fn add(
+        &self,
+        registry: &Registry,
+        tenant: &TenantId,
+        holder: Holder,
+        owner: &str,
+        secrets: &[Secret],
+    ) -> Result<u32, AddError> {
+        let mut skip = 0;
+        for attempt in 0..TRIES {
+            let pointers = registry.pointers(tenant, holder).await?;
+            let open = pointers.last().filter(|last| last.size < FULL && last.shard >= skip);
+            let shard = open.map_or_else(
+                || pointers.last().map_or(skip, |last| skip.max(last.shard + 1)),
+                |open| open.shard,
+            );
+            let name = self.name(tenant, holder, shard);
+            let mut document = match open {
+                Some(open) => Document::clone(&*self.version(&name, &open.version).await?),
+                None => Document::new(),
+            };
+            document.insert(owner.to_owned(), secrets.to_vec());
+            let text =
+                Zeroizing::new(serde_json::to_string(&document).map_err(Fault::on("writing a secret"))?);
+            // The token becomes the version's id, so it is known before the call returns, and a
+            // call repeated by the client makes no second version.
+            let version = token()?;
+            if !self.write(&name, &version, &text, open.is_none()).await? {
+                // This document takes no more versions today; the next one will.
+                skip = shard + 1;
+                continue;
+            }
+            let to = Pointer { shard, version, size: text.len() };
+            if registry.move_pointer(tenant, holder, open, &to).await? {
+                self.versions.put(cache_key(&name, &to.version), Arc::new(document));
+                return Ok(shard);
+            }
+            let wait = f64::from(attempt + 1) * 0.1 * clock::jitter();
+            tokio::time::sleep(Duration::from_secs_f64(wait)).await;
+        }
+        Err(AddError::Contended)
+    }
+
+    /// Writes a version; false where the secret takes none for now. Secrets Manager keeps every
+    /// version for a day and about a hundred at most
+    /// (<https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>).
+    async fn write(&self, name: &str, version: &str, text: &str, new: bool) -> Result<bool, Fault> {
+        if new {
+            let created = self
+                .client
+                .create_secret()
+                .name(name)
+                .client_request_token(version)
+                .secret_string(text)
+                .send()
+                .await;
+            match created {
+                Ok(_) => return Ok(true),
+                // Left by one who lost, or stopped before moving the pointer.
+                Err(error)
+                    if matches!(
+                        error.as_service_error(),
+                        Some(CreateSecretError::ResourceExistsException(_))
+                    ) => {}
+                Err(error) => return Err(Fault::on("creating a secret")(error)),
+            }
+        }
+        let put = self
+            .client
+            .put_secret_value()
+            .secret_id(name)
+            .client_request_token(version)
+            .secret_string(text)
+            .send()
+            .await;
+        match put {
+            Ok(_) => Ok(true),
+            Err(error)
+                if matches!(
+                    error.as_service_error(),
+                    Some(PutSecretValueError::LimitExceededException(_))
+                ) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(Fault::on("writing a secret")(error)),
+        }
+    }
+
+    async fn version(&self, name: &str, version: &str) -> Result<Arc<Document>, Fault> {
+        let cached = cache_key(name, version);
+        if let Some(document) = self.versions.get(&cached) {
+            return Ok(document);
+        }
+        let answer = self.client.get_secret_value().secret_id(name).version_id(version).send().await;
+        let text = answer.map_err(Fault::on("reading a secret"))?.secret_string.map(Zeroizing::new);
+        let text = text.ok_or_else(|| Fault::new("reading a secret", "it holds no text"))?;
+        let document: Document = serde_json::from_str(&text)
+            // The error could quote the document.
+            .map_err(|_| Fault::new("reading a secret", "it is not the document it should be"))?;
+        let document = Arc::new(document);
+        self.versions.put(cached, Arc::clone(&document));
+        Ok(document)
+    }
+
+    fn name(&self, tenant: &TenantId, holder: Holder, shard: u32) -> String {
+        format!("{}/{}/{tenant}/{shard}", self.prefix, holder.as_str())
+    }
+}
+
+fn cache_key(name: &str, version: &str) -> String {
+    format!("{name}#{version}")
+}
+
+/// A client request token: 32 to 64 characters.
+fn token() -> Result<String, Fault> {
+    Ok(key::hex(&clock::random::<32>()?))
+}
+
+/// How old the operator's key may be before it is read again: a rotated one works after that.
+const OPERATOR_KEY_AGE: Duration = Duration::from_mins(1);
+
+/// The operator's key, which the template generates.
+#[derive(Debug)]
+pub struct OperatorKey {
+    client: Client,
+    secret_id: String,
+    known: Mutex<Option<(Instant, Secret)>>,
+}
+
+impl OperatorKey {
+    /// The key in this secret.
+    #[must_use]
+    pub fn new(client: Client, secret_id: String) -> Self {
+        Self { client, secret_id, known: Mutex::default() }
+    }
+
+    /// The key, at most a minute old.
+    pub async fn get(&self) -> Result<Secret, Fault> {
+        #[derive(Deserialize)]
+        struct Document {
+            key: Secret,
+        }
+        let mut known = self.known.lock().await;
+        if let Some((since, key)) = &*known
+            && since.elapsed() < OPERATOR_KEY_AGE
+        {
+            return Ok(key.clone());
+        }
+        let answer = self.client.get_secret_value().secret_id(&self.secret_id).send().await;
+        let text = answer.map_err(Fault::on("reading the operator's key"))?.secret_string.map(Zeroizing::new);
+        let document: Option<Document> = text.and_then(|text| serde_json::from_str(&text).ok());
+        let key = document.ok_or_else(|| Fault::new("reading the operator's key", "the secret is odd"))?.key;
+        *known = Some((Instant::now(), key.clone()));
+        Ok(key)
+    }
+}

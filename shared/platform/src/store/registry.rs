@@ -1,0 +1,493 @@
+//! The registry table: tenants, API keys, endpoints, sources, and pointers to secrets.
+//!
+//! Rows are cached for at most ten seconds, which is what a change made elsewhere can take to
+//! be seen. The list that a publish fans out to is kept for one second only: who has just made
+//! an endpoint expects the next event there.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use aws_sdk_dynamodb::{
+    Client,
+    error::SdkError,
+    operation::transact_write_items::TransactWriteItemsError,
+    types::{AttributeValue, Put, TransactWriteItem, Update},
+};
+use domain::{
+    EndpointId, KeyId, SourceId, TenantId, Timestamp,
+    endpoint::{self, Endpoint},
+    event::EventTypeFilter,
+    key::{Caller, Scope},
+    provider::Provider,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::keys::{self, Key};
+use crate::{Fault, cache::Cache, secrets::Holder};
+
+/// How old a cached row can be.
+const MAX_AGE: Duration = Duration::from_secs(10);
+/// How old the list of a tenant's endpoints can be when an event is published.
+const FAN_OUT_AGE: Duration = Duration::from_secs(1);
+/// Rows kept per kind: at some hundred bytes each they fit the smallest function.
+const CAPACITY: usize = 2000;
+
+/// One row, as the table holds it.
+pub type Item = HashMap<String, AttributeValue>;
+
+/// A tenant's row.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Tenant {
+    /// The CRM's name for it.
+    pub name: String,
+    /// When it was made.
+    pub created_at: i64,
+    /// How many endpoints it has.
+    pub endpoint_count: u32,
+}
+
+/// What a source's URL leads to.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Which one.
+    pub id: SourceId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Who sends to it.
+    pub provider: Provider,
+    /// Which of the tenant's secrets holds its own.
+    pub secret_shard: u32,
+}
+
+/// Which version of a tenant's secret counts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Pointer {
+    /// Which of the tenant's secrets of this kind.
+    pub shard: u32,
+    /// The version's id in Secrets Manager.
+    pub version: String,
+    /// The size of that version, in bytes.
+    pub size: usize,
+}
+
+/// Whether something new was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// It is there now.
+    New,
+    /// It was there before, and is unchanged.
+    Exists,
+}
+
+/// Whether an endpoint was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndpointCreated {
+    /// It is there now.
+    New,
+    /// The tenant has as many as it may have.
+    LimitReached,
+    /// There is no such tenant.
+    NoTenant,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeyLookupRow {
+    tenant: TenantId,
+    key_id: KeyId,
+    scopes: Vec<Scope>,
+}
+
+#[derive(Serialize)]
+struct KeyRow<'a> {
+    name: &'a str,
+    scopes: &'a [Scope],
+    hash: &'a str,
+    created_at: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct EndpointRow {
+    id: EndpointId,
+    url: String,
+    event_types: Vec<EventTypeFilter>,
+    description: String,
+    created_at: i64,
+    secret_shard: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SourceRow {
+    tenant: TenantId,
+    provider: Provider,
+    secret_shard: u32,
+}
+
+#[derive(Serialize)]
+struct SourceDetailsRow<'a> {
+    provider: Provider,
+    description: &'a str,
+    created_at: i64,
+    secret_shard: u32,
+}
+
+/// The table, with its cache.
+#[derive(Debug)]
+pub struct Registry {
+    client: Client,
+    table: String,
+    callers: Cache<String, Caller>,
+    tenants: Cache<TenantId, Tenant>,
+    sources: Cache<SourceId, Source>,
+    endpoints: Cache<(TenantId, EndpointId), Arc<Endpoint>>,
+    fan_outs: Cache<TenantId, Arc<Vec<Endpoint>>>,
+    pointers: Cache<(TenantId, Holder, u32), Pointer>,
+}
+
+impl Registry {
+    /// The registry in this table.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Self {
+        Self {
+            client,
+            table,
+            callers: Cache::new(MAX_AGE, CAPACITY),
+            tenants: Cache::new(MAX_AGE, CAPACITY),
+            sources: Cache::new(MAX_AGE, CAPACITY),
+            endpoints: Cache::new(MAX_AGE, CAPACITY),
+            // A list can be long: 100 endpoints with 2 KB of URL each.
+            fan_outs: Cache::new(FAN_OUT_AGE, 100),
+            pointers: Cache::new(MAX_AGE, CAPACITY),
+        }
+    }
+
+    /// Makes a tenant.
+    pub async fn create_tenant(&self, id: &TenantId, name: &str, now: Timestamp) -> Result<Created, Fault> {
+        let row = Tenant { name: name.to_owned(), created_at: now.millis(), endpoint_count: 0 };
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item(keys::tenant(id), &row)?))
+            .condition_expression("attribute_not_exists(pk)")
+            .send()
+            .await;
+        match put {
+            Ok(_) => Ok(Created::New),
+            Err(error)
+                if error.as_service_error().is_some_and(aws_sdk_dynamodb::operation::put_item::PutItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(Created::Exists)
+            }
+            Err(error) => Err(Fault::on("writing a tenant")(error)),
+        }
+    }
+
+    /// The tenant, if there is one.
+    pub async fn tenant(&self, id: &TenantId) -> Result<Option<Tenant>, Fault> {
+        if let Some(tenant) = self.tenants.get(id) {
+            return Ok(Some(tenant));
+        }
+        let Some(tenant) = self.get::<Tenant>(keys::tenant(id), true).await? else { return Ok(None) };
+        self.tenants.put(id.clone(), tenant.clone());
+        Ok(Some(tenant))
+    }
+
+    /// Makes an API key: one row for its tenant, one to find it by its hash.
+    pub async fn create_key(
+        &self,
+        tenant: &TenantId,
+        id: KeyId,
+        name: &str,
+        scopes: &[Scope],
+        hash: &str,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let row = KeyRow { name, scopes, hash, created_at: now.millis() };
+        let lookup = KeyLookupRow { tenant: tenant.clone(), key_id: id, scopes: scopes.to_vec() };
+        let writes = vec![
+            self.put_new(keys::api_key(tenant, id), &row)?,
+            self.put_new(keys::api_key_lookup(hash), &lookup)?,
+        ];
+        self.transact(writes).await.map_err(Fault::on("writing an API key"))
+    }
+
+    /// Who holds the key with this hash.
+    pub async fn caller(&self, hash: &str) -> Result<Option<Caller>, Fault> {
+        if let Some(caller) = self.callers.get(&hash.to_owned()) {
+            return Ok(Some(caller));
+        }
+        // Consistent, so that a key works from the moment its creation was answered.
+        let Some(row) = self.get::<KeyLookupRow>(keys::api_key_lookup(hash), true).await? else {
+            return Ok(None);
+        };
+        let caller = Caller::Key { tenant: row.tenant, id: row.key_id, scopes: row.scopes };
+        self.callers.put(hash.to_owned(), caller.clone());
+        Ok(Some(caller))
+    }
+
+    /// Makes an endpoint, if the tenant may have one more.
+    pub async fn create_endpoint(
+        &self,
+        tenant: &TenantId,
+        endpoint: &Endpoint,
+    ) -> Result<EndpointCreated, Fault> {
+        let row = EndpointRow {
+            id: endpoint.id,
+            url: endpoint.url.clone(),
+            event_types: endpoint.event_types.clone(),
+            description: endpoint.description.clone(),
+            created_at: endpoint.created_at.millis(),
+            secret_shard: endpoint.secret_shard,
+        };
+        // The operator has no row of its own until its first endpoint is counted.
+        let condition = if tenant.is_operator() {
+            "attribute_not_exists(pk) OR endpoint_count < :limit"
+        } else {
+            "attribute_exists(pk) AND endpoint_count < :limit"
+        };
+        let (pk, sk) = keys::tenant(tenant);
+        let count = Update::builder()
+            .table_name(&self.table)
+            .key("pk", AttributeValue::S(pk))
+            .key("sk", AttributeValue::S(sk))
+            .update_expression("SET #name = if_not_exists(#name, :name), created_at = if_not_exists(created_at, :now) ADD endpoint_count :one")
+            .condition_expression(condition)
+            .expression_attribute_names("#name", "name")
+            .expression_attribute_values(":name", AttributeValue::S(TenantId::OPERATOR.to_owned()))
+            .expression_attribute_values(":now", AttributeValue::N(row.created_at.to_string()))
+            .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
+            .expression_attribute_values(":limit", AttributeValue::N(endpoint::LIMIT_PER_TENANT.to_string()))
+            .build()
+            .map_err(Fault::on("writing an endpoint"))?;
+        let count = TransactWriteItem::builder().update(count).build();
+        let writes = vec![count, self.put_new(keys::endpoint(tenant, endpoint.id), &row)?];
+        match self.transact(writes).await {
+            Ok(()) => {
+                self.fan_outs.forget(tenant);
+                Ok(EndpointCreated::New)
+            }
+            Err(error) if first_condition_failed(&error) => {
+                let exists = self.get::<Tenant>(keys::tenant(tenant), true).await?.is_some();
+                Ok(if exists { EndpointCreated::LimitReached } else { EndpointCreated::NoTenant })
+            }
+            Err(error) => Err(Fault::on("writing an endpoint")(error)),
+        }
+    }
+
+    /// One endpoint. A miss is confirmed by a consistent read.
+    pub async fn endpoint(&self, tenant: &TenantId, id: EndpointId) -> Result<Option<Arc<Endpoint>>, Fault> {
+        let cached = (tenant.clone(), id);
+        if let Some(endpoint) = self.endpoints.get(&cached) {
+            return Ok(Some(endpoint));
+        }
+        let mut row = self.get::<EndpointRow>(keys::endpoint(tenant, id), false).await?;
+        if row.is_none() {
+            row = self.get::<EndpointRow>(keys::endpoint(tenant, id), true).await?;
+        }
+        let Some(row) = row else { return Ok(None) };
+        let endpoint = Arc::new(Endpoint::from(row));
+        self.endpoints.put(cached, Arc::clone(&endpoint));
+        Ok(Some(endpoint))
+    }
+
+    /// All endpoints of a tenant, oldest first, at most a second old.
+    pub async fn endpoints(&self, tenant: &TenantId) -> Result<Arc<Vec<Endpoint>>, Fault> {
+        if let Some(endpoints) = self.fan_outs.get(tenant) {
+            return Ok(endpoints);
+        }
+        let endpoints = Arc::new(self.list_endpoints(tenant).await?);
+        self.fan_outs.put(tenant.clone(), Arc::clone(&endpoints));
+        Ok(endpoints)
+    }
+
+    /// All endpoints of a tenant, oldest first, as they are now.
+    pub async fn list_endpoints(&self, tenant: &TenantId) -> Result<Vec<Endpoint>, Fault> {
+        let rows = self.rows_under::<EndpointRow>(tenant, keys::ENDPOINTS).await?;
+        Ok(rows.into_iter().map(Endpoint::from).collect())
+    }
+
+    /// Makes a source: one row for its tenant, one to find it by its URL.
+    pub async fn create_source(
+        &self,
+        source: &Source,
+        description: &str,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let row = SourceDetailsRow {
+            provider: source.provider,
+            description,
+            created_at: now.millis(),
+            secret_shard: source.secret_shard,
+        };
+        let lookup = SourceRow {
+            tenant: source.tenant.clone(),
+            provider: source.provider,
+            secret_shard: source.secret_shard,
+        };
+        let writes = vec![
+            self.put_new(keys::source(&source.tenant, source.id), &row)?,
+            self.put_new(keys::source_lookup(source.id), &lookup)?,
+        ];
+        self.transact(writes).await.map_err(Fault::on("writing a source"))
+    }
+
+    /// The source behind a URL. A miss is confirmed by a consistent read.
+    pub async fn source(&self, id: SourceId) -> Result<Option<Source>, Fault> {
+        if let Some(source) = self.sources.get(&id) {
+            return Ok(Some(source));
+        }
+        let Some(row) = self.get::<SourceRow>(keys::source_lookup(id), true).await? else { return Ok(None) };
+        let source =
+            Source { id, tenant: row.tenant, provider: row.provider, secret_shard: row.secret_shard };
+        self.sources.put(id, source.clone());
+        Ok(Some(source))
+    }
+
+    /// The pointer to one of a tenant's secrets, no older than `age`.
+    pub async fn pointer(
+        &self,
+        tenant: &TenantId,
+        holder: Holder,
+        shard: u32,
+        age: Duration,
+    ) -> Result<Option<Pointer>, Fault> {
+        let cached = (tenant.clone(), holder, shard);
+        if let Some(pointer) = self.pointers.get_within(&cached, age) {
+            return Ok(Some(pointer));
+        }
+        let Some(pointer) = self.get::<Pointer>(keys::secret(tenant, holder, shard), true).await? else {
+            return Ok(None);
+        };
+        self.pointers.put(cached, pointer.clone());
+        Ok(Some(pointer))
+    }
+
+    /// The pointers to all of a tenant's secrets of one kind, by shard, read consistently.
+    pub async fn pointers(&self, tenant: &TenantId, holder: Holder) -> Result<Vec<Pointer>, Fault> {
+        self.rows_under(tenant, &keys::secrets_of(holder)).await
+    }
+
+    /// Moves a pointer, if it still stands where `from` says: this is the commit of a change to
+    /// a secret, since Secrets Manager itself has no conditional write.
+    pub async fn move_pointer(
+        &self,
+        tenant: &TenantId,
+        holder: Holder,
+        from: Option<&Pointer>,
+        to: &Pointer,
+    ) -> Result<bool, Fault> {
+        let mut put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item(keys::secret(tenant, holder, to.shard), to)?));
+        put = match from {
+            None => put.condition_expression("attribute_not_exists(pk)"),
+            Some(from) => put
+                .condition_expression("version = :from")
+                .expression_attribute_values(":from", AttributeValue::S(from.version.clone())),
+        };
+        match put.send().await {
+            Ok(_) => {
+                self.pointers.put((tenant.clone(), holder, to.shard), to.clone());
+                Ok(true)
+            }
+            Err(error)
+                if error.as_service_error().is_some_and(aws_sdk_dynamodb::operation::put_item::PutItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(Fault::on("moving the pointer to a secret")(error)),
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, (pk, sk): Key, consistent: bool) -> Result<Option<T>, Fault> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("pk", AttributeValue::S(pk))
+            .key("sk", AttributeValue::S(sk))
+            .consistent_read(consistent)
+            .send()
+            .await
+            .map_err(Fault::on("reading the registry"))?;
+        answer.item.map(serde_dynamo::from_item).transpose().map_err(Fault::on("reading the registry"))
+    }
+
+    async fn rows_under<T: DeserializeOwned>(
+        &self,
+        tenant: &TenantId,
+        prefix: &str,
+    ) -> Result<Vec<T>, Fault> {
+        let mut rows = Vec::new();
+        let mut from = None;
+        loop {
+            let answer = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+                .expression_attribute_values(":pk", AttributeValue::S(tenant.to_string()))
+                .expression_attribute_values(":prefix", AttributeValue::S(prefix.to_owned()))
+                .consistent_read(true)
+                .set_exclusive_start_key(from)
+                .send()
+                .await
+                .map_err(Fault::on("listing in the registry"))?;
+            let page = serde_dynamo::from_items::<_, T>(answer.items.unwrap_or_default());
+            rows.extend(page.map_err(Fault::on("listing in the registry"))?);
+            from = answer.last_evaluated_key;
+            if from.is_none() {
+                return Ok(rows);
+            }
+        }
+    }
+
+    fn put_new<T: Serialize>(&self, key: Key, row: &T) -> Result<TransactWriteItem, Fault> {
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item(key, row)?))
+            .condition_expression("attribute_not_exists(pk)")
+            .build()
+            .map_err(Fault::on("writing to the registry"))?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    async fn transact(
+        &self,
+        writes: Vec<TransactWriteItem>,
+    ) -> Result<(), SdkError<TransactWriteItemsError>> {
+        self.client.transact_write_items().set_transact_items(Some(writes)).send().await.map(|_| ())
+    }
+}
+
+impl From<EndpointRow> for Endpoint {
+    fn from(row: EndpointRow) -> Self {
+        Self {
+            id: row.id,
+            url: row.url,
+            event_types: row.event_types,
+            description: row.description,
+            created_at: Timestamp::from_millis(row.created_at),
+            secret_shard: row.secret_shard,
+        }
+    }
+}
+
+/// A row with its key.
+fn item<T: Serialize>((pk, sk): Key, row: &T) -> Result<Item, Fault> {
+    let mut item: Item = serde_dynamo::to_item(row).map_err(Fault::on("writing to the registry"))?;
+    item.insert("pk".to_owned(), AttributeValue::S(pk));
+    item.insert("sk".to_owned(), AttributeValue::S(sk));
+    Ok(item)
+}
+
+/// Whether the transaction was cancelled by the condition of its first write.
+fn first_condition_failed(error: &SdkError<TransactWriteItemsError>) -> bool {
+    let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
+    else {
+        return false;
+    };
+    cancelled.cancellation_reasons().first().and_then(|reason| reason.code())
+        == Some("ConditionalCheckFailed")
+}
