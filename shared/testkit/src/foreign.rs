@@ -1,0 +1,49 @@
+//! Clients that we did not write: Stripe's own SDK as signer, Standard Webhooks' as verifier.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt, process::Command};
+
+use crate::{Received, stack::root};
+
+/// Signs `payload` with Stripe's SDK, as Stripe's servers would at `timestamp` (seconds since
+/// 1970); returns the value of the `Stripe-Signature` header.
+pub async fn stripe_signature(payload: &str, secret: &str, timestamp: u64) -> String {
+    let input = json!({ "payload": payload, "secret": secret, "timestamp": timestamp });
+    let mut command = Command::new("node");
+    command.arg(root().join("tests/it/clients/stripe-sign.mjs"));
+    run(command, &input).await
+}
+
+/// Verifies a webhook with the library of Standard Webhooks; returns what it says of it: the
+/// payload, or its error.
+pub async fn verify(received: &Received, secret: &str) -> Result<Value, String> {
+    let headers: serde_json::Map<String, Value> =
+        received.headers.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    let body = std::str::from_utf8(&received.body).expect("UTF-8");
+    let input = json!({ "headers": headers, "body": body, "secret": secret });
+    let mut command = Command::new(root().join(".local/stack/bin/python"));
+    command.arg(root().join("tests/it/clients/verify.py"));
+    let said = run(command, &input).await;
+    let said: Value = serde_json::from_str(&said).expect("JSON of the verifier");
+    match said["error"].as_str() {
+        Some(error) => Err(error.to_owned()),
+        None => Ok(said["payload"].clone()),
+    }
+}
+
+async fn run(mut command: Command, input: &Value) -> String {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?} does not run: {error}"));
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(input.to_string().as_bytes()).await.expect("the client reads");
+    drop(stdin);
+    let output = child.wait_with_output().await.expect("the client ends");
+    assert!(output.status.success(), "{command:?} failed");
+    String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned()
+}

@@ -1,0 +1,34 @@
+//! What the end-to-end tests stand on: the running stack, a real receiver, and real faults.
+//!
+//! Everything here is a process or a socket; nothing pretends to be a part of the product.
+
+pub mod foreign;
+pub mod process;
+pub mod proxy;
+pub mod receiver;
+pub mod server;
+pub mod stack;
+pub mod wait;
+
+pub use receiver::{Received, Receiver, Reply};
+pub use stack::{Answer, Client, Stack};
+pub use wait::eventually;
+
+/// A client for plain HTTP on this machine.
+pub fn http_client() -> reqwest::Client {
+    // The crate is built without a TLS provider of its own; setting it twice does no harm.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().expect("an HTTP client")
+}
+
+/// A text that no other test uses, for ids of tenants and keys.
+pub fn unique(prefix: &str) -> String {
+    use std::{
+        sync::atomic::{AtomicU32, Ordering},
+        time::SystemTime,
+    };
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let nanos =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock after 1970").as_nanos();
+    format!("{prefix}-{}-{nanos}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,147 @@
+//! A tenant's endpoint: a real HTTP server that keeps what it gets.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use hyper::Response;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use crate::{eventually, server};
+
+/// What the receiver answers.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// Status code.
+    pub status: u16,
+    /// Headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// How long it takes first.
+    pub delay: Duration,
+}
+
+impl Reply {
+    /// Answers at once.
+    pub fn status(status: u16) -> Self {
+        Self { status, headers: Vec::new(), delay: Duration::ZERO }
+    }
+
+    /// Answers late.
+    pub fn after(delay: Duration) -> Self {
+        Self { delay, ..Self::status(200) }
+    }
+}
+
+/// A request that came in.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// Header names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body, byte for byte.
+    pub body: Bytes,
+    /// Who sent it.
+    pub peer: SocketAddr,
+    /// When.
+    pub at: Instant,
+}
+
+impl Received {
+    /// A header.
+    pub fn header(&self, name: &str) -> &str {
+        let found = self.headers.iter().find(|(known, _)| known == name);
+        found.map_or_else(|| panic!("there is no header {name} in {:?}", self.headers), |(_, value)| value)
+    }
+
+    /// The `webhook-id`.
+    pub fn id(&self) -> &str {
+        self.header("webhook-id")
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("a webhook's body is JSON")
+    }
+}
+
+type Requests = Arc<Mutex<Vec<Received>>>;
+
+/// The server; it ends with its value.
+#[derive(Debug)]
+pub struct Receiver {
+    address: SocketAddr,
+    requests: Requests,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Receiver {
+    /// Starts one that always answers 200.
+    pub async fn start() -> Self {
+        Self::answering(|_| Reply::status(200)).await
+    }
+
+    /// Starts one that answers the n-th request (from 0) as `reply` says.
+    pub async fn answering(reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("its own address");
+        let requests = Requests::default();
+        let kept = Arc::clone(&requests);
+        let handle = move |peer, request: hyper::Request<Bytes>| {
+            let headers = request.headers().iter();
+            let headers = headers.map(|(name, value)| {
+                (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+            });
+            let received = Received {
+                headers: headers.collect(),
+                body: request.body().clone(),
+                peer,
+                at: Instant::now(),
+            };
+            let n = {
+                let mut kept = kept.lock().expect("no test panicked with it");
+                kept.push(received);
+                kept.len() - 1
+            };
+            let reply = reply(n);
+            async move {
+                tokio::time::sleep(reply.delay).await;
+                let mut response = Response::builder().status(reply.status);
+                for (name, value) in reply.headers {
+                    response = response.header(name, value);
+                }
+                response.body(Bytes::from_static(b"noted")).ok()
+            }
+        };
+        let task = tokio::spawn(server::serve(listener, handle));
+        Self { address, requests, task }
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("http://{}/webhooks", self.address)
+    }
+
+    /// All that has come so far.
+    pub fn requests(&self) -> Vec<Received> {
+        self.requests.lock().expect("no test panicked with it").clone()
+    }
+
+    /// Waits until `count` requests have come.
+    pub async fn wait_for(&self, count: usize, limit: Duration) -> Vec<Received> {
+        let what = format!("{count} requests at {}", self.url());
+        eventually(&what, limit, || async {
+            let requests = self.requests();
+            (requests.len() >= count).then_some(requests)
+        })
+        .await
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

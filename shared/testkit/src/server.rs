@@ -1,0 +1,58 @@
+//! A small HTTP server on loopback, for the receiver and the proxy.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+/// Serves every connection of `listener`. Where the handler answers nothing, the connection is
+/// cut without an answer.
+pub async fn serve<H, F>(listener: TcpListener, handle: H)
+where
+    H: Fn(SocketAddr, Request<Bytes>) -> F + Send + Sync + 'static,
+    F: Future<Output = Option<Response<Bytes>>> + Send,
+{
+    let handle = Arc::new(handle);
+    loop {
+        let Ok((stream, peer)) = listener.accept().await else { continue };
+        let handle = Arc::clone(&handle);
+        tokio::spawn(async move {
+            let service = service_fn(move |request: Request<Incoming>| {
+                let handle = Arc::clone(&handle);
+                async move {
+                    let (parts, body) = request.into_parts();
+                    let Ok(body) = body.collect().await else { return Err(Cut) };
+                    let request = Request::from_parts(parts, body.to_bytes());
+                    match handle(peer, request).await {
+                        Some(response) => Ok(response.map(Full::new)),
+                        None => Err(Cut),
+                    }
+                }
+            });
+            // An error means the peer went away, or that the handler wanted it to.
+            let _: Result<(), _> =
+                http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+/// Makes hyper drop the connection.
+#[derive(Debug)]
+struct Cut;
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the connection is cut on purpose")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+impl From<Infallible> for Cut {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}

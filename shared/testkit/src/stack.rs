@@ -1,0 +1,312 @@
+//! The running local stack, as `dev/stack.py` describes it, and clients of the deployed API.
+
+use std::{collections::HashMap, env, fs, path::PathBuf};
+
+use reqwest::{Method, header::HeaderMap};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::http_client;
+
+/// The environment variable that names the stack's state file.
+pub const STATE: &str = "CW_STACK_STATE";
+
+#[derive(Debug, Clone, Deserialize)]
+struct State {
+    endpoint_url: String,
+    region: String,
+    access_key_id: String,
+    proxy_control: Option<String>,
+    stacks: HashMap<String, Deployed>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Deployed {
+    api_url: String,
+    operator_key: String,
+    functions: HashMap<String, String>,
+}
+
+/// One deployment of the template on the running stack.
+#[derive(Debug, Clone)]
+pub struct Stack {
+    /// Where its API is.
+    pub api_url: String,
+    /// The operator's key, as the template generated it.
+    pub operator_key: String,
+    state: State,
+    functions: HashMap<String, String>,
+}
+
+/// The checkout's root.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the checkout")
+}
+
+#[allow(clippy::disallowed_methods, reason = "tests are told where the stack is, and have no configuration")]
+fn state_file() -> String {
+    env::var(STATE).unwrap_or_else(|_| panic!("{STATE} is not set: run the tests with `make test`"))
+}
+
+fn state() -> State {
+    let text = fs::read_to_string(state_file()).expect("the stack's state file");
+    serde_json::from_str(&text).expect("the stack's state")
+}
+
+impl Stack {
+    /// The deployment that all tests share.
+    pub fn shared() -> Self {
+        let state = state();
+        let name = state.stacks.keys().min_by_key(|name| name.len()).cloned().expect("a deployed stack");
+        Self::named(state, &name)
+    }
+
+    fn named(state: State, name: &str) -> Self {
+        let deployed = state.stacks.get(name).unwrap_or_else(|| panic!("{name} is not deployed")).clone();
+        Self {
+            api_url: deployed.api_url,
+            operator_key: deployed.operator_key,
+            functions: deployed.functions,
+            state,
+        }
+    }
+
+    /// Deploys a copy of the template beside the shared one, after `edit` has changed its text.
+    pub async fn deploy_edited(name: &str, edit: impl FnOnce(&str) -> String) -> Self {
+        let original = fs::read_to_string(root().join("template.yaml")).expect("the template");
+        let edited = edit(&original);
+        assert_ne!(original, edited, "the edit changed nothing");
+        let file = env::temp_dir().join(format!("{name}-{}.yaml", std::process::id()));
+        fs::write(&file, edited).expect("a copy of the template");
+        let status = Command::new("python3")
+            .arg(root().join("dev/stack.py"))
+            .args(["deploy", "--state"])
+            .arg(state_file())
+            .args(["--stack-name", name, "--template"])
+            .arg(&file)
+            .status()
+            .await
+            .expect("python3 runs");
+        assert!(status.success(), "deploying {name} failed");
+        fs::remove_file(file).expect("the copy of the template");
+        Self::named(state(), name)
+    }
+
+    /// A client with the operator's key.
+    pub fn operator(&self) -> Client {
+        Client {
+            http: http_client(),
+            base: self.api_url.clone(),
+            key: Some(self.operator_key.clone()),
+            tenant: None,
+        }
+    }
+
+    /// A client without a key.
+    pub fn anonymous(&self) -> Client {
+        Client { key: None, ..self.operator() }
+    }
+
+    /// A new tenant, and a client with a key of its own.
+    pub async fn tenant(&self) -> Client {
+        let id = crate::unique("t");
+        let operator = self.operator();
+        operator.post("/v1/tenants", &json!({ "id": id, "name": "A tenant" })).await.expect(201);
+        let key =
+            operator.post(&format!("/v1/tenants/{id}/keys"), &json!({ "name": "test" })).await.expect(201);
+        Client { key: Some(text(&key, "key")), tenant: Some(id), ..operator }
+    }
+
+    /// What a function has logged, the newest last.
+    pub async fn logs(&self, function: &str) -> String {
+        let name = self.functions.get(function).unwrap_or_else(|| panic!("there is no function {function}"));
+        let groups = self.logs_call("DescribeLogGroups", json!({})).await;
+        let groups = groups["logGroups"].as_array().cloned().unwrap_or_default();
+        let group = groups
+            .iter()
+            .filter_map(|group| group["logGroupName"].as_str())
+            .find(|group| group.ends_with(&format!("/{name}")))
+            .unwrap_or_else(|| panic!("{name} has no log group"));
+        let events =
+            self.logs_call("FilterLogEvents", json!({ "logGroupName": group, "limit": 10_000 })).await;
+        let events = events["events"].as_array().cloned().unwrap_or_default();
+        events.iter().filter_map(|event| event["message"].as_str()).collect::<Vec<_>>().join("\n")
+    }
+
+    async fn logs_call(&self, operation: &str, body: Value) -> Value {
+        let State { endpoint_url, region, access_key_id, .. } = &self.state;
+        // The stack looks at who calls, not at the signature.
+        let credential = format!(
+            "AWS4-HMAC-SHA256 Credential={access_key_id}/20260101/{region}/logs/aws4_request, SignedHeaders=host, Signature=0"
+        );
+        let answer = http_client()
+            .post(endpoint_url)
+            .header("x-amz-target", format!("Logs_20140328.{operation}"))
+            .header("content-type", "application/x-amz-json-1.1")
+            .header("authorization", credential)
+            .body(body.to_string())
+            .send()
+            .await
+            .expect("the stack answers");
+        assert!(answer.status().is_success(), "{operation}: {}", answer.text().await.unwrap_or_default());
+        serde_json::from_str(&answer.text().await.expect("an answer")).expect("JSON")
+    }
+
+    /// Sets a rule of the proxy between functions and stack; returns a probe for its hits.
+    pub async fn rule(&self, rule: &crate::proxy::Rule) -> Hits {
+        let control = self.state.proxy_control.clone().expect("the stack runs behind the proxy");
+        let body = serde_json::to_string(rule).expect("a rule");
+        let answer = http_client().post(&control).body(body).send().await.expect("the proxy answers");
+        let id = answer.text().await.expect("the rule's id");
+        Hits { url: format!("{control}/{id}") }
+    }
+}
+
+/// How often a rule was applied.
+#[derive(Debug)]
+pub struct Hits {
+    url: String,
+}
+
+impl Hits {
+    /// Asks the proxy.
+    pub async fn count(&self) -> u32 {
+        let answer = http_client().get(&self.url).send().await.expect("the proxy answers");
+        answer.text().await.expect("a number").parse().expect("a number")
+    }
+}
+
+/// A text in a JSON object.
+pub fn text(value: &Value, name: &str) -> String {
+    value[name].as_str().unwrap_or_else(|| panic!("there is no text {name} in {value}")).to_owned()
+}
+
+/// A client of the deployed API, with one key.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    /// The API key.
+    pub key: Option<String>,
+    /// The tenant whose key it is.
+    pub tenant: Option<String>,
+}
+
+/// What the API answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// The body as JSON; null where it is none.
+    pub json: Value,
+}
+
+impl Answer {
+    /// The body, if the status is the one expected.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.json);
+        self.json
+    }
+
+    /// The end of the problem's `type`.
+    pub fn problem(&self) -> &str {
+        self.json["type"].as_str().and_then(|uri| uri.rsplit(':').next()).unwrap_or_default()
+    }
+
+    /// Where the problem's first error points.
+    pub fn pointer(&self) -> &str {
+        self.json["errors"][0]["pointer"].as_str().unwrap_or_default()
+    }
+}
+
+impl Client {
+    /// Whose key it is.
+    pub fn tenant_id(&self) -> &str {
+        self.tenant.as_deref().expect("a tenant's client")
+    }
+
+    /// `GET`.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[], None).await
+    }
+
+    /// `POST` with JSON.
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_with(path, &[], body).await
+    }
+
+    /// `POST` with JSON and further headers.
+    pub async fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+        let mut headers = headers.to_vec();
+        headers.push(("content-type", "application/json"));
+        self.send(Method::POST, path, &headers, Some(body.to_string().into_bytes())).await
+    }
+
+    /// Any request.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Answer {
+        self.try_send(method, path, headers, body).await.expect("the API answers")
+    }
+
+    /// Any request, which may stay without an answer.
+    pub async fn try_send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, reqwest::Error> {
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        let response = request.send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let json = serde_json::from_slice(&response.bytes().await?).unwrap_or_default();
+        Ok(Answer { status, headers, json })
+    }
+
+    /// A new endpoint: its id and its signing key.
+    pub async fn endpoint(&self, url: &str, event_types: &[&str]) -> (String, String) {
+        let mut body = json!({ "url": url });
+        if !event_types.is_empty() {
+            body["event_types"] = json!(event_types);
+        }
+        let endpoint = self.post("/v1/endpoints", &body).await.expect(201);
+        (text(&endpoint, "id"), text(&endpoint, "secret"))
+    }
+
+    /// Publishes under an idempotency key, and returns the event's id.
+    pub async fn publish(&self, event_type: &str, data: &Value, idempotency_key: &str) -> String {
+        let body = json!({ "type": event_type, "data": data });
+        let headers = [("idempotency-key", idempotency_key)];
+        text(&self.post_with("/v1/events", &headers, &body).await.expect(202), "id")
+    }
+
+    /// The delivery of an event that has one endpoint, once it has this status.
+    pub async fn delivery(&self, event_id: &str, status: &str, limit: std::time::Duration) -> Value {
+        let what = format!("the delivery of {event_id} to be {status}");
+        let id = crate::eventually(&what, limit, || async {
+            let page = self.get(&format!("/v1/events/{event_id}/deliveries")).await.expect(200);
+            let delivery = &page["data"][0];
+            (delivery["status"] == status).then(|| text(delivery, "id"))
+        })
+        .await;
+        self.get(&format!("/v1/deliveries/{id}")).await.expect(200)
+    }
+}

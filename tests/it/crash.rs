@@ -1,0 +1,133 @@
+//! Functions die at the worst moments, and nothing is lost.
+
+use std::{collections::HashSet, time::Duration};
+
+use serde_json::json;
+use testkit::{
+    Receiver, Reply, Stack, eventually, process,
+    proxy::{Fault, Rule},
+    stack::text,
+};
+
+use crate::AFTER_A_CRASH;
+
+fn rule(operation: &str, contains: &[&str], fault: Fault) -> Rule {
+    let contains = contains.iter().map(ToString::to_string).collect();
+    Rule { operation: operation.to_owned(), contains, fault, times: 1 }
+}
+
+#[tokio::test]
+async fn the_dispatcher_dies_in_the_middle_of_a_batch() {
+    let tenant = Stack::shared().tenant().await;
+    // Slow at first, so that the batch is under way when its function is killed.
+    let receiver =
+        Receiver::answering(|n| Reply::after(Duration::from_secs(if n < 10 { 5 } else { 0 }))).await;
+    tenant.endpoint(&receiver.url(), &[]).await;
+    let events: Vec<_> = (0..10).map(|n| json!({ "type": "contact.created", "data": { "n": n } })).collect();
+    let results = tenant.post("/v1/events/batch", &json!({ "events": events })).await.expect(202);
+    let ids: HashSet<_> =
+        results["data"].as_array().unwrap().iter().map(|result| text(&result["event"], "id")).collect();
+
+    let victim = receiver.wait_for(1, AFTER_A_CRASH).await.remove(0);
+    process::kill(process::of_peer(victim.peer).expect("the dispatcher is still waiting for an answer"));
+
+    for id in &ids {
+        tenant.delivery(id, "succeeded", AFTER_A_CRASH).await;
+    }
+    let received = receiver.requests();
+    assert_eq!(received.iter().map(|received| received.id().to_owned()).collect::<HashSet<_>>(), ids);
+    let again = received.iter().filter(|other| other.id() == victim.id()).count();
+    assert!(again >= 2, "what was under way came again under its id");
+}
+
+#[tokio::test]
+async fn a_publish_that_died_between_put_and_send_is_completed_by_its_retry() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::start().await;
+    tenant.endpoint(&receiver.url(), &[]).await;
+    let hits = stack.rule(&rule("SendMessageBatch", &[tenant.tenant_id()], Fault::KillBefore)).await;
+    let body = json!({ "type": "contact.created", "data": { "id": 1 } });
+    let publish = || tenant.post_with("/v1/events", &[("idempotency-key", "crashed")], &body);
+
+    let crashed = publish().await;
+    assert_eq!(hits.count().await, 1);
+    assert!(crashed.status >= 500, "nothing may be acknowledged: {} {}", crashed.status, crashed.json);
+    // It is stored, so somebody could believe it was published; its delivery waits.
+    let stored = text(&tenant.get("/v1/events").await.expect(200)["data"][0], "id");
+    let page = tenant.get(&format!("/v1/events/{stored}/deliveries")).await.expect(200);
+    assert_eq!(page["data"][0]["status"], "pending");
+
+    let event = publish().await.expect(202);
+    assert_eq!(text(&event, "id"), stored);
+    let delivery = tenant.delivery(&stored, "succeeded", AFTER_A_CRASH).await;
+    assert_eq!(delivery["attempt_count"], 1);
+    let received = receiver.requests();
+    assert_eq!((received.len(), received[0].id()), (1, stored.as_str()));
+}
+
+#[tokio::test]
+async fn a_dispatcher_that_died_between_post_and_record_posts_again_under_the_same_id() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::start().await;
+    tenant.endpoint(&receiver.url(), &[]).await;
+    let contains = [tenant.tenant_id(), "delivery#"];
+    let hits = stack.rule(&rule("PutItem", &contains, Fault::KillBefore)).await;
+    let event_id = tenant.publish("contact.created", &json!({}), "unrecorded").await;
+
+    let delivery = tenant.delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
+    assert_eq!(hits.count().await, 1);
+    // The attempt whose record was lost is not known; the one that is known succeeded.
+    assert_eq!(delivery["attempt_count"], 1);
+    let received = receiver.requests();
+    assert_eq!(received.len(), 2);
+    assert!(received.iter().all(|received| received.id() == event_id));
+}
+
+#[tokio::test]
+async fn a_record_whose_answer_was_lost_is_not_made_twice() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::answering(|n| Reply::status(if n == 0 { 503 } else { 200 })).await;
+    tenant.endpoint(&receiver.url(), &[]).await;
+    let contains = [tenant.tenant_id(), "delivery#"];
+    let first = stack.rule(&rule("PutItem", &contains, Fault::LoseAnswer)).await;
+    let second = stack.rule(&rule("UpdateItem", &contains, Fault::KillAfter)).await;
+    let event_id = tenant.publish("contact.created", &json!({}), "unheard").await;
+    let delivery = tenant.delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
+    assert_eq!((first.count().await, second.count().await), (1, 1));
+    assert_eq!(delivery["attempt_count"], 2);
+    // The message of the killed function comes back once more, finds the delivery finished, and
+    // is dropped without another request.
+    tokio::time::sleep(Duration::from_secs(35)).await;
+    assert_eq!(receiver.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn an_inbound_request_whose_function_died_is_taken_when_the_provider_tries_again() {
+    const SECRET: &str = "whsec_test_key_of_the_crash_tests";
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::start().await;
+    tenant.endpoint(&receiver.url(), &[]).await;
+    let source =
+        tenant.post("/v1/sources", &json!({ "provider": "stripe", "secrets": [SECRET] })).await.expect(201);
+    let path = format!("/in/stripe/{}", text(&source, "id"));
+    let hits = stack.rule(&rule("SendMessageBatch", &[tenant.tenant_id()], Fault::KillBefore)).await;
+    let body = r#"{"id":"evt_crashed","type":"invoice.paid","created":1700000000}"#;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let signature = testkit::foreign::stripe_signature(body, SECRET, now).await;
+    let headers = [("stripe-signature", signature.as_str())];
+    let send = || tenant.send(reqwest::Method::POST, &path, &headers, Some(body.as_bytes().to_vec()));
+    assert!(send().await.status >= 500);
+    assert_eq!(hits.count().await, 1);
+    let answer = eventually("the function to be back", Duration::from_secs(20), || async {
+        let answer = send().await;
+        (answer.status < 500).then_some(answer)
+    })
+    .await;
+    let event_id = text(&answer.expect(200), "id");
+    tenant.delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
+    assert_eq!(receiver.requests().len(), 1);
+}

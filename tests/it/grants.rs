@@ -1,0 +1,62 @@
+//! The roles of the template are in force: without one grant, the journey fails.
+
+use std::time::Duration;
+
+use serde_json::json;
+use testkit::{Receiver, Stack, eventually};
+
+use crate::{AFTER_A_CRASH, SOON};
+
+/// The template without the statement of this `Sid`.
+fn without(template: &str, sid: &str) -> String {
+    let lines: Vec<_> = template.lines().collect();
+    let at = lines
+        .iter()
+        .position(|line| line.trim().trim_start_matches("- ") == format!("Sid: {sid}"))
+        .unwrap_or_else(|| panic!("the template has no statement {sid}"));
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let depth = indent(lines[at]);
+    assert!(lines[at].trim().starts_with("- "), "a statement begins with its Sid");
+    let end = (at + 1..lines.len())
+        .find(|next| !lines[*next].trim().is_empty() && indent(lines[*next]) <= depth)
+        .unwrap_or(lines.len());
+    [&lines[..at], &lines[end..]].concat().join("\n") + "\n"
+}
+
+#[tokio::test]
+async fn without_the_grant_to_read_signing_keys_nothing_is_sent() {
+    let stack =
+        Stack::deploy_edited("cw-no-signing-keys", |template| without(template, "ReadSigningKeys")).await;
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::start().await;
+    tenant.endpoint(&receiver.url(), &[]).await;
+    let event_id = tenant.publish("contact.created", &json!({}), "no grant").await;
+    eventually("AccessDenied in the dispatcher's log", AFTER_A_CRASH, || async {
+        let logs = stack.logs("dispatcher").await;
+        logs.lines()
+            .any(|line| line.contains("reading a secret") && line.contains("AccessDenied"))
+            .then_some(())
+    })
+    .await;
+    assert!(receiver.requests().is_empty());
+    // Not lost: the message stays in its lane.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    tenant.delivery(&event_id, "pending", SOON).await;
+}
+
+#[tokio::test]
+async fn without_the_grant_to_send_nothing_is_acknowledged() {
+    let stack = Stack::deploy_edited("cw-no-lane", |template| without(template, "ApiSendToFastLane")).await;
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::start().await;
+    tenant.endpoint(&receiver.url(), &[]).await;
+    let answer = tenant.post("/v1/events", &json!({ "type": "contact.created", "data": {} })).await;
+    assert_eq!((answer.status, answer.problem()), (500, "internal"));
+    // The client hears nothing of our insides.
+    assert!(!answer.json.to_string().contains("AccessDenied"));
+    let logs = stack.logs("api").await;
+    assert!(
+        logs.lines().any(|line| line.contains("sending to a lane") && line.contains("AccessDenied")),
+        "{logs}"
+    );
+}

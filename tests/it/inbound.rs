@@ -1,0 +1,168 @@
+//! A Stripe webhook comes in by its URL, is verified, and comes out the same way.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+use testkit::{Answer, Client, Receiver, Stack, eventually, foreign, stack::text};
+
+use crate::{AFTER_A_CRASH, SOON};
+
+const SECRET: &str = "whsec_test_key_of_these_tests";
+
+fn seconds_ago(seconds: u64) -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - seconds
+}
+
+fn invoice(id: &str) -> String {
+    // The spacing and the number are part of what must come out unchanged.
+    format!(
+        r#"{{"id": "{id}",  "object": "event", "type": "invoice.paid", "created": 1700000000, "data": {{"object": {{"amount": 10.10}}}}}}"#
+    )
+}
+
+/// The path of a new source.
+async fn source(tenant: &Client, secrets: &[&str]) -> String {
+    let body = json!({ "provider": "stripe", "secrets": secrets });
+    let source = tenant.post("/v1/sources", &body).await.expect(201);
+    let path = format!("/in/stripe/{}", text(&source, "id"));
+    assert!(text(&source, "url").ends_with(&path));
+    path
+}
+
+async fn send(tenant: &Client, path: &str, body: &str, signature: Option<&str>) -> Answer {
+    let mut headers = vec![("content-type", "application/json; charset=utf-8")];
+    headers.extend(signature.map(|signature| ("stripe-signature", signature)));
+    let stripe = Client { key: None, ..tenant.clone() };
+    stripe.send(reqwest::Method::POST, path, &headers, Some(body.as_bytes().to_vec())).await
+}
+
+#[tokio::test]
+async fn stripes_event_comes_out_once_however_often_it_is_sent() {
+    let tenant = Stack::shared().tenant().await;
+    let receiver = Receiver::start().await;
+    let (_, secret) = tenant.endpoint(&receiver.url(), &["stripe.*"]).await;
+    // Two active secrets: the second one is being rolled in.
+    let path = source(&tenant, &["whsec_the_old_key_of_these_tests", SECRET]).await;
+    let body = invoice("evt_of_stripe");
+    let signature = foreign::stripe_signature(&body, SECRET, seconds_ago(0)).await;
+
+    let sending: Vec<_> = (0..20)
+        .map(|_| {
+            let (tenant, path, body, signature) =
+                (tenant.clone(), path.clone(), body.clone(), signature.clone());
+            tokio::spawn(async move { send(&tenant, &path, &body, Some(&signature)).await })
+        })
+        .collect();
+    let mut ids = std::collections::HashSet::new();
+    for answer in sending {
+        ids.insert(text(&answer.await.unwrap().expect(200), "id"));
+    }
+    assert_eq!(ids.len(), 1, "all twenty are one event");
+
+    let received = receiver.wait_for(1, SOON).await.remove(0);
+    assert!(ids.contains(received.id()));
+    foreign::verify(&received, &secret).await.expect("the library accepts it");
+    let sent = String::from_utf8(received.body.to_vec()).unwrap();
+    assert_eq!(
+        sent,
+        format!(r#"{{"type":"stripe.invoice.paid","timestamp":"2023-11-14T22:13:20.000Z","data":{body}}}"#)
+    );
+    let event = tenant.get(&format!("/v1/events/{}", received.id())).await.expect(200);
+    assert_eq!(event["type"], "stripe.invoice.paid");
+    assert!(path.ends_with(&text(&event, "source_id")));
+
+    // Stripe's own retry, later and with a detail changed, is still the same event.
+    let retried = body.replace("10.10", "10.10 ");
+    let signature = foreign::stripe_signature(&retried, SECRET, seconds_ago(1)).await;
+    assert_eq!(
+        text(&send(&tenant, &path, &retried, Some(&signature)).await.expect(200), "id"),
+        received.id()
+    );
+
+    // The repeats sent messages of their own, each delayed by the settling time of 30 s. A
+    // marker that is published behind them shows when that time is over.
+    tenant.delivery(received.id(), "succeeded", SOON).await;
+    tokio::time::sleep(Duration::from_secs(33)).await;
+    tenant.publish("stripe.marker", &json!({}), "marker").await;
+    let all = receiver.wait_for(2, SOON).await;
+    assert_eq!(all.len(), 2, "one invoice and the marker");
+    assert_eq!(all[1].json()["type"], "stripe.marker");
+}
+
+#[tokio::test]
+async fn refused_requests_say_why_and_store_nothing() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let path = source(&tenant, &[SECRET]).await;
+    let body = invoice("evt_refused");
+    let good = foreign::stripe_signature(&body, SECRET, seconds_ago(0)).await;
+    let wrong = foreign::stripe_signature(&body, "whsec_someone_elses_key", seconds_ago(0)).await;
+    let stale = foreign::stripe_signature(&body, SECRET, seconds_ago(301)).await;
+    let unknown = "/in/stripe/src_0123456789abcdefghjkmnpqrs";
+    let nonsense = "no JSON";
+    let of_nonsense = foreign::stripe_signature(nonsense, SECRET, seconds_ago(0)).await;
+    let no_event = r#"{"object":"event"}"#;
+    let of_no_event = foreign::stripe_signature(no_event, SECRET, seconds_ago(0)).await;
+    let tampered = body.replace("10.10", "99.10");
+    for (path, body, signature, status, problem) in [
+        (path.as_str(), body.as_str(), None, 401, "missing-signature"),
+        (&path, &body, Some("v1=,t=".to_owned()), 401, "malformed-signature"),
+        (&path, &body, Some(wrong), 401, "wrong-signature"),
+        (&path, &tampered, Some(good.clone()), 401, "wrong-signature"),
+        (&path, &body, Some(stale), 401, "stale-timestamp"),
+        (unknown, &body, Some(good.clone()), 404, "not-found"),
+        ("/in/stripe/nonsense", &body, Some(good), 404, "not-found"),
+        (&path, nonsense, Some(of_nonsense), 400, "invalid-request"),
+        (&path, no_event, Some(of_no_event), 400, "invalid-request"),
+        (&path, &"x".repeat(256 * 1024 + 1), Some("t=1,v1=00".to_owned()), 413, "too-large"),
+    ] {
+        let answer = send(&tenant, path, body, signature.as_deref()).await;
+        assert_eq!((answer.status, answer.problem()), (status, problem), "{path} {}", answer.json);
+    }
+    let page = tenant.get("/v1/events").await.expect(200);
+    assert_eq!(page["data"], json!([]), "nothing was stored");
+    // Each refusal is counted, by provider and reason, with nothing of the request.
+    for reason in ["missing-signature", "wrong-signature", "stale-timestamp", "unknown-source"] {
+        eventually("the refusal to be counted", AFTER_A_CRASH, || async {
+            let logs = stack.logs("inbound-stripe").await;
+            logs.lines()
+                .any(|line| {
+                    line.contains(r#""InboundRefused":1"#)
+                        && line.contains(&format!(r#""reason":"{reason}""#))
+                })
+                .then_some(())
+        })
+        .await;
+    }
+    assert!(!stack.logs("inbound-stripe").await.contains(SECRET));
+}
+
+#[tokio::test]
+async fn thin_events_are_taken_too() {
+    let tenant = Stack::shared().tenant().await;
+    let receiver = Receiver::start().await;
+    tenant.endpoint(&receiver.url(), &["stripe.v2.*"]).await;
+    let path = source(&tenant, &[SECRET]).await;
+    let body = r#"{"id":"evt_test_65","object":"v2.core.event","type":"v2.core.account[requirements].updated","created":"2026-01-02T03:04:05.000Z","related_object":null}"#;
+    let signature = foreign::stripe_signature(body, SECRET, seconds_ago(0)).await;
+    send(&tenant, &path, body, Some(&signature)).await.expect(200);
+    let received = receiver.wait_for(1, SOON).await.remove(0).json();
+    assert_eq!(received["type"], "stripe.v2.core.account[requirements].updated");
+    assert_eq!(received["timestamp"], "2026-01-02T03:04:05.000Z");
+}
+
+#[tokio::test]
+async fn a_new_source_works_at_once() {
+    let tenant = Stack::shared().tenant().await;
+    let first = source(&tenant, &[SECRET]).await;
+    let body = invoice("evt_first");
+    let signature = foreign::stripe_signature(&body, SECRET, seconds_ago(0)).await;
+    send(&tenant, &first, &body, Some(&signature)).await.expect(200);
+    // The tenant's document of secrets is cached by now, in a version that lacks the second.
+    let second = source(&tenant, &["whsec_another_key_of_these_tests"]).await;
+    let signature =
+        foreign::stripe_signature(&body, "whsec_another_key_of_these_tests", seconds_ago(0)).await;
+    send(&tenant, &second, &body, Some(&signature)).await.expect(200);
+    // One provider's id at two sources is two events.
+    assert_eq!(tenant.get("/v1/events").await.expect(200)["data"].as_array().unwrap().len(), 2);
+}

@@ -1,0 +1,112 @@
+//! Tenants do not see each other, and keys do only what they may.
+
+use reqwest::Method;
+use serde_json::json;
+use testkit::{Client, Receiver, Stack, stack::text};
+
+use crate::SOON;
+
+#[tokio::test]
+async fn a_tenant_does_not_see_anothers_things() {
+    let stack = Stack::shared();
+    let (owner, stranger) = (stack.tenant().await, stack.tenant().await);
+    let receiver = Receiver::start().await;
+    let (endpoint_id, _) = owner.endpoint(&receiver.url(), &[]).await;
+    let event_id = owner.publish("contact.created", &json!({}), "mine").await;
+    let delivery_id = text(&owner.delivery(&event_id, "succeeded", SOON).await, "id");
+    for path in [
+        format!("/v1/endpoints/{endpoint_id}/secret"),
+        format!("/v1/events/{event_id}"),
+        format!("/v1/events/{event_id}/deliveries"),
+        format!("/v1/deliveries/{delivery_id}"),
+    ] {
+        owner.get(&path).await.expect(200);
+        let theirs = stranger.get(&path).await;
+        // An id that nobody has sounds just the same.
+        let nobodys = stranger.get(&path.replace(['7', '8'], "9")).await;
+        assert_eq!((theirs.status, theirs.problem()), (404, "not-found"), "{path}");
+        assert_eq!(theirs.json["detail"], nobodys.json["detail"]);
+        let named = [("tenant", owner.tenant_id())];
+        let answer = stranger.send(Method::GET, &path, &named, None).await;
+        assert_eq!((answer.status, answer.problem()), (403, "forbidden"), "{path}");
+    }
+    assert_eq!(stranger.get("/v1/events").await.expect(200)["data"], json!([]));
+    assert_eq!(stranger.get("/v1/endpoints").await.expect(200)["data"], json!([]));
+    // What the stranger publishes does not reach the owner's endpoint.
+    stranger.publish("contact.created", &json!({}), "theirs").await;
+    let answer =
+        stranger.post(&format!("/v1/tenants/{}/keys", owner.tenant_id()), &json!({ "name": "x" })).await;
+    assert_eq!((answer.status, answer.problem()), (404, "not-found"));
+    assert_eq!(receiver.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn the_tenant_header_is_the_operators() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let operator = stack.operator();
+    let event_id = tenant.publish("contact.created", &json!({}), "seen").await;
+    let path = format!("/v1/events/{event_id}");
+    let named = [("tenant", tenant.tenant_id())];
+    operator.send(Method::GET, &path, &named, None).await.expect(200);
+    tenant.send(Method::GET, &path, &named, None).await.expect(200);
+    // In its own name the operator has its own things only.
+    operator.get(&path).await.expect(404);
+    for (header, status, problem) in [
+        ("no-such-tenant", 404, "not-found"),
+        ("not a tenant", 400, "invalid-request"),
+        ("", 400, "invalid-request"),
+    ] {
+        let answer = operator.send(Method::GET, "/v1/events", &[("tenant", header)], None).await;
+        assert_eq!((answer.status, answer.problem()), (status, problem), "{header:?}");
+        assert_eq!(answer.json["errors"][0]["header"], "Tenant");
+    }
+}
+
+#[tokio::test]
+async fn without_a_good_key_nothing_is_answered() {
+    let stack = Stack::shared();
+    let anonymous = stack.anonymous();
+    let known = stack.tenant().await.key.unwrap();
+    let nearly = format!("{}0", &known[..known.len() - 1]);
+    for authorization in [
+        None,
+        Some(""),
+        Some("Bearer"),
+        Some("Bearer "),
+        Some("Basic abc"),
+        Some("Bearer cwk_0"),
+        Some("Bearer operator"),
+        Some(&*format!("Bearer {nearly}")),
+        Some(&*known),
+    ] {
+        let headers: Vec<_> = authorization.iter().map(|value| ("authorization", *value)).collect();
+        let answer = anonymous.send(Method::GET, "/v1/events", &headers, None).await;
+        assert_eq!((answer.status, answer.problem()), (401, "unauthorized"), "{authorization:?}");
+        assert_eq!(answer.headers["www-authenticate"], "Bearer");
+    }
+}
+
+#[tokio::test]
+async fn a_key_does_what_its_scopes_say() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let keys = format!("/v1/tenants/{}/keys", tenant.tenant_id());
+    let scopes = json!({ "name": "narrow", "scopes": ["keys:write", "events:read"] });
+    let created = tenant.post(&keys, &scopes).await.expect(201);
+    let narrow = Client { key: Some(text(&created, "key")), ..tenant.clone() };
+    narrow.get("/v1/events").await.expect(200);
+    let event = json!({ "type": "contact.created", "data": {} });
+    let answer = narrow.post("/v1/events", &event).await;
+    assert_eq!((answer.status, answer.problem()), (403, "forbidden"));
+    assert!(answer.json["detail"].as_str().unwrap().contains("events:write"));
+    narrow.get("/v1/endpoints").await.expect(403);
+    // It cannot give away more than it has, by name or by leaving the scopes out.
+    let answer = narrow.post(&keys, &json!({ "name": "wide", "scopes": ["events:write"] })).await;
+    assert_eq!((answer.status, answer.pointer()), (403, "/scopes"));
+    let copy = narrow.post(&keys, &json!({ "name": "copy" })).await.expect(201);
+    assert_eq!(copy["scopes"], json!(["events:read", "keys:write"]));
+    // Only the operator makes tenants.
+    let answer = tenant.post("/v1/tenants", &json!({ "name": "x" })).await;
+    assert_eq!((answer.status, answer.problem()), (403, "forbidden"));
+}

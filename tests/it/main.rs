@@ -1,0 +1,20 @@
+//! End-to-end journeys on the local stack: deployed functions, real queues, foreign clients.
+//! They need the stack that `make test` starts.
+
+mod bad_input;
+mod crash;
+mod grants;
+mod inbound;
+mod isolation;
+mod journey;
+mod publish;
+mod routes;
+
+use std::time::Duration;
+
+/// Longer than any delivery takes that nothing stands in the way of.
+const SOON: Duration = Duration::from_secs(30);
+
+/// Longer than a message stays hidden after its function was killed (the local lane's 30 s), and
+/// than a repeated publish waits for the first one (30 s), with one retry on top.
+const AFTER_A_CRASH: Duration = Duration::from_mins(2);
