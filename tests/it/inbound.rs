@@ -32,8 +32,7 @@ async fn source(tenant: &Client, secrets: &[&str]) -> String {
 async fn send(tenant: &Client, path: &str, body: &str, signature: Option<&str>) -> Answer {
     let mut headers = vec![("content-type", "application/json; charset=utf-8")];
     headers.extend(signature.map(|signature| ("stripe-signature", signature)));
-    let stripe = Client { key: None, ..tenant.clone() };
-    stripe.send(reqwest::Method::POST, path, &headers, Some(body.as_bytes().to_vec())).await
+    tenant.with_key(None).send(reqwest::Method::POST, path, &headers, Some(body.as_bytes().to_vec())).await
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::json;
-use testkit::{Client, Receiver, Stack, stack::text};
+use testkit::{Receiver, Stack, stack::text};
 
 use crate::SOON;
 
@@ -94,7 +94,7 @@ async fn a_key_does_what_its_scopes_say() {
     let keys = format!("/v1/tenants/{}/keys", tenant.tenant_id());
     let scopes = json!({ "name": "narrow", "scopes": ["keys:write", "events:read"] });
     let created = tenant.post(&keys, &scopes).await.expect(201);
-    let narrow = Client { key: Some(text(&created, "key")), ..tenant.clone() };
+    let narrow = tenant.with_key(Some(text(&created, "key")));
     narrow.get("/v1/events").await.expect(200);
     let event = json!({ "type": "contact.created", "data": {} });
     let answer = narrow.post("/v1/events", &event).await;

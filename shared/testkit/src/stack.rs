@@ -105,7 +105,7 @@ impl Stack {
 
     /// A client without a key.
     pub fn anonymous(&self) -> Client {
-        Client { key: None, ..self.operator() }
+        self.operator().with_key(None)
     }
 
     /// A new tenant, and a client with a key of its own.
@@ -227,6 +227,11 @@ impl Client {
     /// Whose key it is.
     pub fn tenant_id(&self) -> &str {
         self.tenant.as_deref().expect("a tenant's client")
+    }
+
+    /// The same client with another key, or with none.
+    pub fn with_key(&self, key: Option<String>) -> Self {
+        Self { key, ..self.clone() }
     }
 
     /// `GET`.
