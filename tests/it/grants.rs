@@ -7,16 +7,16 @@ use testkit::{Receiver, Stack, eventually};
 
 use crate::{AFTER_A_CRASH, SOON};
 
-/// The template without the statement of this `Sid`.
-fn without(template: &str, sid: &str) -> String {
+/// The template without the statement of this `Sid` in this role.
+fn without(template: &str, role: &str, sid: &str) -> String {
     let lines: Vec<_> = template.lines().collect();
-    let at = lines
+    let role_at = lines.iter().position(|line| line.trim() == format!("{role}:")).expect("the role");
+    let at = lines[role_at..]
         .iter()
-        .position(|line| line.trim().trim_start_matches("- ") == format!("Sid: {sid}"))
-        .unwrap_or_else(|| panic!("the template has no statement {sid}"));
+        .position(|line| line.trim() == format!("- Sid: {sid}"))
+        .map_or_else(|| panic!("{role} has no statement {sid}"), |at| role_at + at);
     let indent = |line: &str| line.len() - line.trim_start().len();
     let depth = indent(lines[at]);
-    assert!(lines[at].trim().starts_with("- "), "a statement begins with its Sid");
     let end = (at + 1..lines.len())
         .find(|next| !lines[*next].trim().is_empty() && indent(lines[*next]) <= depth)
         .unwrap_or(lines.len());
@@ -25,8 +25,10 @@ fn without(template: &str, sid: &str) -> String {
 
 #[tokio::test]
 async fn without_the_grant_to_read_signing_keys_nothing_is_sent() {
-    let stack =
-        Stack::deploy_edited("cw-no-signing-keys", |template| without(template, "ReadSigningKeys")).await;
+    let stack = Stack::deploy_edited("cw-no-signing-keys", |template| {
+        without(template, "DispatcherRole", "ReadSigningKeys")
+    })
+    .await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url(), &[]).await;
@@ -46,7 +48,7 @@ async fn without_the_grant_to_read_signing_keys_nothing_is_sent() {
 
 #[tokio::test]
 async fn without_the_grant_to_send_nothing_is_acknowledged() {
-    let stack = Stack::deploy_edited("cw-no-lane", |template| without(template, "ApiSendToFastLane")).await;
+    let stack = Stack::deploy_edited("cw-no-lane", |template| without(template, "ApiRole", "FanOut")).await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url(), &[]).await;

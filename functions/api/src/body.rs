@@ -139,6 +139,12 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_are_no_text_are_refused_inside_data_too() {
+        let bytes = b"{\"type\":\"a.b\",\"data\":{\"x\":\"\xff\"}}";
+        assert_eq!(parse::<Body>(None, bytes).unwrap_err().kind, Kind::InvalidRequest);
+    }
+
+    #[test]
     fn only_json_is_read() {
         let parse = |content_type: &str| parse::<Vec<u8>>(Some(content_type), b"[1]");
         assert!(parse("application/json; charset=utf-8").is_ok());

@@ -36,6 +36,7 @@ struct Api {
     operator_key: OperatorKey,
     publisher: Publisher,
     egress_allow: Allow,
+    public_url: Option<String>,
 }
 
 /// Serves the API until the environment ends.
@@ -56,6 +57,7 @@ pub async fn serve() -> Result<(), lambda_runtime::Error> {
             fast_lane: Lane::new(aws::sqs(&sdk), config::fast_lane_url()?),
         },
         egress_allow: config::egress_allow()?,
+        public_url: config::public_url(),
         registry,
         events,
     });
@@ -92,6 +94,7 @@ async fn handle(router: &Router, api: &Arc<Api>, request: Request) -> Result<Res
             (Some(caller), Some(tenant))
         }
     };
-    let call = Call::new(route, caller, tenant, params, request, clock::now())?;
+    let base_url = api.public_url.clone().unwrap_or_else(|| request.base_url());
+    let call = Call::new(route, caller, tenant, params, request, base_url, clock::now())?;
     route.run(Arc::clone(api), call).await
 }

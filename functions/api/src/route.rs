@@ -234,6 +234,7 @@ impl Call {
         tenant: Option<TenantId>,
         params: HashMap<String, String>,
         request: Request,
+        base_url: String,
         now: Timestamp,
     ) -> Result<Self, Problem> {
         if route.body.is_some() && request.body.len() > route.body_limit {
@@ -256,7 +257,7 @@ impl Call {
             params,
             query,
             idempotency_key: request.header("idempotency-key").map(str::to_owned),
-            base_url: request.base_url(),
+            base_url,
             now,
             content_type: request.header("content-type").map(str::to_owned),
             body: request.body,

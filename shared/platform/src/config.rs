@@ -80,6 +80,12 @@ pub fn egress_allow() -> Result<Allow, ConfigError> {
     parsed("EGRESS_ALLOW", "")
 }
 
+/// `PUBLIC_URL`: where the API is reached from outside, where that is not its own address.
+#[must_use]
+pub fn public_url() -> Option<String> {
+    optional("PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned())
+}
+
 #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 fn optional(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())

@@ -179,14 +179,11 @@ impl Secrets {
             document.insert(owner.to_owned(), secrets.to_vec());
             let text =
                 Zeroizing::new(serde_json::to_string(&document).map_err(Fault::on("writing a secret"))?);
-            // The token becomes the version's id, so it is known before the call returns, and a
-            // call repeated by the client makes no second version.
-            let version = token()?;
-            if !self.write(&name, &version, &text, open.is_none()).await? {
+            let Some(version) = self.write(&name, &text, open.is_none()).await? else {
                 // This document takes no more versions today; the next one will.
                 skip = shard + 1;
                 continue;
-            }
+            };
             let to = Pointer { shard, version, size: text.len() };
             if registry.move_pointer(tenant, holder, open, &to).await? {
                 self.versions.put(cache_key(&name, &to.version), Arc::new(document));
@@ -198,21 +195,18 @@ impl Secrets {
         Err(AddError::Contended)
     }
 
-    /// Writes a version; false where the secret takes none for now. Secrets Manager keeps every
-    /// version for a day and about a hundred at most
+    /// Writes a version and returns its id; `None` where the secret takes none for now. Secrets
+    /// Manager keeps every version for a day and about a hundred at most
     /// (<https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>).
-    async fn write(&self, name: &str, version: &str, text: &str, new: bool) -> Result<bool, Fault> {
+    async fn write(&self, name: &str, text: &str, new: bool) -> Result<Option<String>, Fault> {
+        // The token makes a call that the client repeats the same version.
+        let token = token()?;
+        let unnamed = || Fault::new("writing a secret", "its version has no id");
         if new {
-            let created = self
-                .client
-                .create_secret()
-                .name(name)
-                .client_request_token(version)
-                .secret_string(text)
-                .send()
-                .await;
-            match created {
-                Ok(_) => return Ok(true),
+            let create =
+                self.client.create_secret().name(name).client_request_token(&token).secret_string(text);
+            match create.send().await {
+                Ok(answer) => return answer.version_id.ok_or_else(unnamed).map(Some),
                 // Left by one who lost, or stopped before moving the pointer.
                 Err(error)
                     if matches!(
@@ -222,23 +216,17 @@ impl Secrets {
                 Err(error) => return Err(Fault::on("creating a secret")(error)),
             }
         }
-        let put = self
-            .client
-            .put_secret_value()
-            .secret_id(name)
-            .client_request_token(version)
-            .secret_string(text)
-            .send()
-            .await;
-        match put {
-            Ok(_) => Ok(true),
+        let put =
+            self.client.put_secret_value().secret_id(name).client_request_token(&token).secret_string(text);
+        match put.send().await {
+            Ok(answer) => answer.version_id.ok_or_else(unnamed).map(Some),
             Err(error)
                 if matches!(
                     error.as_service_error(),
                     Some(PutSecretValueError::LimitExceededException(_))
                 ) =>
             {
-                Ok(false)
+                Ok(None)
             }
             Err(error) => Err(Fault::on("writing a secret")(error)),
         }

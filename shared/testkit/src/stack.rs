@@ -25,7 +25,6 @@ struct State {
 struct Deployed {
     api_url: String,
     operator_key: String,
-    functions: HashMap<String, String>,
 }
 
 /// One deployment of the template on the running stack.
@@ -35,8 +34,8 @@ pub struct Stack {
     pub api_url: String,
     /// The operator's key, as the template generated it.
     pub operator_key: String,
+    name: String,
     state: State,
-    functions: HashMap<String, String>,
 }
 
 /// The checkout's root.
@@ -64,12 +63,7 @@ impl Stack {
 
     fn named(state: State, name: &str) -> Self {
         let deployed = state.stacks.get(name).unwrap_or_else(|| panic!("{name} is not deployed")).clone();
-        Self {
-            api_url: deployed.api_url,
-            operator_key: deployed.operator_key,
-            functions: deployed.functions,
-            state,
-        }
+        Self { api_url: deployed.api_url, operator_key: deployed.operator_key, name: name.to_owned(), state }
     }
 
     /// Deploys a copy of the template beside the shared one, after `edit` has changed its text.
@@ -120,14 +114,7 @@ impl Stack {
 
     /// What a function has logged, the newest last.
     pub async fn logs(&self, function: &str) -> String {
-        let name = self.functions.get(function).unwrap_or_else(|| panic!("there is no function {function}"));
-        let groups = self.logs_call("DescribeLogGroups", json!({})).await;
-        let groups = groups["logGroups"].as_array().cloned().unwrap_or_default();
-        let group = groups
-            .iter()
-            .filter_map(|group| group["logGroupName"].as_str())
-            .find(|group| group.ends_with(&format!("/{name}")))
-            .unwrap_or_else(|| panic!("{name} has no log group"));
+        let group = format!("/aws/lambda/{}/{function}", self.name);
         let events =
             self.logs_call("FilterLogEvents", json!({ "logGroupName": group, "limit": 10_000 })).await;
         let events = events["events"].as_array().cloned().unwrap_or_default();
@@ -230,6 +217,7 @@ impl Client {
     }
 
     /// The same client with another key, or with none.
+    #[must_use]
     pub fn with_key(&self, key: Option<String>) -> Self {
         Self { key, ..self.clone() }
     }
