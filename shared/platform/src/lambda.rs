@@ -5,7 +5,7 @@
 //! and SQS with `ReportBatchItemFailures`
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>).
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use domain::Timestamp;
@@ -158,8 +158,12 @@ where
     let handle = &handle;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<HttpEvent>| async move {
         let request = request(event.payload, event.context.request_id)?;
+        let began = Instant::now();
+        let (method, path, request_id) = (request.method.clone(), request.path.clone(), request.id.clone());
         // Boxed: the compiler's layout of SDK calls inside handlers inside this loop nests too deep.
         let response = Box::pin(handle(request)).await;
+        let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(method, path, request_id, status = response.status, duration_ms, "request");
         let mut headers = HashMap::from([("content-type", response.content_type.to_owned())]);
         headers.extend(response.headers);
         Ok::<_, Error>(HttpAnswer {

@@ -1,0 +1,51 @@
+# `make help` lists what there is. Ports: PORT=4566 RECEIVER_PORT=4580 WATCH_PORT=4590
+
+PYTHON ?= python3
+ENV ?= dev
+
+export PORT RECEIVER_PORT WATCH_PORT ONCE
+# Tools that dev/setup.py put into the checkout, besides those of the virtual environments.
+export PATH := $(CURDIR)/.local/bin:$(PATH)
+export SAM_CLI_TELEMETRY = 0
+
+SAM = .local/sam/bin/sam
+# cargo-lambda finds zig through the Python beside it.
+WITH_CARGO_LAMBDA = PATH="$(CURDIR)/.local/build/bin:$$PATH"
+
+.DEFAULT_GOAL := help
+.PHONY: help run watch test lint build deploy clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+run: ## local stack, demo tenant and one webhook all the way; stays up (ONCE=1 ends after the story)
+	@$(PYTHON) dev/demo.py
+
+watch: ## the same stack, functions rebuilt on every change by cargo lambda watch
+	@$(PYTHON) dev/watch.py
+
+test: lint ## lints, then all tests on a local stack of their own (ARGS goes to cargo nextest run)
+	@$(PYTHON) dev/setup.py stack sam nextest clients
+	cargo build --locked --workspace --bins
+	@$(PYTHON) dev/stack.py with --aws-proxy-bin target/debug/chaos-proxy -- cargo nextest run --locked --workspace $(ARGS)
+
+lint: ## formatting, clippy, licences and duplicate crates, the template
+	@$(PYTHON) dev/setup.py sam
+	cargo fmt --all --check
+	cargo fetch --locked
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(PYTHON) dev/licences.py
+	$(SAM) validate --lint --region us-east-1
+	.local/sam/bin/cfn-lint template.yaml
+
+build: ## release binaries for Lambda: sam build, through cargo-lambda (ARCH=x86_64 only to try)
+	@$(PYTHON) dev/setup.py sam build
+	$(WITH_CARGO_LAMBDA) $(SAM) build --config-env $(ENV) $(if $(ARCH),--parameter-overrides Architecture=$(ARCH))
+
+# What is built must be what samconfig.toml deploys.
+deploy: override ARCH =
+deploy: build ## sam deploy of what was built, with samconfig.toml (ENV=dev|prod)
+	$(SAM) deploy --config-env $(ENV)
+
+clean: ## remove what was built and installed
+	rm -rf .local .aws-sam target tests/it/clients/node_modules

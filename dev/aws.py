@@ -1,0 +1,68 @@
+"""A few calls to the local stack's own services, with the standard library alone.
+
+The stand-in does not judge the owner's signature, so there is nothing to sign and no SDK to load.
+"""
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+import xml.etree.ElementTree as ElementTree
+
+from base import ADMIN, REGION, Problem
+
+# Never through a proxy of the environment.
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def http(method, url, body=None, headers=None, timeout=35):
+    """One HTTP request: (status, headers, body as bytes), whatever the status."""
+    request = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
+    try:
+        with _opener.open(request, timeout=timeout) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers, error.read()
+    except OSError as error:
+        raise Problem(f"{method} {url}: {error}") from None
+
+
+class Aws:
+    """The local stack as its owner sees it."""
+
+    def __init__(self, endpoint_url):
+        self.endpoint_url = endpoint_url
+
+    def rest(self, service, method, path, body=None):
+        """A call of a REST service; the answer's JSON, or None where it has none."""
+        data = None if body is None else json.dumps(body).encode()
+        return _json(self._send(service, method, path, data, {"Content-Type": "application/json"}))
+
+    def target(self, service, target, body, version="1.1"):
+        """A call of a JSON service by its target."""
+        headers = {"X-Amz-Target": target, "Content-Type": f"application/x-amz-json-{version}"}
+        return _json(self._send(service, "POST", "/", json.dumps(body).encode(), headers))
+
+    def query(self, service, version, action, **parameters):
+        """A call of a query service; the answer's XML without its namespaces."""
+        form = urllib.parse.urlencode({"Action": action, "Version": version} | parameters).encode()
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        answer = ElementTree.fromstring(self._send(service, "POST", "/", form, headers))
+        for element in answer.iter():
+            element.tag = element.tag.rpartition("}")[2]
+        return answer
+
+    def _send(self, service, method, path, data, headers):
+        scope = f"{ADMIN}/20260101/{REGION}/{service}/aws4_request"
+        signature = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"
+        status, _, answer = http(
+            method, self.endpoint_url + path, data, headers | {"Authorization": signature}
+        )
+        if status >= 400:
+            raise Problem(f"{service} {path} answered {status}: {answer.decode(errors='replace')[:500]}")
+        return answer
+
+
+def _json(answer):
+    return json.loads(answer) if answer.strip() else None

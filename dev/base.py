@@ -1,0 +1,76 @@
+"""Where things are, and how these scripts speak to the person who runs them."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DEV = ROOT / "dev"
+LOCAL = ROOT / ".local"
+RUNS = LOCAL / "run"
+
+REGION = "us-east-1"
+# The stand-in takes this name for the account's owner and does not judge its signature.
+ADMIN = "test"
+
+
+class Problem(Exception):
+    """Something the person can mend; its text says what."""
+
+
+def say(text=""):
+    """Print a line at once, also into a pipe."""
+    print(text, flush=True)
+
+
+def main(run):
+    """Run a script: a Problem becomes one line and exit code 1, Ctrl-C a quiet 130."""
+    try:
+        sys.exit(run() or 0)
+    except Problem as problem:
+        print(f"error: {problem}", file=sys.stderr, flush=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def clean_env(**extra):
+    """This process's environment without what could lead to a real AWS account or through a proxy."""
+    dropped = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
+    env = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("AWS_") and key.upper() not in dropped
+    }
+    return env | {"NO_PROXY": "127.0.0.1,localhost", "PYTHONUNBUFFERED": "1"} | extra
+
+
+def aws_env(endpoint_url, **extra):
+    """An environment in which AWS clients reach the local stack and nothing else."""
+    return clean_env(
+        AWS_ENDPOINT_URL=endpoint_url,
+        AWS_REGION=REGION,
+        AWS_DEFAULT_REGION=REGION,
+        AWS_ACCESS_KEY_ID=ADMIN,
+        AWS_SECRET_ACCESS_KEY=ADMIN,
+        AWS_CONFIG_FILE=os.devnull,
+        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+        AWS_EC2_METADATA_DISABLED="true",
+        **extra,
+    )
+
+
+def new_run_dir(name):
+    """A private directory for one run; those of runs that have ended are removed first."""
+    RUNS.mkdir(parents=True, exist_ok=True)
+    for old in RUNS.iterdir():
+        pid = old.name.rpartition("-")[2]
+        if not (pid.isdigit() and Path(f"/proc/{pid}").exists()):
+            shutil.rmtree(old, ignore_errors=True)
+    run_dir = RUNS / f"{name}-{os.getpid()}"
+    shutil.rmtree(run_dir, ignore_errors=True)
+    (run_dir / "logs").mkdir(parents=True)
+    (run_dir / "tmp").mkdir()
+    run_dir.chmod(0o700)
+    return run_dir

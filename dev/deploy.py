@@ -1,0 +1,157 @@
+"""The real template onto the local stack: `sam deploy`, then the routes that the stand-in leaves out."""
+
+import json
+import re
+import subprocess
+
+from aws import Aws
+from base import LOCAL, REGION, Problem, aws_env
+from package import architecture, localise, parameters
+
+BUCKET = "local-packages"
+SAM = LOCAL / "sam" / "bin" / "sam"
+
+
+def deploy(endpoint_url, run_dir, name, template, bin_dir, given=None):
+    """Deploy a template under a stack name; answers how the stack is reached."""
+    aws = Aws(endpoint_url)
+    api_url = f"{endpoint_url}/_aws/execute-api/{name}"
+    text = template.read_text()
+    local = {
+        "Architecture": architecture(),
+        "RequireTls": "false",
+        "EgressAllow": "127.0.0.1/32",
+        "LaneVisibilitySeconds": "30",
+        "DispatcherConcurrency": "8",
+        "PublicUrl": api_url,
+    }
+    chosen = parameters(text, local) | (given or {})
+    copy = run_dir / f"{name}.template.yaml"
+    copy.write_text(localise(text, bin_dir))
+    aws.rest("s3", "PUT", f"/{BUCKET}")
+    _sam_deploy(endpoint_url, run_dir, name, copy, chosen)
+    outputs = _outputs(aws, name)
+    _create_routes(aws, name, outputs["HttpApiId"])
+    _mend_mappings(aws, outputs["DispatcherFunctionName"])
+    secret = aws.target(
+        "secretsmanager", "secretsmanager.GetSecretValue", {"SecretId": outputs["OperatorKeySecretArn"]}
+    )
+    return {
+        "api_url": f"{endpoint_url}/_aws/execute-api/{outputs['HttpApiId']}",
+        "operator_key": json.loads(secret["SecretString"])["key"],
+        "outputs": outputs,
+        "functions": {
+            _kebab(key.removesuffix("FunctionName")): value
+            for key, value in outputs.items()
+            if key.endswith("FunctionName")
+        },
+    }
+
+
+def _sam_deploy(endpoint_url, run_dir, name, template, chosen):
+    command = [
+        SAM, "deploy",
+        "--template-file", template,
+        "--stack-name", name,
+        "--region", REGION,
+        "--s3-bucket", BUCKET,
+        "--s3-prefix", name,
+        "--capabilities", "CAPABILITY_IAM",
+        "--no-confirm-changeset",
+        "--no-fail-on-empty-changeset",
+        "--no-progressbar",
+        # The stand-in takes the API's id from this tag, so that its URL is known before it exists.
+        "--tags", f"ms-custom-id={name}",
+        "--parameter-overrides", *(f"{key}={value}" for key, value in chosen.items()),
+    ]  # fmt: skip
+    env = aws_env(endpoint_url, SAM_CLI_TELEMETRY="0", SAM_CLI_POLL_DELAY="0.2")
+    done = subprocess.run(
+        list(map(str, command)), env=env, cwd=run_dir, capture_output=True, text=True, check=False
+    )
+    output = done.stdout + done.stderr
+    (run_dir / "logs" / f"deploy-{name}.log").write_text(output)
+    if done.returncode != 0:
+        raise Problem(f"sam deploy of {name} failed:\n" + "\n".join(output.splitlines()[-40:]))
+
+
+def _outputs(aws, name):
+    answer = aws.query("cloudformation", "2010-05-15", "DescribeStacks", StackName=name)
+    return {
+        output.findtext("OutputKey"): output.findtext("OutputValue")
+        for output in answer.findall(".//Outputs/member")
+    }
+
+
+def _create_routes(aws, name, api_id):
+    """Do what API Gateway does with the OpenAPI body that SAM wrote, and the stand-in does not."""
+    answer = aws.query(
+        "cloudformation", "2010-05-15", "GetTemplate", StackName=name, TemplateStage="Processed"
+    )
+    processed = json.loads(answer.findtext(".//TemplateBody"))
+    names = _physical_names(aws, name)
+    present = {route["routeKey"] for route in aws.rest("apigateway", "GET", f"/v2/apis/{api_id}/routes")["items"]}
+    for resource in processed["Resources"].values():
+        if resource["Type"] != "AWS::ApiGatewayV2::Api":
+            continue
+        for path, methods in resource["Properties"]["Body"]["paths"].items():
+            for method, operation in methods.items():
+                verb = "ANY" if method == "x-amazon-apigateway-any-method" else method.upper()
+                if f"{verb} {path}" not in present:
+                    integration = operation["x-amazon-apigateway-integration"]
+                    _create_route(aws, api_id, f"{verb} {path}", integration, names)
+
+
+def _create_route(aws, api_id, key, integration, names):
+    created = aws.rest(
+        "apigateway",
+        "POST",
+        f"/v2/apis/{api_id}/integrations",
+        {
+            "integrationType": "AWS_PROXY",
+            "integrationMethod": "POST",
+            "payloadFormatVersion": integration["payloadFormatVersion"],
+            "integrationUri": _resolve(integration["uri"]["Fn::Sub"], names),
+        },
+    )
+    aws.rest(
+        "apigateway",
+        "POST",
+        f"/v2/apis/{api_id}/routes",
+        {"routeKey": key, "target": f"integrations/{created['integrationId']}"},
+    )
+
+
+def _mend_mappings(aws, function):
+    """A number that a template takes from a parameter is a text to the stand-in, whose poller then fails."""
+    mappings = "/2015-03-31/event-source-mappings/"
+    for mapping in aws.rest("lambda", "GET", f"{mappings}?FunctionName={function}")["EventSourceMappings"]:
+        limit = int(mapping["ScalingConfig"]["MaximumConcurrency"])
+        aws.rest("lambda", "PUT", mappings + mapping["UUID"], {"ScalingConfig": {"MaximumConcurrency": limit}})
+
+
+def _physical_names(aws, name):
+    answer = aws.query("cloudformation", "2010-05-15", "DescribeStackResources", StackName=name)
+    return {
+        member.findtext("LogicalResourceId"): member.findtext("PhysicalResourceId")
+        for member in answer.findall(".//StackResources/member")
+    }
+
+
+def _resolve(text, names):
+    """A `Fn::Sub` of pseudo parameters and functions' ARNs, all that SAM writes into a route."""
+    pseudo = {"AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": "000000000000"}
+
+    def value(match):
+        word = match[1]
+        if word in pseudo:
+            return pseudo[word]
+        logical, _, attribute = word.partition(".")
+        if attribute == "Arn" and logical in names:
+            return f"arn:aws:lambda:{REGION}:000000000000:function:{names[logical]}"
+        raise Problem(f"dev/deploy.py cannot resolve ${{{word}}} in a route's integration")
+
+    return re.sub(r"\$\{([^}]+)\}", value, text)
+
+
+def _kebab(name):
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()

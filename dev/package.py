@@ -1,0 +1,83 @@
+"""What `sam deploy` gets locally: the built binaries as zips, and a copy of the template that names them."""
+
+import platform
+import re
+import zipfile
+from pathlib import Path
+
+from base import LOCAL, Problem
+
+PACKAGES = LOCAL / "packages"
+
+# The machine's name for its architecture, in Lambda's words.
+ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
+
+
+def architecture():
+    """This machine's architecture as the template names it."""
+    machine = platform.machine()
+    if machine not in ARCHITECTURES:
+        raise Problem(f"Lambda has no {machine} functions; x86_64 or aarch64 is needed")
+    return ARCHITECTURES[machine]
+
+
+def package(binary):
+    """A zip with the binary as `bootstrap`; the one of the last run when the binary has not changed."""
+    try:
+        stat = binary.stat()
+    except FileNotFoundError:
+        raise Problem(f"{binary} is missing: build it first (cargo build)") from None
+    target = PACKAGES / f"{binary.name}.{stat.st_ino:x}-{stat.st_size:x}-{stat.st_mtime_ns:x}.zip"
+    if target.exists():
+        return target
+    PACKAGES.mkdir(parents=True, exist_ok=True)
+    entry = zipfile.ZipInfo("bootstrap", date_time=(1980, 1, 1, 0, 0, 0))
+    entry.external_attr = 0o755 << 16
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    partial = target.with_suffix(".partial")
+    with zipfile.ZipFile(partial, "w") as archive:
+        # Level 1: about 70 MB/s; a higher one costs seconds and saves little.
+        archive.writestr(entry, binary.read_bytes(), compresslevel=1)
+    for old in PACKAGES.glob(f"{binary.name}.*.zip"):
+        old.unlink(missing_ok=True)
+    partial.rename(target)
+    return target
+
+
+def localise(template, bin_dir):
+    """The template's text for the stand-in: functions' CodeUri is their zip, roles name batch calls.
+
+    Line by line, so that no YAML library has to know CloudFormation's tags: a function is a block of
+    Resources that holds both a `Binary:` and a `CodeUri:`.
+    """
+    lines, block = [], []
+    for line in [*template.splitlines(), "End:"]:
+        if re.match(r"( {2})?\w+:", line):
+            lines += _with_zip(block, bin_dir)
+            block = []
+        block += _with_batch(line)
+    return "\n".join(lines) + "\n"
+
+
+def _with_zip(block, bin_dir):
+    binary = next((m[1] for m in map(re.compile(r"\s+Binary:\s*(\S+)").match, block) if m), None)
+    if binary is None:
+        return block
+    path = package(Path(bin_dir) / binary)
+    return [re.sub(r"^(\s+CodeUri:).*", rf"\1 {path}", line) for line in block]
+
+
+def _with_batch(line):
+    """AWS judges SQS's batch calls by the plain action; the stand-in asks for one of their own."""
+    one = re.match(r"(\s+Action: )(sqs:(?:SendMessage|DeleteMessage|ChangeMessageVisibility))$", line)
+    if one:
+        return [f"{one[1]}[{one[2]}, {one[2]}Batch]"]
+    many = re.match(r"\s+- sqs:(?:SendMessage|DeleteMessage|ChangeMessageVisibility)$", line)
+    return [line, f"{line}Batch"] if many else [line]
+
+
+def parameters(template, wanted):
+    """Those of the wanted parameters that the template declares."""
+    section = re.search(r"^Parameters:\n((?:(?:[ #].*)?\n)*)", template, re.MULTILINE)
+    declared = set(re.findall(r"^ {2}(\w+):", section[1], re.MULTILINE)) if section else set()
+    return {key: value for key, value in wanted.items() if key in declared}

@@ -1,0 +1,91 @@
+"""Background processes of a run: started under supervision, stopped with all they started, on loopback only."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from base import DEV, Problem
+from supervise import descendants
+
+
+def start(command, env, log, cwd=None):
+    """Start a command under dev/supervise.py, its output in `log`, away from the terminal's Ctrl-C."""
+    with open(log, "ab") as output:
+        return subprocess.Popen(
+            [sys.executable, str(DEV / "supervise.py"), *map(str, command)],
+            env=env | {"CW_STARTER": str(os.getpid())},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            start_new_session=True,
+        )
+
+
+def stop(process):
+    """Stop a supervised process and wait until everything below it is gone."""
+    if process is None or process.poll() is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def free_port():
+    """A port on loopback that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def require_free(port, what, variable):
+    """Refuse to begin when a port is taken."""
+    with socket.socket() as probe:
+        # As servers do: a connection that is still closing does not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise Problem(
+                f"port {port} for {what} is not to be had ({error.strerror}); choose another: {variable}=PORT"
+            ) from None
+
+
+def require_loopback(process):
+    """Refuse to go on when the process, or anything it started, listens beyond this machine."""
+    inodes = set()
+    for pid in [process.pid, *descendants(process.pid)]:
+        try:
+            links = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+        except OSError:
+            continue  # it has just ended
+        inodes.update(link[8:-1] for link in links if link.startswith("socket:["))
+    for table, loopback in (("tcp", _loopback4), ("tcp6", _loopback6)):
+        path = Path(f"/proc/net/{table}")
+        for line in path.read_text().splitlines()[1:] if path.exists() else []:
+            fields = line.split()
+            address, _, port = fields[1].partition(":")
+            if fields[3] == "0A" and fields[9] in inodes and not loopback(address):
+                raise Problem(f"the local stack listens on port {int(port, 16)} for other machines too")
+
+
+# The kernel prints an address as 32-bit words in the machine's own byte order.
+def _bytes(address):
+    words = (address[i : i + 8] for i in range(0, len(address), 8))
+    return b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words)
+
+
+def _loopback4(address):
+    return _bytes(address)[0] == 127
+
+
+def _loopback6(address):
+    raw = _bytes(address)
+    mapped = raw[:12] == bytes(10) + b"\xff\xff" and raw[12] == 127
+    return mapped or raw == bytes(15) + b"\x01"

@@ -1,0 +1,239 @@
+"""The local stack: `up` keeps one running, `deploy` adds a copy of the template, `with` runs a command on one.
+
+The state file is the contract with the Rust test kit; dev/README.md describes it.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import procs
+from aws import http
+from base import ADMIN, LOCAL, REGION, ROOT, Problem, aws_env, main, new_run_dir, say
+from deploy import deploy
+
+PYTHON = LOCAL / "stack" / "bin" / "python"
+START_SECONDS = 30
+INHERITED = {"PATH", "HOME", "LANG", "LC_ALL"}
+
+
+class Stack:
+    """A running stand-in with the template deployed to it; a context manager that leaves nothing behind."""
+
+    def __init__(self, options, name="stack", state_file=None):
+        self.options = options
+        self.run_dir = new_run_dir(name)
+        self.state_file = Path(state_file) if state_file else self.run_dir / "state.json"
+        port = options.port or procs.free_port()
+        self.state = {
+            "endpoint_url": f"http://127.0.0.1:{port}",
+            "region": REGION,
+            "access_key_id": ADMIN,
+            "secret_access_key": ADMIN,
+            "log_dir": str(self.run_dir / "logs"),
+            "stacks": {},
+        }
+        self.port = port
+        self.processes = []
+
+    def __enter__(self):
+        try:
+            procs.require_free(self.port, "the local stack", "PORT")
+            functions_endpoint = self._start_proxy() or self.options.aws_proxy or self.state["endpoint_url"]
+            stand_in = self._start_stand_in(functions_endpoint)
+            self._await_ready(stand_in)
+            self.add(self.options.stack_name, ROOT / "template.yaml", dict(self.options.param))
+            procs.require_loopback(stand_in)
+            save(self.state_file, self.state)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        # Ctrl-C once more must not leave the half of it running.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        for process in reversed(self.processes):
+            procs.stop(process)
+        self.state_file.unlink(missing_ok=True)
+
+    def start(self, name, command, env, cwd=None):
+        """Start a background process of this run; it ends with the stack."""
+        process = procs.start(command, env, self.run_dir / "logs" / f"{name}.log", cwd)
+        self.processes.append(process)
+        return process
+
+    def add(self, name, template, given):
+        """Deploy the template once more under another name."""
+        self.state["stacks"][name] = deploy(
+            self.state["endpoint_url"], self.run_dir, name, template, self.options.bin_dir, given
+        )
+
+    def _start_proxy(self):
+        """The tests' chaos proxy between the functions and AWS, when one is asked for."""
+        if not self.options.aws_proxy_bin:
+            return None
+        listen, control = procs.free_port(), procs.free_port()
+        command = [
+            self.options.aws_proxy_bin,
+            "--listen", f"127.0.0.1:{listen}",
+            "--control", f"127.0.0.1:{control}",
+            "--upstream", self.state["endpoint_url"],
+        ]  # fmt: skip
+        self.start("chaos-proxy", command, aws_env(self.state["endpoint_url"]))
+        self.state["proxy_control"] = f"http://127.0.0.1:{control}"
+        return f"http://127.0.0.1:{listen}"
+
+    def _start_stand_in(self, functions_endpoint):
+        # The functions inherit all of it, so nothing of the person's own environment goes in.
+        env = {key: value for key, value in aws_env(functions_endpoint).items() if key in INHERITED or "AWS_" in key}
+        env |= dict(
+            AUTH="true",
+            BIND_HOST="127.0.0.1",
+            GATEWAY_PORT=str(self.port),
+            # Else queue URLs say localhost, which may mean ::1, where nobody listens.
+            MINISTACK_HOST="127.0.0.1",
+            # Both would open a port to the world.
+            IOT_MTLS_ENABLED="0",
+            SFTP_ENABLED="0",
+            # Keeps code, process ids and all else of this run in its own directory.
+            TMPDIR=str(self.run_dir / "tmp"),
+            PERSIST_STATE="0",
+            NO_PROXY="127.0.0.1,localhost",
+            PYTHONUNBUFFERED="1",
+            RUST_BACKTRACE="1",
+        )
+        return self.start("ministack", [PYTHON, "-m", "ministack"], env, self.run_dir)
+
+    def _await_ready(self, stand_in):
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            log = self.run_dir / "logs" / "ministack.log"
+            if stand_in.poll() is not None:
+                raise Problem("MiniStack did not start:\n" + "\n".join(log.read_text().splitlines()[-20:]))
+            try:
+                if http("GET", self.state["endpoint_url"] + "/_ministack/ready", timeout=2)[0] == 200:
+                    return
+            except Problem:
+                pass
+            if time.monotonic() > deadline:
+                raise Problem(f"MiniStack was not ready after {START_SECONDS} s; its log is {log}")
+            time.sleep(0.05)
+
+
+def save(path, state):
+    """Write a state file at once and for this user only: it holds keys."""
+    path = Path(path)
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        json.dump(state, file, indent=2)
+    partial.rename(path)
+
+
+def stop_on_signals():
+    """Turn the ways to stop a script into exceptions, so that `with` blocks clean up."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+
+
+def up(options):
+    """Keep a stack running until a signal or the death of whoever started us."""
+    starter = os.getppid()
+    stop_on_signals()
+    try:
+        with Stack(options, state_file=options.state) as stack:
+            say(f"up: {stack.state['stacks'][options.stack_name]['api_url']}, state in {stack.state_file}")
+            # Asked, not signalled: the kernel would signal at the end of the thread that started us.
+            while os.getppid() == starter:
+                for process in stack.processes:
+                    if process.poll() is not None:
+                        raise Problem(f"a part of the stack has ended; see {stack.state['log_dir']}")
+                time.sleep(0.2)
+    except KeyboardInterrupt:
+        pass
+
+
+def add(options):
+    """Deploy one more copy of the template into a running stack."""
+    state_file = Path(options.state)
+    if not state_file.exists():
+        raise Problem(f"{state_file} is missing: is the stack up?")
+    state = json.loads(state_file.read_text())
+    run_dir = Path(state["log_dir"]).parent
+    deployed = deploy(
+        state["endpoint_url"], run_dir, options.stack_name, Path(options.template), options.bin_dir, dict(options.param)
+    )
+    # Several may be added at once: read again under a lock.
+    with open(run_dir / "lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        state = json.loads(state_file.read_text())
+        state["stacks"][options.stack_name] = deployed
+        save(state_file, state)
+
+
+def run_with(options):
+    """Run a command on a stack of its own and answer its exit code."""
+    starter = os.getppid()
+    stop_on_signals()
+    with Stack(options) as stack:
+        child = subprocess.Popen(options.command, env=os.environ | {"CW_STACK_STATE": str(stack.state_file)})
+        try:
+            while (code := child.poll()) is None and os.getppid() == starter:
+                time.sleep(0.1)
+            return code
+        finally:
+            if child.poll() is None:
+                child.terminate()
+                child.wait()
+
+
+def _pair(text):
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return key, value
+
+
+def add_options(parser):
+    """The options that choose how a stack is started."""
+    parser.add_argument("--port", type=int, default=0, help="port of the stack; 0 takes a free one")
+    parser.add_argument("--aws-proxy", metavar="URL", help="what the functions take for AWS, instead of the stack")
+    parser.add_argument("--aws-proxy-bin", metavar="PATH", help="a proxy to start between the functions and the stack")
+    parser.add_argument("--stack-name", default="core-webhooks")
+    parser.add_argument("--bin-dir", default=ROOT / "target" / "debug", help="where the built functions are")
+    parser.add_argument("--param", type=_pair, action="append", default=[], metavar="K=V", help="template parameter")
+
+
+def parse():
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("up", help=up.__doc__)
+    one.add_argument("--state", required=True, metavar="FILE")
+    add_options(one)
+    one.set_defaults(run=up)
+    one = commands.add_parser("deploy", help=add.__doc__)
+    one.add_argument("--state", required=True, metavar="FILE")
+    one.add_argument("--template", default=ROOT / "template.yaml")
+    add_options(one)
+    one.set_defaults(run=add)
+    one = commands.add_parser("with", help=run_with.__doc__)
+    add_options(one)
+    one.add_argument("command", nargs="+", metavar="CMD")
+    one.set_defaults(run=run_with)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    arguments = parse()
+    main(lambda: arguments.run(arguments))

@@ -1,0 +1,127 @@
+"""`make watch`: the local stack with the functions under `cargo lambda watch`, rebuilt on every change.
+
+The deployed functions are empty and their mapping is off: HTTP goes straight to cargo-lambda, and a
+relay carries the fast lane's messages to it. Here the functions act as the account's owner, so roles
+are not judged; `make run` and `make test` judge them.
+"""
+
+import os
+import time
+from pathlib import Path
+
+import procs
+from aws import Aws, http
+from base import ROOT, Problem, aws_env, main, say
+from demo import end_older, options, port
+from relay import Relay
+from setup import search_path, setup
+from stack import Stack, stop_on_signals
+
+BINARIES = ("api", "dispatcher", "inbound-stripe")
+
+HOW = """
+   API           {base}/lambda-url/api/v1
+   Stripe        {base}/lambda-url/inbound-stripe/in/stripe/SOURCE_ID
+   AWS endpoint  {endpoint_url}  (access key and secret `test`, region {region})
+   operator key  {operator_key}
+   logs          {log_dir}
+
+   curl -sS {base}/lambda-url/api/v1/tenants -H 'Authorization: Bearer {operator_key}' \\
+     -H 'Content-Type: application/json' --data '{{"id":"demo","name":"Demo CRM"}}'
+
+A function is built when it is first called. Ctrl-C stops everything.
+"""
+
+
+def empty_functions(run_dir):
+    """Something to deploy where nothing of it will run."""
+    directory = run_dir / "empty"
+    directory.mkdir()
+    for name in BINARIES:
+        (directory / name).write_text("#!/bin/sh\nexit 1\n")
+    return directory
+
+
+def environment(aws, deployed):
+    """The variables of all functions together: cargo-lambda gives each function the same ones."""
+    merged = {}
+    for function in deployed["functions"].values():
+        configured = aws.rest("lambda", "GET", f"/2015-03-31/functions/{function}/configuration")
+        merged |= configured["Environment"]["Variables"]
+    # The API cannot name one address for itself and for inbound functions here.
+    return merged | {"PUBLIC_URL": ""}
+
+
+def mapping_off(aws, function):
+    """Stop the stack's own poller, which would take the messages from the relay."""
+    mappings = "/2015-03-31/event-source-mappings/"
+    for mapping in aws.rest("lambda", "GET", f"{mappings}?FunctionName={function}")["EventSourceMappings"]:
+        aws.rest("lambda", "PUT", mappings + mapping["UUID"], {"Enabled": False})
+
+
+def start_watch(stack, deployed, watch_port):
+    """Start cargo-lambda and wait until it listens; its output goes to the terminal through its log."""
+    aws = Aws(stack.state["endpoint_url"])
+    mapping_off(aws, deployed["functions"]["dispatcher"])
+    env = aws_env(stack.state["endpoint_url"], **environment(aws, deployed), PATH=search_path())
+    command = ["cargo", "lambda", "watch", "--invoke-address", "127.0.0.1", "--invoke-port", watch_port]
+    process = stack.start("watch", command, env, ROOT)
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            http("GET", f"http://127.0.0.1:{watch_port}/", timeout=2)
+            return process
+        except Problem:
+            time.sleep(0.2)
+    log = stack.run_dir / "logs" / "watch.log"
+    raise Problem("cargo lambda watch did not start:\n" + log.read_text()[-3000:])
+
+
+def follow(log, position):
+    """Print what was added to a log; answers how far it was read."""
+    with open(log, "rb") as file:
+        file.seek(position)
+        added = file.read()
+    if added:
+        os.write(1, added)
+    return position + len(added)
+
+
+def run():
+    """Stack, watch and relay until Ctrl-C."""
+    starter = os.getppid()
+    chosen = options()
+    watch_port = port("WATCH_PORT", 4590)
+    stop_on_signals()
+    end_older("watch")
+    procs.require_free(chosen.port, "the local stack", "PORT")
+    procs.require_free(watch_port, "cargo lambda watch", "WATCH_PORT")
+    setup(["stack", "sam", "build"])
+    say("Starting the local stack ...")
+    stack = Stack(chosen, name="watch")
+    chosen.bin_dir = empty_functions(stack.run_dir)
+    try:
+        with stack:
+            deployed = stack.state["stacks"][chosen.stack_name]
+            say("Starting cargo lambda watch ...")
+            process = start_watch(stack, deployed, watch_port)
+            procs.require_loopback(process)
+            base = f"http://127.0.0.1:{watch_port}"
+            invoke_url = f"{base}/2015-03-31/functions/dispatcher/invocations"
+            relay = Relay(stack.state["endpoint_url"], deployed["outputs"]["FastLaneUrl"], invoke_url)
+            relay.start()
+            say(HOW.format(base=base, **stack.state, operator_key=deployed["operator_key"]))
+            position, log = 0, Path(stack.state["log_dir"]) / "watch.log"
+            try:
+                while process.poll() is None and os.getppid() == starter:
+                    position = follow(log, position)
+                    time.sleep(0.2)
+            finally:
+                relay.stop()
+            raise Problem("cargo lambda watch has ended; what it said stands above")
+    except KeyboardInterrupt:
+        say("\nStopped; nothing is left running.")
+
+
+if __name__ == "__main__":
+    main(run)
