@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod crash;
+mod endpoints;
 mod grants;
 mod inbound;
 mod isolation;

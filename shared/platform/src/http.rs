@@ -195,8 +195,10 @@ mod tests {
         let plain = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = plain.local_addr().unwrap();
         tokio::spawn(async move {
-            use tokio::io::AsyncWriteExt;
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
             while let Ok((mut stream, _)) = plain.accept().await {
+                // What came is read first: closing over unread bytes would reset the connection.
+                let _ = stream.read(&mut [0; 4096]).await;
                 let _ = stream.write_all(b"this is not TLS and not HTTP\r\n\r\n").await;
             }
         });

@@ -3,7 +3,8 @@
 //! A tenant's secrets of one kind share a document, several when it grows large, since each
 //! costs $0.40 a month. A document's version is immutable and cached by its id; the registry's
 //! pointer says which version counts. `PutSecretValue` has no condition, so a change is
-//! committed by moving the pointer from the version it was made of; the loser does it again.
+//! committed by moving the pointer from the version it was made of; the loser does it again. A
+//! lease keeps losers rare, since a secret takes only about a hundred versions a day.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +14,10 @@ use std::{
 
 use aws_sdk_secretsmanager::{
     Client,
-    operation::{create_secret::CreateSecretError, put_secret_value::PutSecretValueError},
+    operation::{
+        create_secret::CreateSecretError, get_secret_value::GetSecretValueError,
+        put_secret_value::PutSecretValueError,
+    },
 };
 use domain::{Secret, TenantId, key, sign::SigningKey};
 use serde::Deserialize;
@@ -30,8 +34,8 @@ use crate::{
 /// A document that grew this large takes no more owners; Secrets Manager's limit is 64 KiB.
 const FULL: usize = 48 * 1024;
 
-/// How often a change is tried when others change the same document.
-const TRIES: u32 = 10;
+/// How often a change is tried when others change the same document, some 10 s in all.
+const TRIES: u32 = 60;
 
 /// Whose secrets a document holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -144,14 +148,16 @@ impl Secrets {
         age: Duration,
     ) -> Result<(String, Arc<Document>), Fault> {
         let gone = || Fault::new("reading a secret", "there is no pointer to it");
+        let name = self.name(tenant, holder, shard);
         let pointer = registry.pointer(tenant, holder, shard, age).await?.ok_or_else(gone)?;
-        let document = self.version(&self.name(tenant, holder, shard), &pointer.version).await?;
-        if document.contains_key(owner) {
+        if let Some(document) = self.version(&name, &pointer.version).await?
+            && document.contains_key(owner)
+        {
             return Ok((pointer.version, document));
         }
         let newest = registry.pointer(tenant, holder, shard, Duration::ZERO).await?.ok_or_else(gone)?;
-        let document = self.version(&self.name(tenant, holder, shard), &newest.version).await?;
-        Ok((newest.version, document))
+        let document = self.version(&name, &newest.version).await?;
+        Ok((newest.version, document.ok_or_else(|| Fault::new("reading a secret", "its version is gone"))?))
     }
 
     /// Adds the secrets of a new owner, and says in which shard they lie now.
@@ -163,36 +169,60 @@ impl Secrets {
         owner: &str,
         secrets: &[Secret],
     ) -> Result<u32, AddError> {
-        let mut skip = 0;
-        for attempt in 0..TRIES {
-            let pointers = registry.pointers(tenant, holder).await?;
-            let open = pointers.last().filter(|last| last.size < FULL && last.shard >= skip);
-            let shard = open.map_or_else(
-                || pointers.last().map_or(skip, |last| skip.max(last.shard + 1)),
-                |open| open.shard,
-            );
+        let lease = token()?;
+        for _ in 0..TRIES {
+            if registry.take_secrets_lease(tenant, holder, &lease, clock::now()).await? {
+                let added = self.add_once(registry, tenant, holder, owner, secrets).await;
+                // Where this fails the lease runs out by itself.
+                if let Err(fault) = registry.drop_secrets_lease(tenant, holder, &lease).await {
+                    tracing::warn!(%fault, "a lease is held until it runs out");
+                }
+                if let Some(shard) = added? {
+                    return Ok(shard);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(100).mul_f64(1.0 + 2.0 * clock::jitter())).await;
+        }
+        Err(AddError::Contended)
+    }
+
+    /// One try of [`Self::add`]; `None` where the document was changed by others meanwhile.
+    async fn add_once(
+        &self,
+        registry: &Registry,
+        tenant: &TenantId,
+        holder: Holder,
+        owner: &str,
+        secrets: &[Secret],
+    ) -> Result<Option<u32>, Fault> {
+        let pointers = registry.pointers(tenant, holder).await?;
+        let last = pointers.last();
+        let next = last.map_or(0, |last| last.shard + 1);
+        let open = last.filter(|last| last.size < FULL);
+        // Where the open document takes no more versions today, the next one does.
+        for (shard, open) in
+            [open.map(|open| (open.shard, Some(open))), Some((next, None))].into_iter().flatten()
+        {
             let name = self.name(tenant, holder, shard);
             let mut document = match open {
-                Some(open) => Document::clone(&*self.version(&name, &open.version).await?),
                 None => Document::new(),
+                Some(open) => match self.version(&name, &open.version).await? {
+                    Some(document) => Document::clone(&document),
+                    None => return Ok(None),
+                },
             };
             document.insert(owner.to_owned(), secrets.to_vec());
             let text =
                 Zeroizing::new(serde_json::to_string(&document).map_err(Fault::on("writing a secret"))?);
-            let Some(version) = self.write(&name, &text, open.is_none()).await? else {
-                // This document takes no more versions today; the next one will.
-                skip = shard + 1;
-                continue;
-            };
+            let Some(version) = self.write(&name, &text, open.is_none()).await? else { continue };
             let to = Pointer { shard, version, size: text.len() };
-            if registry.move_pointer(tenant, holder, open, &to).await? {
-                self.versions.put(cache_key(&name, &to.version), Arc::new(document));
-                return Ok(shard);
+            if !registry.move_pointer(tenant, holder, open, &to).await? {
+                return Ok(None);
             }
-            let wait = f64::from(attempt + 1) * 0.1 * clock::jitter();
-            tokio::time::sleep(Duration::from_secs_f64(wait)).await;
+            self.versions.put(cache_key(&name, &to.version), Arc::new(document));
+            return Ok(Some(shard));
         }
-        Err(AddError::Contended)
+        Err(Fault::new("writing a secret", "no document takes another version"))
     }
 
     /// Writes a version and returns its id; `None` where the secret takes none for now. Secrets
@@ -232,20 +262,32 @@ impl Secrets {
         }
     }
 
-    async fn version(&self, name: &str, version: &str) -> Result<Arc<Document>, Fault> {
+    /// One version of a document; `None` where it is there no more, because the pointer has moved
+    /// on and the version was cleared away.
+    async fn version(&self, name: &str, version: &str) -> Result<Option<Arc<Document>>, Fault> {
         let cached = cache_key(name, version);
         if let Some(document) = self.versions.get(&cached) {
-            return Ok(document);
+            return Ok(Some(document));
         }
-        let answer = self.client.get_secret_value().secret_id(name).version_id(version).send().await;
-        let text = answer.map_err(Fault::on("reading a secret"))?.secret_string.map(Zeroizing::new);
+        let text = match self.client.get_secret_value().secret_id(name).version_id(version).send().await {
+            Ok(answer) => answer.secret_string.map(Zeroizing::new),
+            Err(error)
+                if matches!(
+                    error.as_service_error(),
+                    Some(GetSecretValueError::ResourceNotFoundException(_))
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(Fault::on("reading a secret")(error)),
+        };
         let text = text.ok_or_else(|| Fault::new("reading a secret", "it holds no text"))?;
         let document: Document = serde_json::from_str(&text)
             // The error could quote the document.
             .map_err(|_| Fault::new("reading a secret", "it is not the document it should be"))?;
         let document = Arc::new(document);
         self.versions.put(cached, Arc::clone(&document));
-        Ok(document)
+        Ok(Some(document))
     }
 
     fn name(&self, tenant: &TenantId, holder: Holder, shard: u32) -> String {

@@ -63,6 +63,12 @@ pub fn secret(tenant: &TenantId, holder: Holder, shard: u32) -> Key {
     (tenant.to_string(), format!("{}{shard:04}", secrets_of(holder)))
 }
 
+/// The lease of whoever is changing a tenant's secrets of one kind.
+#[must_use]
+pub fn secrets_lease(tenant: &TenantId, holder: Holder) -> Key {
+    (tenant.to_string(), format!("lease#{}", holder.as_str()))
+}
+
 /// The partition of an event and its deliveries.
 #[must_use]
 pub fn event_partition(tenant: &TenantId, id: EventId) -> String {

@@ -9,7 +9,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use aws_sdk_dynamodb::{
     Client,
     error::SdkError,
-    operation::transact_write_items::TransactWriteItemsError,
+    operation::{put_item::PutItemError, transact_write_items::TransactWriteItemsError},
     types::{AttributeValue, Put, TransactWriteItem, Update},
 };
 use domain::{
@@ -28,6 +28,8 @@ use crate::{Fault, cache::Cache, secrets::Holder};
 const MAX_AGE: Duration = Duration::from_secs(10);
 /// How old the list of a tenant's endpoints can be when an event is published.
 const FAN_OUT_AGE: Duration = Duration::from_secs(1);
+/// How long a lease holds whose holder was lost: longer than a change takes.
+const LEASE: Duration = Duration::from_secs(10);
 /// Rows kept per kind: at some hundred bytes each they fit the smallest function.
 const CAPACITY: usize = 2000;
 
@@ -119,6 +121,12 @@ struct SourceRow {
     tenant: TenantId,
     provider: Provider,
     secret_shard: u32,
+}
+
+#[derive(Serialize)]
+struct LeaseRow {
+    free_at: i64,
+    holder_token: String,
 }
 
 #[derive(Serialize)]
@@ -397,6 +405,71 @@ impl Registry {
                 Ok(false)
             }
             Err(error) => Err(Fault::on("moving the pointer to a secret")(error)),
+        }
+    }
+
+    /// Takes the lease to change a tenant's secrets of one kind, if nobody has it. It saves work
+    /// and versions that would be lost; correctness lies with [`Self::move_pointer`].
+    pub async fn take_secrets_lease(
+        &self,
+        tenant: &TenantId,
+        holder: Holder,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
+        self.write_lease(
+            tenant,
+            holder,
+            token,
+            now + LEASE,
+            "attribute_not_exists(pk) OR free_at < :value",
+            now,
+        )
+        .await
+    }
+
+    /// Gives the lease back, if it is still this one.
+    pub async fn drop_secrets_lease(
+        &self,
+        tenant: &TenantId,
+        holder: Holder,
+        token: &str,
+    ) -> Result<bool, Fault> {
+        let over = Timestamp::from_millis(0);
+        self.write_lease(tenant, holder, token, over, "holder_token = :token AND free_at > :value", over)
+            .await
+    }
+
+    async fn write_lease(
+        &self,
+        tenant: &TenantId,
+        holder: Holder,
+        token: &str,
+        free_at: Timestamp,
+        condition: &str,
+        value: Timestamp,
+    ) -> Result<bool, Fault> {
+        let row = LeaseRow { free_at: free_at.millis(), holder_token: token.to_owned() };
+        let mut put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item(keys::secrets_lease(tenant, holder), &row)?))
+            .condition_expression(condition)
+            .expression_attribute_values(":value", AttributeValue::N(value.millis().to_string()));
+        if condition.contains(":token") {
+            put = put.expression_attribute_values(":token", AttributeValue::S(token.to_owned()));
+        }
+        match put.send().await {
+            Ok(_) => Ok(true),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(Fault::on("leasing a tenant's secrets")(error)),
         }
     }
 
