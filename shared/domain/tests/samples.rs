@@ -1,0 +1,88 @@
+//! Walks `events/`: every provider has samples, and each becomes the event that lies beside it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use domain::{
+    Secret, Timestamp,
+    provider::Provider,
+    verify::{Reject, verify},
+};
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events")
+}
+
+fn read(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The samples of a provider, by case, with what each must become.
+fn samples(provider: Provider) -> BTreeMap<String, (Value, Value)> {
+    let directory = root().join(provider.as_str());
+    let names = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let cases = names.filter_map(|name| {
+        (!name.ends_with(".expected.json")).then(|| name.strip_suffix(".json").unwrap().to_owned())
+    });
+    cases
+        .map(|case| {
+            let sample = read(&directory.join(format!("{case}.json")));
+            let expected = read(&directory.join(format!("{case}.expected.json")));
+            (case, (sample, expected))
+        })
+        .collect()
+}
+
+#[test]
+fn every_sample_verifies_and_becomes_what_lies_beside_it() {
+    for provider in Provider::ALL {
+        let samples = samples(provider);
+        assert!(samples.len() >= 2, "{} needs two samples", provider.as_str());
+        for (case, (sample, expected)) in samples {
+            let row = provider.row();
+            let body = sample["body"].as_str().unwrap().as_bytes();
+            let header = sample["headers"][row.scheme.header].as_str();
+            let secret = expected["secret"].as_str().unwrap();
+            assert_eq!((row.check_secret)(secret), Ok(()), "{case}");
+            let secrets = [Secret::new(secret.to_owned())];
+            let now: Timestamp = expected["now"].as_str().unwrap().parse().unwrap();
+
+            let verified = verify(&row.scheme, header, body, &secrets, now)
+                .unwrap_or_else(|why| panic!("{case}: {why}"));
+            let event = (row.normalise)(verified).unwrap_or_else(|why| panic!("{case}: {why}"));
+            assert_eq!(event.event_id, expected["event_id"], "{case}");
+            assert_eq!(event.event_type.as_str(), expected["event"]["type"], "{case}");
+            assert_eq!(event.timestamp.unwrap().to_string(), expected["event"]["timestamp"], "{case}");
+            assert_eq!(serde_json::to_value(&event.data).unwrap(), expected["event"]["data"], "{case}");
+            assert_eq!(event.data.as_str().as_bytes(), body, "{case}: byte for byte");
+
+            for at in 0..body.len() {
+                let mut flipped = body.to_vec();
+                flipped[at] ^= 1;
+                let refused = verify(&row.scheme, header, &flipped, &secrets, now).err();
+                assert_eq!(refused, Some(Reject::WrongSignature), "{case}: byte {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_provider_has_its_function() {
+    let root = root().join("..");
+    let template = fs::read_to_string(root.join("template.yaml")).unwrap();
+    for provider in Provider::ALL {
+        let name = provider.as_str();
+        let main = root.join(format!("functions/inbound/src/bin/inbound-{name}.rs"));
+        assert!(main.exists(), "functions/inbound/src/bin/inbound-{name}.rs is missing");
+        assert!(
+            template.contains(&format!("Path: /in/{name}/{{source_id}}")),
+            "template.yaml has no route for {name}"
+        );
+    }
+}
