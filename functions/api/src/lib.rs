@@ -43,7 +43,7 @@ struct Api {
 pub async fn serve() -> Result<(), lambda_runtime::Error> {
     let runtime = config::Runtime::read()?;
     telemetry::start(runtime.log_level);
-    let sdk = aws::sdk_config(&runtime);
+    let sdk = aws::sdk_config(&runtime)?;
     let dynamodb = aws::dynamodb(&sdk);
     let secrets_manager = aws::secrets_manager(&sdk);
     let registry = Arc::new(Registry::new(dynamodb.clone(), config::registry_table()?));

@@ -18,7 +18,7 @@ use platform::{
 async fn main() -> Result<(), Error> {
     let runtime = config::Runtime::read()?;
     telemetry::start(runtime.log_level);
-    let sdk = aws::sdk_config(&runtime);
+    let sdk = aws::sdk_config(&runtime)?;
     let dynamodb = aws::dynamodb(&sdk);
     let dispatcher = Arc::new(Dispatcher {
         registry: Arc::new(Registry::new(dynamodb.clone(), config::registry_table()?)),

@@ -32,7 +32,7 @@ const RE_READ_AGE: Duration = Duration::from_secs(1);
 pub async fn serve(provider: Provider) -> Result<(), lambda_runtime::Error> {
     let runtime = config::Runtime::read()?;
     telemetry::start(runtime.log_level);
-    let sdk = aws::sdk_config(&runtime);
+    let sdk = aws::sdk_config(&runtime)?;
     let dynamodb = aws::dynamodb(&sdk);
     let registry = Arc::new(Registry::new(dynamodb.clone(), config::registry_table()?));
     let inbound = Inbound {

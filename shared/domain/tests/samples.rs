@@ -1,5 +1,7 @@
 //! Walks `events/`: every provider has samples, and each becomes the event that lies beside it.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
 use std::{
     collections::BTreeMap,
     fs,

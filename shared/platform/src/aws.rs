@@ -1,24 +1,32 @@
-//! What all AWS clients share: credentials, region, time-outs and one TLS stack.
+//! What all AWS clients share: credentials, region, time-outs and connections.
 //!
 //! The clients are set up from Lambda's variables alone. The usual loader would also look for
 //! profiles, instance metadata and single sign-on, which a function never has and pays for at
-//! every cold start.
+//! every cold start. Their HTTP goes through the same library as calls to endpoints, so that a
+//! binary holds one HTTP client and one TLS stack.
 
 use std::time::Duration;
 
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_smithy_async::rt::sleep::TokioSleep;
-use aws_smithy_http_client::{
-    Builder,
-    tls::{Provider, rustls_provider::CryptoMode},
+use aws_smithy_runtime_api::{
+    client::{
+        http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn},
+        orchestrator::{HttpRequest, HttpResponse},
+        result::ConnectorError,
+    },
+    http::StatusCode,
 };
+use aws_smithy_types::body::SdkBody;
 use aws_types::{SdkConfig, region::Region};
 
-use crate::config::Runtime;
+use crate::{Fault, config::Runtime, tls};
+
+/// How long a connection to AWS may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The set-up that every client is made from. Clients share its connections.
-#[must_use]
-pub fn sdk_config(runtime: &Runtime) -> SdkConfig {
+pub fn sdk_config(runtime: &Runtime) -> Result<SdkConfig, Fault> {
     use aws_sdk_sqs::config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig};
 
     let credentials = Credentials::new(
@@ -28,18 +36,17 @@ pub fn sdk_config(runtime: &Runtime) -> SdkConfig {
         None,
         "lambda",
     );
-    let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    let connector = SharedHttpConnector::new(Connector::new()?);
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(runtime.region.clone()))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(http)
+        .http_client(http_client_fn(move |_, _| connector.clone()))
         .sleep_impl(TokioSleep::new())
         .retry_config(RetryConfig::standard())
         // A call that hangs must not eat the invocation: three tries fit into 15 s.
         .timeout_config(
             TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(2))
                 .operation_attempt_timeout(Duration::from_secs(5))
                 .operation_timeout(Duration::from_secs(15))
                 .build(),
@@ -47,7 +54,56 @@ pub fn sdk_config(runtime: &Runtime) -> SdkConfig {
     if let Some(url) = &runtime.endpoint_url {
         config = config.endpoint_url(url);
     }
-    config.build()
+    Ok(config.build())
+}
+
+/// Carries the SDK's requests. The SDK itself sees to time-outs and retries.
+#[derive(Debug, Clone)]
+struct Connector(reqwest::Client);
+
+impl Connector {
+    fn new() -> Result<Self, Fault> {
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::client_config(&[b"http/1.1"])?)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .build()
+            .map_err(Fault::on("setting up calls to AWS"))?;
+        Ok(Self(client))
+    }
+}
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let client = self.0.clone();
+        HttpConnectorFuture::new(async move {
+            let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+            // Every call that we make has its body in memory.
+            let body = request.body().bytes().map(<[u8]>::to_vec);
+            let body = body.ok_or_else(|| ConnectorError::user("a body that is a stream".into()))?;
+            let (parts, _) = request.into_parts();
+            let sent =
+                client.request(parts.method, parts.uri.to_string()).headers(parts.headers).body(body).send();
+            let answer = sent.await.map_err(connector_error)?;
+            let status = StatusCode::try_from(answer.status().as_u16())
+                .map_err(|error| ConnectorError::other(error.into(), None))?;
+            let headers = answer.headers().clone();
+            let body = SdkBody::from(answer.bytes().await.map_err(connector_error)?);
+            let mut response = HttpResponse::new(status, body);
+            for (name, value) in &headers {
+                let value = value.to_str().map_err(|error| ConnectorError::other(error.into(), None))?;
+                response.headers_mut().append(name.as_str().to_owned(), value.to_owned());
+            }
+            Ok(response)
+        })
+    }
+}
+
+/// What went wrong, in the kinds by which the SDK decides whether to try again.
+fn connector_error(error: reqwest::Error) -> ConnectorError {
+    if error.is_timeout() { ConnectorError::timeout(error.into()) } else { ConnectorError::io(error.into()) }
 }
 
 /// A client of DynamoDB.

@@ -23,7 +23,7 @@ use reqwest::{
     redirect,
 };
 
-use crate::Fault;
+use crate::{Fault, tls};
 
 /// All the time one attempt has, in which its answer must be read too.
 pub const TIMEOUT: Duration = Duration::from_secs(15);
@@ -44,10 +44,9 @@ pub struct Egress {
 impl Egress {
     /// A caller that is let out to the public internet, and to what `allow` names.
     pub fn new(allow: Allow) -> Result<Self, Fault> {
-        // One TLS provider in the process; whoever set it first has set the same one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let allow = Arc::new(allow);
         let client = Client::builder()
+            .tls_backend_preconfigured(tls::client_config(&[b"h2", b"http/1.1"])?)
             .dns_resolver(GuardedResolver { allow: Arc::clone(&allow) })
             .redirect(redirect::Policy::none())
             .timeout(TIMEOUT)

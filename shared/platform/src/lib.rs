@@ -3,7 +3,8 @@
 //! | module | owns |
 //! |---|---|
 //! | [`config`] | the environment: every name, read once |
-//! | [`aws`] | the clients' shared set-up: credentials, TLS |
+//! | [`aws`] | the clients' shared set-up: credentials, connections |
+//! | [`tls`] | the one TLS set-up |
 //! | [`store`] | the tables |
 //! | [`lanes`] | the queues |
 //! | [`secrets`] | Secrets Manager |
@@ -29,5 +30,6 @@ pub mod publish;
 pub mod secrets;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 
 pub use fault::Fault;
