@@ -143,8 +143,10 @@ impl Dispatcher {
             event.ok_or_else(|| Fault::new("dispatching", "the event does not exist"))?.payload
         };
         if deadline.since(clock::now()) < http::TIMEOUT + RECORDING {
+            // Not at once: were the function's time-out set too short, each message would use up
+            // its receives within seconds.
             tracing::warn!("too little time is left for an attempt");
-            return Ok(Fate::KeepUntil(clock::now()));
+            return Ok(Fate::Keep);
         }
         let at = clock::now();
         let headers = self.headers(message, &endpoint, at, &payload).await?;

@@ -5,14 +5,20 @@
 //! and SQS with `ReportBatchItemFailures`
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>).
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use domain::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::{Deserialize, Serialize};
 
-use crate::problem::{Kind, Problem};
+use crate::{
+    clock,
+    problem::{Kind, Problem},
+};
 
 /// An HTTP request, with its body as the bytes that were sent.
 #[derive(Debug, Clone)]
@@ -90,8 +96,9 @@ impl Response {
 #[serde(rename_all = "camelCase")]
 struct HttpEvent {
     raw_path: String,
+    /// Null under `cargo lambda watch` where there is no query.
     #[serde(default)]
-    raw_query_string: String,
+    raw_query_string: Option<String>,
     #[serde(default)]
     headers: HashMap<String, String>,
     request_context: HttpContext,
@@ -122,6 +129,8 @@ struct HttpAnswer {
     headers: HashMap<&'static str, String>,
     body: String,
     is_base64_encoded: bool,
+    /// Always empty; `cargo lambda watch` cannot do without it.
+    cookies: [String; 0],
 }
 
 fn request(event: HttpEvent, id: String) -> Result<Request, Error> {
@@ -136,7 +145,7 @@ fn request(event: HttpEvent, id: String) -> Result<Request, Error> {
             Some(path) => path,
             None => event.raw_path,
         };
-    let query = form_pairs(&event.raw_query_string);
+    let query = form_pairs(event.raw_query_string.as_deref().unwrap_or_default());
     let headers = event.headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
     Ok(Request { method: event.request_context.http.method, path, query, headers, body, id })
 }
@@ -171,6 +180,7 @@ where
             headers,
             body: response.body,
             is_base64_encoded: false,
+            cookies: [],
         })
     }))
     .await
@@ -227,10 +237,17 @@ where
     let handle = &handle;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| async move {
         let deadline = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
-        let kept = Box::pin(handle(event.payload.records, Timestamp::from_millis(deadline))).await;
+        let deadline = believable(Timestamp::from_millis(deadline), clock::now());
+        let kept = Box::pin(handle(event.payload.records, deadline)).await;
         Ok::<_, Error>(sqs_answer(kept))
     }))
     .await
+}
+
+/// When the invocation ends. `cargo lambda watch` names a moment in 1970; an invocation that has
+/// only begun cannot be over, so the template's time-out is taken instead.
+fn believable(deadline: Timestamp, now: Timestamp) -> Timestamp {
+    if deadline > now { deadline } else { now + Duration::from_secs(30) }
 }
 
 /// Which messages stay in the queue. An answer that Lambda cannot read keeps the whole batch,
@@ -251,6 +268,13 @@ mod tests {
         };
         assert_eq!(text(&[]), r#"{"batchItemFailures":[]}"#);
         assert_eq!(text(&["a"]), r#"{"batchItemFailures":[{"itemIdentifier":"a"}]}"#);
+    }
+
+    #[test]
+    fn a_deadline_that_is_over_is_not_believed() {
+        let at = Timestamp::from_secs;
+        assert_eq!(believable(at(1_700_000_009), at(1_700_000_000)), at(1_700_000_009));
+        assert_eq!(believable(at(600), at(1_700_000_000)), at(1_700_000_030));
     }
 
     #[test]
