@@ -21,7 +21,7 @@ def deploy(endpoint_url, run_dir, name, template, bin_dir, given=None):
         "Architecture": architecture(),
         "RequireTls": "false",
         "EgressAllow": "127.0.0.1/32",
-        "LaneVisibilitySeconds": "30",
+        "LaneVisibilitySeconds": "35",
         "DispatcherConcurrency": "8",
         "PublicUrl": api_url,
     }

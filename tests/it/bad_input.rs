@@ -110,6 +110,14 @@ async fn bodies_that_are_not_acceptable() {
             "invalid-field",
             "/secrets/1",
         ),
+        (
+            "/v1/sources",
+            json!({ "provider": "stripe", "secrets": "whsec_private" }),
+            422,
+            "invalid-field",
+            "/secrets",
+        ),
+        ("/v1/events", json!(["a.b", {}, null]), 422, "invalid-field", ""),
         (&keys, json!({ "name": "" }), 422, "invalid-field", "/name"),
         (&keys, json!({ "name": long }), 422, "invalid-field", "/name"),
         (&keys, json!({ "name": "x", "scopes": [] }), 422, "invalid-field", "/scopes"),
@@ -118,6 +126,7 @@ async fn bodies_that_are_not_acceptable() {
         let answer = tenant.post(path, &body).await;
         let found = (answer.status, answer.problem(), answer.pointer());
         assert_eq!(found, (status, problem, pointer), "{path} {body} {}", answer.json);
+        assert!(!answer.json.to_string().contains("whsec_private"), "secrets are not repeated");
         assert!(answer.json["request_id"].as_str().is_some_and(|id| !id.is_empty()));
     }
     let operator = stack.operator();

@@ -1,4 +1,5 @@
-//! Functions die at the worst moments, and nothing is lost.
+//! Functions die at the worst moments, and nothing is lost. Each test has a deployment of its own,
+//! so that what it kills holds no other test's messages.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -9,7 +10,7 @@ use testkit::{
     stack::text,
 };
 
-use crate::AFTER_A_CRASH;
+use crate::{AFTER_A_CRASH, SOON};
 
 fn rule(operation: &str, contains: &[&str], fault: Fault) -> Rule {
     let contains = contains.iter().map(ToString::to_string).collect();
@@ -18,7 +19,7 @@ fn rule(operation: &str, contains: &[&str], fault: Fault) -> Rule {
 
 #[tokio::test]
 async fn the_dispatcher_dies_in_the_middle_of_a_batch() {
-    let tenant = Stack::shared().tenant().await;
+    let tenant = Stack::deploy("cw-crash-batch").await.tenant().await;
     // Slow at first, so that the batch is under way when its function is killed.
     let receiver =
         Receiver::answering(|n| Reply::after(Duration::from_secs(if n < 10 { 5 } else { 0 }))).await;
@@ -42,7 +43,7 @@ async fn the_dispatcher_dies_in_the_middle_of_a_batch() {
 
 #[tokio::test]
 async fn a_publish_that_died_between_put_and_send_is_completed_by_its_retry() {
-    let stack = Stack::shared();
+    let stack = Stack::deploy("cw-crash-publish").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url(), &[]).await;
@@ -58,7 +59,12 @@ async fn a_publish_that_died_between_put_and_send_is_completed_by_its_retry() {
     let page = tenant.get(&format!("/v1/events/{stored}/deliveries")).await.expect(200);
     assert_eq!(page["data"][0]["status"], "pending");
 
-    let event = publish().await.expect(202);
+    let event = eventually("the function to be back", SOON, || async {
+        let answer = publish().await;
+        (answer.status < 500).then_some(answer)
+    })
+    .await
+    .expect(202);
     assert_eq!(text(&event, "id"), stored);
     let delivery = tenant.delivery(&stored, "succeeded", AFTER_A_CRASH).await;
     assert_eq!(delivery["attempt_count"], 1);
@@ -68,7 +74,7 @@ async fn a_publish_that_died_between_put_and_send_is_completed_by_its_retry() {
 
 #[tokio::test]
 async fn a_dispatcher_that_died_between_post_and_record_posts_again_under_the_same_id() {
-    let stack = Stack::shared();
+    let stack = Stack::deploy("cw-crash-record").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url(), &[]).await;
@@ -87,7 +93,7 @@ async fn a_dispatcher_that_died_between_post_and_record_posts_again_under_the_sa
 
 #[tokio::test]
 async fn a_record_whose_answer_was_lost_is_not_made_twice() {
-    let stack = Stack::shared();
+    let stack = Stack::deploy("cw-crash-answer").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::answering(|n| Reply::status(if n == 0 { 503 } else { 200 })).await;
     tenant.endpoint(&receiver.url(), &[]).await;
@@ -100,14 +106,14 @@ async fn a_record_whose_answer_was_lost_is_not_made_twice() {
     assert_eq!(delivery["attempt_count"], 2);
     // The message of the killed function comes back once more, finds the delivery finished, and
     // is dropped without another request.
-    tokio::time::sleep(Duration::from_secs(35)).await;
+    tokio::time::sleep(Duration::from_secs(40)).await;
     assert_eq!(receiver.requests().len(), 2);
 }
 
 #[tokio::test]
 async fn an_inbound_request_whose_function_died_is_taken_when_the_provider_tries_again() {
     const SECRET: &str = "whsec_test_key_of_the_crash_tests";
-    let stack = Stack::shared();
+    let stack = Stack::deploy("cw-crash-inbound").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url(), &[]).await;
@@ -122,7 +128,7 @@ async fn an_inbound_request_whose_function_died_is_taken_when_the_provider_tries
     let send = || tenant.send(reqwest::Method::POST, &path, &headers, Some(body.as_bytes().to_vec()));
     assert!(send().await.status >= 500);
     assert_eq!(hits.count().await, 1);
-    let answer = eventually("the function to be back", Duration::from_secs(20), || async {
+    let answer = eventually("the function to be back", SOON, || async {
         let answer = send().await;
         (answer.status < 500).then_some(answer)
     })

@@ -32,8 +32,11 @@ async fn a_tenant_does_not_see_anothers_things() {
     }
     assert_eq!(stranger.get("/v1/events").await.expect(200)["data"], json!([]));
     assert_eq!(stranger.get("/v1/endpoints").await.expect(200)["data"], json!([]));
-    // What the stranger publishes does not reach the owner's endpoint.
-    stranger.publish("contact.created", &json!({}), "theirs").await;
+    // What the stranger publishes reaches the stranger's endpoint and not the owner's.
+    let own = Receiver::start().await;
+    stranger.endpoint(&own.url(), &[]).await;
+    let theirs = stranger.publish("contact.created", &json!({}), "theirs").await;
+    stranger.delivery(&theirs, "succeeded", SOON).await;
     let answer =
         stranger.post(&format!("/v1/tenants/{}/keys", owner.tenant_id()), &json!({ "name": "x" })).await;
     assert_eq!((answer.status, answer.problem()), (404, "not-found"));

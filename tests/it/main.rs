@@ -16,6 +16,6 @@ use std::time::Duration;
 /// Longer than any delivery takes that nothing stands in the way of.
 const SOON: Duration = Duration::from_secs(30);
 
-/// Longer than a message stays hidden after its function was killed (the local lane's 30 s), and
-/// than a repeated publish waits for the first one (30 s), with one retry on top.
+/// Longer than a message stays hidden after its function was killed (the local lane's 35 s), and
+/// than a repeated publish waits for the first one (30 to 40 s), with one retry on top.
 const AFTER_A_CRASH: Duration = Duration::from_mins(2);

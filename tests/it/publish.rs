@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 use testkit::{Receiver, Stack, foreign, stack::text};
 
-use crate::SOON;
+use crate::{AFTER_A_CRASH, SOON};
 
 #[tokio::test]
 async fn the_same_key_gives_the_first_answer_again() {
@@ -81,6 +81,22 @@ async fn a_hundred_events_of_one_call_all_arrive() {
 }
 
 #[tokio::test]
+async fn a_wide_batch_is_sent_in_waves() {
+    let tenant = Stack::shared().tenant().await;
+    let receiver = Receiver::start().await;
+    for _ in 0..20 {
+        tenant.endpoint(&receiver.url(), &[]).await;
+    }
+    let filler = "x".repeat(2000);
+    let events: Vec<_> =
+        (0..50).map(|_| json!({ "type": "contact.created", "data": { "x": filler } })).collect();
+    let results = tenant.post("/v1/events/batch", &json!({ "events": events })).await.expect(202);
+    assert!(results["data"].as_array().unwrap().iter().all(|result| result["status"] == 202));
+    let received = receiver.wait_for(1000, AFTER_A_CRASH).await;
+    assert_eq!(received.len(), 1000);
+}
+
+#[tokio::test]
 async fn large_payloads_arrive_whole_and_too_large_ones_are_refused() {
     let tenant = Stack::shared().tenant().await;
     let receiver = Receiver::start().await;
@@ -150,4 +166,26 @@ async fn what_a_client_says_of_the_time_is_kept() {
     let event = tenant.post("/v1/events", &body).await.expect(202);
     assert_eq!(event["timestamp"], "2020-02-29T22:59:59.500Z");
     assert!(text(&event, "created_at") > text(&event, "timestamp"));
+}
+
+#[tokio::test]
+async fn a_cursor_from_the_future_costs_no_walk_through_empty_days() {
+    let tenant = Stack::shared().tenant().await;
+    let event_id = tenant.publish("contact.created", &json!({}), "present").await;
+    // The place of an event in the year 9999, as a list would write it.
+    let cursor = "MjUzNDAyMzAwNzk5OTk5I2V2dF8wMTIzNDU2Nzg5YWJjZGVmZ2hqa21ucHFycw";
+    let began = std::time::Instant::now();
+    let page = tenant.get(&format!("/v1/events?cursor={cursor}")).await.expect(200);
+    assert!(began.elapsed() < std::time::Duration::from_secs(5));
+    assert_eq!(text(&page["data"][0], "id"), event_id);
+}
+
+#[tokio::test]
+async fn the_operator_publishes_in_its_own_name_too() {
+    let operator = Stack::shared().operator();
+    let event_id = operator.publish("crm.released", &json!({}), &testkit::unique("release")).await;
+    let page = operator.get("/v1/events?limit=250").await.expect(200);
+    assert!(page["data"].as_array().unwrap().iter().any(|event| event["id"] == event_id.as_str()));
+    let answer = operator.post("/v1/tenants/operator/keys", &json!({ "name": "x" })).await;
+    assert_eq!((answer.status, answer.problem()), (404, "not-found"));
 }

@@ -101,5 +101,6 @@ async fn what_is_no_route_is_said_to_be_none() {
     assert_eq!((answer.status, answer.problem()), (404, "not-found"));
     let answer = tenant.send(reqwest::Method::DELETE, "/v1/events", &[], None).await;
     assert_eq!((answer.status, answer.problem()), (405, "method-not-allowed"));
+    assert_eq!(answer.headers["allow"], "POST, GET");
     assert_eq!(answer.headers["content-type"], "application/problem+json");
 }

@@ -17,6 +17,10 @@ pub(crate) fn parse<T: DeserializeOwned>(content_type: Option<&str>, bytes: &[u8
             ));
         }
     }
+    // Where a struct is wanted, serde would take its fields in an array too.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::field(Kind::InvalidField, "", "must be a JSON object"));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let pointer = pointer(error.path());
@@ -31,11 +35,16 @@ pub(crate) fn parse<T: DeserializeOwned>(content_type: Option<&str>, bytes: &[u8
     Ok(value)
 }
 
-/// The error without the place in the text, which the pointer says better.
+/// The error without the place in the text, which the pointer says better, and without what was
+/// found there, which may be a secret.
 fn words(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
-    text.strip_suffix(&place).map(str::to_owned).unwrap_or(text)
+    let text = text.strip_suffix(&place).unwrap_or(&text);
+    match text.rsplit_once(", expected ") {
+        Some((_, wanted)) => format!("must be {wanted}"),
+        None => text.to_owned(),
+    }
 }
 
 /// A path as a JSON pointer (RFC 6901).
@@ -145,8 +154,20 @@ mod tests {
     }
 
     #[test]
+    fn errors_do_not_repeat_what_was_sent() {
+        for text in [
+            r#"{"type":"a.b","data":{},"list":"whsec_private"}"#,
+            r#"{"type":{"whsec_private":1},"data":{}}"#,
+            r#"["whsec_private"]"#,
+        ] {
+            let problem = parse::<Body>(None, text.as_bytes()).unwrap_err();
+            assert!(!problem.detail.contains("whsec_private"), "{}", problem.detail);
+        }
+    }
+
+    #[test]
     fn only_json_is_read() {
-        let parse = |content_type: &str| parse::<Vec<u8>>(Some(content_type), b"[1]");
+        let parse = |content_type: &str| parse::<serde_json::Value>(Some(content_type), b"{}");
         assert!(parse("application/json; charset=utf-8").is_ok());
         assert_eq!(parse("application/x-www-form-urlencoded").unwrap_err().kind, Kind::UnsupportedMediaType);
     }

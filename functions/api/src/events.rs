@@ -196,7 +196,7 @@ pub(crate) async fn publish_batch(
     Ok(BatchResults { data: results.into_iter().map(result).collect() })
 }
 
-const KEY_RULE: &str = "must be 1 to 255 visible ASCII characters";
+const KEY_RULE: &str = "must be 1 to 255 printable ASCII characters";
 
 fn is_idempotency_key(text: &str) -> bool {
     (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
@@ -244,11 +244,12 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<EventView>, P
         }
     };
     let tenant = call.tenant()?;
-    // No event is older than its tenant, nor than the time that events are kept.
+    // No event is older than its tenant, nor than the time that events are kept. The operator's
+    // row may be younger than its events: it is made with its first endpoint.
     let kept = Duration::from_secs(u64::try_from(RETENTION_DAYS * 86_400).unwrap_or(0));
     let kept_since = Timestamp::from_millis(call.now.millis() - i64::try_from(kept.as_millis()).unwrap_or(0));
-    let made =
-        api.registry.tenant(tenant).await?.map_or(kept_since, |row| Timestamp::from_millis(row.created_at));
+    let row = if tenant.is_operator() { None } else { api.registry.tenant(tenant).await? };
+    let made = row.map_or(kept_since, |row| Timestamp::from_millis(row.created_at));
     let found = api.events.list(tenant, call.now, before, made.max(kept_since), limit + 1).await?;
     let more = found.len() > limit;
     let data: Vec<EventView> = found.into_iter().take(limit).map(EventView::from).collect();

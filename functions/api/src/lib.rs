@@ -78,7 +78,7 @@ async fn handle(router: &Router, api: &Arc<Api>, request: Request) -> Result<Res
         Found::Route(route, params) => (route, params),
         Found::OtherMethods(allowed) => {
             let detail = format!("this path takes {}", allowed.join(", "));
-            return Err(Problem::new(Kind::MethodNotAllowed, detail));
+            return Err(Problem { allow: allowed, ..Problem::new(Kind::MethodNotAllowed, detail) });
         }
         Found::Nothing => {
             return Err(Problem::new(Kind::NotFound, "there is no such path; see /v1/openapi.json"));

@@ -76,7 +76,8 @@ pub(crate) struct CreatedKey {
 pub(crate) async fn create_key(api: Arc<Api>, call: Call, body: CreateKey) -> Result<CreatedKey, Problem> {
     let tenant_id: TenantId = call.id("tenant_id", "tenant")?;
     let exists = match call.caller()? {
-        Caller::Operator => api.registry.tenant(&tenant_id).await?.is_some(),
+        // The operator's own key is the template's.
+        Caller::Operator => !tenant_id.is_operator() && api.registry.tenant(&tenant_id).await?.is_some(),
         Caller::Key { tenant, .. } => *tenant == tenant_id,
     };
     if !exists {

@@ -3,7 +3,7 @@
 //! The rules keep one promise: every delivery that is not finished has a live driver, a message
 //! in a lane. What to do after an attempt is decided in [`crate::retry`].
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -176,27 +176,50 @@ pub enum Claim {
     Keep(Timestamp),
 }
 
+/// How long after its event was accepted a message is taken for the first of its delivery. A
+/// repeated publish sends another, which arrives 30 s after the acceptance at the earliest: this,
+/// an attempt (15 s) and its recording (3 s) end before that.
+pub const FRESH: Duration = Duration::from_secs(10);
+
+/// By how much a message that is not the driver of the next attempt stays behind it. Where two
+/// messages drive one delivery, the first then makes the attempt and the second finds it made.
+const BEHIND: Duration = Duration::from_secs(20);
+
+/// How far a due attempt must have been missed before its driver is taken for lost.
+const LOST_AFTER: Duration = Duration::from_hours(1);
+
 /// Whether the message can be acted on without reading the delivery: the first time it comes,
 /// unless another message may have come before it.
 #[must_use]
-pub fn may_skip_reading(generation: u32, received: u32, check: bool) -> bool {
-    generation == 0 && received <= 1 && !check
+pub fn may_skip_reading(
+    generation: u32,
+    received: u32,
+    check: bool,
+    accepted: Timestamp,
+    now: Timestamp,
+) -> bool {
+    generation == 0 && received <= 1 && !check && now.since(accepted) < FRESH
 }
 
 /// Decides what to do with a message, given the stored delivery.
 ///
 /// A message that a repeated publish sent (`check`) and that comes for the first time is dropped
-/// as soon as the delivery is stored at all: whoever stored it holds the driver. Later it may be
-/// the driver itself, and is treated like any other.
+/// as soon as the delivery is stored: whoever stored it holds the driver. Where the next attempt
+/// is long overdue that driver is lost, and the message takes its place; so does one that comes
+/// again, since it may be the driver itself.
 #[must_use]
 pub fn claim(stored: Option<&Delivery>, check: bool, received: u32, now: Timestamp) -> Claim {
     let Some(delivery) = stored else { return Claim::Attempt(1) };
-    if delivery.status.is_final() || (check && received <= 1) {
+    if delivery.status.is_final() {
         return Claim::Drop;
     }
-    match delivery.next_attempt_at {
-        Some(due) if due > now => Claim::Keep(due),
-        _ => Claim::Attempt(next_number(delivery)),
+    let due = delivery.next_attempt_at.unwrap_or(now);
+    if check && received <= 1 && now.since(due) < LOST_AFTER {
+        Claim::Drop
+    } else if due > now {
+        Claim::Keep(due + BEHIND)
+    } else {
+        Claim::Attempt(next_number(delivery))
     }
 }
 
@@ -226,7 +249,7 @@ pub fn lose(stored: &Delivery, succeeded: bool, now: Timestamp) -> Lost {
     } else if succeeded {
         Lost::RecordSuccess
     } else {
-        Lost::Keep(stored.next_attempt_at.unwrap_or(now))
+        Lost::Keep(stored.next_attempt_at.unwrap_or(now) + BEHIND)
     }
 }
 
@@ -250,10 +273,15 @@ mod tests {
 
     #[test]
     fn only_a_first_try_skips_the_read() {
-        for (generation, received, check, skips) in
-            [(0, 1, false, true), (0, 2, false, false), (0, 1, true, false), (1, 1, false, false)]
-        {
-            assert_eq!(may_skip_reading(generation, received, check), skips);
+        for (generation, received, check, age, skips) in [
+            (0, 1, false, 0, true),
+            (0, 1, false, 9, true),
+            (0, 1, false, 10, false),
+            (0, 2, false, 0, false),
+            (0, 1, true, 0, false),
+            (1, 1, false, 0, false),
+        ] {
+            assert_eq!(may_skip_reading(generation, received, check, at(100), at(100 + age)), skips);
         }
     }
 
@@ -263,10 +291,12 @@ mod tests {
         for (stored, check, received, now, expected) in [
             (None, false, 2, 0, Claim::Attempt(1)),
             (None, true, 1, 0, Claim::Attempt(1)),
-            (Some(&retrying), false, 2, 99, Claim::Keep(at(100))),
+            (Some(&retrying), false, 2, 99, Claim::Keep(at(120))),
             (Some(&retrying), false, 2, 100, Claim::Attempt(3)),
             (Some(&retrying), true, 1, 100, Claim::Drop),
-            (Some(&retrying), true, 2, 99, Claim::Keep(at(100))),
+            (Some(&retrying), true, 1, 100 + 3599, Claim::Drop),
+            (Some(&retrying), true, 1, 100 + 3600, Claim::Attempt(3)),
+            (Some(&retrying), true, 2, 99, Claim::Keep(at(120))),
             (Some(&stored(Status::Succeeded, 1, None)), false, 2, 0, Claim::Drop),
             (Some(&stored(Status::Exhausted, 9, None)), true, 5, 0, Claim::Drop),
         ] {
@@ -277,7 +307,7 @@ mod tests {
     #[test]
     fn a_loser_never_drops_the_only_driver() {
         let retrying = stored(Status::Retrying, 1, Some(50));
-        assert_eq!(lose(&retrying, false, at(10)), Lost::Keep(at(50)));
+        assert_eq!(lose(&retrying, false, at(10)), Lost::Keep(at(70)));
         assert_eq!(lose(&retrying, true, at(10)), Lost::RecordSuccess);
         assert_eq!(lose(&stored(Status::Succeeded, 1, None), true, at(10)), Lost::Drop);
         assert_eq!(lose(&stored(Status::Exhausted, 9, None), false, at(10)), Lost::Drop);

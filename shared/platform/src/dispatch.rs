@@ -31,7 +31,16 @@ use crate::{
 };
 
 /// What must be left of an invocation beside the attempt itself, to record what came of it.
-const RECORDING: Duration = Duration::from_secs(3);
+const RECORDING: Duration = Duration::from_secs(5);
+
+/// What must be left of an invocation at its end, to hide messages and to answer.
+const ANSWERING: Duration = Duration::from_secs(2);
+
+/// How long a message stays hidden after a failure of ours: from 20 s, doubling to 6 hours, so
+/// that its receives outlast any outage that its lane's retention does.
+fn fault_backoff(received: u32) -> Duration {
+    Duration::from_secs(10).saturating_mul(1 << received.min(12)).min(Duration::from_hours(6))
+}
 
 /// What becomes of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,13 +113,17 @@ impl Dispatcher {
             tracing::error!(v = message.v, "a message has a version that this function does not know");
             return Fate::Keep;
         }
-        match self.message(&message, record.received(), deadline).await {
-            Ok(fate) => fate,
-            Err(fault) => {
-                tracing::error!(%fault, tenant = %message.tenant, delivery_id = %message.delivery(), "a delivery failed on our side");
-                Fate::Keep
-            }
-        }
+        // What takes too long must not take the answer for the whole batch with it.
+        let limit = deadline.since(clock::now()).saturating_sub(ANSWERING);
+        let result = tokio::time::timeout(limit, self.message(&message, record.received(), deadline)).await;
+        let fault = match result {
+            Ok(Ok(fate)) => return fate,
+            Ok(Err(fault)) => fault,
+            Err(_) => Fault::new("dispatching", "the invocation's time was over"),
+        };
+        let (tenant, delivery_id) = (&message.tenant, message.delivery());
+        tracing::error!(%fault, %tenant, %delivery_id, "a delivery failed on our side");
+        Fate::KeepUntil(clock::now() + fault_backoff(record.received()))
     }
 
     async fn message(
@@ -121,7 +134,7 @@ impl Dispatcher {
     ) -> Result<Fate, Fault> {
         let Message { tenant, generation, check, .. } = message;
         let id = message.delivery();
-        let n = if delivery::may_skip_reading(*generation, received, *check) {
+        let n = if delivery::may_skip_reading(*generation, received, *check, message.at, clock::now()) {
             1
         } else {
             let stored = self.events.delivery(tenant, id, *generation).await?;
@@ -142,14 +155,12 @@ impl Dispatcher {
             let event = self.events.get(tenant, id.event).await?;
             event.ok_or_else(|| Fault::new("dispatching", "the event does not exist"))?.payload
         };
-        if deadline.since(clock::now()) < http::TIMEOUT + RECORDING {
-            // Not at once: were the function's time-out set too short, each message would use up
-            // its receives within seconds.
-            tracing::warn!("too little time is left for an attempt");
-            return Ok(Fate::Keep);
-        }
         let at = clock::now();
         let headers = self.headers(message, &endpoint, at, &payload).await?;
+        if deadline.since(clock::now()) < http::TIMEOUT + RECORDING {
+            tracing::warn!("too little time is left for an attempt");
+            return Ok(Fate::KeepUntil(clock::now() + fault_backoff(received)));
+        }
         let (outcome, took) = self.egress.post(&endpoint.url, headers, payload).await;
         let took_ms = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
         let attempt = Attempt::new(n, at, took_ms, &outcome);
@@ -229,5 +240,20 @@ impl Dispatcher {
                 },
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_of_ours_wait_longer_each_time() {
+        let secs = [1, 2, 3, 11, 12, 50].map(|received| fault_backoff(received).as_secs());
+        assert_eq!(secs, [20, 40, 80, 20_480, 21_600, 21_600]);
+        // Ordinary attempts and long waits take some 25 of the 50 receives; the others last for
+        // most of a week.
+        let total: Duration = (25..50).map(fault_backoff).sum();
+        assert!(total > Duration::from_hours(6 * 24));
     }
 }

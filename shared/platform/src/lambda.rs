@@ -20,8 +20,9 @@ use crate::{
     problem::{Kind, Problem},
 };
 
-/// An HTTP request, with its body as the bytes that were sent.
-#[derive(Debug, Clone)]
+/// An HTTP request, with its body as the bytes that were sent. It holds keys and signatures, so
+/// it has no `Debug`.
+#[derive(Clone)]
 pub struct Request {
     /// `GET`, `POST`, …
     pub method: String,
@@ -85,8 +86,10 @@ impl Response {
             headers: Vec::new(),
             body,
         };
-        if problem.kind == Kind::Unauthorized {
-            response.headers.push(("www-authenticate", "Bearer".to_owned()));
+        match problem.kind {
+            Kind::Unauthorized => response.headers.push(("www-authenticate", "Bearer".to_owned())),
+            Kind::MethodNotAllowed => response.headers.push(("allow", problem.allow.join(", "))),
+            _ => {}
         }
         response
     }
@@ -168,7 +171,10 @@ where
     lambda_runtime::run(service_fn(move |event: LambdaEvent<HttpEvent>| async move {
         let request = request(event.payload, event.context.request_id)?;
         let began = Instant::now();
-        let (method, path, request_id) = (request.method.clone(), request.path.clone(), request.id.clone());
+        let (method, request_id) = (request.method.clone(), request.id.clone());
+        // What follows /in/PROVIDER/ is unguessable, and should stay so for readers of logs.
+        let segments = if request.path.starts_with("/in/") { 3 } else { usize::MAX };
+        let path = request.path.split('/').take(segments).collect::<Vec<_>>().join("/");
         // Boxed: the compiler's layout of SDK calls inside handlers inside this loop nests too deep.
         let response = Box::pin(handle(request)).await;
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -1,15 +1,18 @@
 //! The queues that drive deliveries.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use aws_sdk_sqs::{
     Client,
     types::{ChangeMessageVisibilityBatchRequestEntry, SendMessageBatchRequestEntry},
 };
-use domain::{TenantId, lane::Message};
+use domain::{
+    EndpointId, TenantId,
+    lane::{self, Message},
+};
 use futures_util::future::try_join_all;
 
-use crate::Fault;
+use crate::{Fault, store::events::StoredEvent};
 
 /// Entries in one call of SQS.
 const BATCH: usize = 10;
@@ -18,22 +21,38 @@ const BATCH: usize = 10;
 /// of which the invocation has used up some seconds.
 const LONGEST_HIDE: Duration = Duration::from_mins(719);
 
-/// A message to send.
-#[derive(Debug)]
+/// Calls under way at once. A call holds up to 600 KB, and a small function has 128 MB.
+const CONCURRENCY: usize = 4;
+
+/// A delivery to send off. It is put into words only when its turn comes: a hundred events to a
+/// hundred endpoints are ten thousand messages, and all of them at once would not fit.
+#[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// Whose it is: the fair queue's group.
-    pub tenant: TenantId,
-    /// The text.
-    pub body: String,
+    /// What is delivered.
+    pub event: Arc<StoredEvent>,
+    /// Where to.
+    pub endpoint: EndpointId,
+    /// Whether another message may have been sent before.
+    pub check: bool,
     /// How long it stays hidden at first; 15 minutes at most.
     pub delay: Duration,
 }
 
 impl Outgoing {
-    /// Puts `message` into words.
-    pub fn new(message: &Message<'_>, delay: Duration) -> Result<Self, Fault> {
-        let body = serde_json::to_string(message).map_err(Fault::on("writing a message"))?;
-        Ok(Self { tenant: message.tenant.clone(), body, delay })
+    fn body(&self, tenant: &TenantId) -> Result<String, Fault> {
+        let event = &self.event;
+        let message = Message {
+            v: lane::VERSION,
+            tenant: tenant.clone(),
+            event_id: event.id,
+            endpoint_id: self.endpoint,
+            generation: 0,
+            check: self.check,
+            event_type: event.event_type.clone(),
+            at: event.at,
+            payload: if lane::fits_inline(&event.payload) { Some(event.raw_payload()?) } else { None },
+        };
+        serde_json::to_string(&message).map_err(Fault::on("writing a message"))
     }
 }
 
@@ -65,19 +84,22 @@ impl Lane {
     ///
     /// # Errors
     /// [`Fault`] where any message was not taken; some may have been.
-    pub async fn send(&self, messages: Vec<Outgoing>) -> Result<(), Fault> {
-        try_join_all(messages.chunks(BATCH).map(|chunk| self.send_batch(chunk))).await?;
+    pub async fn send(&self, tenant: &TenantId, messages: &[Outgoing]) -> Result<(), Fault> {
+        for wave in messages.chunks(BATCH * CONCURRENCY) {
+            try_join_all(wave.chunks(BATCH).map(|batch| self.send_batch(tenant, batch))).await?;
+        }
         Ok(())
     }
 
-    async fn send_batch(&self, messages: &[Outgoing]) -> Result<(), Fault> {
-        let entries = messages.iter().enumerate().map(|(at, message)| {
+    async fn send_batch(&self, tenant: &TenantId, messages: &[Outgoing]) -> Result<(), Fault> {
+        let bodies: Vec<_> = messages.iter().map(|message| message.body(tenant)).collect::<Result<_, _>>()?;
+        let entries = messages.iter().zip(bodies).enumerate().map(|(at, (message, body))| {
             let delay = i32::try_from(message.delay.as_secs().min(900)).unwrap_or(900);
             SendMessageBatchRequestEntry::builder()
                 .id(at.to_string())
-                .message_body(&message.body)
+                .message_body(body)
                 // Fair queues: one tenant's backlog does not hold up the others'.
-                .message_group_id(message.tenant.as_str())
+                .message_group_id(tenant.as_str())
                 .set_delay_seconds((delay > 0).then_some(delay))
                 .build()
         });
@@ -96,12 +118,13 @@ impl Lane {
         }
     }
 
-    /// Hides received messages. One that cannot be hidden only comes back early: whoever gets it
-    /// reads the delivery and sees that it is not due, so a failure is logged and no more.
+    /// Hides received messages. One that cannot be hidden comes back when the lane's own visibility
+    /// timeout is over: whoever gets it reads the delivery and sees what is due, so a failure is
+    /// logged and no more.
     pub async fn hide(&self, messages: &[Hide]) {
         for chunk in messages.chunks(BATCH) {
             if let Err(fault) = self.hide_batch(chunk).await {
-                tracing::warn!(%fault, "messages come back early");
+                tracing::warn!(%fault, "messages come back at another time than theirs");
             }
         }
     }

@@ -128,6 +128,8 @@ pub struct Problem {
     pub detail: String,
     /// The fields it is about.
     pub errors: Vec<FieldError>,
+    /// The methods that are allowed, where another was used.
+    pub allow: Vec<&'static str>,
     /// What really happened, for the log alone.
     pub fault: Option<Fault>,
 }
@@ -136,7 +138,7 @@ impl Problem {
     /// A problem that is not about one field.
     #[must_use]
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), fault: None }
+        Self { kind, detail: detail.into(), errors: Vec::new(), allow: Vec::new(), fault: None }
     }
 
     /// There is no such thing, or it is another tenant's: both sound the same.
@@ -211,8 +213,10 @@ impl Problem {
 
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
-        let mut problem =
-            Self::new(Kind::Internal, "the request was not carried out; it is safe to try again");
+        let mut problem = Self::new(
+            Kind::Internal,
+            "the request was not carried out, or not to its end; with the same idempotency key it is safe to try again",
+        );
         problem.fault = Some(fault);
         problem
     }

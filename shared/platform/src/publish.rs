@@ -1,11 +1,10 @@
 //! The verb in the middle: every producer publishes, nothing else writes events.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use domain::{
-    EventId, SourceId, TenantId, Timestamp,
+    EndpointId, EventId, SourceId, TenantId, Timestamp,
     event::{self, EventData, EventType},
-    lane::{self, Message},
 };
 use futures_util::{StreamExt, stream};
 
@@ -21,10 +20,14 @@ use crate::{
 /// Largest payload, in bytes.
 pub const PAYLOAD_LIMIT: usize = 256 * 1024;
 
-/// Longest time in which the first publish of an event can still be at work, and its first
-/// attempt on its way: within it a repeated publish sends its messages with a delay, so that
-/// by the time they arrive the first attempt is on record.
+/// How long a repeated publish leaves the first one to itself: its messages carry a delay that
+/// ends this long after the event was accepted. Within that the first attempt is usually on
+/// record, and the repeat's message finds it. Longer than [`domain::delivery::FRESH`], a whole
+/// attempt and its recording together.
 const SETTLING: Duration = Duration::from_secs(30);
+
+/// By how much several repeats are spread out.
+const SPREAD: Duration = Duration::from_secs(10);
 
 /// Events of one call that are stored at the same time.
 const CONCURRENCY: usize = 16;
@@ -88,7 +91,7 @@ impl From<Fault> for Refused {
 #[derive(Debug)]
 pub struct Publisher {
     /// Where endpoints are looked up.
-    pub registry: std::sync::Arc<Registry>,
+    pub registry: Arc<Registry>,
     /// Where events are stored.
     pub events: Events,
     /// Where deliveries begin.
@@ -128,7 +131,7 @@ impl Publisher {
                 published
             }));
         }
-        if let Err(fault) = self.fast_lane.send(messages).await {
+        if let Err(fault) = self.fast_lane.send(tenant, &messages).await {
             tracing::error!(%fault, %tenant, "publishing stopped between storing and sending");
             for result in results.iter_mut().filter(|result| result.is_ok()) {
                 *result = Err(Fault::new("publishing", "the lane did not take the messages").into());
@@ -182,37 +185,17 @@ impl Publisher {
                 {
                     return Err(Refused::Conflict);
                 }
-                let delay = SETTLING.saturating_sub(now.since(stored.at));
+                // Spread, so that many repeats do not all arrive at the same moment.
+                let wait = SETTLING + SPREAD.mul_f64(clock::jitter());
+                let delay = wait.saturating_sub(now.since(stored.at));
                 (*stored, true, delay)
             }
         };
-        let messages = messages(tenant, &stored, check, delay)?;
-        let StoredEvent { id, event_type, timestamp, at, .. } = stored;
-        Ok((Published { id, event_type, timestamp, at }, messages))
+        let event = Arc::new(stored);
+        let outgoing =
+            |endpoint: &EndpointId| Outgoing { event: Arc::clone(&event), endpoint: *endpoint, check, delay };
+        let messages = event.endpoints.iter().map(outgoing).collect();
+        let StoredEvent { id, timestamp, at, .. } = *event;
+        Ok((Published { id, event_type: event.event_type.clone(), timestamp, at }, messages))
     }
-}
-
-/// One message for each endpoint of the event's snapshot.
-fn messages(
-    tenant: &TenantId,
-    event: &StoredEvent,
-    check: bool,
-    delay: Duration,
-) -> Result<Vec<Outgoing>, Fault> {
-    let payload = if lane::fits_inline(&event.payload) { Some(event.raw_payload()?) } else { None };
-    let message = |endpoint: &domain::EndpointId| {
-        let message = Message {
-            v: lane::VERSION,
-            tenant: tenant.clone(),
-            event_id: event.id,
-            endpoint_id: *endpoint,
-            generation: 0,
-            check,
-            event_type: event.event_type.clone(),
-            at: event.at,
-            payload,
-        };
-        Outgoing::new(&message, delay)
-    };
-    event.endpoints.iter().map(message).collect()
 }

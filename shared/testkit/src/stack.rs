@@ -56,6 +56,10 @@ fn state() -> State {
     serde_json::from_str(&text).expect("the stack's state")
 }
 
+fn template() -> String {
+    fs::read_to_string(root().join("template.yaml")).expect("the template")
+}
+
 impl Stack {
     /// The deployment that all tests share.
     pub fn shared() -> Self {
@@ -67,13 +71,23 @@ impl Stack {
         Self { api_url: deployed.api_url, operator_key: deployed.operator_key, name: name.to_owned(), state }
     }
 
-    /// Deploys a copy of the template beside the shared one, after `edit` has changed its text.
+    /// Deploys the template once more beside the shared deployment, so that what a test does to
+    /// its functions meets no other test.
+    pub async fn deploy(name: &str) -> Self {
+        Self::deploy_text(name, &template()).await
+    }
+
+    /// The same, after `edit` has changed the template's text.
     pub async fn deploy_edited(name: &str, edit: impl FnOnce(&str) -> String) -> Self {
-        let original = fs::read_to_string(root().join("template.yaml")).expect("the template");
+        let original = template();
         let edited = edit(&original);
         assert_ne!(original, edited, "the edit changed nothing");
+        Self::deploy_text(name, &edited).await
+    }
+
+    async fn deploy_text(name: &str, text: &str) -> Self {
         let file = env::temp_dir().join(format!("{name}-{}.yaml", std::process::id()));
-        fs::write(&file, edited).expect("a copy of the template");
+        fs::write(&file, text).expect("a copy of the template");
         let status = Command::new("python3")
             .arg(root().join("dev/stack.py"))
             .args(["deploy", "--state"])

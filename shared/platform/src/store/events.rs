@@ -202,7 +202,8 @@ impl Events {
         limit: usize,
     ) -> Result<Vec<EventSummary>, Fault> {
         let mut found: Vec<EventSummary> = Vec::new();
-        let mut day = before.map_or(newest, |(at, _)| at).day();
+        // A cursor is the client's: one from the future would walk through empty days.
+        let mut day = before.map_or(newest, |(at, _)| at.min(newest)).day();
         while day >= oldest.day() && found.len() < limit {
             let wanted = limit - found.len();
             let shards =

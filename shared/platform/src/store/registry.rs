@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::{
     Client,
     error::SdkError,
     operation::{put_item::PutItemError, transact_write_items::TransactWriteItemsError},
-    types::{AttributeValue, Put, TransactWriteItem, Update},
+    types::{AttributeValue, Put, TransactWriteItem, Update, error::TransactionCanceledException},
 };
 use domain::{
     EndpointId, KeyId, SourceId, TenantId, Timestamp,
@@ -22,7 +22,7 @@ use domain::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::keys::{self, Key};
-use crate::{Fault, cache::Cache, secrets::Holder};
+use crate::{Fault, cache::Cache, clock, secrets::Holder};
 
 /// How old a cached row can be.
 const MAX_AGE: Duration = Duration::from_secs(10);
@@ -30,8 +30,12 @@ const MAX_AGE: Duration = Duration::from_secs(10);
 const FAN_OUT_AGE: Duration = Duration::from_secs(1);
 /// How long a lease holds whose holder was lost: longer than a change takes.
 const LEASE: Duration = Duration::from_secs(10);
-/// Rows kept per kind: at some hundred bytes each they fit the smallest function.
+/// Small rows kept per kind, of some hundred bytes each.
 const CAPACITY: usize = 2000;
+/// Endpoints kept: with a long URL and a hundred filters one takes up to 20 KB.
+const ENDPOINT_CAPACITY: usize = 300;
+/// Tenants whose whole list of endpoints is kept, for its one second.
+const FAN_OUT_CAPACITY: usize = 10;
 
 /// One row, as the table holds it.
 pub type Item = HashMap<String, AttributeValue>;
@@ -160,9 +164,8 @@ impl Registry {
             callers: Cache::new(MAX_AGE, CAPACITY),
             tenants: Cache::new(MAX_AGE, CAPACITY),
             sources: Cache::new(MAX_AGE, CAPACITY),
-            endpoints: Cache::new(MAX_AGE, CAPACITY),
-            // A list can be long: 100 endpoints with 2 KB of URL each.
-            fan_outs: Cache::new(FAN_OUT_AGE, 100),
+            endpoints: Cache::new(MAX_AGE, ENDPOINT_CAPACITY),
+            fan_outs: Cache::new(FAN_OUT_AGE, FAN_OUT_CAPACITY),
             pointers: Cache::new(MAX_AGE, CAPACITY),
         }
     }
@@ -338,7 +341,7 @@ impl Registry {
         self.transact(writes).await.map_err(Fault::on("writing a source"))
     }
 
-    /// The source behind a URL. A miss is confirmed by a consistent read.
+    /// The source behind a URL, read consistently: a new one works at once.
     pub async fn source(&self, id: SourceId) -> Result<Option<Source>, Fault> {
         if let Some(source) = self.sources.get(&id) {
             return Ok(Some(source));
@@ -422,7 +425,7 @@ impl Registry {
             holder,
             token,
             now + LEASE,
-            "attribute_not_exists(pk) OR free_at < :value",
+            "attribute_not_exists(pk) OR free_at < :value OR holder_token = :token",
             now,
         )
         .await
@@ -450,16 +453,14 @@ impl Registry {
         value: Timestamp,
     ) -> Result<bool, Fault> {
         let row = LeaseRow { free_at: free_at.millis(), holder_token: token.to_owned() };
-        let mut put = self
+        let put = self
             .client
             .put_item()
             .table_name(&self.table)
             .set_item(Some(item(keys::secrets_lease(tenant, holder), &row)?))
             .condition_expression(condition)
-            .expression_attribute_values(":value", AttributeValue::N(value.millis().to_string()));
-        if condition.contains(":token") {
-            put = put.expression_attribute_values(":token", AttributeValue::S(token.to_owned()));
-        }
+            .expression_attribute_values(":value", AttributeValue::N(value.millis().to_string()))
+            .expression_attribute_values(":token", AttributeValue::S(token.to_owned()));
         match put.send().await {
             Ok(_) => Ok(true),
             Err(error)
@@ -526,11 +527,23 @@ impl Registry {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
+    /// All of it or nothing. Who meets another transaction on the same row tries again, which the
+    /// SDK does not do by itself.
     async fn transact(
         &self,
         writes: Vec<TransactWriteItem>,
     ) -> Result<(), SdkError<TransactWriteItemsError>> {
-        self.client.transact_write_items().set_transact_items(Some(writes)).send().await.map(|_| ())
+        let mut tries = 0..4;
+        loop {
+            let transaction = self.client.transact_write_items().set_transact_items(Some(writes.clone()));
+            match transaction.send().await {
+                Ok(_) => return Ok(()),
+                Err(error) if has_reason(&error, "TransactionConflict") && tries.next().is_some() => {
+                    tokio::time::sleep(Duration::from_millis(200).mul_f64(clock::jitter())).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
@@ -557,10 +570,20 @@ fn item<T: Serialize>((pk, sk): Key, row: &T) -> Result<Item, Fault> {
 
 /// Whether the transaction was cancelled by the condition of its first write.
 fn first_condition_failed(error: &SdkError<TransactWriteItemsError>) -> bool {
-    let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
-    else {
-        return false;
+    reasons(error).next() == Some("ConditionalCheckFailed")
+}
+
+/// Whether the transaction was cancelled for this reason, by whichever of its writes.
+fn has_reason(error: &SdkError<TransactWriteItemsError>, reason: &str) -> bool {
+    reasons(error).any(|found| found == reason)
+}
+
+/// Why each write of a cancelled transaction was not made.
+fn reasons(error: &SdkError<TransactWriteItemsError>) -> impl Iterator<Item = &str> {
+    let cancelled = match error.as_service_error() {
+        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => Some(cancelled),
+        _ => None,
     };
-    cancelled.cancellation_reasons().first().and_then(|reason| reason.code())
-        == Some("ConditionalCheckFailed")
+    let reasons = cancelled.into_iter().flat_map(TransactionCanceledException::cancellation_reasons);
+    reasons.map(|reason| reason.code().unwrap_or_default())
 }
