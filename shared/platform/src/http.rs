@@ -123,12 +123,7 @@ fn classify(error: &reqwest::Error) -> Failure {
         }
         // An `io::Error` hides the error it wraps from `source`.
         let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if wrapped.is_some_and(
-            <dyn std::error::Error + std::marker::Send + std::marker::Sync + 'static>::is::<rustls::Error>,
-        ) {
-            return Failure::Tls;
-        }
-        cause = error.source();
+        cause = wrapped.map_or_else(|| error.source(), |inner| Some(inner as &(dyn Error + 'static)));
     }
     if error.is_connect() { Failure::Connect } else { Failure::Protocol }
 }
