@@ -156,8 +156,37 @@ impl TryFrom<Box<RawValue>> for EventData {
     type Error = &'static str;
 
     fn try_from(raw: Box<RawValue>) -> Result<Self, &'static str> {
-        if raw.get().starts_with('{') { Ok(Self(raw)) } else { Err("must be a JSON object") }
+        if !raw.get().starts_with('{') {
+            return Err("must be a JSON object");
+        }
+        if depth(raw.get()) > DEPTH_LIMIT {
+            return Err("must not be nested more than 100 deep");
+        }
+        Ok(Self(raw))
     }
+}
+
+/// How deep objects and arrays may lie in each other: more than anyone means, and less than the
+/// parsers of receivers give up at, of which 128 is a common limit.
+const DEPTH_LIMIT: u32 = 100;
+
+/// How deep a valid JSON text is nested.
+fn depth(json: &str) -> u32 {
+    let (mut deepest, mut depth, mut in_text, mut escaped) = (0, 0u32, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'{' | b'[' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 impl Serialize for EventData {
@@ -254,6 +283,19 @@ mod tests {
         for text in ["1", "[]", "null", "\"x\"", "{", "{\"a\":01}"] {
             assert!(serde_json::from_str::<EventData>(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn nesting_has_an_end() {
+        let nested = |levels: usize| format!("{{\"x\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+        let read = |text: &str| serde_json::from_str::<EventData>(text).map(|_| ());
+        assert!(read(&nested(99)).is_ok());
+        assert!(read(&nested(100)).unwrap_err().to_string().contains("nested"));
+        assert!(read(&nested(50_000)).is_err());
+        // Brackets in texts are not nesting, whatever stands before them.
+        let text = format!(r#"{{"a":"{}","b":"\"{}","c":"\\"}}"#, "[".repeat(500), "{".repeat(500));
+        assert_eq!(depth(&text), 1);
+        assert!(read(&text).is_ok());
     }
 
     #[test]
