@@ -102,7 +102,13 @@ async fn bodies_that_are_not_acceptable() {
             "invalid-field",
             "/provider",
         ),
-        ("/v1/sources", json!({ "provider": "stripe", "secrets": [] }), 422, "invalid-field", "/secrets"),
+        (
+            "/v1/sources",
+            json!({ "provider": "stripe", "secrets": vec!["whsec_0123456789abcdef"; 11] }),
+            422,
+            "invalid-field",
+            "/secrets",
+        ),
         (
             "/v1/sources",
             json!({ "provider": "stripe", "secrets": ["whsec_0123456789abcdef", "short"] }),

@@ -165,3 +165,45 @@ async fn a_new_source_works_at_once() {
     // One provider's id at two sources is two events.
     assert_eq!(tenant.get("/v1/events").await.expect(200)["data"].as_array().unwrap().len(), 2);
 }
+
+#[tokio::test]
+async fn a_sources_secrets_are_set_once_the_provider_shows_them() {
+    let stack = Stack::shared();
+    let (tenant, stranger) = (stack.tenant().await, stack.tenant().await);
+    let path = source(&tenant, &[]).await;
+    let secrets = path.replace("/in/stripe/", "/v1/sources/") + "/secrets";
+    let body = invoice("evt_once_set");
+    let signature = foreign::stripe_signature(&body, SECRET, seconds_ago(0)).await;
+    // Without a secret nothing verifies, a signature with an empty key included.
+    let of_nothing = foreign::stripe_signature(&body, "", seconds_ago(0)).await;
+    for signature in [&signature, &of_nothing] {
+        let answer = send(&tenant, &path, &body, Some(signature)).await;
+        assert_eq!((answer.status, answer.problem()), (401, "wrong-signature"));
+    }
+    let answer = stranger.post(&secrets, &json!({ "secrets": [SECRET] })).await;
+    assert_eq!((answer.status, answer.problem()), (404, "not-found"));
+    for (bad, pointer) in [(json!([]), "/secrets"), (json!(["short"]), "/secrets/0")] {
+        let answer = tenant.post(&secrets, &json!({ "secrets": bad })).await;
+        assert_eq!((answer.status, answer.pointer()), (422, pointer));
+    }
+    let set = tenant.post(&secrets, &json!({ "secrets": [SECRET] })).await.expect(200);
+    assert_eq!(set["secret_count"], 1);
+    // A failed verification reads the secrets again where they are over a second old.
+    let answer = eventually("the new secret to be known", Duration::from_secs(10), || async {
+        let answer = send(&tenant, &path, &body, Some(&signature)).await;
+        (answer.status != 401).then_some(answer)
+    })
+    .await;
+    let id = text(&answer.expect(200), "id");
+
+    // Rolled: both are good, and the event is still the same one.
+    let rolled = "whsec_the_next_key_of_these_tests";
+    tenant.post(&secrets, &json!({ "secrets": [SECRET, rolled] })).await.expect(200);
+    let signature = foreign::stripe_signature(&body, rolled, seconds_ago(0)).await;
+    let answer = eventually("the rolled secret to be known", Duration::from_secs(10), || async {
+        let answer = send(&tenant, &path, &body, Some(&signature)).await;
+        (answer.status != 401).then_some(answer)
+    })
+    .await;
+    assert_eq!(text(&answer.expect(200), "id"), id);
+}

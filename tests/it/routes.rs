@@ -13,7 +13,10 @@ async fn every_route_answers_as_described() {
     let (endpoint_id, _) = tenant.endpoint(&receiver.url(), &[]).await;
     let event_id = tenant.publish("contact.created", &json!({}), "walk").await;
     let delivery_id = text(&tenant.delivery(&event_id, "succeeded", SOON).await, "id");
+    let source = tenant.post("/v1/sources", &json!({ "provider": "stripe" })).await.expect(201);
+    let source_id = text(&source, "id");
     let known = [
+        ("{source_id}", source_id.as_str()),
         ("{tenant_id}", tenant.tenant_id()),
         ("{endpoint_id}", &endpoint_id),
         ("{event_id}", &event_id),

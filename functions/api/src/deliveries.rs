@@ -45,31 +45,16 @@ impl DeliveryView {
 
 pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<DeliveryView>, Problem> {
     let event_id: EventId = call.id("event_id", "event")?;
-    let limit = call.limit()?;
-    let before = match call.cursor() {
-        None => None,
-        Some(text) => Some(
-            text.parse::<EndpointId>()
-                .map_err(|_| Problem::parameter("cursor", "is not a cursor of this list"))?,
-        ),
-    };
     let tenant = call.tenant()?;
     let event = api.events.get(tenant, event_id).await?.ok_or_else(|| Problem::not_found("event"))?;
     let attempted = api.events.deliveries(tenant, event_id).await?;
     let mut endpoints = event.endpoints;
     endpoints.sort_unstable_by(|a, b| b.cmp(a));
-    let mut rest = endpoints.into_iter().filter(|endpoint| before.is_none_or(|before| *endpoint < before));
     let view = |endpoint: EndpointId| {
-        DeliveryView::new(
-            DeliveryId { event: event_id, endpoint },
-            &event.event_type,
-            attempted.get(&endpoint),
-        )
+        let id = DeliveryId { event: event_id, endpoint };
+        DeliveryView::new(id, &event.event_type, attempted.get(&endpoint))
     };
-    let data: Vec<DeliveryView> = rest.by_ref().take(limit).map(view).collect();
-    let more = rest.next().is_some();
-    let next_cursor = data.last().filter(|_| more).map(|last| last.endpoint_id.to_string());
-    Ok(Page { data, next_cursor })
+    call.page(endpoints, |endpoint| *endpoint, view)
 }
 
 /// A delivery with its attempts.

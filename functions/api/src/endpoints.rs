@@ -11,7 +11,7 @@ use domain::{
 use platform::{
     Fault, clock,
     problem::{Kind, Problem},
-    secrets::{AddError, Holder},
+    secrets::{Holder, SetError},
     store::registry::EndpointCreated,
 };
 use schemars::JsonSchema;
@@ -105,7 +105,7 @@ pub(crate) async fn create(
     let owner = id.to_string();
     let keys = [secret.clone()];
     // The key first: an endpoint without one could not be served.
-    let added = api.secrets.add(&api.registry, tenant, Holder::Endpoints, &owner, &keys).await;
+    let added = api.secrets.set(&api.registry, tenant, Holder::Endpoints, &owner, None, &keys).await;
     let endpoint = Endpoint {
         id,
         url,
@@ -123,13 +123,13 @@ pub(crate) async fn create(
     Ok(CreatedEndpoint { id, url, event_types, description, created_at, secret })
 }
 
-/// What a client hears when secrets could not be added.
-pub(crate) fn secrets_problem(error: AddError) -> Problem {
+/// What a client hears when secrets could not be set.
+pub(crate) fn secrets_problem(error: SetError) -> Problem {
     match error {
-        AddError::Contended => {
+        SetError::Contended => {
             Problem::new(Kind::Contended, "many changes are made to this tenant's secrets; try again")
         }
-        AddError::Fault(fault) => fault.into(),
+        SetError::Fault(fault) => fault.into(),
     }
 }
 
@@ -145,21 +145,9 @@ fn check_url(api: &Api, text: &str) -> Result<String, Problem> {
 }
 
 pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<EndpointView>, Problem> {
-    let limit = call.limit()?;
-    let before = match call.cursor() {
-        None => None,
-        Some(text) => Some(
-            text.parse::<EndpointId>()
-                .map_err(|_| Problem::parameter("cursor", "is not a cursor of this list"))?,
-        ),
-    };
     let endpoints = api.registry.list_endpoints(call.tenant()?).await?;
     // Ids sort by time, so the newest is the last.
-    let mut rest = endpoints.iter().rev().filter(|endpoint| before.is_none_or(|before| endpoint.id < before));
-    let data: Vec<EndpointView> = rest.by_ref().take(limit).map(EndpointView::from).collect();
-    let more = rest.next().is_some();
-    let next_cursor = data.last().filter(|_| more).map(|last| last.id.to_string());
-    Ok(Page { data, next_cursor })
+    call.page(endpoints.iter().rev(), |endpoint| endpoint.id, EndpointView::from)
 }
 
 /// An endpoint's signing key.

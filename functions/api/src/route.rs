@@ -1,6 +1,6 @@
 //! What a route is: one row that says everything about it, and the way from a request to its row.
 
-use std::{collections::HashMap, pin::Pin, str::FromStr, sync::Arc};
+use std::{collections::HashMap, fmt::Display, pin::Pin, str::FromStr, sync::Arc};
 
 use domain::{
     TenantId, Timestamp,
@@ -292,6 +292,26 @@ impl Call {
                 _ => Err(Problem::parameter("limit", "must be a whole number from 1 to 250")),
             },
         }
+    }
+
+    /// The page of `rows`, which come newest first, that this call asks for; the cursor is the id
+    /// of the last row on the page before.
+    pub(crate) fn page<R, I, V>(
+        &self,
+        rows: impl IntoIterator<Item = R>,
+        id: impl Fn(&R) -> I,
+        view: impl Fn(R) -> V,
+    ) -> Result<Page<V>, Problem>
+    where
+        I: Ord + FromStr + Display,
+    {
+        let limit = self.limit()?;
+        let before = self.cursor().map(str::parse::<I>).transpose();
+        let before = before.map_err(|_| Problem::parameter("cursor", "is not a cursor of this list"))?;
+        let mut rows = rows.into_iter().filter(|row| before.as_ref().is_none_or(|before| id(row) < *before));
+        let page: Vec<R> = rows.by_ref().take(limit).collect();
+        let next_cursor = rows.next().and(page.last()).map(|last| id(last).to_string());
+        Ok(Page { data: page.into_iter().map(view).collect(), next_cursor })
     }
 
     /// Where the page begins.

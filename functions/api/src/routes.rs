@@ -53,6 +53,10 @@ pub(crate) fn all() -> Vec<Route> {
             .summary("Create a URL that takes a provider's webhooks.")
             .example(r#"{"provider":"stripe","secrets":["whsec_only_an_example_secret"]}"#)
             .problems(&[Kind::Contended]),
+        Route::post("/v1/sources/{source_id}/secrets", "set_source_secrets", Access::Scope(Scope::SourcesWrite), 200, sources::set_secrets)
+            .summary("Set a source's secrets, in place of those before.")
+            .example(r#"{"secrets":["whsec_only_an_example_secret","whsec_another_example_secret"]}"#)
+            .problems(&[Kind::Contended]),
         Route::post("/v1/events", "publish_event", Access::Scope(Scope::EventsWrite), 202, events::publish)
             .summary("Publish an event to the endpoints that listen to its type.")
             .example(r#"{"type":"contact.created","data":{"id":"c_1","email":"ada@example.com"}}"#)

@@ -25,8 +25,10 @@ const SECRET_LENGTH: usize = 512;
 pub(crate) struct CreateSource {
     /// Who sends.
     provider: Provider,
-    /// The secrets it signs with; any of them will do.
-    #[schemars(length(min = 1, max = 10))]
+    /// The secrets it signs with; any of them will do. Leave them out where the provider shows its
+    /// secret only once it has the URL: until they are set, everything sent here is refused.
+    #[serde(default)]
+    #[schemars(length(max = 10))]
     secrets: Vec<Secret>,
     /// Your own words about it.
     #[serde(default)]
@@ -45,20 +47,11 @@ pub(crate) struct SourceView {
 }
 
 pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateSource) -> Result<SourceView, Problem> {
-    let refuse = |pointer: String, why: String| Problem::field(Kind::InvalidField, pointer, why);
-    if !(1..=SECRET_LIMIT).contains(&body.secrets.len()) {
-        return Err(refuse("/secrets".to_owned(), format!("must hold 1 to {SECRET_LIMIT} secrets")));
-    }
-    for (at, secret) in body.secrets.iter().enumerate() {
-        let pointer = format!("/secrets/{at}");
-        if secret.expose().len() > SECRET_LENGTH {
-            return Err(refuse(pointer, format!("must be at most {SECRET_LENGTH} bytes long")));
-        }
-        (body.provider.row().check_secret)(secret.expose()).map_err(|why| refuse(pointer, why.to_owned()))?;
-    }
+    check_secrets(body.provider, &body.secrets)?;
     let tenant = call.tenant()?;
     let id = SourceId::new(call.now, clock::random()?);
-    let added = api.secrets.add(&api.registry, tenant, Holder::Sources, &id.to_string(), &body.secrets).await;
+    let added =
+        api.secrets.set(&api.registry, tenant, Holder::Sources, &id.to_string(), None, &body.secrets).await;
     let source = Source {
         id,
         tenant: tenant.clone(),
@@ -69,4 +62,56 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateSource) -> Res
     api.registry.create_source(&source, &description, call.now).await?;
     let url = format!("{}/in/{}/{id}", call.base_url, body.provider.as_str());
     Ok(SourceView { id, provider: body.provider, url, description, created_at: call.now })
+}
+
+/// The secrets of a source, all of them.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SetSecrets {
+    /// The secrets it signs with; any of them will do. They replace those before: while the
+    /// provider rolls its secret, give both.
+    #[schemars(length(min = 1, max = 10))]
+    secrets: Vec<Secret>,
+}
+
+/// A source whose secrets were set.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct SourceSecrets {
+    id: SourceId,
+    /// How many secrets are active.
+    secret_count: usize,
+}
+
+pub(crate) async fn set_secrets(
+    api: Arc<Api>,
+    call: Call,
+    body: SetSecrets,
+) -> Result<SourceSecrets, Problem> {
+    let id: SourceId = call.id("source_id", "source")?;
+    let tenant = call.tenant()?;
+    let source = api.registry.source(id).await?.filter(|source| source.tenant == *tenant);
+    let source = source.ok_or_else(|| Problem::not_found("source"))?;
+    if body.secrets.is_empty() {
+        return Err(Problem::field(Kind::InvalidField, "/secrets", "must hold at least one secret"));
+    }
+    check_secrets(source.provider, &body.secrets)?;
+    let (owner, shard) = (id.to_string(), Some(source.secret_shard));
+    let set = api.secrets.set(&api.registry, tenant, Holder::Sources, &owner, shard, &body.secrets).await;
+    set.map_err(secrets_problem)?;
+    Ok(SourceSecrets { id, secret_count: body.secrets.len() })
+}
+
+fn check_secrets(provider: Provider, secrets: &[Secret]) -> Result<(), Problem> {
+    let refuse = |pointer: String, why: String| Problem::field(Kind::InvalidField, pointer, why);
+    if secrets.len() > SECRET_LIMIT {
+        return Err(refuse("/secrets".to_owned(), format!("must hold at most {SECRET_LIMIT} secrets")));
+    }
+    for (at, secret) in secrets.iter().enumerate() {
+        let pointer = format!("/secrets/{at}");
+        if secret.expose().len() > SECRET_LENGTH {
+            return Err(refuse(pointer, format!("must be at most {SECRET_LENGTH} bytes long")));
+        }
+        (provider.row().check_secret)(secret.expose()).map_err(|why| refuse(pointer, why.to_owned()))?;
+    }
+    Ok(())
 }

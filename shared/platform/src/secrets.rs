@@ -62,14 +62,14 @@ type Document = BTreeMap<String, Vec<Secret>>;
 
 /// Others kept changing the document.
 #[derive(Debug)]
-pub enum AddError {
+pub enum SetError {
     /// Try again later.
     Contended,
     /// Our failure.
     Fault(Fault),
 }
 
-impl From<Fault> for AddError {
+impl From<Fault> for SetError {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
     }
@@ -160,49 +160,55 @@ impl Secrets {
         Ok((newest.version, document.ok_or_else(|| Fault::new("reading a secret", "its version is gone"))?))
     }
 
-    /// Adds the secrets of a new owner, and says in which shard they lie now.
-    pub async fn add(
+    /// Sets all secrets of an owner, and says in which shard they lie: in `shard` where they were
+    /// before, or in the one that is open for new owners.
+    pub async fn set(
         &self,
         registry: &Registry,
         tenant: &TenantId,
         holder: Holder,
         owner: &str,
+        shard: Option<u32>,
         secrets: &[Secret],
-    ) -> Result<u32, AddError> {
+    ) -> Result<u32, SetError> {
         let lease = token()?;
         for _ in 0..TRIES {
             if registry.take_secrets_lease(tenant, holder, &lease, clock::now()).await? {
-                let added = self.add_once(registry, tenant, holder, owner, secrets).await;
+                let set = self.set_once(registry, tenant, holder, owner, shard, secrets).await;
                 // Where this fails the lease runs out by itself.
                 if let Err(fault) = registry.drop_secrets_lease(tenant, holder, &lease).await {
                     tracing::warn!(%fault, "a lease is held until it runs out");
                 }
-                if let Some(shard) = added? {
+                if let Some(shard) = set? {
                     return Ok(shard);
                 }
             }
             tokio::time::sleep(Duration::from_millis(100).mul_f64(1.0 + 2.0 * clock::jitter())).await;
         }
-        Err(AddError::Contended)
+        Err(SetError::Contended)
     }
 
-    /// One try of [`Self::add`]; `None` where the document was changed by others meanwhile.
-    async fn add_once(
+    /// One try of [`Self::set`]; `None` where the document was changed by others meanwhile.
+    async fn set_once(
         &self,
         registry: &Registry,
         tenant: &TenantId,
         holder: Holder,
         owner: &str,
+        shard: Option<u32>,
         secrets: &[Secret],
     ) -> Result<Option<u32>, Fault> {
         let pointers = registry.pointers(tenant, holder).await?;
         let last = pointers.last();
-        let next = last.map_or(0, |last| last.shard + 1);
-        let open = last.filter(|last| last.size < FULL);
-        // Where the open document takes no more versions today, the next one does.
-        for (shard, open) in
-            [open.map(|open| (open.shard, Some(open))), Some((next, None))].into_iter().flatten()
-        {
+        let known = |pointer: &Pointer| Some(pointer.shard) == shard;
+        let (open, next) = match shard {
+            Some(_) => (pointers.iter().find(|pointer| known(pointer)), None),
+            // Where the open document takes no more versions today, the next one does.
+            None => {
+                (last.filter(|last| last.size < FULL), Some((last.map_or(0, |last| last.shard + 1), None)))
+            }
+        };
+        for (shard, open) in [open.map(|open| (open.shard, Some(open))), next].into_iter().flatten() {
             let name = self.name(tenant, holder, shard);
             let mut document = match open {
                 None => Document::new(),
