@@ -13,7 +13,7 @@ SAM = .local/sam/bin/sam
 WITH_CARGO_LAMBDA = PATH="$(CURDIR)/.local/build/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help run watch test lint build deploy clean
+.PHONY: help run watch test lint bench build deploy clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -37,6 +37,10 @@ lint: ## formatting, clippy, licences and duplicate crates, the template
 	$(PYTHON) dev/licences.py
 	$(SAM) validate --lint --region us-east-1
 	.local/sam/bin/cfn-lint template.yaml
+
+bench: ## cold start and size of release binaries, beside the smallest function there can be
+	cargo build --locked --release -p api -p dispatcher -p inbound -p platform --bins --examples
+	$(PYTHON) benches/cold_start.py target/release/examples/hello_lambda $(addprefix target/release/,api dispatcher inbound-stripe)
 
 build: ## release binaries for Lambda: sam build, through cargo-lambda (ARCH=x86_64 only to try)
 	@$(PYTHON) dev/setup.py sam build
