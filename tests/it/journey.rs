@@ -21,6 +21,7 @@ async fn an_event_arrives_signed_and_its_delivery_tells_so() {
     assert_eq!(payload["data"], json!({ "id": "c_1", "n": 1.5 }));
     let event = tenant.get(&format!("/v1/events/{event_id}")).await.expect(200);
     assert_eq!(payload["timestamp"], event["timestamp"]);
+    assert_eq!(payload["data"], event["data"]);
 
     let mut forged = received.clone();
     forged.body = String::from_utf8(received.body.to_vec()).unwrap().replace("c_1", "c_2").into();

@@ -60,14 +60,8 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<DeliveryView>
 /// A delivery with its attempts.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct FullDelivery {
-    id: DeliveryId,
-    event_id: EventId,
-    event_type: EventType,
-    endpoint_id: EndpointId,
-    status: Status,
-    attempt_count: usize,
-    /// When it is tried again; null unless it is retrying.
-    next_attempt_at: Option<Timestamp>,
+    #[serde(flatten)]
+    delivery: DeliveryView,
     /// In order, the first one first.
     attempts: Vec<Attempt>,
 }
@@ -81,16 +75,6 @@ pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<FullDelivery, Probl
         .ok_or_else(|| Problem::not_found("delivery"))?;
     let delivery = api.events.delivery(tenant, id, 0).await?;
     let view = DeliveryView::new(id, &event.event_type, delivery.as_ref());
-    let DeliveryView { id, event_id, event_type, endpoint_id, status, attempt_count, next_attempt_at } = view;
     let attempts = delivery.map(|delivery| delivery.attempts).unwrap_or_default();
-    Ok(FullDelivery {
-        id,
-        event_id,
-        event_type,
-        endpoint_id,
-        status,
-        attempt_count,
-        next_attempt_at,
-        attempts,
-    })
+    Ok(FullDelivery { delivery: view, attempts })
 }

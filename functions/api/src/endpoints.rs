@@ -69,11 +69,8 @@ impl From<&Endpoint> for EndpointView {
 /// A new endpoint, with its signing key.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct CreatedEndpoint {
-    id: EndpointId,
-    url: String,
-    event_types: Vec<EventTypeFilter>,
-    description: String,
-    created_at: Timestamp,
+    #[serde(flatten)]
+    endpoint: EndpointView,
     /// The signing key, to verify webhooks with any library of Standard Webhooks.
     secret: Secret,
 }
@@ -119,8 +116,7 @@ pub(crate) async fn create(
         EndpointCreated::LimitReached => return Err(limit_reached()),
         EndpointCreated::NoTenant => return Err(Problem::not_found("tenant")),
     }
-    let Endpoint { id, url, event_types, description, created_at, .. } = endpoint;
-    Ok(CreatedEndpoint { id, url, event_types, description, created_at, secret })
+    Ok(CreatedEndpoint { endpoint: EndpointView::from(&endpoint), secret })
 }
 
 /// What a client hears when secrets could not be set.

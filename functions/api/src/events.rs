@@ -11,7 +11,7 @@ use platform::{
     problem::{Kind, Problem},
     publish::{Identity, NewEvent, PAYLOAD_LIMIT, Published, Refused},
     store::{
-        events::{EventSummary, RETENTION_DAYS},
+        events::{EventSummary, RETENTION_DAYS, StoredEvent},
         keys,
     },
 };
@@ -95,14 +95,8 @@ impl From<EventSummary> for EventView {
 /// An event with its data.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct FullEvent {
-    id: EventId,
-    r#type: EventType,
-    /// When it happened.
-    timestamp: Timestamp,
-    /// When it was accepted.
-    created_at: Timestamp,
-    /// The source it came in by; null where it was published by this API.
-    source_id: Option<SourceId>,
+    #[serde(flatten)]
+    event: EventView,
     /// What happened.
     data: EventData,
 }
@@ -222,14 +216,8 @@ pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<FullEvent, Problem>
     let id: EventId = call.id("event_id", "event")?;
     let event = api.events.get(call.tenant()?, id).await?.ok_or_else(|| Problem::not_found("event"))?;
     let data = event.data()?;
-    Ok(FullEvent {
-        id,
-        r#type: event.event_type,
-        timestamp: event.timestamp,
-        created_at: event.at,
-        source_id: event.source_id,
-        data,
-    })
+    let StoredEvent { id, event_type, timestamp, at, source_id, .. } = event;
+    Ok(FullEvent { event: EventView { id, r#type: event_type, timestamp, created_at: at, source_id }, data })
 }
 
 pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<EventView>, Problem> {
