@@ -4,6 +4,8 @@
 //! be seen. The list that a publish fans out to is kept for one second only: who has just made
 //! an endpoint expects the next event there.
 
+mod pointers;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::{
@@ -21,6 +23,8 @@ use domain::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use pointers::Pointer;
+
 use super::keys::{self, Key};
 use crate::{Fault, cache::Cache, clock, secrets::Holder};
 
@@ -28,8 +32,6 @@ use crate::{Fault, cache::Cache, clock, secrets::Holder};
 const MAX_AGE: Duration = Duration::from_secs(10);
 /// How old the list of a tenant's endpoints can be when an event is published.
 const FAN_OUT_AGE: Duration = Duration::from_secs(1);
-/// How long a lease holds whose holder was lost: longer than a change takes.
-const LEASE: Duration = Duration::from_secs(10);
 /// Small rows kept per kind, of some hundred bytes each.
 const CAPACITY: usize = 2000;
 /// Endpoints kept: with a long URL and a hundred filters one takes up to 20 KB.
@@ -62,17 +64,6 @@ pub struct Source {
     pub provider: Provider,
     /// Which of the tenant's secrets holds its own.
     pub secret_shard: u32,
-}
-
-/// Which version of a tenant's secret counts.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Pointer {
-    /// Which of the tenant's secrets of this kind.
-    pub shard: u32,
-    /// The version's id in Secrets Manager.
-    pub version: String,
-    /// The size of that version, in bytes.
-    pub size: usize,
 }
 
 /// Whether something new was written.
@@ -128,12 +119,6 @@ struct SourceRow {
 }
 
 #[derive(Serialize)]
-struct LeaseRow {
-    free_at: i64,
-    holder_token: String,
-}
-
-#[derive(Serialize)]
 struct SourceDetailsRow<'a> {
     provider: Provider,
     description: &'a str,
@@ -184,7 +169,9 @@ impl Registry {
         match put {
             Ok(_) => Ok(Created::New),
             Err(error)
-                if error.as_service_error().is_some_and(aws_sdk_dynamodb::operation::put_item::PutItemError::is_conditional_check_failed_exception) =>
+                if error
+                    .as_service_error()
+                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
             {
                 Ok(Created::Exists)
             }
@@ -351,127 +338,6 @@ impl Registry {
             Source { id, tenant: row.tenant, provider: row.provider, secret_shard: row.secret_shard };
         self.sources.put(id, source.clone());
         Ok(Some(source))
-    }
-
-    /// The pointer to one of a tenant's secrets, no older than `age`.
-    pub async fn pointer(
-        &self,
-        tenant: &TenantId,
-        holder: Holder,
-        shard: u32,
-        age: Duration,
-    ) -> Result<Option<Pointer>, Fault> {
-        let cached = (tenant.clone(), holder, shard);
-        if let Some(pointer) = self.pointers.get_within(&cached, age) {
-            return Ok(Some(pointer));
-        }
-        let Some(pointer) = self.get::<Pointer>(keys::secret(tenant, holder, shard), true).await? else {
-            return Ok(None);
-        };
-        self.pointers.put(cached, pointer.clone());
-        Ok(Some(pointer))
-    }
-
-    /// The pointers to all of a tenant's secrets of one kind, by shard, read consistently.
-    pub async fn pointers(&self, tenant: &TenantId, holder: Holder) -> Result<Vec<Pointer>, Fault> {
-        self.rows_under(tenant, &keys::secrets_of(holder)).await
-    }
-
-    /// Moves a pointer, if it still stands where `from` says: this is the commit of a change to
-    /// a secret, since Secrets Manager itself has no conditional write.
-    pub async fn move_pointer(
-        &self,
-        tenant: &TenantId,
-        holder: Holder,
-        from: Option<&Pointer>,
-        to: &Pointer,
-    ) -> Result<bool, Fault> {
-        let mut put = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(item(keys::secret(tenant, holder, to.shard), to)?));
-        put = match from {
-            None => put.condition_expression("attribute_not_exists(pk)"),
-            Some(from) => put
-                .condition_expression("version = :from")
-                .expression_attribute_values(":from", AttributeValue::S(from.version.clone())),
-        };
-        match put.send().await {
-            Ok(_) => {
-                self.pointers.put((tenant.clone(), holder, to.shard), to.clone());
-                Ok(true)
-            }
-            Err(error)
-                if error.as_service_error().is_some_and(aws_sdk_dynamodb::operation::put_item::PutItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(Fault::on("moving the pointer to a secret")(error)),
-        }
-    }
-
-    /// Takes the lease to change a tenant's secrets of one kind, if nobody has it. It saves work
-    /// and versions that would be lost; correctness lies with [`Self::move_pointer`].
-    pub async fn take_secrets_lease(
-        &self,
-        tenant: &TenantId,
-        holder: Holder,
-        token: &str,
-        now: Timestamp,
-    ) -> Result<bool, Fault> {
-        self.write_lease(
-            tenant,
-            holder,
-            token,
-            now + LEASE,
-            "attribute_not_exists(pk) OR free_at < :value OR holder_token = :token",
-            now,
-        )
-        .await
-    }
-
-    /// Gives the lease back, if it is still this one.
-    pub async fn drop_secrets_lease(
-        &self,
-        tenant: &TenantId,
-        holder: Holder,
-        token: &str,
-    ) -> Result<bool, Fault> {
-        let over = Timestamp::from_millis(0);
-        self.write_lease(tenant, holder, token, over, "holder_token = :token AND free_at > :value", over)
-            .await
-    }
-
-    async fn write_lease(
-        &self,
-        tenant: &TenantId,
-        holder: Holder,
-        token: &str,
-        free_at: Timestamp,
-        condition: &str,
-        value: Timestamp,
-    ) -> Result<bool, Fault> {
-        let row = LeaseRow { free_at: free_at.millis(), holder_token: token.to_owned() };
-        let put = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(item(keys::secrets_lease(tenant, holder), &row)?))
-            .condition_expression(condition)
-            .expression_attribute_values(":value", AttributeValue::N(value.millis().to_string()))
-            .expression_attribute_values(":token", AttributeValue::S(token.to_owned()));
-        match put.send().await {
-            Ok(_) => Ok(true),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(Fault::on("leasing a tenant's secrets")(error)),
-        }
     }
 
     async fn get<T: DeserializeOwned>(&self, (pk, sk): Key, consistent: bool) -> Result<Option<T>, Fault> {

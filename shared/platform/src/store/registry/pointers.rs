@@ -1,0 +1,154 @@
+//! Pointers to the secrets of tenants, and the lease around changes to them: the part of the
+//! registry that [`crate::secrets`] commits by.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::{operation::put_item::PutItemError, types::AttributeValue};
+use domain::{TenantId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{Registry, item};
+use crate::{Fault, secrets::Holder, store::keys};
+
+/// How long a lease holds whose holder was lost: longer than a change takes.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// Which version of a tenant's secret counts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Pointer {
+    /// Which of the tenant's secrets of this kind.
+    pub shard: u32,
+    /// The version's id in Secrets Manager.
+    pub version: String,
+    /// The size of that version, in bytes.
+    pub size: usize,
+}
+
+#[derive(Serialize)]
+struct LeaseRow {
+    free_at: i64,
+    holder_token: String,
+}
+
+impl Registry {
+    /// The pointer to one of a tenant's secrets, no older than `age`.
+    pub async fn pointer(
+        &self,
+        tenant: &TenantId,
+        holder: Holder,
+        shard: u32,
+        age: Duration,
+    ) -> Result<Option<Pointer>, Fault> {
+        let cached = (tenant.clone(), holder, shard);
+        if let Some(pointer) = self.pointers.get_within(&cached, age) {
+            return Ok(Some(pointer));
+        }
+        let Some(pointer) = self.get::<Pointer>(keys::secret(tenant, holder, shard), true).await? else {
+            return Ok(None);
+        };
+        self.pointers.put(cached, pointer.clone());
+        Ok(Some(pointer))
+    }
+
+    /// The pointers to all of a tenant's secrets of one kind, by shard, read consistently.
+    pub async fn pointers(&self, tenant: &TenantId, holder: Holder) -> Result<Vec<Pointer>, Fault> {
+        self.rows_under(tenant, &keys::secrets_of(holder)).await
+    }
+
+    /// Moves a pointer, if it still stands where `from` says: this is the commit of a change to
+    /// a secret, since Secrets Manager itself has no conditional write.
+    pub async fn move_pointer(
+        &self,
+        tenant: &TenantId,
+        holder: Holder,
+        from: Option<&Pointer>,
+        to: &Pointer,
+    ) -> Result<bool, Fault> {
+        let mut put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item(keys::secret(tenant, holder, to.shard), to)?));
+        put = match from {
+            None => put.condition_expression("attribute_not_exists(pk)"),
+            Some(from) => put
+                .condition_expression("version = :from")
+                .expression_attribute_values(":from", AttributeValue::S(from.version.clone())),
+        };
+        match put.send().await {
+            Ok(_) => {
+                self.pointers.put((tenant.clone(), holder, to.shard), to.clone());
+                Ok(true)
+            }
+            Err(error)
+                if error.as_service_error().is_some_and(aws_sdk_dynamodb::operation::put_item::PutItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(Fault::on("moving the pointer to a secret")(error)),
+        }
+    }
+
+    /// Takes the lease to change a tenant's secrets of one kind, if nobody has it. It saves work
+    /// and versions that would be lost; correctness lies with [`Self::move_pointer`].
+    pub async fn take_secrets_lease(
+        &self,
+        tenant: &TenantId,
+        holder: Holder,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
+        self.write_lease(
+            tenant,
+            holder,
+            token,
+            now + LEASE,
+            "attribute_not_exists(pk) OR free_at < :value OR holder_token = :token",
+            now,
+        )
+        .await
+    }
+
+    /// Gives the lease back, if it is still this one.
+    pub async fn drop_secrets_lease(
+        &self,
+        tenant: &TenantId,
+        holder: Holder,
+        token: &str,
+    ) -> Result<bool, Fault> {
+        let over = Timestamp::from_millis(0);
+        self.write_lease(tenant, holder, token, over, "holder_token = :token AND free_at > :value", over)
+            .await
+    }
+
+    async fn write_lease(
+        &self,
+        tenant: &TenantId,
+        holder: Holder,
+        token: &str,
+        free_at: Timestamp,
+        condition: &str,
+        value: Timestamp,
+    ) -> Result<bool, Fault> {
+        let row = LeaseRow { free_at: free_at.millis(), holder_token: token.to_owned() };
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item(keys::secrets_lease(tenant, holder), &row)?))
+            .condition_expression(condition)
+            .expression_attribute_values(":value", AttributeValue::N(value.millis().to_string()))
+            .expression_attribute_values(":token", AttributeValue::S(token.to_owned()));
+        match put.send().await {
+            Ok(_) => Ok(true),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(Fault::on("leasing a tenant's secrets")(error)),
+        }
+    }
+}
