@@ -37,7 +37,7 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
     /// Keeps `value`. A full cache drops what is too old, and everything if nothing is.
     pub fn put(&self, key: K, value: V) {
         let mut entries = self.lock();
-        if entries.len() >= self.capacity.div_ceil(2) {
+        if entries.len() >= self.capacity {
             entries.retain(|_, (since, _)| since.elapsed() < self.max_age);
             if entries.len() >= self.capacity {
                 entries.clear();

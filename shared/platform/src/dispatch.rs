@@ -15,7 +15,7 @@ use domain::{
     sign,
 };
 use futures_util::future::join_all;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use tracing::Instrument;
 
 use crate::{
@@ -153,7 +153,11 @@ impl Dispatcher {
             payload.get().to_owned()
         } else {
             let event = self.events.get(tenant, id.event).await?;
-            event.ok_or_else(|| Fault::new("dispatching", "the event does not exist"))?.payload
+            event
+                .ok_or_else(|| Fault::new("dispatching", "the event does not exist"))?
+                .payload
+                .get()
+                .to_owned()
         };
         let at = clock::now();
         let headers = self.headers(message, &endpoint, at, &payload).await?;
@@ -181,17 +185,12 @@ impl Dispatcher {
             .await?;
         let signatures: Vec<_> = keys.iter().map(|key| key.sign(id, at, payload.as_bytes())).collect();
         let value = |text: String| HeaderValue::from_str(&text).map_err(Fault::on("making a header"));
+        let name = HeaderName::from_static;
         Ok(HeaderMap::from_iter([
             (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-            (sign::HEADER_ID.parse().map_err(Fault::on("making a header"))?, value(id.to_string())?),
-            (
-                sign::HEADER_TIMESTAMP.parse().map_err(Fault::on("making a header"))?,
-                value(at.secs().to_string())?,
-            ),
-            (
-                sign::HEADER_SIGNATURE.parse().map_err(Fault::on("making a header"))?,
-                value(signatures.join(" "))?,
-            ),
+            (name(sign::HEADER_ID), value(id.to_string())?),
+            (name(sign::HEADER_TIMESTAMP), value(at.secs().to_string())?),
+            (name(sign::HEADER_SIGNATURE), value(signatures.join(" "))?),
         ]))
     }
 

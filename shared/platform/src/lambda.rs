@@ -79,7 +79,7 @@ impl Response {
         if let Some(fault) = &problem.fault {
             tracing::error!(%fault, "a request failed on our side");
         }
-        let body = String::from_utf8(problem.body(request_id)).unwrap_or_default();
+        let body = problem.body(request_id);
         let mut response = Self {
             status: problem.kind.status(),
             content_type: "application/problem+json",

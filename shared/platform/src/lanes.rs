@@ -32,6 +32,8 @@ pub struct Outgoing {
     pub event: Arc<StoredEvent>,
     /// Where to.
     pub endpoint: EndpointId,
+    /// Whether the payload rides in the message.
+    pub inline: bool,
     /// Whether another message may have been sent before.
     pub check: bool,
     /// How long it stays hidden at first; 15 minutes at most.
@@ -50,7 +52,7 @@ impl Outgoing {
             check: self.check,
             event_type: event.event_type.clone(),
             at: event.at,
-            payload: if lane::fits_inline(&event.payload) { Some(event.raw_payload()?) } else { None },
+            payload: self.inline.then_some(&*event.payload),
         };
         serde_json::to_string(&message).map_err(Fault::on("writing a message"))
     }

@@ -187,7 +187,7 @@ impl Problem {
 
     /// The document of RFC 9457. `request_id` is what support can be asked with.
     #[must_use]
-    pub fn body(&self, request_id: &str) -> Vec<u8> {
+    pub fn body(&self, request_id: &str) -> String {
         #[derive(Serialize)]
         struct Body<'a> {
             r#type: String,
@@ -207,7 +207,7 @@ impl Problem {
             request_id,
         };
         // A struct of strings always serialises.
-        serde_json::to_vec(&body).unwrap_or_default()
+        serde_json::to_string(&body).unwrap_or_default()
     }
 }
 

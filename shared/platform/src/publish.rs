@@ -4,9 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     EndpointId, EventId, SourceId, TenantId, Timestamp,
+    endpoint::Endpoint,
     event::{self, EventData, EventType},
+    lane,
 };
 use futures_util::{StreamExt, stream};
+use serde_json::value::RawValue;
 
 use crate::{
     Fault, clock,
@@ -121,10 +124,20 @@ impl Publisher {
         events: Vec<NewEvent>,
         now: Timestamp,
     ) -> Vec<Result<Published, Refused>> {
+        // Read once for the whole call, whose events all go by what is subscribed now.
+        let endpoints = match self.registry.endpoints(tenant).await {
+            Ok(endpoints) => endpoints,
+            Err(fault) => {
+                tracing::error!(%fault, %tenant, "publishing stopped before storing");
+                let unread = || Fault::new("publishing", "the endpoints could not be read");
+                return events.iter().map(|_| Err(unread().into())).collect();
+            }
+        };
         let mut messages = Vec::new();
         let mut results = Vec::with_capacity(events.len());
-        let mut stored = stream::iter(events.into_iter().map(|event| self.store(tenant, event, now)))
-            .buffered(CONCURRENCY);
+        let mut stored =
+            stream::iter(events.into_iter().map(|event| self.store(tenant, event, &endpoints, now)))
+                .buffered(CONCURRENCY);
         while let Some(result) = stored.next().await {
             results.push(result.map(|(published, outgoing)| {
                 messages.extend(outgoing);
@@ -145,6 +158,7 @@ impl Publisher {
         &self,
         tenant: &TenantId,
         event: NewEvent,
+        endpoints: &[Endpoint],
         now: Timestamp,
     ) -> Result<(Published, Vec<Outgoing>), Refused> {
         let id = match &event.identity {
@@ -159,7 +173,6 @@ impl Publisher {
         if payload.len() > PAYLOAD_LIMIT {
             return Err(Refused::TooLarge);
         }
-        let endpoints = self.registry.endpoints(tenant).await?;
         let new = StoredEvent {
             id,
             timestamp,
@@ -168,7 +181,7 @@ impl Publisher {
                 Identity::ProviderEvent(source, _) => Some(source),
                 Identity::None | Identity::IdempotencyKey(_) => None,
             },
-            payload,
+            payload: RawValue::from_string(payload).map_err(Fault::on("writing a payload"))?,
             fingerprint: event::fingerprint(&event.event_type, event.timestamp, &event.data),
             endpoints: endpoints
                 .iter()
@@ -192,8 +205,14 @@ impl Publisher {
             }
         };
         let event = Arc::new(stored);
-        let outgoing =
-            |endpoint: &EndpointId| Outgoing { event: Arc::clone(&event), endpoint: *endpoint, check, delay };
+        let inline = lane::fits_inline(event.payload.get());
+        let outgoing = |endpoint: &EndpointId| Outgoing {
+            event: Arc::clone(&event),
+            endpoint: *endpoint,
+            inline,
+            check,
+            delay,
+        };
         let messages = event.endpoints.iter().map(outgoing).collect();
         let StoredEvent { id, timestamp, at, .. } = *event;
         Ok((Published { id, event_type: event.event_type.clone(), timestamp, at }, messages))

@@ -200,9 +200,8 @@ impl Secrets {
     ) -> Result<Option<u32>, Fault> {
         let pointers = registry.pointers(tenant, holder).await?;
         let last = pointers.last();
-        let known = |pointer: &Pointer| Some(pointer.shard) == shard;
         let (open, next) = match shard {
-            Some(_) => (pointers.iter().find(|pointer| known(pointer)), None),
+            Some(shard) => (pointers.iter().find(|pointer| pointer.shard == shard), None),
             // Where the open document takes no more versions today, the next one does.
             None => {
                 (last.filter(|last| last.size < FULL), Some((last.map_or(0, |last| last.shard + 1), None)))

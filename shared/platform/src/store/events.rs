@@ -17,13 +17,14 @@ use futures_util::future::try_join_all;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::keys::{self, TIMELINE_SHARDS};
+use super::{
+    Item, Table,
+    keys::{self, TIMELINE_SHARDS},
+};
 use crate::Fault;
 
 /// How long events and deliveries are kept, in days. Longer than the retry schedule.
 pub const RETENTION_DAYS: i64 = 30;
-
-type Item = HashMap<String, AttributeValue>;
 
 /// An event, as it is stored once and for all.
 #[derive(Debug, Clone)]
@@ -38,8 +39,8 @@ pub struct StoredEvent {
     pub at: Timestamp,
     /// The source it came in by, if any.
     pub source_id: Option<SourceId>,
-    /// The bytes that are signed and sent.
-    pub payload: String,
+    /// The bytes that are signed and sent, as JSON that was checked once.
+    pub payload: Box<RawValue>,
     /// What else could be published under the same idempotency key and be the same.
     pub fingerprint: [u8; 32],
     /// The endpoints it goes to, whatever is subscribed later.
@@ -53,13 +54,9 @@ impl StoredEvent {
         struct Payload {
             data: EventData,
         }
-        let payload: Payload = serde_json::from_str(&self.payload).map_err(Fault::on("reading an event"))?;
+        let payload: Payload =
+            serde_json::from_str(self.payload.get()).map_err(Fault::on("reading an event"))?;
         Ok(payload.data)
-    }
-
-    /// The payload as it rides in a message.
-    pub fn raw_payload(&self) -> Result<&RawValue, Fault> {
-        serde_json::from_str(&self.payload).map_err(Fault::on("reading an event"))
     }
 }
 
@@ -99,24 +96,21 @@ pub enum Recorded {
 /// The table.
 #[derive(Debug, Clone)]
 pub struct Events {
-    client: Client,
-    table: String,
+    table: Table,
 }
 
 impl Events {
     /// The events in this table.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
-        Self { client, table }
+        Self { table: Table { client, name: table } }
     }
 
     /// Stores an event, unless there is one under its id.
     pub async fn put(&self, tenant: &TenantId, event: &StoredEvent) -> Result<Put, Fault> {
         let put = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(event_item(tenant, event)))
+            .table
+            .put(event_item(tenant, event))
             .condition_expression("attribute_not_exists(pk)")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
@@ -161,33 +155,16 @@ impl Events {
         tenant: &TenantId,
         event: EventId,
     ) -> Result<HashMap<EndpointId, Delivery>, Fault> {
-        let mut deliveries = HashMap::new();
-        let mut from = None;
-        loop {
-            let answer = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
-                .expression_attribute_values(":pk", AttributeValue::S(keys::event_partition(tenant, event)))
-                .expression_attribute_values(":prefix", AttributeValue::S(keys::DELIVERIES.to_owned()))
-                .consistent_read(true)
-                .set_exclusive_start_key(from)
-                .send()
-                .await
-                .map_err(Fault::on("listing deliveries"))?;
-            for item in answer.items() {
-                let endpoint = text(item, "sk")?.split('#').nth(1).and_then(|id| id.parse().ok());
-                let endpoint =
-                    endpoint.ok_or_else(|| Fault::new("listing deliveries", "a sort key is odd"))?;
-                // Generations come in order, so the last one stays.
-                deliveries.insert(endpoint, read_delivery(item)?);
-            }
-            from = answer.last_evaluated_key;
-            if from.is_none() {
-                return Ok(deliveries);
-            }
-        }
+        let doing = "listing deliveries";
+        let rows =
+            self.table.rows_under(keys::event_partition(tenant, event), keys::DELIVERIES, doing).await?;
+        let delivery = |item: &Item| {
+            let endpoint = text(item, "sk")?.split('#').nth(1).and_then(|id| id.parse().ok());
+            let endpoint = endpoint.ok_or_else(|| Fault::new(doing, "a sort key is odd"))?;
+            Ok((endpoint, read_delivery(item)?))
+        };
+        // Generations come in order, so the last one stays.
+        rows.iter().map(delivery).collect()
     }
 
     /// A tenant's events, newest first: those before `before`, down to the day `oldest`.
@@ -228,9 +205,10 @@ impl Events {
         // `~` sorts behind every digit: the end of the timeline.
         let end = before.map_or_else(|| "~".to_owned(), |(at, id)| keys::timeline_place(at, id));
         let answer = self
+            .table
             .client
             .query()
-            .table_name(&self.table)
+            .table_name(&self.table.name)
             .index_name("timeline")
             .key_condition_expression("timeline_pk = :pk AND timeline_sk < :end")
             .expression_attribute_values(
@@ -259,12 +237,12 @@ impl Events {
         status: Status,
         next_attempt_at: Option<Timestamp>,
     ) -> Result<Recorded, Fault> {
-        let key = keys::delivery(tenant, id, generation);
+        let (pk, sk) = keys::delivery(tenant, id, generation);
         let attempt_text = serde_json::to_string(attempt).map_err(Fault::on("recording an attempt"))?;
         let lost = if attempt.n == 1 {
             let mut item = Item::from([
-                ("pk".to_owned(), AttributeValue::S(key.0.clone())),
-                ("sk".to_owned(), AttributeValue::S(key.1.clone())),
+                ("pk".to_owned(), AttributeValue::S(pk)),
+                ("sk".to_owned(), AttributeValue::S(sk)),
                 ("gen".to_owned(), number(i64::from(generation))),
                 ("n".to_owned(), number(1)),
                 ("a1".to_owned(), AttributeValue::S(attempt_text)),
@@ -275,10 +253,8 @@ impl Events {
                 item.insert("next_at".to_owned(), number(at.millis()));
             }
             let put = self
-                .client
-                .put_item()
-                .table_name(&self.table)
-                .set_item(Some(item))
+                .table
+                .put(item)
                 .condition_expression("attribute_not_exists(pk)")
                 .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
                 .send()
@@ -294,11 +270,12 @@ impl Events {
             let next =
                 if next_attempt_at.is_some() { "SET next_at = :next, " } else { "REMOVE next_at SET " };
             let mut update = self
+                .table
                 .client
                 .update_item()
-                .table_name(&self.table)
-                .key("pk", AttributeValue::S(key.0.clone()))
-                .key("sk", AttributeValue::S(key.1.clone()))
+                .table_name(&self.table.name)
+                .key("pk", AttributeValue::S(pk))
+                .key("sk", AttributeValue::S(sk))
                 .update_expression(format!("{next}n = :n, #attempt = :attempt, #status = :status"))
                 .condition_expression("gen = :gen AND n = :before AND #status = :retrying")
                 .expression_attribute_names("#attempt", format!("a{}", attempt.n))
@@ -333,18 +310,8 @@ impl Events {
             .ok_or_else(|| Fault::new("recording an attempt", "the delivery of an earlier attempt is gone"))
     }
 
-    async fn get_item(&self, (pk, sk): keys::Key) -> Result<Option<Item>, Fault> {
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("pk", AttributeValue::S(pk))
-            .key("sk", AttributeValue::S(sk))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(Fault::on("reading the events table"))?;
-        Ok(answer.item)
+    async fn get_item(&self, key: keys::Key) -> Result<Option<Item>, Fault> {
+        self.table.get(key, true, "reading the events table").await
     }
 }
 
@@ -358,7 +325,7 @@ fn event_item(tenant: &TenantId, event: &StoredEvent) -> Item {
         ("type".to_owned(), AttributeValue::S(event.event_type.to_string())),
         ("timestamp".to_owned(), number(event.timestamp.millis())),
         ("at".to_owned(), number(event.at.millis())),
-        ("payload".to_owned(), AttributeValue::S(event.payload.clone())),
+        ("payload".to_owned(), AttributeValue::S(event.payload.get().to_owned())),
         ("fingerprint".to_owned(), AttributeValue::B(Blob::new(event.fingerprint))),
         ("endpoints".to_owned(), AttributeValue::L(endpoints)),
         ("timeline_pk".to_owned(), AttributeValue::S(day)),
@@ -381,7 +348,7 @@ fn read_event(id: EventId, item: &Item) -> Result<StoredEvent, Fault> {
         timestamp: millis(item, "timestamp")?,
         at: millis(item, "at")?,
         source_id: source_id(item)?,
-        payload: text(item, "payload")?.to_owned(),
+        payload: RawValue::from_string(text(item, "payload")?.to_owned()).map_err(|_| odd("payload"))?,
         fingerprint: fingerprint
             .and_then(|blob| blob.as_ref().try_into().ok())
             .ok_or_else(|| odd("fingerprint"))?,

@@ -1,5 +1,90 @@
 //! The tables: `registry` (who and where) and `events` (what happened and how it went).
 
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::{
+    Client,
+    operation::put_item::{PutItemError, builders::PutItemFluentBuilder},
+    types::AttributeValue,
+};
+
+use crate::Fault;
+
 pub mod events;
 pub mod keys;
 pub mod registry;
+
+/// One row, as a table holds it.
+pub type Item = HashMap<String, AttributeValue>;
+
+/// One table, and the calls that both stores make.
+#[derive(Debug, Clone)]
+struct Table {
+    client: Client,
+    name: String,
+}
+
+impl Table {
+    /// The row under this key.
+    async fn get(
+        &self,
+        (pk, sk): keys::Key,
+        consistent: bool,
+        doing: &'static str,
+    ) -> Result<Option<Item>, Fault> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .key("pk", AttributeValue::S(pk))
+            .key("sk", AttributeValue::S(sk))
+            .consistent_read(consistent)
+            .send()
+            .await
+            .map_err(Fault::on(doing))?;
+        Ok(answer.item)
+    }
+
+    /// All rows of a partition whose sort keys begin with `prefix`, in order, read consistently.
+    async fn rows_under(&self, pk: String, prefix: &str, doing: &'static str) -> Result<Vec<Item>, Fault> {
+        let mut rows = Vec::new();
+        let mut from = None;
+        loop {
+            let answer = self
+                .client
+                .query()
+                .table_name(&self.name)
+                .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+                .expression_attribute_values(":pk", AttributeValue::S(pk.clone()))
+                .expression_attribute_values(":prefix", AttributeValue::S(prefix.to_owned()))
+                .consistent_read(true)
+                .set_exclusive_start_key(from)
+                .send()
+                .await
+                .map_err(Fault::on(doing))?;
+            rows.extend(answer.items.unwrap_or_default());
+            from = answer.last_evaluated_key;
+            if from.is_none() {
+                return Ok(rows);
+            }
+        }
+    }
+
+    /// A put of `item`, to which the caller adds its condition.
+    fn put(&self, item: Item) -> PutItemFluentBuilder {
+        self.client.put_item().table_name(&self.name).set_item(Some(item))
+    }
+}
+
+/// Makes a put; false where its condition did not hold.
+async fn put_if(put: PutItemFluentBuilder, doing: &'static str) -> Result<bool, Fault> {
+    match put.send().await {
+        Ok(_) => Ok(true),
+        Err(error)
+            if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(Fault::on(doing)(error)),
+    }
+}

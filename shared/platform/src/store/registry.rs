@@ -6,12 +6,12 @@
 
 mod pointers;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::{
     Client,
     error::SdkError,
-    operation::{put_item::PutItemError, transact_write_items::TransactWriteItemsError},
+    operation::transact_write_items::TransactWriteItemsError,
     types::{AttributeValue, Put, TransactWriteItem, Update, error::TransactionCanceledException},
 };
 use domain::{
@@ -25,7 +25,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use pointers::Pointer;
 
-use super::keys::{self, Key};
+use super::{
+    Item, Table,
+    keys::{self, Key},
+    put_if,
+};
 use crate::{Fault, cache::Cache, clock, secrets::Holder};
 
 /// How old a cached row can be.
@@ -38,9 +42,6 @@ const CAPACITY: usize = 2000;
 const ENDPOINT_CAPACITY: usize = 300;
 /// Tenants whose whole list of endpoints is kept, for its one second.
 const FAN_OUT_CAPACITY: usize = 10;
-
-/// One row, as the table holds it.
-pub type Item = HashMap<String, AttributeValue>;
 
 /// A tenant's row.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -129,8 +130,7 @@ struct SourceDetailsRow<'a> {
 /// The table, with its cache.
 #[derive(Debug)]
 pub struct Registry {
-    client: Client,
-    table: String,
+    table: Table,
     callers: Cache<String, Caller>,
     tenants: Cache<TenantId, Tenant>,
     sources: Cache<SourceId, Source>,
@@ -144,8 +144,7 @@ impl Registry {
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
         Self {
-            client,
-            table,
+            table: Table { client, name: table },
             callers: Cache::new(MAX_AGE, CAPACITY),
             tenants: Cache::new(MAX_AGE, CAPACITY),
             sources: Cache::new(MAX_AGE, CAPACITY),
@@ -158,25 +157,9 @@ impl Registry {
     /// Makes a tenant.
     pub async fn create_tenant(&self, id: &TenantId, name: &str, now: Timestamp) -> Result<Created, Fault> {
         let row = Tenant { name: name.to_owned(), created_at: now.millis(), endpoint_count: 0 };
-        let put = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(item(keys::tenant(id), &row)?))
-            .condition_expression("attribute_not_exists(pk)")
-            .send()
-            .await;
-        match put {
-            Ok(_) => Ok(Created::New),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(Created::Exists)
-            }
-            Err(error) => Err(Fault::on("writing a tenant")(error)),
-        }
+        let put =
+            self.table.put(item(keys::tenant(id), &row)?).condition_expression("attribute_not_exists(pk)");
+        Ok(if put_if(put, "writing a tenant").await? { Created::New } else { Created::Exists })
     }
 
     /// The tenant, if there is one.
@@ -244,7 +227,7 @@ impl Registry {
         };
         let (pk, sk) = keys::tenant(tenant);
         let count = Update::builder()
-            .table_name(&self.table)
+            .table_name(&self.table.name)
             .key("pk", AttributeValue::S(pk))
             .key("sk", AttributeValue::S(sk))
             .update_expression("SET #name = if_not_exists(#name, :name), created_at = if_not_exists(created_at, :now) ADD endpoint_count :one")
@@ -340,18 +323,10 @@ impl Registry {
         Ok(Some(source))
     }
 
-    async fn get<T: DeserializeOwned>(&self, (pk, sk): Key, consistent: bool) -> Result<Option<T>, Fault> {
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("pk", AttributeValue::S(pk))
-            .key("sk", AttributeValue::S(sk))
-            .consistent_read(consistent)
-            .send()
-            .await
-            .map_err(Fault::on("reading the registry"))?;
-        answer.item.map(serde_dynamo::from_item).transpose().map_err(Fault::on("reading the registry"))
+    async fn get<T: DeserializeOwned>(&self, key: Key, consistent: bool) -> Result<Option<T>, Fault> {
+        let doing = "reading the registry";
+        let item = self.table.get(key, consistent, doing).await?;
+        item.map(serde_dynamo::from_item).transpose().map_err(Fault::on(doing))
     }
 
     async fn rows_under<T: DeserializeOwned>(
@@ -359,33 +334,14 @@ impl Registry {
         tenant: &TenantId,
         prefix: &str,
     ) -> Result<Vec<T>, Fault> {
-        let mut rows = Vec::new();
-        let mut from = None;
-        loop {
-            let answer = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
-                .expression_attribute_values(":pk", AttributeValue::S(tenant.to_string()))
-                .expression_attribute_values(":prefix", AttributeValue::S(prefix.to_owned()))
-                .consistent_read(true)
-                .set_exclusive_start_key(from)
-                .send()
-                .await
-                .map_err(Fault::on("listing in the registry"))?;
-            let page = serde_dynamo::from_items::<_, T>(answer.items.unwrap_or_default());
-            rows.extend(page.map_err(Fault::on("listing in the registry"))?);
-            from = answer.last_evaluated_key;
-            if from.is_none() {
-                return Ok(rows);
-            }
-        }
+        let doing = "listing in the registry";
+        let rows = self.table.rows_under(tenant.to_string(), prefix, doing).await?;
+        serde_dynamo::from_items(rows).map_err(Fault::on(doing))
     }
 
     fn put_new<T: Serialize>(&self, key: Key, row: &T) -> Result<TransactWriteItem, Fault> {
         let put = Put::builder()
-            .table_name(&self.table)
+            .table_name(&self.table.name)
             .set_item(Some(item(key, row)?))
             .condition_expression("attribute_not_exists(pk)")
             .build()
@@ -401,7 +357,8 @@ impl Registry {
     ) -> Result<(), SdkError<TransactWriteItemsError>> {
         let mut tries = 0..4;
         loop {
-            let transaction = self.client.transact_write_items().set_transact_items(Some(writes.clone()));
+            let transaction =
+                self.table.client.transact_write_items().set_transact_items(Some(writes.clone()));
             match transaction.send().await {
                 Ok(_) => return Ok(()),
                 Err(error) if has_reason(&error, "TransactionConflict") && tries.next().is_some() => {

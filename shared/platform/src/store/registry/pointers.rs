@@ -3,12 +3,16 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::{operation::put_item::PutItemError, types::AttributeValue};
+use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{Registry, item};
-use crate::{Fault, secrets::Holder, store::keys};
+use crate::{
+    Fault,
+    secrets::Holder,
+    store::{keys, put_if},
+};
 
 /// How long a lease holds whose holder was lost: longer than a change takes.
 const LEASE: Duration = Duration::from_secs(10);
@@ -64,29 +68,18 @@ impl Registry {
         from: Option<&Pointer>,
         to: &Pointer,
     ) -> Result<bool, Fault> {
-        let mut put = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(item(keys::secret(tenant, holder, to.shard), to)?));
-        put = match from {
+        let put = self.table.put(item(keys::secret(tenant, holder, to.shard), to)?);
+        let put = match from {
             None => put.condition_expression("attribute_not_exists(pk)"),
             Some(from) => put
                 .condition_expression("version = :from")
                 .expression_attribute_values(":from", AttributeValue::S(from.version.clone())),
         };
-        match put.send().await {
-            Ok(_) => {
-                self.pointers.put((tenant.clone(), holder, to.shard), to.clone());
-                Ok(true)
-            }
-            Err(error)
-                if error.as_service_error().is_some_and(aws_sdk_dynamodb::operation::put_item::PutItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(Fault::on("moving the pointer to a secret")(error)),
+        let moved = put_if(put, "moving the pointer to a secret").await?;
+        if moved {
+            self.pointers.put((tenant.clone(), holder, to.shard), to.clone());
         }
+        Ok(moved)
     }
 
     /// Takes the lease to change a tenant's secrets of one kind, if nobody has it. It saves work
@@ -132,23 +125,11 @@ impl Registry {
     ) -> Result<bool, Fault> {
         let row = LeaseRow { free_at: free_at.millis(), holder_token: token.to_owned() };
         let put = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(item(keys::secrets_lease(tenant, holder), &row)?))
+            .table
+            .put(item(keys::secrets_lease(tenant, holder), &row)?)
             .condition_expression(condition)
             .expression_attribute_values(":value", AttributeValue::N(value.millis().to_string()))
             .expression_attribute_values(":token", AttributeValue::S(token.to_owned()));
-        match put.send().await {
-            Ok(_) => Ok(true),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(Fault::on("leasing a tenant's secrets")(error)),
-        }
+        put_if(put, "leasing a tenant's secrets").await
     }
 }
