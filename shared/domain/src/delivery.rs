@@ -1,9 +1,10 @@
 //! Deliveries: their states, their attempts, and who may act on them when.
 //!
 //! The rules keep one promise: every delivery that is not finished has a live driver, a message
-//! in a lane. What to do after an attempt is decided in [`crate::retry`].
+//! in a lane or an entry in the due index. What follows an attempt is decided in
+//! [`crate::retry`], where it waits for that in [`crate::driver`].
 
-use std::{fmt, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,14 +19,20 @@ pub const EXCERPT_LIMIT: usize = 512;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// In a lane, not attempted yet.
+    /// On its way, not attempted yet.
     Pending,
     /// Attempted without success; tried again at `next_attempt_at`.
     Retrying,
+    /// Waiting for its endpoint, not for a time; see `parked_for`.
+    Parked,
     /// The endpoint answered 2xx. Final.
     Succeeded,
     /// Every attempt of the schedule failed. Final.
     Exhausted,
+    /// Called off, by a person or because its endpoint was deleted. Final.
+    Cancelled,
+    /// Not finished when its event's retention ended. Final.
+    Expired,
 }
 
 impl Status {
@@ -33,8 +40,8 @@ impl Status {
     #[must_use]
     pub fn is_final(self) -> bool {
         match self {
-            Self::Pending | Self::Retrying => false,
-            Self::Succeeded | Self::Exhausted => true,
+            Self::Pending | Self::Retrying | Self::Parked => false,
+            Self::Succeeded | Self::Exhausted | Self::Cancelled | Self::Expired => true,
         }
     }
 
@@ -44,9 +51,63 @@ impl Status {
         match self {
             Self::Pending => "pending",
             Self::Retrying => "retrying",
+            Self::Parked => "parked",
             Self::Succeeded => "succeeded",
             Self::Exhausted => "exhausted",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
         }
+    }
+}
+
+impl FromStr for Status {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        use Status::{Cancelled, Exhausted, Expired, Parked, Pending, Retrying, Succeeded};
+        [Pending, Retrying, Parked, Succeeded, Exhausted, Cancelled, Expired]
+            .into_iter()
+            .find(|status| status.as_str() == text)
+            .ok_or(UnknownWord)
+    }
+}
+
+/// The text is none of the words there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownWord;
+
+/// What a parked delivery waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ParkedFor {
+    /// The endpoint failed so often that it is left alone for a while.
+    CircuitOpen,
+    /// The endpoint takes no more for now, by its own rate limit or because it said so.
+    RateLimit,
+    /// The endpoint is disabled, and what it misses is held for it.
+    Disabled,
+}
+
+impl ParkedFor {
+    /// The word for it, in the store and the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CircuitOpen => "circuit_open",
+            Self::RateLimit => "rate_limit",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+impl FromStr for ParkedFor {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        [Self::CircuitOpen, Self::RateLimit, Self::Disabled]
+            .into_iter()
+            .find(|reason| reason.as_str() == text)
+            .ok_or(UnknownWord)
     }
 }
 
@@ -66,6 +127,9 @@ pub enum Failure {
     Timeout,
     /// The connection broke, or what came was not HTTP.
     Protocol,
+    /// The endpoint answered with 2xx, but the answer's body broke off or had not ended when the
+    /// time-out was over: a receiver that died while it answered may not have kept the webhook.
+    Body,
     /// The address may not be called.
     RefusedAddress,
 }
@@ -79,6 +143,9 @@ impl fmt::Display for Failure {
             Self::Tls => "the TLS handshake failed; check the certificate and its chain",
             Self::Timeout => "the endpoint did not answer in time",
             Self::Protocol => "the connection broke before a whole HTTP answer came",
+            Self::Body => {
+                "the endpoint's answer began with 2xx, but its body broke off or did not end in time"
+            }
             Self::RefusedAddress => "the host resolves to an address that may not be called",
         })
     }
@@ -105,6 +172,24 @@ impl Outcome {
     #[must_use]
     pub fn is_success(&self) -> bool {
         matches!(self, Self::Answered { status: 200..=299, .. })
+    }
+
+    /// Whether the endpoint wants nothing more, ever: 410.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Answered { status: 410, .. })
+    }
+
+    /// Whether the endpoint, or what stands before it, has too much to do: 429, 502, 504
+    /// (Standard Webhooks 1.0.0 names these for throttling), or any answer that says when to come
+    /// again.
+    #[must_use]
+    pub fn is_throttle(&self) -> bool {
+        match self {
+            Self::Answered { status: 429 | 502 | 504, .. } => true,
+            Self::Answered { status: 503, retry_after, .. } => retry_after.is_some(),
+            _ => false,
+        }
     }
 }
 
@@ -161,8 +246,12 @@ pub struct Delivery {
     pub generation: u32,
     /// All tries so far, in order.
     pub attempts: Vec<Attempt>,
-    /// When the next try is due; only while `retrying`.
+    /// When the next try is due; unless it is parked or finished.
     pub next_attempt_at: Option<Timestamp>,
+    /// What it waits for; only while `parked`.
+    pub parked_for: Option<ParkedFor>,
+    /// Whether it stands in the due index, which is a driver in itself.
+    pub in_due_index: bool,
 }
 
 /// What a dispatcher may do with a message it holds.
@@ -188,33 +277,47 @@ const BEHIND: Duration = Duration::from_secs(20);
 /// How far a due attempt must have been missed before its driver is taken for lost.
 const LOST_AFTER: Duration = Duration::from_hours(1);
 
+/// How a message came about, as far as it tells whether its delivery may have been touched before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// 0 until the delivery is replayed.
+    pub generation: u32,
+    /// How often the message was received, this time included.
+    pub received: u32,
+    /// Sent by a repeated publish: another message may already have driven the delivery.
+    pub check: bool,
+    /// Moved from another lane or sent from the due index: the delivery was touched before.
+    pub again: bool,
+    /// When the event was accepted, where the message says so.
+    pub accepted: Option<Timestamp>,
+}
+
 /// Whether the message can be acted on without reading the delivery: the first time it comes,
 /// unless another message may have come before it.
 #[must_use]
-pub fn may_skip_reading(
-    generation: u32,
-    received: u32,
-    check: bool,
-    accepted: Timestamp,
-    now: Timestamp,
-) -> bool {
-    generation == 0 && received <= 1 && !check && now.since(accepted) < FRESH
+pub fn may_skip_reading(origin: Origin, now: Timestamp) -> bool {
+    let fresh = origin.accepted.is_some_and(|accepted| now.since(accepted) < FRESH);
+    origin.generation == 0 && origin.received <= 1 && !origin.check && !origin.again && fresh
 }
 
 /// Decides what to do with a message, given the stored delivery.
 ///
-/// A message that a repeated publish sent (`check`) and that comes for the first time is dropped
-/// as soon as the delivery is stored: whoever stored it holds the driver. Where the next attempt
-/// is long overdue that driver is lost, and the message takes its place; so does one that comes
-/// again, since it may be the driver itself.
+/// A parked delivery, and one that stands in the due index and is not due yet, has its driver
+/// there: another message is one too many. A message that a repeated publish sent (`check`) and
+/// that comes for the first time is dropped as soon as the delivery is stored: whoever stored it
+/// holds the driver. Where the next attempt is long overdue that driver is lost, and the message
+/// takes its place; so does one that comes again, since it may be the driver itself.
 #[must_use]
-pub fn claim(stored: Option<&Delivery>, check: bool, received: u32, now: Timestamp) -> Claim {
+pub fn claim(stored: Option<&Delivery>, origin: Origin, now: Timestamp) -> Claim {
     let Some(delivery) = stored else { return Claim::Attempt(1) };
-    if delivery.status.is_final() {
+    if delivery.status.is_final() || delivery.status == Status::Parked {
         return Claim::Drop;
     }
     let due = delivery.next_attempt_at.unwrap_or(now);
-    if check && received <= 1 && now.since(due) < LOST_AFTER {
+    let repeated = origin.check && origin.received <= 1 && now.since(due) < LOST_AFTER;
+    // One that is a little early is the driver, by another clock.
+    let indexed = delivery.in_due_index && due > now + BEHIND;
+    if repeated || indexed {
         Claim::Drop
     } else if due > now {
         Claim::Keep(due + BEHIND)
@@ -244,7 +347,7 @@ pub enum Lost {
 /// Decides for the loser of a recording, given what is stored.
 #[must_use]
 pub fn lose(stored: &Delivery, succeeded: bool, now: Timestamp) -> Lost {
-    if stored.status.is_final() {
+    if stored.status.is_final() || (stored.in_due_index && !succeeded) {
         Lost::Drop
     } else if succeeded {
         Lost::RecordSuccess
@@ -261,56 +364,78 @@ mod tests {
         Timestamp::from_secs(secs)
     }
 
-    fn stored(status: Status, attempts: u32, next: Option<i64>) -> Delivery {
+    fn stored(status: Status, attempts: u32, next: Option<i64>, in_due_index: bool) -> Delivery {
         let failed = Outcome::Failed(Failure::Timeout);
         Delivery {
             status,
             generation: 0,
             attempts: (1..=attempts).map(|n| Attempt::new(n, at(0), 1, &failed)).collect(),
             next_attempt_at: next.map(at),
+            parked_for: (status == Status::Parked).then_some(ParkedFor::Disabled),
+            in_due_index,
         }
     }
 
+    const FIRST: Origin =
+        Origin { generation: 0, received: 1, check: false, again: false, accepted: Some(Timestamp::EPOCH) };
+
     #[test]
     fn only_a_first_try_skips_the_read() {
-        for (generation, received, check, age, skips) in [
-            (0, 1, false, 0, true),
-            (0, 1, false, 9, true),
-            (0, 1, false, 10, false),
-            (0, 2, false, 0, false),
-            (0, 1, true, 0, false),
-            (1, 1, false, 0, false),
+        for (origin, age, skips) in [
+            (FIRST, 0, true),
+            (FIRST, 9, true),
+            (FIRST, 10, false),
+            (Origin { received: 2, ..FIRST }, 0, false),
+            (Origin { check: true, ..FIRST }, 0, false),
+            (Origin { again: true, ..FIRST }, 0, false),
+            (Origin { generation: 1, ..FIRST }, 0, false),
+            (Origin { accepted: None, ..FIRST }, 0, false),
         ] {
-            assert_eq!(may_skip_reading(generation, received, check, at(100), at(100 + age)), skips);
+            assert_eq!(may_skip_reading(origin, at(age)), skips, "{origin:?}");
         }
     }
 
     #[test]
     fn claims() {
-        let retrying = stored(Status::Retrying, 2, Some(100));
-        for (stored, check, received, now, expected) in [
-            (None, false, 2, 0, Claim::Attempt(1)),
-            (None, true, 1, 0, Claim::Attempt(1)),
-            (Some(&retrying), false, 2, 99, Claim::Keep(at(120))),
-            (Some(&retrying), false, 2, 100, Claim::Attempt(3)),
-            (Some(&retrying), true, 1, 100, Claim::Drop),
-            (Some(&retrying), true, 1, 100 + 3599, Claim::Drop),
-            (Some(&retrying), true, 1, 100 + 3600, Claim::Attempt(3)),
-            (Some(&retrying), true, 2, 99, Claim::Keep(at(120))),
-            (Some(&stored(Status::Succeeded, 1, None)), false, 2, 0, Claim::Drop),
-            (Some(&stored(Status::Exhausted, 9, None)), true, 5, 0, Claim::Drop),
+        let retrying = stored(Status::Retrying, 2, Some(100), false);
+        let waiting = stored(Status::Retrying, 2, Some(100), true);
+        let second = Origin { received: 2, ..FIRST };
+        let check = Origin { check: true, ..FIRST };
+        let again = Origin { again: true, ..FIRST };
+        for (stored, origin, now, expected) in [
+            (None, second, 0, Claim::Attempt(1)),
+            (None, check, 0, Claim::Attempt(1)),
+            (Some(&retrying), second, 99, Claim::Keep(at(120))),
+            (Some(&retrying), second, 100, Claim::Attempt(3)),
+            (Some(&retrying), check, 100, Claim::Drop),
+            (Some(&retrying), check, 100 + 3599, Claim::Drop),
+            (Some(&retrying), check, 100 + 3600, Claim::Attempt(3)),
+            (Some(&retrying), Origin { received: 2, ..check }, 99, Claim::Keep(at(120))),
+            (Some(&waiting), second, 79, Claim::Drop),
+            (Some(&waiting), again, 79, Claim::Drop),
+            (Some(&waiting), again, 80, Claim::Keep(at(120))),
+            (Some(&waiting), again, 100, Claim::Attempt(3)),
+            (Some(&stored(Status::Pending, 0, Some(5), true)), again, 5, Claim::Attempt(1)),
+            (Some(&stored(Status::Parked, 0, None, true)), second, 0, Claim::Drop),
+            (Some(&stored(Status::Succeeded, 1, None, false)), second, 0, Claim::Drop),
+            (Some(&stored(Status::Exhausted, 9, None, false)), check, 0, Claim::Drop),
+            (Some(&stored(Status::Cancelled, 1, None, false)), again, 0, Claim::Drop),
+            (Some(&stored(Status::Expired, 1, None, false)), again, 0, Claim::Drop),
         ] {
-            assert_eq!(claim(stored, check, received, at(now)), expected);
+            assert_eq!(claim(stored, origin, at(now)), expected, "{stored:?} {origin:?}");
         }
     }
 
     #[test]
     fn a_loser_never_drops_the_only_driver() {
-        let retrying = stored(Status::Retrying, 1, Some(50));
+        let retrying = stored(Status::Retrying, 1, Some(50), false);
         assert_eq!(lose(&retrying, false, at(10)), Lost::Keep(at(70)));
         assert_eq!(lose(&retrying, true, at(10)), Lost::RecordSuccess);
-        assert_eq!(lose(&stored(Status::Succeeded, 1, None), true, at(10)), Lost::Drop);
-        assert_eq!(lose(&stored(Status::Exhausted, 9, None), false, at(10)), Lost::Drop);
+        let waiting = stored(Status::Retrying, 1, Some(50), true);
+        assert_eq!(lose(&waiting, false, at(10)), Lost::Drop);
+        assert_eq!(lose(&waiting, true, at(10)), Lost::RecordSuccess);
+        assert_eq!(lose(&stored(Status::Succeeded, 1, None, false), true, at(10)), Lost::Drop);
+        assert_eq!(lose(&stored(Status::Exhausted, 9, None, false), false, at(10)), Lost::Drop);
     }
 
     #[test]
@@ -324,5 +449,8 @@ mod tests {
         let attempt = Attempt::new(1, at(0), 5, &Outcome::Failed(Failure::Dns));
         assert_eq!(attempt.status_code, None);
         assert!(attempt.error.unwrap().contains("resolved"));
+        let attempt = Attempt::new(1, at(0), 5, &Outcome::Failed(Failure::Body));
+        assert_eq!(serde_json::to_value(attempt.failure).unwrap(), "body");
+        assert!(attempt.error.unwrap().contains("2xx"));
     }
 }

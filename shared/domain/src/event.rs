@@ -76,6 +76,12 @@ impl FromStr for EventType {
 pub struct EventTypeFilter(String);
 
 impl EventTypeFilter {
+    /// Whether every type passes.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.0 == "*"
+    }
+
     /// Whether `event_type` passes. `contact.*` passes every type below `contact`, at any depth.
     #[must_use]
     pub fn matches(&self, event_type: &EventType) -> bool {

@@ -175,6 +175,19 @@ impl EventId {
             event_id.as_bytes(),
         ]))
     }
+
+    /// The id of the operational event of this type about an endpoint in one window of time.
+    #[must_use]
+    pub fn from_alert(tenant: &TenantId, event_type: &str, endpoint: EndpointId, window: i64) -> Self {
+        let endpoint = endpoint.to_string();
+        Self(derived(&[
+            b"alert",
+            tenant.as_str().as_bytes(),
+            event_type.as_bytes(),
+            endpoint.as_bytes(),
+            &window.to_be_bytes(),
+        ]))
+    }
 }
 
 /// One event's way to one endpoint. It spells both ids, so it needs no look-up table.

@@ -26,14 +26,21 @@ pub struct Message<'a> {
     /// Which generation of the delivery; 0 until it is replayed.
     #[serde(rename = "gen")]
     pub generation: u32,
+    /// Whether the endpoint is the operator's, which gets the events of all tenants.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub operator: bool,
     /// Sent again by a repeated publish: another message may already have driven the delivery.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub check: bool,
-    /// The event's type.
-    #[serde(rename = "type")]
-    pub event_type: EventType,
-    /// When the event was accepted.
-    pub at: Timestamp,
+    /// Moved here from another lane, or sent from the due index: the delivery was touched before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
+    /// The event's type, for the log; absent where the sender has only the delivery's key.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<EventType>,
+    /// When the event was accepted; absent likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
     /// The body to sign and send, byte for byte; absent when it must be read from the event.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<&'a RawValue>,
@@ -45,6 +52,28 @@ impl Message<'_> {
     pub fn delivery(&self) -> DeliveryId {
         DeliveryId { event: self.event_id, endpoint: self.endpoint_id }
     }
+
+    /// Whose endpoint it goes to.
+    #[must_use]
+    pub fn owner(&self) -> TenantId {
+        if self.operator { TenantId::operator() } else { self.tenant.clone() }
+    }
+}
+
+/// One page of a wide fan-out: the endpoints that stand on it, each to get a message.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PageMessage {
+    /// [`VERSION`].
+    pub v: u8,
+    /// Whose event it is.
+    pub tenant: TenantId,
+    /// What is delivered.
+    pub event_id: EventId,
+    /// Which page, from 0.
+    pub page: u32,
+    /// Sent again by a repeated publish.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub check: bool,
 }
 
 /// Whether `payload` can ride in a message. SQS takes the characters of XML 1.0 only; valid
@@ -69,9 +98,11 @@ mod tests {
             event_id: EventId::new(Timestamp::from_millis(1), [0; 10]),
             endpoint_id: EndpointId::new(Timestamp::from_millis(2), [0; 10]),
             generation: 0,
+            operator: false,
             check: false,
-            event_type: "a.b".parse().unwrap(),
-            at: Timestamp::from_millis(3),
+            again: false,
+            event_type: Some("a.b".parse().unwrap()),
+            at: Some(Timestamp::from_millis(3)),
             payload: Some(payload),
         };
         let text = serde_json::to_string(&message).unwrap();

@@ -6,18 +6,25 @@
 //!    ├─owns─▶ source (an inbound URL) ─verify─▶ event ─────┤
 //!    └─owns─▶ API key ──────publish───────────▶ event      ▼
 //!                                                 delivery ─attempt─▶ succeeded | retrying | exhausted
+//!                                                    │ no attempt now
+//!                                                    └──▶ parked, until its endpoint is well
 //! ```
 //!
 //! Nothing here performs an effect: `now`, jitter, randomness and configuration come in as
 //! values, and what is to be done goes out as a value. The crate `platform` does it.
 
 pub mod delivery;
+pub mod driver;
 pub mod egress;
 pub mod endpoint;
 pub mod event;
+pub mod headers;
+pub mod health;
 pub mod id;
 pub mod key;
 pub mod lane;
+pub mod limit;
+pub mod payload;
 pub mod provider;
 pub mod providers;
 pub mod retry;

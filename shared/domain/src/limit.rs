@@ -1,0 +1,178 @@
+//! Rate limits by GCRA, the generic cell rate algorithm: one number per endpoint says when its
+//! next delivery would be due if they came evenly.
+//!
+//! Source: ITU-T I.371, annex A; a bucket of one second's worth of deliveries may be used at once.
+
+use crate::Timestamp;
+
+/// Microseconds in a second.
+const SECOND: i64 = 1_000_000;
+
+/// The highest limit that can be set, in deliveries a second.
+pub const HIGHEST: u32 = 10_000;
+
+/// Deliveries a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate(u32);
+
+impl Rate {
+    /// `per_second` deliveries a second, between 1 and [`HIGHEST`].
+    #[must_use]
+    pub fn per_second(per_second: u32) -> Self {
+        Self(per_second.clamp(1, HIGHEST))
+    }
+
+    /// Deliveries a second.
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0
+    }
+
+    /// Between two deliveries, in microseconds.
+    fn interval(self) -> i64 {
+        SECOND / i64::from(self.0)
+    }
+
+    /// How far ahead of its even time a delivery may come, in microseconds: one second, so that
+    /// a second's worth of deliveries can go at once.
+    fn tolerance(self) -> i64 {
+        self.interval() * i64::from(self.0)
+    }
+}
+
+/// Microseconds since 1970, in which the limit's one number is kept.
+#[must_use]
+pub fn micros(at: Timestamp) -> i64 {
+    at.millis().saturating_mul(1000)
+}
+
+/// What was asked for and what there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// Deliveries that may go now.
+    pub permits: u32,
+    /// The number to keep, in microseconds since 1970.
+    pub tat: i64,
+    /// After how many microseconds the next one may go; 0 if all may go.
+    pub wait: i64,
+}
+
+/// Decides how many of `wanted` deliveries may go `now` (microseconds since 1970), given the
+/// number that is kept.
+#[must_use]
+pub fn grant(tat: Option<i64>, rate: Rate, wanted: u32, now: i64) -> Grant {
+    let interval = rate.interval();
+    let from = tat.unwrap_or(now).max(now);
+    let room = (now + rate.tolerance() - from) / interval;
+    let permits = u32::try_from(room.max(0)).unwrap_or(u32::MAX).min(wanted);
+    let tat = from + interval * i64::from(permits);
+    let wait = if permits == wanted { 0 } else { (tat + interval - rate.tolerance() - now).max(1) };
+    Grant { permits, tat, wait }
+}
+
+/// Rates from which permits are leased in blocks: asking for each batch would meet DynamoDB's limit
+/// of 1,000 writes a second to one item, and cost more than the deliveries.
+const BLOCKS_FROM: u32 = 300;
+
+/// How much of a second one block holds.
+const BLOCK_PART: u32 = 20;
+
+/// How long a block is good for, in microseconds: what is not used by then is lost, so that a
+/// function that thaws does not come back with an old one.
+const BLOCK_MICROS: i64 = SECOND;
+
+/// Permits that were taken ahead of their use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Block {
+    left: u32,
+    until: i64,
+}
+
+impl Block {
+    /// Takes up to `wanted` permits out of the block.
+    pub fn take(&mut self, wanted: u32, now: i64) -> u32 {
+        let taken = if now < self.until { wanted.min(self.left) } else { 0 };
+        self.left = if now < self.until { self.left - taken } else { 0 };
+        taken
+    }
+
+    /// Puts what a grant left over into the block.
+    pub fn put(&mut self, permits: u32, now: i64) {
+        let left = self.take(u32::MAX, now);
+        *self = Self { left: left.saturating_add(permits), until: now + BLOCK_MICROS };
+    }
+}
+
+/// How many permits to ask for where `wanted` are needed: at high rates a block of them.
+#[must_use]
+pub fn to_ask(rate: Rate, wanted: u32) -> u32 {
+    if rate.get() < BLOCKS_FROM { wanted } else { wanted.max(rate.get() / BLOCK_PART) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn grants() {
+        let rate = Rate::per_second(10);
+        for (tat, wanted, permits, wait) in [
+            (None, 3, 3, 0),
+            (None, 10, 10, 0),
+            (None, 15, 10, 100_000),
+            (Some(0), 10, 10, 0),
+            (Some(5 * SECOND), 10, 10, 0),
+            (Some(5 * SECOND + 500_000), 10, 5, 100_000),
+            (Some(6 * SECOND), 1, 0, 100_000),
+            (Some(8 * SECOND), 1, 0, 2_100_000),
+        ] {
+            let grant = grant(tat, rate, wanted, 5 * SECOND);
+            assert_eq!((grant.permits, grant.wait), (permits, wait), "{tat:?} {wanted}");
+        }
+    }
+
+    #[test]
+    fn blocks_hold_what_was_taken_ahead_for_a_second() {
+        assert_eq!(to_ask(Rate::per_second(299), 3), 3);
+        assert_eq!(to_ask(Rate::per_second(1000), 3), 50);
+        assert_eq!(to_ask(Rate::per_second(1000), 60), 60);
+        let mut block = Block::default();
+        assert_eq!(block.take(5, 0), 0);
+        block.put(40, 100);
+        assert_eq!((block.take(30, 200), block.take(30, 300), block.take(1, 400)), (30, 10, 0));
+        block.put(40, 500);
+        assert_eq!(block.take(1, 500 + BLOCK_MICROS), 0, "too old");
+        block.put(5, 2 * SECOND);
+        block.put(5, 2 * SECOND + 1);
+        assert_eq!(block.take(20, 2 * SECOND + 2), 10);
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_the_rate_and_a_bucket(per_second in 1u32..=10_000, asks in proptest::collection::vec((0i64..400_000, 1u32..200), 1..60)) {
+            let rate = Rate::per_second(per_second);
+            let (mut now, mut tat, mut granted) = (1_700_000_000 * SECOND, None, 0u64);
+            let began = now;
+            for (later, wanted) in asks {
+                now += later;
+                let grant = grant(tat, rate, wanted, now);
+                prop_assert!(grant.permits <= wanted);
+                tat = Some(grant.tat);
+                granted += u64::from(grant.permits);
+                // An interval is cut to whole microseconds, so up to 1 % more than the number says.
+                let most = (now - began) / rate.interval() + i64::from(per_second) + 1;
+                prop_assert!(granted <= u64::try_from(most).unwrap());
+            }
+        }
+
+        #[test]
+        fn who_waits_as_told_gets_one(per_second in 1u32..=10_000, tat in 0i64..10_000_000, now in 0i64..10_000_000) {
+            let rate = Rate::per_second(per_second);
+            let grant_now = grant(Some(tat), rate, 1, now);
+            prop_assert_eq!(grant_now.permits == 1, grant_now.wait == 0);
+            prop_assert_eq!(grant(Some(tat), rate, 1, now + grant_now.wait).permits, 1);
+        }
+    }
+}
