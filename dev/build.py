@@ -4,7 +4,7 @@ import subprocess
 
 from base import ROOT, Problem
 
-BINARIES = ("api", "dispatcher", "inbound-stripe")
+BINARIES = ("api", "dispatcher", "fanout", "inbound-stripe", "rescuer", "scheduler")
 
 
 def build(*more):

@@ -23,6 +23,7 @@ def deploy(endpoint_url, run_dir, name, template, bin_dir, given=None):
         "EgressAllow": "127.0.0.1/32",
         "LaneVisibilitySeconds": "35",
         "DispatcherConcurrency": "8",
+        "SlowLaneConcurrency": "4",
         "PublicUrl": api_url,
     }
     chosen = parameters(text, local) | (given or {})
@@ -32,7 +33,9 @@ def deploy(endpoint_url, run_dir, name, template, bin_dir, given=None):
     _sam_deploy(endpoint_url, run_dir, name, copy, chosen)
     outputs = _outputs(aws, name)
     _create_routes(aws, name, outputs["HttpApiId"])
-    _mend_mappings(aws, outputs["DispatcherFunctionName"])
+    for key, function in outputs.items():
+        if key.endswith("FunctionName"):
+            _mend_mappings(aws, function)
     secret = aws.target(
         "secretsmanager", "secretsmanager.GetSecretValue", {"SecretId": outputs["OperatorKeySecretArn"]}
     )

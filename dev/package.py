@@ -53,7 +53,7 @@ def localise(template, bin_dir):
     lines, block = [], []
     for line in [*template.splitlines(), "End:"]:
         if re.match(r"( {2})?\w+:", line):
-            lines += _with_zip(block, bin_dir)
+            lines += _with_partiql(_with_zip(block, bin_dir))
             block = []
         block += _with_batch(line)
     return "\n".join(lines) + "\n"
@@ -74,6 +74,22 @@ def _with_batch(line):
         return [f"{one[1]}[{one[2]}, {one[2]}Batch]"]
     many = re.match(r"\s+- sqs:(?:SendMessage|DeleteMessage|ChangeMessageVisibility)$", line)
     return [line, f"{line}Batch"] if many else [line]
+
+
+def _with_partiql(block):
+    """AWS judges a batch of PartiQL by what its statements do; the stand-in by an action of its own."""
+    if not any(re.search(r"dynamodb:PartiQL(Insert|Update)\b", line) for line in block):
+        return block
+    at, statement = next((i, m) for i, m in enumerate(map(re.compile(r"(\s+)- Sid: ").match, block)) if m)
+    indent = statement[1]
+    return [
+        *block[:at],
+        f"{indent}- Sid: OnlyForTheStandIn",
+        f"{indent}  Effect: Allow",
+        f"{indent}  Action: dynamodb:BatchExecuteStatement",
+        f'{indent}  Resource: "*"',
+        *block[at:],
+    ]
 
 
 def parameters(template, wanted):

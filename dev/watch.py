@@ -1,23 +1,35 @@
 """`make watch`: the local stack with the functions under `cargo lambda watch`, rebuilt on every change.
 
-The deployed functions are empty and their mapping is off: HTTP goes straight to cargo-lambda, and a
-relay carries the fast lane's messages to it. Here the functions act as the account's owner, so roles
+The deployed functions are empty and their mappings are off: HTTP goes straight to cargo-lambda, relays
+carry the queues' messages to it, and a clock asks the scheduler every minute. Here the functions act as the account's owner, so roles
 are not judged; `make run` and `make test` judge them.
 """
 
+import json
 import os
+import threading
 import time
 from pathlib import Path
 
 import procs
 from aws import Aws, http
 from base import ROOT, Problem, aws_env, main, say
+from build import BINARIES
 from demo import end_older, options, port
 from relay import Relay
 from setup import search_path, setup
 from stack import Stack, stop_on_signals
 
-BINARIES = ("api", "dispatcher", "inbound-stripe")
+# Which function works which queue, by the template's output.
+QUEUES = {
+    "FastLaneUrl": "dispatcher",
+    "SlowLaneUrl": "dispatcher",
+    "FanOutPagesUrl": "fanout",
+    "DeadLettersUrl": "rescuer",
+}
+
+# How often the scheduler is asked for what is due, as the template's schedule does.
+DUE_SECONDS = 60
 
 HOW = """
    API           {base}/lambda-url/api/v1
@@ -62,7 +74,8 @@ def mapping_off(aws, function):
 def start_watch(stack, deployed, watch_port):
     """Start cargo-lambda and wait until it listens; its output goes to the terminal through its log."""
     aws = Aws(stack.state["endpoint_url"])
-    mapping_off(aws, deployed["functions"]["dispatcher"])
+    for function in deployed["functions"].values():
+        mapping_off(aws, function)
     env = aws_env(stack.state["endpoint_url"], **environment(aws, deployed), PATH=search_path())
     command = ["cargo", "lambda", "watch", "--invoke-address", "127.0.0.1", "--invoke-port", watch_port]
     process = stack.start("watch", command, env, ROOT)
@@ -75,6 +88,20 @@ def start_watch(stack, deployed, watch_port):
             time.sleep(0.2)
     log = stack.run_dir / "logs" / "watch.log"
     raise Problem("cargo lambda watch did not start:\n" + log.read_text()[-3000:])
+
+
+def ask_scheduler(base, stopped):
+    """Ask for what is due every minute, in the background, until it is stopped."""
+
+    def work():
+        body = json.dumps({"job": "due"}).encode()
+        while not stopped.wait(DUE_SECONDS):
+            try:
+                http("POST", f"{base}/2015-03-31/functions/scheduler/invocations", body, timeout=600)
+            except Problem as problem:
+                say(f"scheduler: {problem}")
+
+    threading.Thread(target=work, daemon=True).start()
 
 
 def follow(log, position):
@@ -107,9 +134,18 @@ def run():
             process = start_watch(stack, deployed, watch_port)
             procs.require_loopback(process)
             base = f"http://127.0.0.1:{watch_port}"
-            invoke_url = f"{base}/2015-03-31/functions/dispatcher/invocations"
-            relay = Relay(stack.state["endpoint_url"], deployed["outputs"]["FastLaneUrl"], invoke_url)
-            relay.start()
+            relays = [
+                Relay(
+                    stack.state["endpoint_url"],
+                    deployed["outputs"][output],
+                    f"{base}/2015-03-31/functions/{function}/invocations",
+                )
+                for output, function in QUEUES.items()
+            ]
+            for relay in relays:
+                relay.start()
+            stopped = threading.Event()
+            ask_scheduler(base, stopped)
             say(HOW.format(base=base, **stack.state, operator_key=deployed["operator_key"]))
             position, log = 0, Path(stack.state["log_dir"]) / "watch.log"
             try:
@@ -117,7 +153,9 @@ def run():
                     position = follow(log, position)
                     time.sleep(0.2)
             finally:
-                relay.stop()
+                stopped.set()
+                for relay in relays:
+                    relay.stop()
             raise Problem("cargo lambda watch has ended; what it said stands above")
     except KeyboardInterrupt:
         say("\nStopped; nothing is left running.")

@@ -2,7 +2,10 @@
 
 use platform::problem::{Kind, Problem};
 use schemars::JsonSchema;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_path_to_error::{Path, Segment};
 
 /// Reads a body. The types refuse fields they do not know.
@@ -27,12 +30,18 @@ pub(crate) fn parse<T: DeserializeOwned>(content_type: Option<&str>, bytes: &[u8
         let inner = error.into_inner();
         match inner.classify() {
             serde_json::error::Category::Data => Problem::field(Kind::InvalidField, pointer, words(&inner)),
+            // Where one of some words is wanted, serde takes null for a fault of syntax.
+            _ if is_json(bytes) => Problem::field(Kind::InvalidField, pointer, "must not be null"),
             _ => Problem::new(Kind::InvalidRequest, format!("the body is not JSON: {inner}")),
         }
     })?;
     json.end()
         .map_err(|error| Problem::new(Kind::InvalidRequest, format!("the body is not JSON: {error}")))?;
     Ok(value)
+}
+
+fn is_json(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 /// The error without the place in the text, which the pointer says better, and without what was
@@ -42,6 +51,7 @@ fn words(error: &serde_json::Error) -> String {
     let place = format!(" at line {} column {}", error.line(), error.column());
     let text = text.strip_suffix(&place).unwrap_or(&text);
     match text.rsplit_once(", expected ") {
+        Some((_, "u8" | "u16" | "u32" | "u64" | "usize")) => "must be a whole number".to_owned(),
         Some((_, wanted)) => format!("must be {wanted}"),
         None => text.to_owned(),
     }
@@ -115,6 +125,15 @@ mod tests {
         data: EventData,
         #[serde(default)]
         list: Vec<u8>,
+        #[serde(default)]
+        word: Word,
+    }
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Word {
+        #[default]
+        One,
     }
 
     #[test]
@@ -126,6 +145,8 @@ mod tests {
             (r#"{"type":"a.b","data":[]}"#, Some(Kind::InvalidField), "/data"),
             (r#"{"type":"a.b","data":{},"list":[1,300]}"#, Some(Kind::InvalidField), "/list/1"),
             (r#"{"type":"a.b","data":{},"typo~/":1}"#, Some(Kind::InvalidField), "/typo~0~1"),
+            (r#"{"type":"a.b","data":{},"word":null}"#, Some(Kind::InvalidField), "/word"),
+            (r#"{"type":"a.b","data":{},"word":"two"}"#, Some(Kind::InvalidField), "/word"),
             (r#"{"data":{}}"#, Some(Kind::InvalidField), ""),
             (r#"{"type":"a.b","type":"a.b","data":{}}"#, Some(Kind::InvalidField), ""),
             ("", Some(Kind::InvalidRequest), ""),
@@ -163,6 +184,12 @@ mod tests {
             let problem = parse::<Body>(None, text.as_bytes()).unwrap_err();
             assert!(!problem.detail.contains("whsec_private"), "{}", problem.detail);
         }
+    }
+
+    #[test]
+    fn numbers_are_asked_for_in_words() {
+        let problem = parse::<Body>(None, br#"{"type":"a.b","data":{},"list":[1.5]}"#).unwrap_err();
+        assert_eq!(problem.errors[0].detail, "must be a whole number");
     }
 
     #[test]

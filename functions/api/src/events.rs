@@ -8,10 +8,11 @@ use domain::{
     event::{EventData, EventType},
 };
 use platform::{
+    alert,
     problem::{Kind, Problem},
     publish::{Identity, NewEvent, PAYLOAD_LIMIT, Published, Refused},
     store::{
-        events::{EventSummary, RETENTION_DAYS, StoredEvent},
+        events::{self, EventSummary, RETENTION_DAYS, StoredEvent},
         keys,
     },
 };
@@ -125,6 +126,7 @@ pub(crate) async fn publish(api: Arc<Api>, call: Call, body: PublishEvent) -> Re
     if key.as_deref().is_some_and(|key| !is_idempotency_key(key)) {
         return Err(Problem::header(Kind::InvalidRequest, "Idempotency-Key", KEY_RULE));
     }
+    check_type(&body.r#type, "/type")?;
     let event = NewEvent {
         event_type: body.r#type,
         timestamp: body.timestamp,
@@ -152,6 +154,7 @@ pub(crate) async fn publish_batch(
     }
     let mut seen = std::collections::HashSet::new();
     for (at, event) in body.events.iter().enumerate() {
+        check_type(&event.r#type, &format!("/events/{at}/type"))?;
         let Some(key) = &event.idempotency_key else { continue };
         let pointer = format!("/events/{at}/idempotency_key");
         if !is_idempotency_key(key) {
@@ -190,6 +193,15 @@ pub(crate) async fn publish_batch(
     Ok(BatchResults { data: results.into_iter().map(result).collect() })
 }
 
+/// Operational events are ours alone, so that whoever gets one can believe it.
+fn check_type(event_type: &EventType, pointer: &str) -> Result<(), Problem> {
+    if alert::EVENT_TYPES.contains(&event_type.as_str()) {
+        let detail = "is an operational event of this service, which nobody else publishes";
+        return Err(Problem::field(Kind::InvalidField, pointer, detail));
+    }
+    Ok(())
+}
+
 const KEY_RULE: &str = "must be 1 to 255 printable ASCII characters";
 
 fn is_idempotency_key(text: &str) -> bool {
@@ -215,8 +227,9 @@ fn problem(refused: Refused) -> Problem {
 pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<FullEvent, Problem> {
     let id: EventId = call.id("event_id", "event")?;
     let event = api.events.get(call.tenant()?, id).await?.ok_or_else(|| Problem::not_found("event"))?;
-    let data = event.data()?;
-    let StoredEvent { id, event_type, timestamp, at, source_id, .. } = event;
+    let StoredEvent { id, timestamp, at, source_id, .. } = event;
+    let event_type = event.event_type.clone();
+    let data = events::data(&api.events.payload(event).await?)?;
     Ok(FullEvent { event: EventView { id, r#type: event_type, timestamp, created_at: at, source_id }, data })
 }
 

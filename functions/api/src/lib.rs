@@ -17,14 +17,13 @@ use std::sync::Arc;
 
 use domain::egress::Allow;
 use platform::{
-    auth, aws, clock, config, lambda,
+    auth, clock, config, lambda,
     lambda::{Request, Response},
-    lanes::Lane,
     problem::{Kind, Problem},
     publish::Publisher,
     secrets::{OperatorKey, Secrets},
+    setup::Parts,
     store::{events::Events, registry::Registry},
-    telemetry,
 };
 use route::{Access, Call, Found, Router};
 
@@ -41,25 +40,15 @@ struct Api {
 
 /// Serves the API until the environment ends.
 pub async fn serve() -> Result<(), lambda_runtime::Error> {
-    let runtime = config::Runtime::read()?;
-    telemetry::start(runtime.log_level);
-    let sdk = aws::sdk_config(&runtime)?;
-    let dynamodb = aws::dynamodb(&sdk);
-    let secrets_manager = aws::secrets_manager(&sdk);
-    let registry = Arc::new(Registry::new(dynamodb.clone(), config::registry_table()?));
-    let events = Events::new(dynamodb, config::events_table()?);
+    let parts = Parts::new()?;
     let api = Arc::new(Api {
-        secrets: Secrets::new(secrets_manager.clone(), config::secrets_prefix()?),
-        operator_key: OperatorKey::new(secrets_manager, config::operator_key_secret()?),
-        publisher: Publisher {
-            registry: Arc::clone(&registry),
-            events: events.clone(),
-            fast_lane: Lane::new(aws::sqs(&sdk), config::fast_lane_url()?),
-        },
+        secrets: parts.secrets()?,
+        operator_key: OperatorKey::new(parts.secrets_manager(), config::operator_key_secret()?),
+        publisher: parts.publisher()?,
         egress_allow: config::egress_allow()?,
         public_url: config::public_url(),
-        registry,
-        events,
+        registry: parts.registry,
+        events: parts.events,
     });
     let router = Router::new(routes::all())?;
     lambda::run_http(|request| answer(&router, &api, request)).await

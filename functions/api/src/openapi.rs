@@ -55,10 +55,11 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
         }));
     }
     let mut responses = Map::new();
-    responses.insert(
-        route.status.to_string(),
-        json!({ "description": "Done.", "content": { "application/json": { "schema": (route.answer)(generator) } } }),
-    );
+    let mut done = json!({ "description": "Done." });
+    if route.status != 204 {
+        done["content"] = json!({ "application/json": { "schema": (route.answer)(generator) } });
+    }
+    responses.insert(route.status.to_string(), done);
     for kind in kinds(route) {
         let entry = responses.entry(kind.status().to_string()).or_insert_with(|| {
             json!({

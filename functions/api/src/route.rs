@@ -32,6 +32,8 @@ pub(crate) enum Access {
 pub(crate) enum Method {
     Get,
     Post,
+    Patch,
+    Delete,
 }
 
 impl Method {
@@ -39,6 +41,8 @@ impl Method {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
         }
     }
 }
@@ -130,6 +134,37 @@ impl Route {
                 Box::pin(async move { json(200, &handler(api, call).await?) })
             }),
         }
+    }
+
+    /// A route that removes something and has nothing to say about it.
+    pub(crate) fn delete<H, F>(path: &'static str, id: &'static str, access: Access, handler: H) -> Self
+    where
+        H: Fn(Arc<Api>, Call) -> F + Copy + Send + Sync + 'static,
+        F: Future<Output = Result<(), Problem>> + Send + 'static,
+    {
+        let run = move |api: Arc<Api>, call: Call| -> Answer {
+            Box::pin(async move {
+                handler(api, call).await?;
+                Ok(Response::json(204, String::new()))
+            })
+        };
+        Self {
+            method: Method::Delete,
+            status: 204,
+            handler: Box::new(run),
+            ..Self::get(path, id, access, |_, _| std::future::ready(Ok(())))
+        }
+    }
+
+    /// A route that changes something by a body.
+    pub(crate) fn patch<B, T, H, F>(path: &'static str, id: &'static str, access: Access, handler: H) -> Self
+    where
+        B: DeserializeOwned + JsonSchema + Send,
+        T: Serialize + JsonSchema,
+        H: Fn(Arc<Api>, Call, B) -> F + Copy + Send + Sync + 'static,
+        F: Future<Output = Result<T, Problem>> + Send + 'static,
+    {
+        Self { method: Method::Patch, ..Self::post(path, id, access, 200, handler) }
     }
 
     /// A route that takes a body.
@@ -271,6 +306,11 @@ impl Call {
             .ok_or_else(|| Fault::new("routing", "a public route asked for its tenant").into())
     }
 
+    /// Whether the operator is calling, for itself or for a tenant.
+    pub(crate) fn is_operator(&self) -> bool {
+        self.caller == Some(Caller::Operator)
+    }
+
     /// Who is calling.
     pub(crate) fn caller(&self) -> Result<&Caller, Problem> {
         self.caller
@@ -306,12 +346,17 @@ impl Call {
         I: Ord + FromStr + Display,
     {
         let limit = self.limit()?;
-        let before = self.cursor().map(str::parse::<I>).transpose();
-        let before = before.map_err(|_| Problem::parameter("cursor", "is not a cursor of this list"))?;
+        let before = self.before::<I>()?;
         let mut rows = rows.into_iter().filter(|row| before.as_ref().is_none_or(|before| id(row) < *before));
         let page: Vec<R> = rows.by_ref().take(limit).collect();
         let next_cursor = rows.next().and(page.last()).map(|last| id(last).to_string());
         Ok(Page { data: page.into_iter().map(view).collect(), next_cursor })
+    }
+
+    /// The id that the page begins behind, in a list whose cursors are ids.
+    pub(crate) fn before<I: FromStr>(&self) -> Result<Option<I>, Problem> {
+        let before = self.cursor().map(str::parse::<I>).transpose();
+        before.map_err(|_| Problem::parameter("cursor", "is not a cursor of this list"))
     }
 
     /// Where the page begins.

@@ -47,6 +47,21 @@ pub(crate) fn all() -> Vec<Route> {
         Route::get("/v1/endpoints", "list_endpoints", Access::Scope(Scope::EndpointsRead), endpoints::list)
             .summary("List endpoints, newest first.")
             .parameters(&PAGE),
+        Route::get("/v1/endpoints/{endpoint_id}", "get_endpoint", Access::Scope(Scope::EndpointsRead), endpoints::get)
+            .summary("Get an endpoint, and how it fares."),
+        Route::patch("/v1/endpoints/{endpoint_id}", "update_endpoint", Access::Scope(Scope::EndpointsWrite), endpoints::update)
+            .summary("Change an endpoint. What is left out stays; null takes a setting back to its default.")
+            .example(r#"{"description":"CRM mirror, west","rate_limit":20,"timeout":10}"#)
+            .problems(&[Kind::Contended]),
+        Route::delete("/v1/endpoints/{endpoint_id}", "delete_endpoint", Access::Scope(Scope::EndpointsWrite), endpoints::delete)
+            .summary("Delete an endpoint. Its deliveries that are not finished are cancelled."),
+        Route::post("/v1/endpoints/{endpoint_id}/disable", "disable_endpoint", Access::Scope(Scope::EndpointsWrite), 200, endpoints::disable)
+            .summary("Disable an endpoint: hold what it misses, or skip it.")
+            .example(r#"{"events":"hold"}"#),
+        Route::post("/v1/endpoints/{endpoint_id}/enable", "enable_endpoint", Access::Scope(Scope::EndpointsWrite), 200, endpoints::enable)
+            .summary("Enable an endpoint, and drain or drop what was held for it.")
+            .example(r#"{"held":"drain","drain_rate":25}"#)
+            .problems(&[Kind::Contended]),
         Route::get("/v1/endpoints/{endpoint_id}/secret", "get_endpoint_secret", Access::Scope(Scope::EndpointsSecret), endpoints::secret)
             .summary("Reveal an endpoint's signing key."),
         Route::post("/v1/sources", "create_source", Access::Scope(Scope::SourcesWrite), 201, sources::create)
@@ -104,7 +119,12 @@ mod tests {
         for route in all() {
             assert!(ids.insert(route.id), "{} stands twice", route.id);
             assert!(route.summary.ends_with('.'), "{} has no summary", route.id);
-            assert_eq!(route.example.is_some(), route.method == Method::Post, "{}", route.id);
+            assert_eq!(
+                route.example.is_some(),
+                matches!(route.method, Method::Post | Method::Patch),
+                "{}",
+                route.id
+            );
             if let Some(example) = route.example {
                 serde_json::from_str::<Value>(example).unwrap();
             }

@@ -11,16 +11,13 @@ use domain::{
     verify::{self, Reject, Verified},
 };
 use platform::{
-    Fault, aws, clock, config, lambda,
+    Fault, clock, lambda,
     lambda::{Request, Response},
-    lanes::Lane,
     problem::{Kind, Problem},
     publish::{Identity, NewEvent, PAYLOAD_LIMIT, Publisher, Refused},
     secrets::{Holder, Secrets},
-    store::{
-        events::Events,
-        registry::{Registry, Source},
-    },
+    setup::Parts,
+    store::registry::{Registry, Source},
     telemetry,
 };
 
@@ -30,21 +27,13 @@ const RE_READ_AGE: Duration = Duration::from_secs(1);
 
 /// Serves one provider's function until its environment ends.
 pub async fn serve(provider: Provider) -> Result<(), lambda_runtime::Error> {
-    let runtime = config::Runtime::read()?;
-    telemetry::start(runtime.log_level);
-    let sdk = aws::sdk_config(&runtime)?;
-    let dynamodb = aws::dynamodb(&sdk);
-    let registry = Arc::new(Registry::new(dynamodb.clone(), config::registry_table()?));
+    let parts = Parts::new()?;
     let inbound = Inbound {
         provider,
-        metrics_namespace: runtime.metrics_namespace,
-        secrets: Secrets::new(aws::secrets_manager(&sdk), config::secrets_prefix()?),
-        publisher: Publisher {
-            registry: Arc::clone(&registry),
-            events: Events::new(dynamodb, config::events_table()?),
-            fast_lane: Lane::new(aws::sqs(&sdk), config::fast_lane_url()?),
-        },
-        registry,
+        secrets: parts.secrets()?,
+        publisher: parts.publisher()?,
+        metrics_namespace: parts.metrics_namespace,
+        registry: parts.registry,
     };
     lambda::run_http(|request| inbound.answer(request)).await
 }

@@ -25,22 +25,45 @@ use crate::{Fault, config::Runtime, tls};
 /// How long a connection to AWS may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The set-up that every client is made from. Clients share its connections.
-pub fn sdk_config(runtime: &Runtime) -> Result<SdkConfig, Fault> {
-    use aws_sdk_sqs::config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig};
+/// The HTTP client of calls to AWS. Its clones share its connections.
+pub fn http_client() -> Result<reqwest::Client, Fault> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls::client_config(&[b"http/1.1"])?)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .build()
+        .map_err(Fault::on("setting up calls to AWS"))
+}
 
-    let credentials = Credentials::new(
+/// The credentials of the function's role, which Lambda sets when it starts the process.
+#[must_use]
+pub fn credentials(runtime: &Runtime) -> Credentials {
+    Credentials::new(
         &runtime.access_key_id,
         runtime.secret_access_key.expose(),
         runtime.session_token.as_ref().map(|token| token.expose().to_owned()),
         None,
         "lambda",
-    );
-    let connector = SharedHttpConnector::new(Connector::new()?);
+    )
+}
+
+/// The set-up that every client is made from. Clients share its connections.
+pub fn sdk_config(runtime: &Runtime) -> Result<SdkConfig, Fault> {
+    Ok(sdk_config_over(http_client()?, runtime))
+}
+
+/// The same over an HTTP client that others use too.
+#[must_use]
+pub fn sdk_config_over(client: reqwest::Client, runtime: &Runtime) -> SdkConfig {
+    use aws_sdk_sqs::config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig};
+
+    let connector = SharedHttpConnector::new(Connector(client));
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(runtime.region.clone()))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .credentials_provider(SharedCredentialsProvider::new(credentials(runtime)))
         .http_client(http_client_fn(move |_, _| connector.clone()))
         .sleep_impl(TokioSleep::new())
         .retry_config(RetryConfig::standard())
@@ -54,26 +77,12 @@ pub fn sdk_config(runtime: &Runtime) -> Result<SdkConfig, Fault> {
     if let Some(url) = &runtime.endpoint_url {
         config = config.endpoint_url(url);
     }
-    Ok(config.build())
+    config.build()
 }
 
 /// Carries the SDK's requests. The SDK itself sees to time-outs and retries.
 #[derive(Debug, Clone)]
 struct Connector(reqwest::Client);
-
-impl Connector {
-    fn new() -> Result<Self, Fault> {
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_config(&[b"http/1.1"])?)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .build()
-            .map_err(Fault::on("setting up calls to AWS"))?;
-        Ok(Self(client))
-    }
-}
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {

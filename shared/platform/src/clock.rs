@@ -1,17 +1,43 @@
 //! Time and randomness, the two inputs that the domain never takes by itself.
+//!
+//! Tests of what takes days set the time: a file, named by the deployment, says by how many
+//! milliseconds the clock is ahead. Only a local stack names one.
 
-use std::time::SystemTime;
+use std::{path::PathBuf, sync::OnceLock, time::SystemTime};
 
 use domain::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::Fault;
 
-/// The present.
+static AHEAD: OnceLock<PathBuf> = OnceLock::new();
+
+/// Names the file that says how far ahead the clock is.
+pub fn set_ahead_file(path: PathBuf) {
+    // Set once, at a function's start.
+    let _ = AHEAD.set(path);
+}
+
+fn ahead() -> i64 {
+    let text = AHEAD.get().and_then(|path| std::fs::read_to_string(path).ok());
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+/// The present, by which deliveries go.
 #[must_use]
 pub fn now() -> Timestamp {
+    Timestamp::from_millis(system_millis().saturating_add(ahead()))
+}
+
+/// The present by the machine's own clock, which Lambda's deadlines go by.
+#[must_use]
+pub fn machine_now() -> Timestamp {
+    Timestamp::from_millis(system_millis())
+}
+
+fn system_millis() -> i64 {
     let millis = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |span| span.as_millis());
-    Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
+    i64::try_from(millis).unwrap_or(i64::MAX)
 }
 
 /// Bytes from the system's cryptographic source.

@@ -1,8 +1,10 @@
 //! The environment: every name a function reads, once, at its start.
 
-use std::{fmt::Display, str::FromStr};
+use std::{fmt::Display, path::PathBuf, str::FromStr, time::Duration};
 
-use domain::{Secret, egress::Allow};
+use domain::{Secret, driver, egress::Allow};
+
+use crate::clock;
 
 /// A variable is missing or cannot be read.
 #[derive(Debug)]
@@ -38,6 +40,9 @@ pub struct Runtime {
 impl Runtime {
     /// Reads what every function needs.
     pub fn read() -> Result<Self, ConfigError> {
+        if let Some(file) = clock_file() {
+            clock::set_ahead_file(file);
+        }
         Ok(Self {
             region: required("AWS_REGION")?,
             endpoint_url: optional("AWS_ENDPOINT_URL"),
@@ -60,9 +65,50 @@ pub fn events_table() -> Result<String, ConfigError> {
     required("EVENTS_TABLE")
 }
 
+/// `PAYLOADS_BUCKET`: the name of the bucket of large payloads.
+pub fn payloads_bucket() -> Result<String, ConfigError> {
+    required("PAYLOADS_BUCKET")
+}
+
 /// `FAST_LANE_URL`: the URL of the fast lane's queue.
 pub fn fast_lane_url() -> Result<String, ConfigError> {
     required("FAST_LANE_URL")
+}
+
+/// `SLOW_LANE_URL`: the URL of the slow lane's queue.
+pub fn slow_lane_url() -> Result<String, ConfigError> {
+    required("SLOW_LANE_URL")
+}
+
+/// `FAN_OUT_URL`: the URL of the queue of pages of wide fan-outs.
+pub fn fan_out_url() -> Result<String, ConfigError> {
+    required("FAN_OUT_URL")
+}
+
+/// `UNREADABLE_URL`: the URL of the queue where messages end that nobody can read.
+pub fn unreadable_url() -> Result<String, ConfigError> {
+    required("UNREADABLE_URL")
+}
+
+/// `LEASES_TABLE`: the name of the leases table.
+pub fn leases_table() -> Result<String, ConfigError> {
+    required("LEASES_TABLE")
+}
+
+/// `LONGEST_LANE_WAIT_SECONDS`: what waits longer waits in the due index; 900 at most.
+pub fn longest_lane_wait() -> Result<Duration, ConfigError> {
+    let secs = parsed("LONGEST_LANE_WAIT_SECONDS", "900")?;
+    Ok(Duration::from_secs(secs).min(driver::SLOW_WAIT))
+}
+
+/// `DISABLE_AFTER_DAYS`: days of nothing but failure that disable an endpoint; 0 for never.
+pub fn disable_after_days() -> Result<u32, ConfigError> {
+    parsed("DISABLE_AFTER_DAYS", "5")
+}
+
+/// `CLOCK_FILE`: a file that says by how many milliseconds the clock is ahead; tests' alone.
+fn clock_file() -> Option<PathBuf> {
+    optional("CLOCK_FILE").map(PathBuf::from)
 }
 
 /// `SECRETS_PREFIX`: what the names of this deployment's secrets begin with.

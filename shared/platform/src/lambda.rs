@@ -13,10 +13,10 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use domain::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    clock,
+    Fault, clock,
     problem::{Kind, Problem},
 };
 
@@ -202,6 +202,9 @@ pub struct Record {
     pub receipt_handle: String,
     /// The text.
     pub body: String,
+    /// The queue that it came by.
+    #[serde(default, rename = "eventSourceARN")]
+    pub source_arn: String,
     /// What SQS knows of it.
     #[serde(default)]
     attributes: HashMap<String, String>,
@@ -243,9 +246,38 @@ where
     let handle = &handle;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| async move {
         let deadline = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
-        let deadline = believable(Timestamp::from_millis(deadline), clock::now());
+        let deadline = believable(Timestamp::from_millis(deadline), clock::machine_now());
         let kept = Box::pin(handle(event.payload.records, deadline)).await;
         Ok::<_, Error>(sqs_answer(kept))
+    }))
+    .await
+}
+
+/// Runs a job each time its schedule fires, until the environment ends. The handler gets what the
+/// schedule says and when the invocation ends.
+pub async fn run_schedule<J, H, F>(handle: H) -> Result<(), Error>
+where
+    J: DeserializeOwned,
+    H: Fn(J, Timestamp) -> F,
+    F: Future<Output = Result<(), Fault>>,
+{
+    let handle = &handle;
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<J>| async move {
+        let deadline = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
+        let deadline = believable(Timestamp::from_millis(deadline), clock::machine_now());
+        let began = Instant::now();
+        let result = Box::pin(handle(event.payload, deadline)).await;
+        let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match result {
+            Ok(()) => {
+                tracing::info!(duration_ms, "job");
+                Ok(())
+            }
+            Err(fault) => {
+                tracing::error!(%fault, duration_ms, "a job failed on our side");
+                Err(Error::from("the job failed; see the log"))
+            }
+        }
     }))
     .await
 }

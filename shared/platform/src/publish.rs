@@ -4,24 +4,26 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     EndpointId, EventId, SourceId, TenantId, Timestamp,
-    endpoint::Endpoint,
+    driver::LaneKind,
+    endpoint::{SNAPSHOT_INLINE, Subscriber, Target},
     event::{self, EventData, EventType},
-    lane,
+    lane::{self, PageMessage},
 };
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 
 use crate::{
     Fault, clock,
-    lanes::{Lane, Outgoing},
+    lanes::{Body, Lane, Lanes, Outgoing},
     store::{
-        events::{Events, Put, StoredEvent},
+        events::{Events, Put, Snapshot, StoredEvent},
         registry::Registry,
     },
 };
 
 /// Largest payload, in bytes.
-pub const PAYLOAD_LIMIT: usize = 256 * 1024;
+pub const PAYLOAD_LIMIT: usize = 1024 * 1024;
 
 /// How long a repeated publish leaves the first one to itself: its messages carry a delay that
 /// ends this long after the event was accepted. Within that the first attempt is usually on
@@ -32,7 +34,7 @@ const SETTLING: Duration = Duration::from_secs(30);
 /// By how much several repeats are spread out.
 const SPREAD: Duration = Duration::from_secs(10);
 
-/// Events of one call that are stored at the same time.
+/// Events of one call that are prepared at the same time.
 const CONCURRENCY: usize = 16;
 
 /// What makes two publishings the same.
@@ -45,6 +47,14 @@ pub enum Identity {
     /// The provider's own id of the event; providers change details between their retries, so
     /// the body is not compared.
     ProviderEvent(SourceId, String),
+    /// An operational event, of which there is one for its subject and its window of time. Only
+    /// those endpoints get it that ask for it by name, and never the one that it is about.
+    Alert {
+        /// The endpoint that it is about.
+        endpoint: EndpointId,
+        /// Which window of time.
+        window: i64,
+    },
 }
 
 /// An event to publish.
@@ -98,7 +108,48 @@ pub struct Publisher {
     /// Where events are stored.
     pub events: Events,
     /// Where deliveries begin.
-    pub fast_lane: Lane,
+    pub lanes: Lanes,
+    /// Where the pages of wide fan-outs begin.
+    pub fan_out: Arc<Lane>,
+    /// Lets one wide event at a time be put into words.
+    pub wide: Semaphore,
+}
+
+/// The endpoints that events of a tenant can go to: its own and the operator's.
+struct Subscribed {
+    own: Arc<Vec<Subscriber>>,
+    operator: Arc<Vec<Subscriber>>,
+}
+
+impl Subscribed {
+    fn targets(&self, event: &NewEvent) -> Vec<Target> {
+        let about = match event.identity {
+            Identity::Alert { endpoint, .. } => Some(endpoint),
+            _ => None,
+        };
+        let goes = |endpoint: &&Subscriber| match about {
+            Some(about) => endpoint.id != about && endpoint.matches_operational(&event.event_type),
+            None => endpoint.matches(&event.event_type),
+        };
+        let own = self.own.iter().filter(goes).map(|endpoint| (endpoint.id, false));
+        let operator = self.operator.iter().filter(goes).map(|endpoint| (endpoint.id, true));
+        own.chain(operator).map(|(endpoint, operator)| Target { endpoint, operator }).collect()
+    }
+
+    fn is_slow(&self, target: &Target, now: Timestamp) -> bool {
+        let endpoints = if target.operator { &self.operator } else { &self.own };
+        // The lists come in the order of ids.
+        let found = endpoints.binary_search_by_key(&target.endpoint, |endpoint| endpoint.id).ok();
+        found.and_then(|at| endpoints.get(at)).is_some_and(|endpoint| endpoint.health.is_slow(now))
+    }
+}
+
+/// Messages on their way out, by queue.
+#[derive(Default)]
+struct Outbox {
+    fast: Vec<Outgoing>,
+    slow: Vec<Outgoing>,
+    pages: Vec<Outgoing>,
 }
 
 impl Publisher {
@@ -115,7 +166,7 @@ impl Publisher {
 
     /// Publishes many events, with a result for each, in order.
     ///
-    /// An event counts as accepted only when it is stored and all its messages are in the lane.
+    /// An event counts as accepted only when it is stored and all its messages are in a lane.
     /// Where sending fails, every event of the call is reported as failed: publishing them again
     /// under the same idempotency keys completes what is missing.
     pub async fn publish_all(
@@ -125,47 +176,69 @@ impl Publisher {
         now: Timestamp,
     ) -> Vec<Result<Published, Refused>> {
         // Read once for the whole call, whose events all go by what is subscribed now.
-        let endpoints = match self.registry.endpoints(tenant).await {
-            Ok(endpoints) => endpoints,
+        let subscribed = match self.subscribed(tenant).await {
+            Ok(subscribed) => subscribed,
             Err(fault) => {
                 tracing::error!(%fault, %tenant, "publishing stopped before storing");
                 let unread = || Fault::new("publishing", "the endpoints could not be read");
                 return events.iter().map(|_| Err(unread().into())).collect();
             }
         };
-        let mut messages = Vec::new();
-        let mut results = Vec::with_capacity(events.len());
-        let mut stored =
-            stream::iter(events.into_iter().map(|event| self.store(tenant, event, &endpoints, now)))
-                .buffered(CONCURRENCY);
-        while let Some(result) = stored.next().await {
-            results.push(result.map(|(published, outgoing)| {
-                messages.extend(outgoing);
-                published
-            }));
+        let identities: Vec<_> = events.iter().map(|event| event.identity.clone()).collect();
+        let prepared = events.into_iter().map(|event| self.prepare(tenant, event, &subscribed, now));
+        let prepared: Vec<_> = stream::iter(prepared).buffered(CONCURRENCY).collect().await;
+        let (places, new): (Vec<_>, Vec<_>) = prepared
+            .iter()
+            .enumerate()
+            .filter_map(|(at, event)| Some((at, event.as_ref().ok()?.clone())))
+            .unzip();
+        let mut results: Vec<_> = prepared.into_iter().map(|event| event.map(|_| None)).collect();
+        let mut outbox = Outbox::default();
+        let put = self.events.put_all(tenant, &new).await;
+        for ((at, new), put) in places.into_iter().zip(new).zip(put) {
+            results[at] = match put {
+                Err(fault) => Err(fault.into()),
+                Ok(put) => {
+                    Self::enqueue(tenant, &identities[at], new, put, &subscribed, now, &mut outbox).map(Some)
+                }
+            };
         }
-        if let Err(fault) = self.fast_lane.send(tenant, &messages).await {
+        let sent = self.send(&outbox).await;
+        if let Err(fault) = &sent {
             tracing::error!(%fault, %tenant, "publishing stopped between storing and sending");
-            for result in results.iter_mut().filter(|result| result.is_ok()) {
-                *result = Err(Fault::new("publishing", "the lane did not take the messages").into());
-            }
         }
-        results
+        let unsent = || Fault::new("publishing", "the lane did not take the messages").into();
+        let unanswered = || Fault::new("publishing", "storing gave no answer").into();
+        let results = results.into_iter().map(|result| result?.ok_or_else(unanswered));
+        results.map(|result| if sent.is_err() { result.and(Err(unsent())) } else { result }).collect()
     }
 
-    /// Stores one event, and says which messages it needs.
-    async fn store(
+    async fn subscribed(&self, tenant: &TenantId) -> Result<Subscribed, Fault> {
+        let own = self.registry.subscribers(tenant).await?;
+        let operator = if tenant.is_operator() {
+            Arc::default()
+        } else {
+            self.registry.subscribers(&TenantId::operator()).await?
+        };
+        Ok(Subscribed { own, operator })
+    }
+
+    /// Makes of an event what is stored; the endpoints of a wide fan-out are stored here already.
+    async fn prepare(
         &self,
         tenant: &TenantId,
         event: NewEvent,
-        endpoints: &[Endpoint],
+        subscribed: &Subscribed,
         now: Timestamp,
-    ) -> Result<(Published, Vec<Outgoing>), Refused> {
+    ) -> Result<StoredEvent, Refused> {
         let id = match &event.identity {
             Identity::None => EventId::new(now, clock::random()?),
             Identity::IdempotencyKey(key) => EventId::from_idempotency_key(tenant, key),
             Identity::ProviderEvent(source, event_id) => {
                 EventId::from_provider_event(tenant, *source, event_id)
+            }
+            Identity::Alert { endpoint, window } => {
+                EventId::from_alert(tenant, event.event_type.as_str(), *endpoint, *window)
             }
         };
         let timestamp = event.timestamp.unwrap_or(now);
@@ -173,48 +246,133 @@ impl Publisher {
         if payload.len() > PAYLOAD_LIMIT {
             return Err(Refused::TooLarge);
         }
-        let new = StoredEvent {
+        let targets = subscribed.targets(&event);
+        let is_slow = |target: &Target| subscribed.is_slow(target, now);
+        // Ten thousand endpoints in words are some megabytes, and a batch has a hundred events.
+        let closed = |_| Fault::new("publishing", "wide events are over");
+        let _turn = if targets.len() > SNAPSHOT_INLINE {
+            Some(self.wide.acquire().await.map_err(closed)?)
+        } else {
+            None
+        };
+        let snapshot = self.events.put_snapshot(tenant, id, targets, is_slow, now).await?;
+        let payload = RawValue::from_string(payload).map_err(Fault::on("writing a payload"))?;
+        Ok(StoredEvent {
             id,
             timestamp,
             at: now,
             source_id: match event.identity {
                 Identity::ProviderEvent(source, _) => Some(source),
-                Identity::None | Identity::IdempotencyKey(_) => None,
+                Identity::None | Identity::IdempotencyKey(_) | Identity::Alert { .. } => None,
             },
-            payload: RawValue::from_string(payload).map_err(Fault::on("writing a payload"))?,
+            payload: self.events.keep_payload(tenant, id, payload).await?,
             fingerprint: event::fingerprint(&event.event_type, event.timestamp, &event.data),
-            endpoints: endpoints
-                .iter()
-                .filter(|endpoint| endpoint.matches(&event.event_type))
-                .map(|endpoint| endpoint.id)
-                .collect(),
+            snapshot,
             event_type: event.event_type,
-        };
-        let (stored, check, delay) = match self.events.put(tenant, &new).await? {
-            Put::New => (new, false, Duration::ZERO),
+        })
+    }
+
+    /// Says which messages a stored event needs.
+    fn enqueue(
+        tenant: &TenantId,
+        identity: &Identity,
+        new: StoredEvent,
+        put: Put,
+        subscribed: &Subscribed,
+        now: Timestamp,
+        outbox: &mut Outbox,
+    ) -> Result<Published, Refused> {
+        let (event, check) = match put {
+            Put::New => (new, false),
             Put::Exists(stored) => {
-                if matches!(event.identity, Identity::IdempotencyKey(_))
-                    && stored.fingerprint != new.fingerprint
-                {
+                if matches!(identity, Identity::IdempotencyKey(_)) && stored.fingerprint != new.fingerprint {
                     return Err(Refused::Conflict);
                 }
-                // Spread, so that many repeats do not all arrive at the same moment.
-                let wait = SETTLING + SPREAD.mul_f64(clock::jitter());
-                let delay = wait.saturating_sub(now.since(stored.at));
-                (*stored, true, delay)
+                (*stored, true)
             }
         };
-        let event = Arc::new(stored);
-        let inline = lane::fits_inline(event.payload.get());
-        let outgoing = |endpoint: &EndpointId| Outgoing {
-            event: Arc::clone(&event),
-            endpoint: *endpoint,
-            inline,
-            check,
+        let StoredEvent { id, timestamp, at, .. } = event;
+        let published = Published { id, event_type: event.event_type.clone(), timestamp, at };
+        // There is one alert for a window, and somebody has sent it.
+        if check && matches!(identity, Identity::Alert { .. }) {
+            return Ok(published);
+        }
+        let delay = if check { repeat_delay(at, now) } else { Duration::ZERO };
+        fill(outbox, tenant, event, check, delay, |target| subscribed.is_slow(target, now));
+        Ok(published)
+    }
+
+    /// Sends messages of a stored event to some of its endpoints again, marked so that what was
+    /// delivered is not posted once more.
+    pub async fn resend(
+        &self,
+        tenant: &TenantId,
+        event: StoredEvent,
+        targets: &[Target],
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let delay = repeat_delay(event.at, now);
+        let event = Arc::new(event);
+        let inline = event.fits_inline();
+        let outgoing = |target: &Target| Outgoing {
+            tenant: tenant.clone(),
+            body: Body::First { event: Arc::clone(&event), target: *target, inline, check: true },
             delay,
         };
-        let messages = event.endpoints.iter().map(outgoing).collect();
-        let StoredEvent { id, timestamp, at, .. } = *event;
-        Ok((Published { id, event_type: event.event_type.clone(), timestamp, at }, messages))
+        let messages: Vec<_> = targets.iter().map(outgoing).collect();
+        self.lanes.get(LaneKind::Slow).send(&messages).await
+    }
+
+    async fn send(&self, outbox: &Outbox) -> Result<(), Fault> {
+        let Outbox { fast, slow, pages } = outbox;
+        let queues = [
+            (self.lanes.get(LaneKind::Fast), fast),
+            (self.lanes.get(LaneKind::Slow), slow),
+            (&*self.fan_out, pages),
+        ];
+        stream::iter(queues.map(Ok)).try_for_each(|(lane, messages)| lane.send(messages)).await
+    }
+}
+
+/// How long the messages of a repeated publish are held back.
+pub(crate) fn repeat_delay(accepted: Timestamp, now: Timestamp) -> Duration {
+    // Spread, so that many repeats do not all arrive at the same moment.
+    (SETTLING + SPREAD.mul_f64(clock::jitter())).saturating_sub(now.since(accepted))
+}
+
+/// Puts an event's messages into the box: one for each endpoint, or one for each page of them.
+fn fill(
+    outbox: &mut Outbox,
+    tenant: &TenantId,
+    event: StoredEvent,
+    check: bool,
+    delay: Duration,
+    is_slow: impl Fn(&Target) -> bool,
+) {
+    let event = Arc::new(event);
+    let outgoing = |body| Outgoing { tenant: tenant.clone(), body, delay };
+    match &event.snapshot {
+        Snapshot::Inline(targets) => {
+            let inline = event.fits_inline();
+            for target in targets {
+                let lane = if is_slow(target) { &mut outbox.slow } else { &mut outbox.fast };
+                lane.push(outgoing(Body::First {
+                    event: Arc::clone(&event),
+                    target: *target,
+                    inline,
+                    check,
+                }));
+            }
+        }
+        Snapshot::Pages { count, .. } => {
+            let page = |page| PageMessage {
+                v: lane::VERSION,
+                tenant: tenant.clone(),
+                event_id: event.id,
+                page,
+                check,
+            };
+            outbox.pages.extend((0..*count).map(|at| outgoing(Body::Page(page(at)))));
+        }
     }
 }

@@ -127,7 +127,8 @@ impl Secrets {
         {
             return Ok(keys);
         }
-        let (version, document) = self.current(registry, tenant, holder, shard, endpoint, age).await?;
+        let current = self.current(registry, tenant, holder, shard, endpoint, age);
+        let (version, document) = Box::pin(current).await?;
         let texts = document.get(endpoint).map(Vec::as_slice).unwrap_or_default();
         let keys = texts.iter().map(|text| SigningKey::parse(text.expose())).collect::<Result<Vec<_>, _>>();
         let keys = Arc::new(keys.map_err(Fault::on("reading a signing key"))?);
@@ -171,10 +172,34 @@ impl Secrets {
         shard: Option<u32>,
         secrets: &[Secret],
     ) -> Result<u32, SetError> {
+        self.change(registry, tenant, holder, owner, shard, Some(secrets)).await
+    }
+
+    /// Removes all secrets of an owner, which lie in `shard`.
+    pub async fn remove(
+        &self,
+        registry: &Registry,
+        tenant: &TenantId,
+        holder: Holder,
+        owner: &str,
+        shard: u32,
+    ) -> Result<(), SetError> {
+        self.change(registry, tenant, holder, owner, Some(shard), None).await.map(|_| ())
+    }
+
+    async fn change(
+        &self,
+        registry: &Registry,
+        tenant: &TenantId,
+        holder: Holder,
+        owner: &str,
+        shard: Option<u32>,
+        secrets: Option<&[Secret]>,
+    ) -> Result<u32, SetError> {
         let lease = token()?;
         for _ in 0..TRIES {
             if registry.take_secrets_lease(tenant, holder, &lease, clock::now()).await? {
-                let set = self.set_once(registry, tenant, holder, owner, shard, secrets).await;
+                let set = self.change_once(registry, tenant, holder, owner, shard, secrets).await;
                 // Where this fails the lease runs out by itself.
                 if let Err(fault) = registry.drop_secrets_lease(tenant, holder, &lease).await {
                     tracing::warn!(%fault, "a lease is held until it runs out");
@@ -188,15 +213,15 @@ impl Secrets {
         Err(SetError::Contended)
     }
 
-    /// One try of [`Self::set`]; `None` where the document was changed by others meanwhile.
-    async fn set_once(
+    /// One try of [`Self::change`]; `None` where the document was changed by others meanwhile.
+    async fn change_once(
         &self,
         registry: &Registry,
         tenant: &TenantId,
         holder: Holder,
         owner: &str,
         shard: Option<u32>,
-        secrets: &[Secret],
+        secrets: Option<&[Secret]>,
     ) -> Result<Option<u32>, Fault> {
         let pointers = registry.pointers(tenant, holder).await?;
         let last = pointers.last();
@@ -216,7 +241,10 @@ impl Secrets {
                     None => return Ok(None),
                 },
             };
-            document.insert(owner.to_owned(), secrets.to_vec());
+            match secrets {
+                Some(secrets) => document.insert(owner.to_owned(), secrets.to_vec()),
+                None => document.remove(owner),
+            };
             let text =
                 Zeroizing::new(serde_json::to_string(&document).map_err(Fault::on("writing a secret"))?);
             let Some(version) = self.write(&name, &text, open.is_none()).await? else { continue };

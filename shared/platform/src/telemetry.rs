@@ -11,7 +11,8 @@ use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::Subscriber
 /// The level is that of our own lines. Libraries get to warn and no more: at finer levels the
 /// SDK writes out whole requests and answers, and with them every secret.
 pub fn start(level: tracing::Level) {
-    let ours = ["api", "dispatcher", "inbound", "platform"].map(|target| (target, level));
+    let ours = ["api", "dispatcher", "fanout", "inbound", "platform", "rescuer", "scheduler"]
+        .map(|target| (target, level));
     let filter = Targets::new().with_default(level.min(tracing::Level::WARN)).with_targets(ours);
     let lines = tracing_subscriber::fmt::layer()
         .json()

@@ -39,6 +39,12 @@ pub fn endpoint(tenant: &TenantId, id: EndpointId) -> Key {
     (tenant.to_string(), format!("{ENDPOINTS}{id}"))
 }
 
+/// What is left of a deleted endpoint, apart from those that lists show.
+#[must_use]
+pub fn tombstone(tenant: &TenantId, id: EndpointId) -> Key {
+    (tenant.to_string(), format!("gone#{id}"))
+}
+
 /// One source, for its tenant.
 #[must_use]
 pub fn source(tenant: &TenantId, id: SourceId) -> Key {
@@ -90,6 +96,125 @@ pub fn delivery(tenant: &TenantId, id: DeliveryId, generation: u32) -> Key {
     (event_partition(tenant, id.event), format!("{DELIVERIES}{}#{generation:04}", id.endpoint))
 }
 
+/// Reads the partition of an event back.
+#[must_use]
+pub fn parse_event_partition(pk: &str) -> Option<(TenantId, EventId)> {
+    let (tenant, event) = pk.split_once('#')?;
+    Some((tenant.parse().ok()?, event.parse().ok()?))
+}
+
+/// Reads the sort key of a delivery back: its endpoint and its generation.
+#[must_use]
+pub fn parse_delivery(sk: &str) -> Option<(EndpointId, u32)> {
+    let (endpoint, generation) = sk.strip_prefix(DELIVERIES)?.split_once('#')?;
+    Some((endpoint.parse().ok()?, generation.parse().ok()?))
+}
+
+/// One page of the endpoints that a widely fanned-out event goes to. `snapshot` tells the pages of
+/// one publish from those of another that lost to it.
+#[must_use]
+pub fn page(tenant: &TenantId, event: EventId, snapshot: &str, page: u32) -> Key {
+    (event_partition(tenant, event), format!("page#{snapshot}#{page:04}"))
+}
+
+/// Milliseconds in one bucket of the due index. Five minutes: a run of the scheduler looks at few
+/// of them, and what was put off together is spread over several by its jitter.
+const BUCKET_MILLIS: i64 = 300_000;
+
+/// Shards of each bucket.
+pub const DUE_SHARDS: u8 = 8;
+
+/// Shards of the work that is held for one endpoint.
+pub const HELD_SHARDS: u8 = 8;
+
+/// The bucket of the due index that holds this time.
+#[must_use]
+pub fn bucket(at: Timestamp) -> i64 {
+    at.millis() / BUCKET_MILLIS
+}
+
+/// When a bucket ends.
+#[must_use]
+pub fn bucket_end(bucket: i64) -> Timestamp {
+    Timestamp::from_millis((bucket + 1) * BUCKET_MILLIS)
+}
+
+/// One shard of a bucket. It does not begin with a tenant: who looks for what is due does not know
+/// whose it is.
+#[must_use]
+pub fn due_partition(bucket: i64, shard: u8) -> String {
+    format!("due#{bucket}#{shard}")
+}
+
+/// Where a delivery stands in the due index that is due at this time.
+#[must_use]
+pub fn due(id: DeliveryId, at: Timestamp) -> String {
+    due_partition(bucket(at), shard_of(id, DUE_SHARDS))
+}
+
+/// One shard of the work held for an endpoint; `owner` is whose endpoint it is.
+#[must_use]
+pub fn held_partition(owner: &TenantId, endpoint: EndpointId, shard: u8) -> String {
+    format!("held#{owner}#{endpoint}#{shard}")
+}
+
+/// Where a delivery stands that waits for its endpoint.
+#[must_use]
+pub fn held(owner: &TenantId, id: DeliveryId) -> String {
+    held_partition(owner, id.endpoint, shard_of(id, HELD_SHARDS))
+}
+
+fn shard_of(id: DeliveryId, shards: u8) -> u8 {
+    // Event ids end in random characters, derived or not; endpoints differ within one event.
+    let last = |text: String| text.bytes().last().unwrap_or_default();
+    last(id.event.to_string()).wrapping_add(last(id.endpoint.to_string())) % shards
+}
+
+/// What all work held for one endpoint comes back by: its entry in the due index.
+#[must_use]
+pub fn drain(owner: &TenantId, endpoint: EndpointId) -> Key {
+    (format!("{owner}#{endpoint}"), DRAIN.to_owned())
+}
+
+/// The sort key of such an entry.
+pub const DRAIN: &str = "drain";
+
+/// Reads the partition of such an entry back.
+#[must_use]
+pub fn parse_drain_partition(pk: &str) -> Option<(TenantId, EndpointId)> {
+    let (owner, endpoint) = pk.split_once('#')?;
+    Some((owner.parse().ok()?, endpoint.parse().ok()?))
+}
+
+/// The limiter of one endpoint, in the leases table.
+#[must_use]
+pub fn limiter(owner: &TenantId, endpoint: EndpointId) -> Key {
+    (format!("{owner}#{endpoint}"), "limiter".to_owned())
+}
+
+/// How far a job has come that goes through all tenants or all time.
+#[must_use]
+pub fn progress(job: &str) -> Key {
+    // `#` is in no tenant's id.
+    ("progress#".to_owned(), job.to_owned())
+}
+
+/// Shards of the list of all tenants.
+pub const TENANT_SHARDS: u8 = 4;
+
+/// One shard of the list of all tenants.
+#[must_use]
+pub fn tenants_partition(shard: u8) -> String {
+    format!("tenants#{shard}")
+}
+
+/// A tenant's place in the list of all tenants.
+#[must_use]
+pub fn tenant_listing(tenant: &TenantId) -> Key {
+    let sum = tenant.as_str().bytes().fold(0u8, u8::wrapping_add);
+    (tenants_partition(sum % TENANT_SHARDS), tenant.to_string())
+}
+
 /// One shard of one day of a tenant's timeline.
 #[must_use]
 pub fn timeline_partition(tenant: &TenantId, day: i64, shard: u8) -> String {
@@ -117,4 +242,32 @@ pub fn timeline_place(at: Timestamp, id: EventId) -> String {
 pub fn parse_timeline_place(text: &str) -> Option<(Timestamp, EventId)> {
     let (millis, id) = text.split_once('#')?;
     Some((Timestamp::from_millis(millis.parse().ok()?), id.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_indexes_hold_is_read_back() {
+        let tenant: TenantId = "acme.1".parse().unwrap();
+        let id = DeliveryId {
+            event: EventId::new(Timestamp::from_millis(5), [7; 10]),
+            endpoint: EndpointId::new(Timestamp::from_millis(6), [8; 10]),
+        };
+        let (pk, sk) = delivery(&tenant, id, 12);
+        assert_eq!(parse_event_partition(&pk), Some((tenant.clone(), id.event)));
+        assert_eq!(parse_delivery(&sk), Some((id.endpoint, 12)));
+        let (pk, sk) = drain(&tenant, id.endpoint);
+        assert_eq!(parse_drain_partition(&pk), Some((tenant.clone(), id.endpoint)));
+        assert_eq!((parse_delivery(&sk), parse_event_partition(&pk)), (None, None));
+        assert_eq!(parse_delivery("delivery#x#1"), None);
+    }
+
+    #[test]
+    fn a_bucket_holds_five_minutes() {
+        let at = Timestamp::from_secs;
+        assert_eq!((bucket(at(299)), bucket(at(300))), (0, 1));
+        assert_eq!(bucket_end(0), at(300));
+    }
 }

@@ -4,15 +4,23 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::{
     Client,
-    operation::put_item::{PutItemError, builders::PutItemFluentBuilder},
+    operation::{
+        put_item::{PutItemError, builders::PutItemFluentBuilder},
+        update_item::{UpdateItemError, UpdateItemOutput, builders::UpdateItemFluentBuilder},
+    },
     types::AttributeValue,
 };
 
 use crate::Fault;
 
+mod attributes;
+pub mod deliveries;
+pub mod due;
 pub mod events;
 pub mod keys;
+pub mod leases;
 pub mod registry;
+mod statements;
 
 /// One row, as a table holds it.
 pub type Item = HashMap<String, AttributeValue>;
@@ -47,6 +55,18 @@ impl Table {
 
     /// All rows of a partition whose sort keys begin with `prefix`, in order, read consistently.
     async fn rows_under(&self, pk: String, prefix: &str, doing: &'static str) -> Result<Vec<Item>, Fault> {
+        // `~` sorts behind everything that keys are spelled with.
+        self.rows_between(pk, prefix.to_owned(), format!("{prefix}~"), doing).await
+    }
+
+    /// All rows of a partition from one sort key to another, in order, read consistently.
+    async fn rows_between(
+        &self,
+        pk: String,
+        first: String,
+        last: String,
+        doing: &'static str,
+    ) -> Result<Vec<Item>, Fault> {
         let mut rows = Vec::new();
         let mut from = None;
         loop {
@@ -54,9 +74,10 @@ impl Table {
                 .client
                 .query()
                 .table_name(&self.name)
-                .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+                .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
                 .expression_attribute_values(":pk", AttributeValue::S(pk.clone()))
-                .expression_attribute_values(":prefix", AttributeValue::S(prefix.to_owned()))
+                .expression_attribute_values(":first", AttributeValue::S(first.clone()))
+                .expression_attribute_values(":last", AttributeValue::S(last.clone()))
                 .consistent_read(true)
                 .set_exclusive_start_key(from)
                 .send()
@@ -70,9 +91,37 @@ impl Table {
         }
     }
 
+    /// An update of the row under this key, to which the caller adds what it does.
+    fn update(&self, (pk, sk): keys::Key) -> UpdateItemFluentBuilder {
+        self.client
+            .update_item()
+            .table_name(&self.name)
+            .key("pk", AttributeValue::S(pk))
+            .key("sk", AttributeValue::S(sk))
+    }
+
     /// A put of `item`, to which the caller adds its condition.
     fn put(&self, item: Item) -> PutItemFluentBuilder {
         self.client.put_item().table_name(&self.name).set_item(Some(item))
+    }
+}
+
+/// Makes an update, and answers what was asked to be returned; `None` where its condition did not
+/// hold.
+async fn update_if(
+    update: UpdateItemFluentBuilder,
+    doing: &'static str,
+) -> Result<Option<UpdateItemOutput>, Fault> {
+    match update.send().await {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(Fault::on(doing)(error)),
     }
 }
 

@@ -4,6 +4,7 @@
 //! be seen. The list that a publish fans out to is kept for one second only: who has just made
 //! an endpoint expects the next event there.
 
+mod endpoints;
 mod pointers;
 
 use std::{sync::Arc, time::Duration};
@@ -12,17 +13,17 @@ use aws_sdk_dynamodb::{
     Client,
     error::SdkError,
     operation::transact_write_items::TransactWriteItemsError,
-    types::{AttributeValue, Put, TransactWriteItem, Update, error::TransactionCanceledException},
+    types::{AttributeValue, Put, TransactWriteItem, error::TransactionCanceledException},
 };
 use domain::{
     EndpointId, KeyId, SourceId, TenantId, Timestamp,
-    endpoint::{self, Endpoint},
-    event::EventTypeFilter,
+    endpoint::{Endpoint, Subscriber},
     key::{Caller, Scope},
     provider::Provider,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use endpoints::{Edit, EndpointCreated};
 pub use pointers::Pointer;
 
 use super::{
@@ -76,17 +77,6 @@ pub enum Created {
     Exists,
 }
 
-/// Whether an endpoint was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EndpointCreated {
-    /// It is there now.
-    New,
-    /// The tenant has as many as it may have.
-    LimitReached,
-    /// There is no such tenant.
-    NoTenant,
-}
-
 #[derive(Serialize, Deserialize)]
 struct KeyLookupRow {
     tenant: TenantId,
@@ -100,16 +90,6 @@ struct KeyRow<'a> {
     scopes: &'a [Scope],
     hash: &'a str,
     created_at: i64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct EndpointRow {
-    id: EndpointId,
-    url: String,
-    event_types: Vec<EventTypeFilter>,
-    description: String,
-    created_at: i64,
-    secret_shard: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -135,7 +115,7 @@ pub struct Registry {
     tenants: Cache<TenantId, Tenant>,
     sources: Cache<SourceId, Source>,
     endpoints: Cache<(TenantId, EndpointId), Arc<Endpoint>>,
-    fan_outs: Cache<TenantId, Arc<Vec<Endpoint>>>,
+    fan_outs: Cache<TenantId, Arc<Vec<Subscriber>>>,
     pointers: Cache<(TenantId, Holder, u32), Pointer>,
 }
 
@@ -156,10 +136,48 @@ impl Registry {
 
     /// Makes a tenant.
     pub async fn create_tenant(&self, id: &TenantId, name: &str, now: Timestamp) -> Result<Created, Fault> {
+        // Listed first: a name in the list without a tenant does no harm, a tenant that no job
+        // ever comes to would.
+        let (pk, sk) = keys::tenant_listing(id);
+        let listing =
+            Item::from([("pk".to_owned(), AttributeValue::S(pk)), ("sk".to_owned(), AttributeValue::S(sk))]);
+        self.table.put(listing).send().await.map_err(Fault::on("listing a tenant"))?;
         let row = Tenant { name: name.to_owned(), created_at: now.millis(), endpoint_count: 0 };
         let put =
             self.table.put(item(keys::tenant(id), &row)?).condition_expression("attribute_not_exists(pk)");
         Ok(if put_if(put, "writing a tenant").await? { Created::New } else { Created::Exists })
+    }
+
+    /// Up to `limit` tenants of one shard of the list of all, after `after`.
+    pub async fn tenants(&self, shard: u8, after: Option<&str>, limit: i32) -> Result<Vec<TenantId>, Fault> {
+        let doing = "listing tenants";
+        let mut query = self
+            .table
+            .client
+            .query()
+            .table_name(&self.table.name)
+            .key_condition_expression("pk = :pk AND sk > :after")
+            .expression_attribute_values(":pk", AttributeValue::S(keys::tenants_partition(shard)))
+            // A space sorts before every character of a tenant's id.
+            .expression_attribute_values(":after", AttributeValue::S(after.unwrap_or(" ").to_owned()));
+        query = query.limit(limit);
+        let answer = query.send().await.map_err(Fault::on(doing))?;
+        let tenants = answer.items().iter().map(|item| item.get("sk").and_then(|sk| sk.as_s().ok()));
+        tenants
+            .map(|id| id.and_then(|id| id.parse().ok()).ok_or_else(|| Fault::new(doing, "a row is odd")))
+            .collect()
+    }
+
+    /// How far a job has come; `None` before its first run.
+    pub async fn progress<T: DeserializeOwned>(&self, job: &str) -> Result<Option<T>, Fault> {
+        self.get(keys::progress(job), true).await
+    }
+
+    /// Keeps how far a job has come.
+    pub async fn keep_progress<T: Serialize>(&self, job: &str, progress: &T) -> Result<(), Fault> {
+        let put = self.table.put(item(keys::progress(job), progress)?);
+        put.send().await.map_err(Fault::on("keeping a job's progress"))?;
+        Ok(())
     }
 
     /// The tenant, if there is one.
@@ -203,87 +221,6 @@ impl Registry {
         let caller = Caller::Key { tenant: row.tenant, id: row.key_id, scopes: row.scopes };
         self.callers.put(hash.to_owned(), caller.clone());
         Ok(Some(caller))
-    }
-
-    /// Makes an endpoint, if the tenant may have one more.
-    pub async fn create_endpoint(
-        &self,
-        tenant: &TenantId,
-        endpoint: &Endpoint,
-    ) -> Result<EndpointCreated, Fault> {
-        let row = EndpointRow {
-            id: endpoint.id,
-            url: endpoint.url.clone(),
-            event_types: endpoint.event_types.clone(),
-            description: endpoint.description.clone(),
-            created_at: endpoint.created_at.millis(),
-            secret_shard: endpoint.secret_shard,
-        };
-        // The operator has no row of its own until its first endpoint is counted.
-        let condition = if tenant.is_operator() {
-            "attribute_not_exists(pk) OR endpoint_count < :limit"
-        } else {
-            "attribute_exists(pk) AND endpoint_count < :limit"
-        };
-        let (pk, sk) = keys::tenant(tenant);
-        let count = Update::builder()
-            .table_name(&self.table.name)
-            .key("pk", AttributeValue::S(pk))
-            .key("sk", AttributeValue::S(sk))
-            .update_expression("SET #name = if_not_exists(#name, :name), created_at = if_not_exists(created_at, :now) ADD endpoint_count :one")
-            .condition_expression(condition)
-            .expression_attribute_names("#name", "name")
-            .expression_attribute_values(":name", AttributeValue::S(TenantId::OPERATOR.to_owned()))
-            .expression_attribute_values(":now", AttributeValue::N(row.created_at.to_string()))
-            .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
-            .expression_attribute_values(":limit", AttributeValue::N(endpoint::LIMIT_PER_TENANT.to_string()))
-            .build()
-            .map_err(Fault::on("writing an endpoint"))?;
-        let count = TransactWriteItem::builder().update(count).build();
-        let writes = vec![count, self.put_new(keys::endpoint(tenant, endpoint.id), &row)?];
-        match self.transact(writes).await {
-            Ok(()) => {
-                self.fan_outs.forget(tenant);
-                Ok(EndpointCreated::New)
-            }
-            Err(error) if first_condition_failed(&error) => {
-                let exists = self.get::<Tenant>(keys::tenant(tenant), true).await?.is_some();
-                Ok(if exists { EndpointCreated::LimitReached } else { EndpointCreated::NoTenant })
-            }
-            Err(error) => Err(Fault::on("writing an endpoint")(error)),
-        }
-    }
-
-    /// One endpoint. A miss is confirmed by a consistent read.
-    pub async fn endpoint(&self, tenant: &TenantId, id: EndpointId) -> Result<Option<Arc<Endpoint>>, Fault> {
-        let cached = (tenant.clone(), id);
-        if let Some(endpoint) = self.endpoints.get(&cached) {
-            return Ok(Some(endpoint));
-        }
-        let mut row = self.get::<EndpointRow>(keys::endpoint(tenant, id), false).await?;
-        if row.is_none() {
-            row = self.get::<EndpointRow>(keys::endpoint(tenant, id), true).await?;
-        }
-        let Some(row) = row else { return Ok(None) };
-        let endpoint = Arc::new(Endpoint::from(row));
-        self.endpoints.put(cached, Arc::clone(&endpoint));
-        Ok(Some(endpoint))
-    }
-
-    /// All endpoints of a tenant, oldest first, at most a second old.
-    pub async fn endpoints(&self, tenant: &TenantId) -> Result<Arc<Vec<Endpoint>>, Fault> {
-        if let Some(endpoints) = self.fan_outs.get(tenant) {
-            return Ok(endpoints);
-        }
-        let endpoints = Arc::new(self.list_endpoints(tenant).await?);
-        self.fan_outs.put(tenant.clone(), Arc::clone(&endpoints));
-        Ok(endpoints)
-    }
-
-    /// All endpoints of a tenant, oldest first, as they are now.
-    pub async fn list_endpoints(&self, tenant: &TenantId) -> Result<Vec<Endpoint>, Fault> {
-        let rows = self.rows_under::<EndpointRow>(tenant, keys::ENDPOINTS).await?;
-        Ok(rows.into_iter().map(Endpoint::from).collect())
     }
 
     /// Makes a source: one row for its tenant, one to find it by its URL.
@@ -366,19 +303,6 @@ impl Registry {
                 }
                 Err(error) => return Err(error),
             }
-        }
-    }
-}
-
-impl From<EndpointRow> for Endpoint {
-    fn from(row: EndpointRow) -> Self {
-        Self {
-            id: row.id,
-            url: row.url,
-            event_types: row.event_types,
-            description: row.description,
-            created_at: Timestamp::from_millis(row.created_at),
-            secret_shard: row.secret_shard,
         }
     }
 }

@@ -47,7 +47,8 @@ impl Registry {
         if let Some(pointer) = self.pointers.get_within(&cached, age) {
             return Ok(Some(pointer));
         }
-        let Some(pointer) = self.get::<Pointer>(keys::secret(tenant, holder, shard), true).await? else {
+        let Some(pointer) = Box::pin(self.get::<Pointer>(keys::secret(tenant, holder, shard), true)).await?
+        else {
             return Ok(None);
         };
         self.pointers.put(cached, pointer.clone());

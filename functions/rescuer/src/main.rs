@@ -1,0 +1,15 @@
+//! `rescuer`: takes what ended in the dead-letter queue, parks it and tells its owner.
+
+use lambda_runtime::Error;
+use platform::{config, lambda, rescue::Rescuer, setup::Parts};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let parts = Parts::new()?;
+    let rescuer = Rescuer {
+        unreadable: parts.queue(config::unreadable_url()?),
+        alerts: parts.alerts()?,
+        events: parts.events,
+    };
+    lambda::run_sqs(|records, deadline| rescuer.batch(records, deadline)).await
+}

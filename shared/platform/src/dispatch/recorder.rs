@@ -1,0 +1,121 @@
+//! Collects what the messages of a batch want recorded, and records it together.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::{
+    Fault,
+    store::{
+        deliveries::{Change, Recorded},
+        events::Events,
+    },
+};
+
+/// How long a change waits for others: one slow endpoint must not keep the others' status back.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Changes that are recorded in one call.
+const FULL: usize = 25;
+
+struct Ask {
+    change: Change,
+    answer: oneshot::Sender<Result<Recorded, Fault>>,
+}
+
+/// How many may still ask for something.
+#[derive(Debug, Default)]
+struct Expected {
+    count: AtomicUsize,
+    changed: Notify,
+}
+
+/// The right to ask; whoever drops it without asking is not waited for.
+#[derive(Debug)]
+pub(super) struct Ticket(Arc<Expected>);
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::AcqRel);
+        self.0.changed.notify_one();
+    }
+}
+
+/// Takes changes to record.
+#[derive(Debug, Clone)]
+pub(super) struct Recorder {
+    sender: mpsc::UnboundedSender<Ask>,
+    expected: Arc<Expected>,
+}
+
+impl Recorder {
+    /// Starts one; it ends with its last clone.
+    pub(super) fn start(events: Events) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let expected = Arc::<Expected>::default();
+        tokio::spawn(collect(events, receiver, Arc::clone(&expected)));
+        Self { sender, expected }
+    }
+
+    /// Announces somebody who will ask for something.
+    pub(super) fn ticket(&self) -> Ticket {
+        self.expected.count.fetch_add(1, Ordering::AcqRel);
+        Ticket(Arc::clone(&self.expected))
+    }
+
+    /// Records a change, together with others. The ticket of whoever asks first is given back.
+    pub(super) async fn record(&self, change: Change, ticket: Option<Ticket>) -> Result<Recorded, Fault> {
+        let gone = || Fault::new("recording attempts", "the recorder is gone");
+        let (answer, answered) = oneshot::channel();
+        self.sender.send(Ask { change, answer }).map_err(|_| gone())?;
+        drop(ticket);
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+async fn collect(events: Events, mut asked: mpsc::UnboundedReceiver<Ask>, expected: Arc<Expected>) {
+    let mut waiting: Vec<Ask> = Vec::new();
+    loop {
+        if waiting.is_empty() {
+            let Some(ask) = asked.recv().await else { return };
+            waiting.push(ask);
+        }
+        let patience = tokio::time::sleep(PATIENCE);
+        tokio::pin!(patience);
+        loop {
+            while let Ok(ask) = asked.try_recv() {
+                waiting.push(ask);
+            }
+            if waiting.len() >= FULL || expected.count.load(Ordering::Acquire) == 0 {
+                break;
+            }
+            tokio::select! {
+                () = &mut patience => break,
+                () = expected.changed.notified() => {}
+                ask = asked.recv() => match ask {
+                    Some(ask) => waiting.push(ask),
+                    None => break,
+                },
+            }
+        }
+        // One call must not name a delivery twice; who comes second finds what the first made.
+        let mut named = HashSet::new();
+        let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut waiting)
+            .into_iter()
+            .partition(|ask| named.insert((ask.change.tenant.clone(), ask.change.id, ask.change.generation)));
+        waiting = later;
+        let (changes, answers): (Vec<_>, Vec<_>) =
+            now.into_iter().map(|ask| (ask.change, ask.answer)).unzip();
+        for (result, answer) in events.record(&changes).await.into_iter().zip(answers) {
+            // Who asked may have run out of time.
+            let _ = answer.send(result);
+        }
+    }
+}

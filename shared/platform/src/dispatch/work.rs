@@ -1,0 +1,426 @@
+//! One message: what it asks for, the attempt, and what becomes of it.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{
+    DeliveryId, EventId, TenantId, Timestamp,
+    delivery::{self, Attempt, Claim, Lost, Origin, Outcome, ParkedFor, Status},
+    driver::{self, LaneKind, Situation, Wait},
+    endpoint::Endpoint,
+    event::EventType,
+    health,
+    lane::{self, Message},
+    retry::{self, Next},
+    sign,
+};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::{
+    Dispatcher, Fate, RECORDING, Settled,
+    endpoints::Admission,
+    recorder::{Recorder, Ticket},
+};
+use crate::{
+    Fault, clock,
+    lambda::Record,
+    store::{
+        deliveries::{Change, Place, Recorded},
+        due::LEASE,
+        keys,
+    },
+};
+
+/// What one look at a message says.
+#[derive(Debug)]
+pub(super) enum Looked {
+    /// There is nothing to attempt.
+    Fate(Fate),
+    /// There is.
+    Work(Box<Work>),
+}
+
+/// A delivery that is to be attempted, if its endpoint may be called.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) at: usize,
+    pub(super) received: u32,
+    pub(super) lane: LaneKind,
+    pub(super) owner: TenantId,
+    pub(super) tenant: TenantId,
+    pub(super) id: DeliveryId,
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) span: tracing::Span,
+    generation: u32,
+    operator: bool,
+    event_type: Option<EventType>,
+    /// The number of the attempt to make.
+    n: u32,
+    /// Attempts on record; `None` where nothing is, or nobody has looked.
+    known: Option<u32>,
+    /// Whether the delivery stood in the due index when it was looked at.
+    indexed: bool,
+    /// The body to sign and send; `None` where the event is no longer kept.
+    payload: Option<String>,
+    /// The message as it came.
+    body: String,
+}
+
+/// Whose event a message is about, if it can be read.
+pub(super) fn tenant_of(body: &str) -> Option<TenantId> {
+    serde_json::from_str::<Message<'_>>(body).ok().map(|message| message.tenant)
+}
+
+fn count(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+impl Dispatcher {
+    pub(super) async fn look(&self, at: usize, record: &Record, lane: LaneKind) -> Result<Looked, Fault> {
+        let message: Message<'_> = match serde_json::from_str(&record.body) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::error!(%error, "a message cannot be read; it will end in the dead-letter queue");
+                return Ok(Looked::Fate(Fate::Keep));
+            }
+        };
+        if message.v != lane::VERSION {
+            tracing::error!(v = message.v, "a message has a version that this function does not know");
+            return Ok(Looked::Fate(Fate::Keep));
+        }
+        let (tenant, id) = (&message.tenant, message.delivery());
+        let origin = Origin {
+            generation: message.generation,
+            received: record.received(),
+            check: message.check,
+            again: message.again,
+            accepted: message.at,
+        };
+        let (n, known, indexed) = if delivery::may_skip_reading(origin, clock::now()) {
+            (1, None, false)
+        } else {
+            // What is not done for each message is boxed, here and below: the SDK's futures are large,
+            // and a task is allocated and moved whole.
+            let stored = Box::pin(self.events.delivery(tenant, id, message.generation)).await?;
+            match delivery::claim(stored.as_ref(), origin, clock::now()) {
+                Claim::Attempt(n) => {
+                    let indexed = stored.as_ref().is_some_and(|stored| stored.in_due_index);
+                    (n, stored.map(|stored| count(stored.attempts.len())), indexed)
+                }
+                Claim::Drop => return Ok(Looked::Fate(Fate::Delete)),
+                Claim::Keep(until) => return Ok(Looked::Fate(Fate::KeepUntil(until))),
+            }
+        };
+        let owner = message.owner();
+        let endpoint = self.registry.endpoint(&owner, id.endpoint).await?;
+        let endpoint = endpoint.ok_or_else(|| Fault::new("dispatching", "the endpoint does not exist"))?;
+        let payload = match message.payload {
+            Some(payload) => Some(payload.get().to_owned()),
+            None => Box::pin(self.payload(tenant, id.event)).await?,
+        };
+        Ok(Looked::Work(Box::new(Work {
+            at,
+            received: record.received(),
+            lane,
+            owner,
+            id,
+            endpoint,
+            span: tracing::Span::current(),
+            generation: message.generation,
+            operator: message.operator,
+            n,
+            known,
+            indexed,
+            payload,
+            event_type: message.event_type,
+            tenant: message.tenant,
+            body: record.body.clone(),
+        })))
+    }
+
+    /// The payload of an event, if it is still kept.
+    async fn payload(&self, tenant: &TenantId, event: EventId) -> Result<Option<String>, Fault> {
+        let Some(event) = self.events.get(tenant, event).await? else { return Ok(None) };
+        Ok(Some(self.events.payload(event).await?.get().to_owned()))
+    }
+
+    /// Does with a delivery what its endpoint allows.
+    pub(super) async fn act(
+        &self,
+        work: &Work,
+        admission: Admission,
+        at_once: &Semaphore,
+        recorder: Recorder,
+        ticket: Ticket,
+        deadline: Timestamp,
+    ) -> Result<Settled, Fault> {
+        let settled = |fate| Settled::new(work.at, fate);
+        match admission {
+            Admission::Attempt => {
+                let Some(payload) = &work.payload else {
+                    return Box::pin(self.finish(work, Status::Expired, &recorder, ticket))
+                        .await
+                        .map(settled);
+                };
+                let closed = |_| Fault::new("dispatching", "attempts are over");
+                let turn = at_once.acquire().await.map_err(closed)?;
+                if deadline.since(clock::machine_now()) < work.endpoint.timeout() + RECORDING {
+                    tracing::warn!("too little time is left for an attempt");
+                    // Others were slow, not the delivery: it goes on behind them.
+                    return Ok(settled(Fate::Move(moved(&work.body, false)?, clock::now())));
+                }
+                self.attempt(work, payload, turn, &recorder, ticket).await
+            }
+            Admission::Move => Ok(settled(Fate::Move(moved(&work.body, false)?, clock::now()))),
+            Admission::Wait(wait) => Ok(settled(Fate::KeepUntil(clock::now() + wait))),
+            Admission::Park(reason) => {
+                Box::pin(self.park(work, reason, &recorder, ticket)).await.map(settled)
+            }
+            Admission::Cancel => {
+                Box::pin(self.finish(work, Status::Cancelled, &recorder, ticket)).await.map(settled)
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        work: &Work,
+        payload: &str,
+        turn: SemaphorePermit<'_>,
+        recorder: &Recorder,
+        ticket: Ticket,
+    ) -> Result<Settled, Fault> {
+        let at = clock::now();
+        let headers = self.headers(work, at, payload).await?;
+        let timeout = work.endpoint.timeout();
+        let (outcome, took) =
+            self.egress.post(&work.endpoint.url, headers, payload.as_bytes().to_vec(), timeout).await;
+        // Recording waits for the others of the batch, who may wait for their turn.
+        drop(turn);
+        let took_ms = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
+        let attempt = Attempt::new(work.n, at, took_ms, &outcome);
+        let mut settled = self.settle(work, attempt, &outcome, took, recorder, ticket).await?;
+        settled.tally.add(&outcome, took, clock::now());
+        Ok(settled)
+    }
+
+    async fn headers(&self, work: &Work, at: Timestamp, payload: &str) -> Result<HeaderMap, Fault> {
+        let endpoint = &work.endpoint;
+        let keys = self
+            .secrets
+            .signing_keys(&self.registry, &work.owner, endpoint.secret_shard, &endpoint.id.to_string())
+            .await?;
+        let id = work.id.event;
+        let signature = sign::signature_header(&keys, id, at, payload.as_bytes());
+        let value = |text: &str| HeaderValue::from_str(text).map_err(Fault::on("making a header"));
+        let mut headers = HeaderMap::new();
+        for (name, text) in endpoint.settings.headers.iter() {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(Fault::on("making a header"))?;
+            let mut text = value(text.expose())?;
+            // Not to be kept by anything that indexes headers.
+            text.set_sensitive(true);
+            headers.insert(name, text);
+        }
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let ours = [
+            (sign::HEADER_ID, sign::SVIX_HEADER_ID, value(&id.to_string())?),
+            (sign::HEADER_TIMESTAMP, sign::SVIX_HEADER_TIMESTAMP, value(&at.secs().to_string())?),
+            (sign::HEADER_SIGNATURE, sign::SVIX_HEADER_SIGNATURE, value(&signature)?),
+        ];
+        for (name, svix, value) in ours {
+            if endpoint.settings.svix_headers {
+                headers.insert(HeaderName::from_static(svix), value.clone());
+            }
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        if work.operator {
+            headers.insert(HeaderName::from_static(TENANT_HEADER), value(work.tenant.as_str())?);
+        }
+        Ok(headers)
+    }
+
+    /// Records an attempt and decides the message's fate. One whose place is taken looks at who
+    /// took it; a success that is not on record yet is recorded as the attempt after those.
+    async fn settle(
+        &self,
+        work: &Work,
+        mut attempt: Attempt,
+        outcome: &Outcome,
+        took: Duration,
+        recorder: &Recorder,
+        ticket: Ticket,
+    ) -> Result<Settled, Fault> {
+        let mut ticket = Some(ticket);
+        let mut known = work.known;
+        let policy = work.endpoint.policy();
+        let slow = health::is_slow(outcome, took);
+        loop {
+            let now = clock::now();
+            let next = retry::next(attempt.n, outcome, &policy, now, clock::jitter());
+            if let Next::Park = next {
+                // Before it is held: whoever stops in between leaves an entry too many, not one too few.
+                Box::pin(self.expect_back(&work.owner, &work.endpoint, ParkedFor::Disabled)).await?;
+            }
+            let (change, fate) = self.follow(work, &attempt, known, next, slow, now).await?;
+            let (status, next_at) = (change.status, change.next_at);
+            match recorder.record(change, ticket.take()).await? {
+                Recorded::New => {
+                    log(work, &attempt, status, next_at);
+                    let mut settled = Settled::new(work.at, fate);
+                    settled.exhausted = (status == Status::Exhausted).then_some(work.id);
+                    return Ok(settled);
+                }
+                Recorded::Lost(stored) => match delivery::lose(&stored, outcome.is_success(), now) {
+                    Lost::Drop => return Ok(Settled::new(work.at, Fate::Delete)),
+                    Lost::Keep(until) => {
+                        return Ok(Settled::new(work.at, Fate::KeepUntil(until)));
+                    }
+                    // Each round is lost only to one more recorded attempt, and those are bounded.
+                    Lost::RecordSuccess => {
+                        attempt.n = delivery::next_number(&stored);
+                        known = Some(count(stored.attempts.len()));
+                    }
+                },
+            }
+        }
+    }
+
+    /// What follows an attempt, as a change to record and as the message's fate after that.
+    async fn follow(
+        &self,
+        work: &Work,
+        attempt: &Attempt,
+        known: Option<u32>,
+        next: Next,
+        slow: bool,
+        now: Timestamp,
+    ) -> Result<(Change, Fate), Fault> {
+        let change = |status| Change { attempt: Some(attempt.clone()), ..work.change(known, status, now) };
+        Ok(match next {
+            Next::Done => (change(Status::Succeeded), Fate::Delete),
+            Next::GiveUp => (change(Status::Exhausted), Fate::Delete),
+            Next::Park => {
+                let parked_for = Some(ParkedFor::Disabled);
+                (Change { parked_for, place: Some(work.held(now)), ..change(Status::Parked) }, Fate::Delete)
+            }
+            Next::RetryAt(at) => {
+                let due = |at| Some(Place { pk: keys::due(work.id, at), at });
+                // Another copy of this message may rely on the place that the delivery had, so it
+                // keeps one, behind the message.
+                let behind = if work.indexed { due(at + LEASE) } else { None };
+                let (place, fate) = match self.wait_where(work, attempt.n, slow, at.since(now)).await {
+                    Wait::Hidden => (behind, Fate::KeepUntil(at)),
+                    Wait::SlowLane => (behind, Fate::Move(moved(&work.body, true)?, at)),
+                    Wait::DueIndex => (due(at), Fate::Delete),
+                };
+                (Change { next_at: Some(at), place, ..change(Status::Retrying) }, fate)
+            }
+        })
+    }
+
+    async fn wait_where(&self, work: &Work, attempts: u32, slow: bool, wait: Duration) -> Wait {
+        // Only a longer wait asks how full the lanes are.
+        let pressure = wait > driver::FAST_WAIT && Box::pin(self.lanes.slow.is_under_pressure()).await;
+        let (lane, received, longest) = (work.lane, work.received, self.longest_lane_wait);
+        driver::wait_where(Situation { lane, received, attempts, slow, pressure, longest }, wait)
+    }
+
+    /// Parks a delivery under its endpoint, which has its entry by now.
+    async fn park(
+        &self,
+        work: &Work,
+        reason: ParkedFor,
+        recorder: &Recorder,
+        ticket: Ticket,
+    ) -> Result<Fate, Fault> {
+        let change = |known, now| {
+            let change = work.change(known, Status::Parked, now);
+            Change { parked_for: Some(reason), place: Some(work.held(now)), ..change }
+        };
+        record_unless_finished(work, recorder, ticket, change).await?;
+        Ok(Fate::Delete)
+    }
+
+    /// Finishes a delivery without an attempt.
+    async fn finish(
+        &self,
+        work: &Work,
+        status: Status,
+        recorder: &Recorder,
+        ticket: Ticket,
+    ) -> Result<Fate, Fault> {
+        record_unless_finished(work, recorder, ticket, |known, now| work.change(known, status, now)).await?;
+        tracing::info!(tenant = %work.tenant, delivery_id = %work.id, delivery_status = status.as_str(), "finished");
+        Ok(Fate::Delete)
+    }
+}
+
+/// Records a change that needs no attempt, unless the delivery is finished, or waits in the due
+/// index already.
+async fn record_unless_finished(
+    work: &Work,
+    recorder: &Recorder,
+    ticket: Ticket,
+    change: impl Fn(Option<u32>, Timestamp) -> Change,
+) -> Result<(), Fault> {
+    let mut ticket = Some(ticket);
+    let mut known = work.known;
+    loop {
+        match recorder.record(change(known, clock::now()), ticket.take()).await? {
+            Recorded::New => return Ok(()),
+            Recorded::Lost(stored) if stored.status.is_final() || stored.in_due_index => return Ok(()),
+            Recorded::Lost(stored) => known = Some(count(stored.attempts.len())),
+        }
+    }
+}
+
+/// The header in which an endpoint of the operator is told whose event it gets.
+const TENANT_HEADER: &str = "core-webhooks-tenant";
+
+impl Work {
+    fn change(&self, known: Option<u32>, status: Status, now: Timestamp) -> Change {
+        Change {
+            tenant: self.tenant.clone(),
+            id: self.id,
+            generation: self.generation,
+            operator: self.operator,
+            known,
+            attempt: None,
+            status,
+            next_at: None,
+            parked_for: None,
+            place: None,
+            now,
+        }
+    }
+
+    fn held(&self, now: Timestamp) -> Place {
+        Place { pk: keys::held(&self.owner, self.id), at: now }
+    }
+}
+
+/// The message for the slow lane. One whose delivery was touched says so, and is then read before
+/// it is acted on; so does a repeat, which by now may be the driver and must not be taken for one
+/// too many when it comes for the first time again.
+fn moved(body: &str, touched: bool) -> Result<String, Fault> {
+    let mut message: Message<'_> = serde_json::from_str(body).map_err(Fault::on("moving a message"))?;
+    if touched || message.check {
+        (message.again, message.check) = (true, false);
+    }
+    serde_json::to_string(&message).map_err(Fault::on("moving a message"))
+}
+
+fn log(work: &Work, attempt: &Attempt, status: Status, next_at: Option<Timestamp>) {
+    tracing::info!(
+        tenant = %work.tenant,
+        event_type = work.event_type.as_ref().map(EventType::as_str),
+        delivery_id = %work.id,
+        attempt = attempt.n,
+        duration_ms = attempt.duration_ms,
+        status_code = attempt.status_code,
+        error = attempt.error,
+        delivery_status = status.as_str(),
+        next_attempt_at = next_at.map(|at| at.to_string()),
+        "attempt"
+    );
+}

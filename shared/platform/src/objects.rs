@@ -1,0 +1,366 @@
+//! The bucket of large payloads: objects are put and got, nothing else.
+//!
+//! Two plain requests, signed by the SDK's own signer, instead of the SDK's client of S3: that
+//! one would be the largest part of every binary, for what is done with few events.
+//!
+//! Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html>.
+
+use std::{
+    fmt::{self, Write},
+    time::{Duration, SystemTime},
+};
+
+use aws_sigv4::{
+    http_request::{
+        PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
+        UriPathNormalizationMode, sign,
+    },
+    sign::v4,
+};
+use aws_smithy_runtime_api::client::identity::Identity;
+use bytes::Bytes;
+use domain::{EventId, TenantId};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+
+use crate::{Fault, aws, clock, config::Runtime};
+
+/// The longest object that is read, in bytes. A payload has half of that at most.
+pub const LIMIT: usize = 2 * 1024 * 1024;
+
+/// How often one request is sent at most. S3 answers 500 and 503 now and then and says to try
+/// again (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance-guidelines.html>).
+const TRIES: u32 = 3;
+
+/// All the time of one try, so that three fit into half an invocation, as with the SDK's clients.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The wait before the second try; the one after it is twice that. Each is cut by up to a half, at random.
+const BACKOFF: Duration = Duration::from_millis(100);
+
+/// The key of a payload: of this event, with this SHA-256 of the bytes as they are stored.
+///
+/// Because the bytes are in the key, whoever puts another body, or another encoding of it, under
+/// the same event cannot change what a stored event points to.
+#[must_use]
+pub fn payload_key(tenant: &TenantId, event: EventId, sha256: &[u8; 32]) -> String {
+    let mut key = format!("payloads/{tenant}/{event}/");
+    for byte in sha256 {
+        // A String takes everything.
+        let _ = write!(key, "{byte:02x}");
+    }
+    key
+}
+
+/// The bucket.
+#[derive(Clone)]
+pub struct Objects {
+    client: Client,
+    /// What a key is put behind.
+    base: String,
+    region: String,
+    identity: Identity,
+}
+
+impl fmt::Debug for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Objects").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+impl Objects {
+    /// The objects in this bucket, over [`aws::http_client`].
+    #[must_use]
+    pub fn new(client: Client, runtime: &Runtime, bucket: &str) -> Self {
+        Self {
+            client,
+            base: base(runtime, bucket),
+            region: runtime.region.clone(),
+            identity: aws::credentials(runtime).into(),
+        }
+    }
+
+    /// Puts an object; one that is there under the key is replaced.
+    ///
+    /// `key` is made of what needs no escaping in a URL, as [`payload_key`] makes it.
+    pub async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), Fault> {
+        let doing = "storing an object";
+        let (status, body) = self.send(doing, Method::PUT, key, bytes.into()).await?;
+        if status.is_success() { Ok(()) } else { Err(refused(doing, status, body)) }
+    }
+
+    /// Gets an object; `None` where there is none.
+    ///
+    /// AWS says so only to a role that may list the bucket. To ours, which may not, what is
+    /// missing is forbidden, and that is a fault
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>, "Permissions").
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Fault> {
+        let doing = "reading an object";
+        let (status, body) = self.send(doing, Method::GET, key, Bytes::new()).await?;
+        match (status, body) {
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            (status, Some(bytes)) if status.is_success() => Ok(Some(bytes)),
+            (status, None) if status.is_success() => {
+                Err(Fault::new(doing, "it is longer than any that was stored"))
+            }
+            (status, body) => Err(refused(doing, status, body)),
+        }
+    }
+
+    /// Sends a request until it is answered in full with something else than 5xx, or for the
+    /// last time. Answers status and body, or no body where that is longer than [`LIMIT`].
+    async fn send(
+        &self,
+        doing: &'static str,
+        method: Method,
+        key: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Option<Vec<u8>>), Fault> {
+        let url = format!("{}{key}", self.base);
+        let mut tries = 1;
+        loop {
+            // Signed anew each time: a signature is of its time.
+            let mut request = self.client.request(method.clone(), &url).timeout(TIMEOUT).body(body.clone());
+            for (name, value) in self.signature(doing, &method, &url, &body)? {
+                request = request.header(name, value);
+            }
+            match answered(request).await {
+                Ok((status, body)) if tries == TRIES || !status.is_server_error() => {
+                    return Ok((status, body));
+                }
+                Err(error) if tries == TRIES => return Err(Fault::on(doing)(error)),
+                Ok(_) | Err(_) => {}
+            }
+            tokio::time::sleep(BACKOFF.mul_f64(f64::from(tries) * (1.0 - clock::jitter() / 2.0))).await;
+            tries += 1;
+        }
+    }
+
+    /// The headers that sign a request: `authorization` and those of `x-amz-…`.
+    fn signature(
+        &self,
+        doing: &'static str,
+        method: &Method,
+        url: &str,
+        body: &[u8],
+    ) -> Result<Vec<(&'static str, String)>, Fault> {
+        let mut settings = SigningSettings::default();
+        // What S3 does in its own way: the hash of the body is a header too, and a path is
+        // signed as it is sent.
+        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+        settings.percent_encoding_mode = PercentEncodingMode::Single;
+        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+        let parameters = v4::SigningParams::builder()
+            .identity(&self.identity)
+            .region(&self.region)
+            .name("s3")
+            .time(SystemTime::now())
+            .settings(settings)
+            .build()
+            .map_err(Fault::on(doing))?
+            .into();
+        let request =
+            SignableRequest::new(method.as_str(), url, std::iter::empty(), SignableBody::Bytes(body))
+                .map_err(Fault::on(doing))?;
+        let (signed, _) = sign(request, &parameters).map_err(Fault::on(doing))?.into_parts();
+        let (headers, _) = signed.into_parts();
+        Ok(headers.iter().map(|header| (header.name(), header.value().to_owned())).collect())
+    }
+}
+
+/// What a key is put behind to make its URL.
+///
+/// On AWS the bucket is in the host: the form that every region has and that AWS keeps, while it
+/// means to drop the other (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html>).
+/// A name with a dot would not fit the certificate, and `CloudFormation` gives none. The local
+/// stack has no name for each bucket, so there it is in the path.
+fn base(runtime: &Runtime, bucket: &str) -> String {
+    let region = &runtime.region;
+    match &runtime.endpoint_url {
+        Some(url) => format!("{}/{bucket}/", url.trim_end_matches('/')),
+        None if region.starts_with("cn-") => format!("https://{bucket}.s3.{region}.amazonaws.com.cn/"),
+        None => format!("https://{bucket}.s3.{region}.amazonaws.com/"),
+    }
+}
+
+/// Sends a request once and reads its answer.
+async fn answered(request: RequestBuilder) -> Result<(StatusCode, Option<Vec<u8>>), reqwest::Error> {
+    let mut response = request.send().await?;
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if chunk.len() > LIMIT - body.len() {
+            return Ok((response.status(), None));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok((response.status(), Some(body)))
+}
+
+/// The fault of an answer that is none of those that we know. Of its text only the code is
+/// kept: where a signature is wrong, S3 repeats the request's headers, session token included.
+fn refused(doing: &'static str, status: StatusCode, body: Option<Vec<u8>>) -> Fault {
+    let body = body.unwrap_or_default();
+    let code = error_code(&body).unwrap_or("no code");
+    Fault::new(doing, format!("S3 answered {status}, {code}"))
+}
+
+/// What stands in the `Code` of an error
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>).
+fn error_code(text: &[u8]) -> Option<&str> {
+    let (_, rest) = std::str::from_utf8(text).ok()?.split_once("<Code>")?;
+    let (code, _) = rest.split_once("</Code>")?;
+    (code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric())).then_some(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{Secret, Timestamp};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    fn runtime(region: &str, endpoint_url: Option<String>) -> Runtime {
+        Runtime {
+            region: region.into(),
+            endpoint_url,
+            access_key_id: "AKIDEXAMPLE".into(),
+            secret_access_key: Secret::new("not-to-be-seen".into()),
+            session_token: Some(Secret::new("token-of-the-session".into())),
+            log_level: tracing::Level::INFO,
+            metrics_namespace: String::new(),
+        }
+    }
+
+    /// A bucket whose server gives these answers, one to a connection, then nothing more; the
+    /// task ends with the requests it got.
+    async fn bucket(answers: Vec<Vec<u8>>) -> (Objects, tokio::task::JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let served = tokio::spawn(async move {
+            let mut requests = Vec::new();
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = Vec::new();
+                // Every body of these tests is the same, and every head ends in an empty line.
+                let end: fn(&[u8]) -> &'static [u8] =
+                    |request| if request.starts_with(b"GET") { b"\r\n\r\n" } else { b"payload." };
+                while !request.ends_with(end(&request)) {
+                    assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
+                }
+                requests.push(String::from_utf8(request).unwrap());
+                stream.write_all(&answer).await.unwrap();
+            }
+            requests
+        });
+        (Objects::new(aws::http_client().unwrap(), &runtime("us-east-1", Some(url)), "large"), served)
+    }
+
+    fn answer(status: &str, body: &str) -> Vec<u8> {
+        let length = body.len();
+        format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")
+            .into_bytes()
+    }
+
+    #[test]
+    fn a_key_names_tenant_event_and_bytes() {
+        let event = EventId::new(Timestamp::from_millis(0), [0; 10]);
+        assert_eq!(
+            payload_key(&"acme".parse().unwrap(), event, &[0xab; 32]),
+            format!("payloads/acme/evt_00000000000000000000000000/{}", "ab".repeat(32))
+        );
+    }
+
+    #[test]
+    fn the_bucket_is_in_the_host_but_on_the_local_stack() {
+        let rows = [
+            ("eu-west-1", None, "https://large.s3.eu-west-1.amazonaws.com/"),
+            ("cn-north-1", None, "https://large.s3.cn-north-1.amazonaws.com.cn/"),
+            ("us-east-1", Some("http://127.0.0.1:4566/"), "http://127.0.0.1:4566/large/"),
+        ];
+        for (region, endpoint, expected) in rows {
+            assert_eq!(base(&runtime(region, endpoint.map(str::to_owned)), "large"), expected);
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_credentials() {
+        let objects = Objects::new(aws::http_client().unwrap(), &runtime("us-east-1", None), "large");
+        assert_eq!(
+            format!("{objects:?}"),
+            r#"Objects { base: "https://large.s3.us-east-1.amazonaws.com/", .. }"#
+        );
+    }
+
+    #[test]
+    fn an_error_keeps_its_code_alone() {
+        let rows: [(&[u8], _); 6] = [
+            (b"<Error><Code>SlowDown</Code><Message>x</Message></Error>", Some("SlowDown")),
+            (b"<Error><Code></Code>", Some("")),
+            (b"<Code>Not closed", None),
+            (b"<Code>two words</Code>", None),
+            (b"\xff<Code>SlowDown</Code>", None),
+            (b"", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(error_code(text), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn puts_again_after_a_failure_of_the_bucket() {
+        let broken_off = b"HTTP/1.1 200 OK\r\ncontent-".to_vec();
+        let (objects, served) =
+            bucket(vec![answer("503 Slow Down", "x"), broken_off, answer("200 OK", "")]).await;
+        objects.put("payloads/a", b"payload.".to_vec()).await.unwrap();
+        let requests = served.await.unwrap();
+        assert_eq!(requests.len(), 3);
+        for request in requests {
+            assert!(request.starts_with("PUT /large/payloads/a HTTP/1.1\r\n"), "{request}");
+            for part in [
+                "authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/",
+                "/us-east-1/s3/aws4_request, SignedHeaders=host;x-amz-content-sha256;x-amz-date;x-amz-security-token,",
+                // SHA-256 of the body.
+                "x-amz-content-sha256: 3e461df533fe7f3b",
+                "x-amz-security-token: token-of-the-session",
+            ] {
+                assert!(request.contains(part), "{part} is not in {request}");
+            }
+            assert!(request.ends_with("\r\n\r\npayload."), "{request}");
+        }
+    }
+
+    #[tokio::test]
+    async fn gives_up_after_three_tries() {
+        let failing = || answer("500 Internal Server Error", "<Code>InternalError</Code>");
+        let (objects, served) = bucket(vec![failing(), failing(), failing()]).await;
+        let fault = objects.put("a", b"payload.".to_vec()).await.unwrap_err().to_string();
+        assert_eq!(fault, "storing an object: S3 answered 500 Internal Server Error, InternalError");
+        assert_eq!(served.await.unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_not_repeated() {
+        let (objects, served) = bucket(vec![answer("403 Forbidden", "<Code>AccessDenied</Code>")]).await;
+        let fault = objects.get("a").await.unwrap_err().to_string();
+        assert_eq!(fault, "reading an object: S3 answered 403 Forbidden, AccessDenied");
+        served.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn gets_what_is_there_whole_or_not_at_all() {
+        let half = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 7\r\n\r\npay".to_vec();
+        let (objects, served) = bucket(vec![half, answer("200 OK", "payload")]).await;
+        assert_eq!(objects.get("a").await.unwrap().unwrap(), b"payload");
+        assert_eq!(served.await.unwrap().len(), 2);
+
+        let (objects, _) = bucket(vec![answer("404 Not Found", "<Code>NoSuchKey</Code>")]).await;
+        assert_eq!(objects.get("a").await.unwrap(), None);
+
+        let (objects, _) = bucket(vec![answer("200 OK", &"x".repeat(LIMIT))]).await;
+        assert_eq!(objects.get("a").await.unwrap().unwrap().len(), LIMIT);
+        let (objects, _) = bucket(vec![answer("200 OK", &"x".repeat(LIMIT + 1))]).await;
+        assert!(objects.get("a").await.unwrap_err().to_string().contains("longer"));
+    }
+}

@@ -1,0 +1,92 @@
+//! What functions are made of, each part made once from the environment at a function's start.
+
+use std::sync::Arc;
+
+use aws_types::SdkConfig;
+use tokio::sync::Semaphore;
+
+use crate::{
+    alert::Alerts,
+    aws, config,
+    lanes::{Lane, Lanes},
+    objects::Objects,
+    publish::Publisher,
+    secrets::Secrets,
+    store::{events::Events, leases::Leases, registry::Registry},
+    telemetry,
+};
+
+/// A function's start is over before it began.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// The parts that most functions share.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where tenants, endpoints and sources are.
+    pub registry: Arc<Registry>,
+    /// Where events and deliveries are.
+    pub events: Events,
+    /// The lanes of deliveries.
+    pub lanes: Lanes,
+    /// The name of the namespace of metrics.
+    pub metrics_namespace: String,
+    sdk: SdkConfig,
+}
+
+impl Parts {
+    /// Starts logging, and makes the parts.
+    pub fn new() -> Result<Self, Error> {
+        let runtime = config::Runtime::read()?;
+        telemetry::start(runtime.log_level);
+        let http = aws::http_client()?;
+        let sdk = aws::sdk_config_over(http.clone(), &runtime);
+        let dynamodb = aws::dynamodb(&sdk);
+        let objects = Objects::new(http, &runtime, &config::payloads_bucket()?);
+        let lane = |url| Arc::new(Lane::new(aws::sqs(&sdk), url));
+        Ok(Self {
+            registry: Arc::new(Registry::new(dynamodb.clone(), config::registry_table()?)),
+            events: Events::new(dynamodb, config::events_table()?, objects),
+            lanes: Lanes { fast: lane(config::fast_lane_url()?), slow: lane(config::slow_lane_url()?) },
+            metrics_namespace: runtime.metrics_namespace,
+            sdk,
+        })
+    }
+
+    /// One more queue.
+    #[must_use]
+    pub fn queue(&self, url: String) -> Arc<Lane> {
+        Arc::new(Lane::new(aws::sqs(&self.sdk), url))
+    }
+
+    /// By what events are published.
+    pub fn publisher(&self) -> Result<Publisher, Error> {
+        Ok(Publisher {
+            registry: Arc::clone(&self.registry),
+            events: self.events.clone(),
+            lanes: self.lanes.clone(),
+            fan_out: self.queue(config::fan_out_url()?),
+            wide: Semaphore::new(1),
+        })
+    }
+
+    /// By what owners are told.
+    pub fn alerts(&self) -> Result<Alerts, Error> {
+        Ok(Alerts { publisher: Arc::new(self.publisher()?) })
+    }
+
+    /// Where rate limits are counted.
+    pub fn leases(&self) -> Result<Leases, Error> {
+        Ok(Leases::new(aws::dynamodb(&self.sdk), config::leases_table()?))
+    }
+
+    /// Where tenants' secrets lie.
+    pub fn secrets(&self) -> Result<Secrets, Error> {
+        Ok(Secrets::new(aws::secrets_manager(&self.sdk), config::secrets_prefix()?))
+    }
+
+    /// A client of Secrets Manager.
+    #[must_use]
+    pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
+        aws::secrets_manager(&self.sdk)
+    }
+}
