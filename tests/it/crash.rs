@@ -79,7 +79,7 @@ async fn a_dispatcher_that_died_between_post_and_record_posts_again_under_the_sa
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url(), &[]).await;
     let contains = [tenant.tenant_id(), "delivery#"];
-    let hits = stack.rule(&rule("PutItem", &contains, Fault::KillBefore)).await;
+    let hits = stack.rule(&rule("BatchExecuteStatement", &contains, Fault::KillBefore)).await;
     let event_id = tenant.publish("contact.created", &json!({}), "unrecorded").await;
 
     let delivery = tenant.delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
@@ -97,9 +97,10 @@ async fn a_record_whose_answer_was_lost_is_not_made_twice() {
     let tenant = stack.tenant().await;
     let receiver = Receiver::answering(|n| Reply::status(if n == 0 { 503 } else { 200 })).await;
     tenant.endpoint(&receiver.url(), &[]).await;
-    let contains = [tenant.tenant_id(), "delivery#"];
-    let first = stack.rule(&rule("PutItem", &contains, Fault::LoseAnswer)).await;
-    let second = stack.rule(&rule("UpdateItem", &contains, Fault::KillAfter)).await;
+    let first = [tenant.tenant_id(), "delivery#", "INSERT"];
+    let second = [tenant.tenant_id(), "delivery#", "UPDATE"];
+    let first = stack.rule(&rule("BatchExecuteStatement", &first, Fault::LoseAnswer)).await;
+    let second = stack.rule(&rule("BatchExecuteStatement", &second, Fault::KillAfter)).await;
     let event_id = tenant.publish("contact.created", &json!({}), "unheard").await;
     let delivery = tenant.delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
     assert_eq!((first.count().await, second.count().await), (1, 1));

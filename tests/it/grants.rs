@@ -62,3 +62,24 @@ async fn without_the_grant_to_send_nothing_is_acknowledged() {
         "{logs}"
     );
 }
+
+/// The stand-in does not tell one `PartiQL` grant from another, so the template is read for them.
+#[test]
+fn roles_may_insert_and_update_by_statements_only_where_they_do() {
+    let template = std::fs::read_to_string(testkit::stack::root().join("template.yaml")).unwrap();
+    for (role, insert, update) in [
+        ("ApiRole", true, false),
+        ("InboundStripeRole", true, false),
+        ("DispatcherRole", true, true),
+        ("FanOutRole", false, false),
+        ("SchedulerRole", true, true),
+        ("RescuerRole", true, true),
+    ] {
+        let from = template.find(&format!("\n  {role}:\n")).expect("the role");
+        let block = &template[from..];
+        let block = block.find("WriteLogs").map_or(block, |end| &block[..end]);
+        assert_eq!(block.contains("dynamodb:PartiQLInsert"), insert, "{role}");
+        assert_eq!(block.contains("dynamodb:PartiQLUpdate"), update, "{role}");
+        assert!(!block.contains("BatchExecuteStatement"), "{role}: an action that AWS does not know");
+    }
+}

@@ -113,7 +113,7 @@ async fn refused_requests_say_why_and_store_nothing() {
         ("/in/stripe/nonsense", &body, Some(good), 404, "not-found"),
         (&path, nonsense, Some(of_nonsense), 400, "invalid-request"),
         (&path, no_event, Some(of_no_event), 400, "invalid-request"),
-        (&path, &"x".repeat(256 * 1024 + 1), Some("t=1,v1=00".to_owned()), 413, "too-large"),
+        (&path, &"x".repeat(1024 * 1024 + 1), Some("t=1,v1=00".to_owned()), 413, "too-large"),
     ] {
         let answer = send(&tenant, path, body, signature.as_deref()).await;
         assert_eq!((answer.status, answer.problem()), (status, problem), "{path} {}", answer.json);

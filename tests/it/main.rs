@@ -2,14 +2,18 @@
 //! They need the stack that `make test` starts.
 
 mod bad_input;
+mod corners;
 mod crash;
 mod endpoints;
 mod grants;
+mod held;
 mod inbound;
 mod isolation;
 mod journey;
 mod publish;
+mod retries;
 mod routes;
+mod wide;
 
 use std::time::Duration;
 
@@ -19,3 +23,6 @@ const SOON: Duration = Duration::from_secs(30);
 /// Longer than a message stays hidden after its function was killed (the local lane's 35 s), and
 /// than a repeated publish waits for the first one (30 to 40 s), with one retry on top.
 const AFTER_A_CRASH: Duration = Duration::from_mins(2);
+
+/// Longer than functions believe what they know of an endpoint, 10 s.
+const BELIEVED: Duration = Duration::from_secs(11);

@@ -40,7 +40,7 @@ async fn a_batch_has_a_result_for_each_event() {
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url(), &[]).await;
     tenant.publish("contact.created", &json!({ "old": true }), "taken").await;
-    let big = "x".repeat(256 * 1024);
+    let big = "x".repeat(1024 * 1024);
     let body = json!({ "events": [
         { "type": "contact.created", "data": { "n": 1 }, "idempotency_key": "one" },
         { "type": "contact.created", "data": { "n": 2 }, "idempotency_key": "taken" },
@@ -118,10 +118,10 @@ async fn large_payloads_arrive_whole_and_too_large_ones_are_refused() {
         let tenant = tenant.clone();
         async move { tenant.post("/v1/events", &body).await }
     };
-    publish(256 * 1024 - 200).await.expect(202);
-    let answer = publish(256 * 1024).await;
+    publish(1024 * 1024 - 200).await.expect(202);
+    let answer = publish(1024 * 1024).await;
     assert_eq!((answer.status, answer.problem(), answer.pointer()), (413, "too-large", "/data"));
-    let answer = publish(300 * 1024).await;
+    let answer = publish(1100 * 1024).await;
     assert_eq!((answer.status, answer.problem()), (413, "too-large"));
 }
 

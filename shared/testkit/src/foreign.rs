@@ -1,4 +1,5 @@
-//! Clients that we did not write: Stripe's own SDK as signer, Standard Webhooks' as verifier.
+//! Clients that we did not write: Stripe's own SDK as signer, Standard Webhooks' as verifier; and
+//! Node's cryptography where those do not reach.
 
 use std::process::Stdio;
 
@@ -19,17 +20,30 @@ pub async fn stripe_signature(payload: &str, secret: &str, timestamp: u64) -> St
 /// Verifies a webhook with the library of Standard Webhooks; returns what it says of it: the
 /// payload, or its error.
 pub async fn verify(received: &Received, secret: &str) -> Result<Value, String> {
+    let mut command = Command::new(root().join(".local/stack/bin/python"));
+    command.arg(root().join("tests/it/clients/verify.py"));
+    Ok(verified(command, received, "secret", secret).await?["payload"].clone())
+}
+
+/// Verifies the `v1a` signatures of a webhook with Node's ed25519 and the endpoint's public key
+/// (`whpk_…`); returns its error.
+pub async fn verify_v1a(received: &Received, public_key: &str) -> Result<(), String> {
+    let mut command = Command::new("node");
+    command.arg(root().join("tests/it/clients/verify-v1a.mjs"));
+    let said = verified(command, received, "public_key", public_key).await?;
+    assert_eq!(said["ok"], true, "the verifier says neither");
+    Ok(())
+}
+
+async fn verified(command: Command, received: &Received, by: &str, key: &str) -> Result<Value, String> {
     let headers: serde_json::Map<String, Value> =
         received.headers.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     let body = std::str::from_utf8(&received.body).expect("UTF-8");
-    let input = json!({ "headers": headers, "body": body, "secret": secret });
-    let mut command = Command::new(root().join(".local/stack/bin/python"));
-    command.arg(root().join("tests/it/clients/verify.py"));
-    let said = run(command, &input).await;
-    let said: Value = serde_json::from_str(&said).expect("JSON of the verifier");
+    let input = json!({ "headers": headers, "body": body, by: key });
+    let said: Value = serde_json::from_str(&run(command, &input).await).expect("JSON of the verifier");
     match said["error"].as_str() {
         Some(error) => Err(error.to_owned()),
-        None => Ok(said["payload"].clone()),
+        None => Ok(said),
     }
 }
 

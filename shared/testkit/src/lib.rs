@@ -1,12 +1,15 @@
-//! What the end-to-end tests stand on: the running stack, a real receiver, and real faults.
+//! What the end-to-end tests stand on: the running stack, a real receiver, and real faults; and
+//! what `make chaos` and `make bench` run.
 //!
 //! Everything here is a process or a socket; nothing pretends to be a part of the product.
 
 pub mod foreign;
 pub mod process;
 pub mod proxy;
+pub mod random;
 pub mod receiver;
 pub mod server;
+pub mod sign;
 pub mod stack;
 pub mod wait;
 

@@ -1,6 +1,62 @@
-//! Finding and killing the process at the other end of a connection (Linux).
+//! Finding and killing processes: that at the other end of a connection, and the stack's functions
+//! (Linux).
 
-use std::{fs, net::SocketAddr, process::Command};
+use std::{fs, net::SocketAddr, path::Path, process::Command, sync::OnceLock};
+
+/// The variable by which a function's process knows its deployed name.
+const FUNCTION_NAME: &str = "AWS_LAMBDA_FUNCTION_NAME=";
+
+/// The other end of a connection. Who it is takes milliseconds to find out, so that is asked once.
+#[derive(Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    process: OnceLock<Option<(u32, Option<String>)>>,
+}
+
+impl Peer {
+    /// Whoever holds this address.
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, process: OnceLock::new() }
+    }
+
+    fn process(&self) -> Option<&(u32, Option<String>)> {
+        self.process.get_or_init(|| of_peer(self.address).map(|pid| (pid, function(pid)))).as_ref()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Option<u32> {
+        self.process().map(|(pid, _)| *pid)
+    }
+
+    /// The deployed name of the function that it is, if it is one.
+    pub fn function(&self) -> Option<&str> {
+        self.process()?.1.as_deref()
+    }
+}
+
+/// The deployed name of the function that a process runs.
+fn function(pid: u32) -> Option<String> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut variables =
+        environment.split(|byte| *byte == 0).filter_map(|line| std::str::from_utf8(line).ok());
+    variables.find_map(|line| line.strip_prefix(FUNCTION_NAME)).map(str::to_owned)
+}
+
+/// The functions that run from code below `directory`: process and deployed name.
+pub fn functions_below(directory: &Path) -> Vec<(u32, String)> {
+    let processes = fs::read_dir("/proc").expect("/proc").flatten();
+    let function = |process: fs::DirEntry| {
+        let pid = process.file_name().to_str()?.parse().ok()?;
+        let code = fs::read_link(process.path().join("exe")).ok()?;
+        if code.file_name()? == "bootstrap" && code.starts_with(directory) {
+            Some((pid, function(pid)?))
+        } else {
+            None
+        }
+    };
+    processes.filter_map(function).collect()
+}
 
 /// The process that holds the local end `peer` of a connection to this machine.
 pub fn of_peer(peer: SocketAddr) -> Option<u32> {
@@ -31,6 +87,12 @@ fn socket_inode(port: u16) -> Option<u64> {
 
 /// Ends a process as a crash would: at once, with nothing said.
 pub fn kill(pid: u32) {
-    let ended = Command::new("kill").args(["-9", &pid.to_string()]).status();
-    assert!(ended.is_ok_and(|status| status.success()), "process {pid} could not be killed");
+    assert!(try_kill(pid), "process {pid} could not be killed");
+}
+
+/// The same for a process that may have ended by itself; says whether it was there.
+pub fn try_kill(pid: u32) -> bool {
+    let mut command = Command::new("kill");
+    command.args(["-9", &pid.to_string()]).stderr(std::process::Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }

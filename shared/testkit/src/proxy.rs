@@ -1,7 +1,11 @@
-//! The proxy between the functions and the stack, which can kill a caller at a chosen call.
+//! The proxy between the functions and the stack: it disturbs calls of AWS, and counts them.
 //!
-//! A rule names an operation of AWS and a text that its body holds (a tenant's id, say), so
-//! tests that run side by side do not meet each other's faults.
+//! A rule names operations of AWS and texts that the body holds (a tenant's id, say), so tests
+//! that run side by side do not meet each other's faults. Chaos hits by chance whatever comes, and
+//! is for runs that have the stack to themselves.
+
+mod call;
+mod chaos;
 
 use std::{
     net::SocketAddr,
@@ -10,13 +14,22 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-use crate::{http_client, process, server};
+pub use call::{Call, Count};
+pub use chaos::{PerMille, Plan, Report};
 
-/// What a rule does to a call.
+use crate::{
+    http_client,
+    process::{self, Peer},
+    server,
+};
+use call::{Counts, listed};
+use chaos::Chaos;
+
+/// What is done to a call.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
@@ -26,12 +39,21 @@ pub enum Fault {
     KillAfter,
     /// Let the call through, and cut the connection instead of answering.
     LoseAnswer,
+    /// Answer as a service that is called too often; the call never reaches the stack.
+    Throttle,
+    /// Cut the connection; the call never reaches the stack.
+    Cut,
+    /// Let the call through after this long.
+    Delay {
+        /// In milliseconds.
+        ms: u64,
+    },
 }
 
 /// When to do what.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Rule {
-    /// The operation, such as `PutItem`.
+    /// The operation, such as `PutItem`; several with commas between them; `*` for any.
     pub operation: String,
     /// Texts that the body must all hold.
     pub contains: Vec<String>,
@@ -60,7 +82,7 @@ impl Rules {
         let mut rules = self.0.lock().expect("no panic with it");
         let (rule, hits) = rules.iter_mut().find(|(rule, hits)| {
             *hits < rule.times
-                && rule.operation == operation
+                && listed(rule.operation.split(',').map(str::trim), operation)
                 && rule.contains.iter().all(|text| body.contains(text))
         })?;
         *hits += 1;
@@ -68,85 +90,178 @@ impl Rules {
     }
 }
 
-/// Runs the proxy until the process ends. On `control`, `POST` of a rule answers its id, and
-/// `GET /ID` how often it was applied.
+struct Proxy {
+    client: reqwest::Client,
+    upstream: String,
+    rules: Rules,
+    chaos: Chaos,
+    counts: Counts,
+}
+
+/// Runs the proxy until the process ends. On `control`:
+///
+/// | request | does |
+/// |---|---|
+/// | `POST /` of a [`Rule`] | answers its id |
+/// | `GET /ID` | how often that rule was applied |
+/// | `POST /chaos` of a [`Plan`] | begins chaos, instead of any that runs |
+/// | `GET /chaos`, `DELETE /chaos` | its [`Report`]; `DELETE` ends it |
+/// | `GET /counts` | a [`Count`] per operation and function, of what the stack answered |
+/// | `POST /counts/reset` | counts from 0 again |
 pub async fn run(listen: SocketAddr, control: SocketAddr, upstream: String) -> std::io::Result<()> {
-    let rules = Arc::new(Rules::default());
-    let proxy = TcpListener::bind(listen).await?;
+    let calls = TcpListener::bind(listen).await?;
     let controls = TcpListener::bind(control).await?;
-    let client = http_client();
-    let applied = Arc::clone(&rules);
-    let forward = move |peer, request| {
-        let (client, rules, upstream) = (client.clone(), Arc::clone(&applied), upstream.clone());
-        async move { forward(&client, &rules, &upstream, peer, request).await }
+    let proxy = Arc::new(Proxy {
+        client: http_client(),
+        upstream,
+        rules: Rules::default(),
+        chaos: Chaos::default(),
+        counts: Counts::default(),
+    });
+    let steered = Arc::clone(&proxy);
+    let forward = move |peer: Arc<Peer>, request| {
+        let proxy = Arc::clone(&proxy);
+        async move { proxy.forward(&peer, request).await }
     };
     let steer = move |_, request| {
-        let answer = steer(&rules, &request);
+        let answer = steered.steer(&request);
         async move { Some(answer) }
     };
-    tokio::join!(server::serve(proxy, forward), server::serve(controls, steer));
+    tokio::join!(server::serve(calls, forward), server::serve(controls, steer));
     Ok(())
 }
 
-fn steer(rules: &Rules, request: &Request<Bytes>) -> Response<Bytes> {
-    let answer = if request.method() == hyper::Method::POST {
-        serde_json::from_slice(request.body()).ok().map(|rule| rules.add(rule).to_string())
-    } else {
-        request.uri().path()[1..].parse().ok().and_then(|id| rules.hits(id)).map(|hits| hits.to_string())
-    };
-    let mut response = Response::default();
-    match answer {
-        Some(text) => *response.body_mut() = text.into(),
-        None => *response.status_mut() = hyper::StatusCode::BAD_REQUEST,
-    }
-    response
-}
-
-async fn forward(
-    client: &reqwest::Client,
-    rules: &Rules,
-    upstream: &str,
-    peer: SocketAddr,
-    request: Request<Bytes>,
-) -> Option<Response<Bytes>> {
-    let target =
-        request.headers().get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let operation = target.rsplit('.').next().unwrap_or_default();
-    let fault = rules.apply(operation, &String::from_utf8_lossy(request.body()));
-    if let Some(Fault::KillBefore) = fault {
-        kill(peer);
-        return None;
-    }
-    let (parts, body) = request.into_parts();
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    // The runtime's own long poll never answers while there is nothing to do.
-    let answer = client
-        .request(parts.method, format!("{upstream}{path}"))
-        .headers(parts.headers)
-        .body(body)
-        .timeout(Duration::from_mins(2))
-        .send()
-        .await
-        .ok()?;
-    match fault {
-        Some(Fault::KillAfter) => {
-            kill(peer);
-            return None;
+impl Proxy {
+    fn steer(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        let answer = match (request.method(), request.uri().path()) {
+            (&Method::POST, "/") => json(request.body()).map(|rule| self.rules.add(rule).to_string()),
+            (&Method::POST, "/chaos") => {
+                json(request.body()).and_then(|plan| self.chaos.begin(plan).then(String::new))
+            }
+            (&Method::GET, "/chaos") => Some(text(&self.chaos.report())),
+            (&Method::DELETE, "/chaos") => Some(text(&self.chaos.end())),
+            (&Method::GET, "/counts") => Some(text(&self.counts.all())),
+            (&Method::POST, "/counts/reset") => {
+                self.counts.reset();
+                Some(String::new())
+            }
+            (&Method::GET, path) => {
+                path[1..].parse().ok().and_then(|id| self.rules.hits(id)).map(|hits| hits.to_string())
+            }
+            _ => None,
+        };
+        let mut response = Response::default();
+        match answer {
+            Some(text) => *response.body_mut() = text.into(),
+            None => *response.status_mut() = StatusCode::BAD_REQUEST,
         }
-        Some(Fault::LoseAnswer) => return None,
-        Some(Fault::KillBefore) | None => {}
+        response
     }
-    let (status, headers) = (answer.status(), answer.headers().clone());
-    let mut response = Response::new(answer.bytes().await.ok()?);
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    // The body is whole here, so its length is set anew.
-    response.headers_mut().remove("transfer-encoding");
-    Some(response)
+
+    async fn forward(&self, peer: &Peer, request: Request<Bytes>) -> Option<Response<Bytes>> {
+        let call = Call::of(&request);
+        let disturbed = call.as_ref().filter(|call| call.targeted).and_then(|call| {
+            let body = String::from_utf8_lossy(request.body());
+            let fault = self.rules.apply(&call.operation, &body).or_else(|| self.chaos.draw(call, peer))?;
+            Some((call, fault))
+        });
+        match disturbed {
+            Some((_, Fault::KillBefore)) => {
+                kill(peer);
+                return None;
+            }
+            Some((_, Fault::Cut)) => return None,
+            Some((call, Fault::Throttle)) => return Some(call.throttled()),
+            Some((_, Fault::Delay { ms })) => tokio::time::sleep(Duration::from_millis(ms)).await,
+            Some((_, Fault::KillAfter | Fault::LoseAnswer)) | None => {}
+        }
+        let answer = self.ask(request).await?;
+        if let Some(call) = &call {
+            self.counts.add(call, peer.function());
+        }
+        match disturbed {
+            Some((_, Fault::KillAfter)) => {
+                kill(peer);
+                None
+            }
+            Some((_, Fault::LoseAnswer)) => None,
+            _ => Some(answer),
+        }
+    }
+
+    async fn ask(&self, request: Request<Bytes>) -> Option<Response<Bytes>> {
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        // The runtime's own long poll never answers while there is nothing to do.
+        let answer = self
+            .client
+            .request(parts.method, format!("{}{path}", self.upstream))
+            .headers(parts.headers)
+            .body(body)
+            .timeout(Duration::from_mins(2))
+            .send()
+            .await
+            .ok()?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let mut response = Response::new(answer.bytes().await.ok()?);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        // The body is whole here, so its length is set anew.
+        response.headers_mut().remove("transfer-encoding");
+        Some(response)
+    }
 }
 
-fn kill(peer: SocketAddr) {
-    if let Some(pid) = process::of_peer(peer) {
-        process::kill(pid);
+fn json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Option<T> {
+    serde_json::from_slice(body).ok()
+}
+
+fn text(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("it is JSON")
+}
+
+fn kill(peer: &Peer) {
+    if let Some(pid) = peer.pid() {
+        // It may have ended by itself meanwhile.
+        process::try_kill(pid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_name_one_operation_several_or_any() {
+        for (operation, hits) in [
+            ("PutItem", vec!["PutItem"]),
+            ("PutItem, UpdateItem", vec!["PutItem", "UpdateItem"]),
+            ("*", vec!["PutItem", "UpdateItem", "GetItem"]),
+        ] {
+            let rules = Rules::default();
+            let rule = |times| Rule {
+                operation: operation.to_owned(),
+                contains: vec!["t-1".to_owned()],
+                fault: Fault::Cut,
+                times,
+            };
+            rules.add(rule(3));
+            let hit = ["PutItem", "UpdateItem", "GetItem"]
+                .into_iter()
+                .filter(|name| rules.apply(name, "t-1").is_some() && rules.apply(name, "t-2").is_none());
+            assert_eq!(hit.collect::<Vec<_>>(), hits, "{operation}");
+        }
+    }
+
+    #[test]
+    fn faults_are_named_as_before_and_a_delay_says_how_long() {
+        for (fault, json) in [
+            (Fault::KillBefore, r#""kill_before""#),
+            (Fault::Throttle, r#""throttle""#),
+            (Fault::Delay { ms: 5 }, r#"{"delay":{"ms":5}}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&fault).unwrap(), json);
+            assert!(serde_json::from_str::<Fault>(json).is_ok());
+        }
     }
 }

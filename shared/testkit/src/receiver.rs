@@ -11,7 +11,7 @@ use hyper::Response;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use crate::{eventually, server};
+use crate::{eventually, process::Peer, server};
 
 /// What the receiver answers.
 #[derive(Debug, Clone)]
@@ -89,7 +89,7 @@ impl Receiver {
         let address = listener.local_addr().expect("its own address");
         let requests = Requests::default();
         let kept = Arc::clone(&requests);
-        let handle = move |peer, request: hyper::Request<Bytes>| {
+        let handle = move |peer: Arc<Peer>, request: hyper::Request<Bytes>| {
             let headers = request.headers().iter();
             let headers = headers.map(|(name, value)| {
                 (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -97,7 +97,7 @@ impl Receiver {
             let received = Received {
                 headers: headers.collect(),
                 body: request.body().clone(),
-                peer,
+                peer: peer.address,
                 at: Instant::now(),
             };
             let n = {

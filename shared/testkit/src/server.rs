@@ -1,6 +1,6 @@
-//! A small HTTP server on loopback, for the receiver and the proxy.
+//! A small HTTP server on loopback, for the receivers and the proxy.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -8,20 +8,22 @@ use hyper::{Request, Response, body::Incoming, server::conn::http1, service::ser
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
+use crate::process::Peer;
+
 /// Serves every connection of `listener`. Where the handler answers nothing, the connection is
 /// cut without an answer.
 pub async fn serve<H, F>(listener: TcpListener, handle: H)
 where
-    H: Fn(SocketAddr, Request<Bytes>) -> F + Send + Sync + 'static,
+    H: Fn(Arc<Peer>, Request<Bytes>) -> F + Send + Sync + 'static,
     F: Future<Output = Option<Response<Bytes>>> + Send,
 {
     let handle = Arc::new(handle);
     loop {
         let Ok((stream, peer)) = listener.accept().await else { continue };
-        let handle = Arc::clone(&handle);
+        let (handle, peer) = (Arc::clone(&handle), Arc::new(Peer::new(peer)));
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
-                let handle = Arc::clone(&handle);
+                let (handle, peer) = (Arc::clone(&handle), Arc::clone(&peer));
                 async move {
                     let (parts, body) = request.into_parts();
                     let Ok(body) = body.collect().await else { return Err(Cut) };

@@ -1,13 +1,21 @@
 //! The running local stack, as `dev/stack.py` describes it, and clients of the deployed API.
 
-use std::{collections::HashMap, env, fs, path::PathBuf};
+use std::{
+    collections::HashMap,
+    env, fs,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use reqwest::{Method, header::HeaderMap};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::http_client;
+use crate::{
+    http_client, process,
+    proxy::{Plan, Report, Rule},
+};
 
 /// The environment variable that names the stack's state file.
 pub const STATE: &str = "CW_STACK_STATE";
@@ -21,6 +29,7 @@ struct State {
     region: String,
     access_key_id: String,
     proxy_control: Option<String>,
+    log_dir: PathBuf,
     stacks: HashMap<String, Deployed>,
 }
 
@@ -28,6 +37,8 @@ struct State {
 struct Deployed {
     api_url: String,
     operator_key: String,
+    outputs: HashMap<String, String>,
+    functions: HashMap<String, String>,
 }
 
 /// One deployment of the template on the running stack.
@@ -37,6 +48,9 @@ pub struct Stack {
     pub api_url: String,
     /// The operator's key, as the template generated it.
     pub operator_key: String,
+    outputs: HashMap<String, String>,
+    /// Its functions: name and deployed name.
+    pub functions: HashMap<String, String>,
     name: String,
     state: State,
 }
@@ -67,14 +81,29 @@ impl Stack {
     }
 
     fn named(state: State, name: &str) -> Self {
-        let deployed = state.stacks.get(name).unwrap_or_else(|| panic!("{name} is not deployed")).clone();
-        Self { api_url: deployed.api_url, operator_key: deployed.operator_key, name: name.to_owned(), state }
+        let Deployed { api_url, operator_key, outputs, functions } =
+            state.stacks.get(name).unwrap_or_else(|| panic!("{name} is not deployed")).clone();
+        Self { api_url, operator_key, outputs, functions, name: name.to_owned(), state }
     }
 
     /// Deploys the template once more beside the shared deployment, so that what a test does to
     /// its functions meets no other test.
     pub async fn deploy(name: &str) -> Self {
-        Self::deploy_text(name, &template()).await
+        Self::deploy_text(name, &template(), &[]).await
+    }
+
+    /// The same with parameters of the template.
+    pub async fn deploy_with(name: &str, parameters: &[(&str, &str)]) -> Self {
+        Self::deploy_text(name, &template(), parameters).await
+    }
+
+    /// The same with a clock that the test sets. Everything that waits longer than a few seconds
+    /// then waits in the due index, where the clock counts, and not in a queue.
+    pub async fn deploy_with_clock(name: &str) -> (Self, Clock) {
+        let clock = Clock::new(name);
+        let file = clock.file.to_str().expect("a path of text").to_owned();
+        let parameters = [("ClockFile", file.as_str()), ("LongestLaneWaitSeconds", "2")];
+        (Self::deploy_with(name, &parameters).await, clock)
     }
 
     /// The same, after `edit` has changed the template's text.
@@ -82,10 +111,10 @@ impl Stack {
         let original = template();
         let edited = edit(&original);
         assert_ne!(original, edited, "the edit changed nothing");
-        Self::deploy_text(name, &edited).await
+        Self::deploy_text(name, &edited, &[]).await
     }
 
-    async fn deploy_text(name: &str, text: &str) -> Self {
+    async fn deploy_text(name: &str, text: &str, parameters: &[(&str, &str)]) -> Self {
         let file = env::temp_dir().join(format!("{name}-{}.yaml", std::process::id()));
         fs::write(&file, text).expect("a copy of the template");
         let status = Command::new("python3")
@@ -94,6 +123,9 @@ impl Stack {
             .arg(state_file())
             .args(["--stack-name", name, "--template"])
             .arg(&file)
+            .args(
+                parameters.iter().flat_map(|(name, value)| ["--param".to_owned(), format!("{name}={value}")]),
+            )
             .status()
             .await
             .expect("python3 runs");
@@ -137,32 +169,169 @@ impl Stack {
     }
 
     async fn logs_call(&self, operation: &str, body: Value) -> Value {
+        self.aws("logs", &format!("Logs_20140328.{operation}"), body).await
+    }
+
+    /// A call of one of AWS's JSON services, as the account's owner.
+    pub async fn aws(&self, service: &str, target: &str, body: Value) -> Value {
+        let headers = [("x-amz-target", target), ("content-type", "application/x-amz-json-1.1")];
+        self.owner_call(service, "/", &headers, body).await
+    }
+
+    async fn owner_call(&self, service: &str, path: &str, headers: &[(&str, &str)], body: Value) -> Value {
         let State { endpoint_url, region, access_key_id, .. } = &self.state;
         // The stack looks at who calls, not at the signature.
         let credential = format!(
-            "AWS4-HMAC-SHA256 Credential={access_key_id}/20260101/{region}/logs/aws4_request, SignedHeaders=host, Signature=0"
+            "AWS4-HMAC-SHA256 Credential={access_key_id}/20260101/{region}/{service}/aws4_request, SignedHeaders=host, Signature=0"
         );
-        let answer = http_client()
-            .post(endpoint_url)
-            .header("x-amz-target", format!("Logs_20140328.{operation}"))
-            .header("content-type", "application/x-amz-json-1.1")
-            .header("authorization", credential)
-            .body(body.to_string())
-            .send()
+        let mut request =
+            http_client().post(format!("{endpoint_url}{path}")).header("authorization", credential);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.body(body.to_string()).send().await.expect("the stack answers");
+        let status = answer.status();
+        let text = answer.text().await.expect("an answer");
+        assert!(status.is_success(), "{service} {headers:?}: {text}");
+        if text.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("JSON") }
+    }
+
+    /// What the template says of this name: an output.
+    pub fn output(&self, name: &str) -> &str {
+        self.outputs.get(name).unwrap_or_else(|| panic!("the template has no output {name}"))
+    }
+
+    /// What the deployment is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The ARN of a queue, by the output that names its URL.
+    pub fn queue_arn(&self, output: &str) -> String {
+        let name = self.output(output).rsplit('/').next().expect("a URL ends in a name");
+        format!("arn:aws:sqs:{}:000000000000:{name}", self.state.region)
+    }
+
+    /// Runs a function once and waits for its answer; `output` names it.
+    pub async fn invoke(&self, output: &str, event: Value) -> Value {
+        self.try_invoke(output, event).await.unwrap_or_else(|error| panic!("{output}: {error}"))
+    }
+
+    /// The same, where the function may die of it.
+    pub async fn try_invoke(&self, output: &str, event: Value) -> Result<Value, Value> {
+        let path = format!("/2015-03-31/functions/{}/invocations", self.output(output));
+        let answer = self.owner_call("lambda", &path, &[], event).await;
+        if answer.get("errorType").is_some() || answer.get("errorMessage").is_some() {
+            return Err(answer);
+        }
+        Ok(answer)
+    }
+
+    /// Runs one of the checkout's tools against the stack, as its owner; what it prints.
+    pub async fn run_tool(&self, script: &str, arguments: &[&str]) -> String {
+        let State { endpoint_url, region, access_key_id, .. } = &self.state;
+        let output = Command::new(root().join(".local/sam/bin/python"))
+            .arg(root().join(script))
+            .args(arguments)
+            .env("AWS_ENDPOINT_URL", endpoint_url)
+            .env("AWS_REGION", region)
+            .env("AWS_DEFAULT_REGION", region)
+            .env("AWS_ACCESS_KEY_ID", access_key_id)
+            .env("AWS_SECRET_ACCESS_KEY", access_key_id)
+            .output()
             .await
-            .expect("the stack answers");
-        assert!(answer.status().is_success(), "{operation}: {}", answer.text().await.unwrap_or_default());
-        serde_json::from_str(&answer.text().await.expect("an answer")).expect("JSON")
+            .expect("the tool runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        text
+    }
+
+    /// Asks the scheduler for what is due, as its schedule does every minute.
+    pub async fn run_due(&self) {
+        self.invoke("SchedulerFunctionName", json!({ "job": "due" })).await;
+    }
+
+    /// Asks the scheduler to look for what was lost, as its schedule does every hour.
+    pub async fn run_reconcile(&self) {
+        self.invoke("SchedulerFunctionName", json!({ "job": "reconcile" })).await;
+    }
+
+    /// The functions' processes that run now, of this deployment and its neighbours: process and
+    /// deployed name.
+    pub fn processes(&self) -> Vec<(u32, String)> {
+        let run = self.state.log_dir.parent().expect("the run's own directory");
+        process::functions_below(run)
+    }
+
+    fn control(&self) -> String {
+        self.state.proxy_control.clone().expect("the stack runs behind the proxy")
+    }
+
+    /// Begins chaos at the proxy, instead of any that runs there.
+    pub async fn begin_chaos(&self, plan: &Plan) {
+        let body = serde_json::to_string(plan).expect("a plan");
+        let answer = http_client().post(format!("{}/chaos", self.control())).body(body).send().await;
+        let status = answer.expect("the proxy answers").status();
+        assert!(status.is_success(), "the proxy refuses the plan with {status}");
+    }
+
+    /// Ends it; answers what it has done.
+    pub async fn end_chaos(&self) -> Report {
+        let answer = http_client().delete(format!("{}/chaos", self.control())).send().await;
+        let text = answer.expect("the proxy answers").text().await.expect("a report");
+        serde_json::from_str(&text).expect("a report")
     }
 
     /// Sets a rule of the proxy between functions and stack; returns a probe for its hits.
-    pub async fn rule(&self, rule: &crate::proxy::Rule) -> Hits {
-        let control = self.state.proxy_control.clone().expect("the stack runs behind the proxy");
+    pub async fn rule(&self, rule: &Rule) -> Hits {
+        let control = self.control();
         let body = serde_json::to_string(rule).expect("a rule");
         let answer = http_client().post(&control).body(body).send().await.expect("the proxy answers");
         let id = answer.text().await.expect("the rule's id");
         Hits { url: format!("{control}/{id}") }
     }
+}
+
+/// A deployment's clock, which is ahead of the machine's by as much as a test says.
+#[derive(Debug)]
+pub struct Clock {
+    file: PathBuf,
+}
+
+impl Clock {
+    fn new(name: &str) -> Self {
+        let clock = Self { file: env::temp_dir().join(format!("{name}-{}.clock", std::process::id())) };
+        clock.ahead(Duration::ZERO);
+        clock
+    }
+
+    /// Sets how far ahead it is.
+    pub fn ahead(&self, by: Duration) {
+        let partial = self.file.with_extension("partial");
+        fs::write(&partial, by.as_millis().to_string()).expect("the clock's file");
+        fs::rename(partial, &self.file).expect("the clock's file");
+    }
+
+    /// Moves it to shortly behind this RFC 3339 time, if it is not there yet.
+    pub fn move_to(&self, time: &str) {
+        let wanted = millis_of(time) + 500;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock after 1970");
+        let now = u64::try_from(now.as_millis()).expect("a time of this era");
+        self.ahead(Duration::from_millis(wanted.saturating_sub(now)));
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.file);
+    }
+}
+
+/// Milliseconds since 1970 of a time as the API writes it.
+pub fn millis_of(time: &str) -> u64 {
+    let time = time::OffsetDateTime::parse(time, &time::format_description::well_known::Rfc3339);
+    let millis = time.expect("an RFC 3339 time").unix_timestamp_nanos() / 1_000_000;
+    u64::try_from(millis).expect("a time after 1970")
 }
 
 /// How often a rule was applied.
@@ -252,6 +421,24 @@ impl Client {
         let mut headers = headers.to_vec();
         headers.push(("content-type", "application/json"));
         self.send(Method::POST, path, &headers, Some(body.to_string().into_bytes())).await
+    }
+
+    /// `PATCH` with JSON.
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+        let headers = [("content-type", "application/json")];
+        self.send(Method::PATCH, path, &headers, Some(body.to_string().into_bytes())).await
+    }
+
+    /// `DELETE`.
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(Method::DELETE, path, &[], None).await
+    }
+
+    /// A new endpoint with settings: its id and its signing key.
+    pub async fn endpoint_with(&self, url: &str, mut settings: Value) -> (String, String) {
+        settings["url"] = json!(url);
+        let endpoint = self.post("/v1/endpoints", &settings).await.expect(201);
+        (text(&endpoint, "id"), endpoint["secret"].as_str().unwrap_or_default().to_owned())
     }
 
     /// Any request.

@@ -1,0 +1,193 @@
+//! The truth of a run: what was accepted, what must arrive where, what has arrived.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Mutex,
+    time::Instant,
+};
+
+use bytes::Bytes;
+use serde_json::Value;
+use testkit::sign::signature;
+
+/// What went wrong is listed up to here.
+const LISTED: usize = 20;
+
+/// An endpoint of the run.
+pub struct Endpoint {
+    /// The tenant's place in the run.
+    pub tenant: usize,
+    pub id: String,
+    pub secret: String,
+    /// The event type that it is subscribed to; all where there is none.
+    pub only: Option<&'static str>,
+    pub mood: &'static str,
+}
+
+/// A publish as its client made it.
+#[derive(Clone)]
+pub struct Published {
+    pub tenant: usize,
+    pub event_type: &'static str,
+    pub data: Value,
+}
+
+#[derive(Default)]
+struct Books {
+    accepted: HashMap<String, Published>,
+    /// What the first request of an event held.
+    bodies: HashMap<String, Bytes>,
+    /// Requests and answers of 2xx, by endpoint's place and event.
+    arrivals: HashMap<(usize, String), (u32, u32)>,
+    expected: u64,
+    /// Expected ones that a 2xx was answered to.
+    delivered: u64,
+    wrong: BTreeSet<String>,
+}
+
+pub struct Ledger {
+    pub endpoints: Vec<Endpoint>,
+    /// When the run began.
+    pub began: Instant,
+    books: Mutex<Books>,
+}
+
+/// What the ledger says in the end.
+pub struct Totals {
+    pub accepted: u64,
+    pub expected: u64,
+    pub delivered: u64,
+    /// Requests for what the endpoint had already said 2xx to.
+    pub duplicates: u64,
+    /// Requests that the endpoint did not say 2xx to.
+    pub refused: u64,
+    pub wrong: BTreeSet<String>,
+}
+
+impl Ledger {
+    pub fn new(endpoints: Vec<Endpoint>) -> Self {
+        Self { endpoints, began: Instant::now(), books: Mutex::default() }
+    }
+
+    fn books(&self) -> std::sync::MutexGuard<'_, Books> {
+        self.books.lock().expect("no panic with it")
+    }
+
+    fn subscribed(&self, event: &Published) -> impl Iterator<Item = usize> {
+        let fits = |endpoint: &Endpoint| {
+            endpoint.tenant == event.tenant && endpoint.only.is_none_or(|only| only == event.event_type)
+        };
+        self.endpoints.iter().enumerate().filter(move |(_, endpoint)| fits(endpoint)).map(|(at, _)| at)
+    }
+
+    /// Notes what must not have happened.
+    pub fn wrong(&self, what: String) {
+        let wrong = &mut self.books().wrong;
+        if wrong.len() < LISTED {
+            wrong.insert(what);
+        }
+    }
+
+    /// A client was answered 202.
+    pub fn accept(&self, id: &str, event: &Published) {
+        let due: Vec<_> = self.subscribed(event).collect();
+        let mut books = self.books();
+        if books.accepted.insert(id.to_owned(), event.clone()).is_some() {
+            return;
+        }
+        books.expected += due.len() as u64;
+        let early = due.into_iter().filter(|at| taken(&books, *at, id) > 0).count();
+        books.delivered += early as u64;
+    }
+
+    /// A webhook came to the endpoint at this place; says how often it has come there before.
+    pub fn arrive(&self, at: usize, webhook: &hyper::Request<Bytes>) -> Option<(String, u32)> {
+        let header = |name: &str| webhook.headers().get(name)?.to_str().ok();
+        let (id, body) = (header("webhook-id")?.to_owned(), webhook.body());
+        let signed = signature(&self.endpoints[at].secret, &id, header("webhook-timestamp")?, body);
+        if header("webhook-signature") != Some(&signed) {
+            self.wrong(format!("{id} has a signature that is not right"));
+        }
+        let mut books = self.books();
+        let same = books.bodies.entry(id.clone()).or_insert_with(|| body.clone()) == body;
+        let (requests, _) = books.arrivals.entry((at, id.clone())).or_default();
+        *requests += 1;
+        let before = *requests - 1;
+        drop(books);
+        if !same {
+            self.wrong(format!("{id} came with another body than before"));
+        }
+        Some((id, before))
+    }
+
+    /// The endpoint answers 2xx.
+    pub fn take(&self, at: usize, id: &str) {
+        let mut books = self.books();
+        let (_, taken) = books.arrivals.entry((at, id.to_owned())).or_default();
+        *taken += 1;
+        if *taken == 1 && books.accepted.contains_key(id) {
+            books.delivered += 1;
+        }
+    }
+
+    /// Deliveries that are still to come.
+    pub fn outstanding(&self) -> u64 {
+        let books = self.books();
+        books.expected - books.delivered
+    }
+
+    /// Events and endpoints' places that nothing came to.
+    pub fn missing(&self) -> Vec<(String, usize)> {
+        let books = self.books();
+        let due =
+            books.accepted.iter().flat_map(|(id, event)| self.subscribed(event).map(move |at| (id, at)));
+        due.filter(|(id, at)| taken(&books, *at, id) == 0).map(|(id, at)| (id.clone(), at)).collect()
+    }
+
+    /// Ids of accepted events, by tenant.
+    pub fn accepted(&self) -> Vec<(String, usize)> {
+        self.books().accepted.iter().map(|(id, event)| (id.clone(), event.tenant)).collect()
+    }
+
+    /// Adds up, and holds what came against what was published. `unanswered` publishes may have
+    /// been stored without their client knowing.
+    pub fn close(&self, unanswered: u64) -> Totals {
+        let mut books = self.books();
+        let mut wrong = std::mem::take(&mut books.wrong);
+        let mut alien = 0;
+        for (id, body) in &books.bodies {
+            let Some(event) = books.accepted.get(id) else {
+                alien += 1;
+                continue;
+            };
+            let envelope: Value = serde_json::from_slice(body).unwrap_or_default();
+            if envelope["type"] != event.event_type || envelope["data"] != event.data {
+                wrong.insert(format!("{id} arrived as something else than was published"));
+            }
+        }
+        if alien > unanswered {
+            wrong.insert(format!("{alien} events arrived that no client was told of"));
+        }
+        for (at, id) in books.arrivals.keys() {
+            let fits =
+                books.accepted.get(id).is_none_or(|event| self.subscribed(event).any(|due| due == *at));
+            if !fits {
+                wrong.insert(format!("{id} came to an endpoint that it was not for"));
+            }
+        }
+        let sum =
+            |count: fn(&(u32, u32)) -> u32| books.arrivals.values().map(|row| u64::from(count(row))).sum();
+        Totals {
+            accepted: books.accepted.len() as u64,
+            expected: books.expected,
+            delivered: books.delivered,
+            duplicates: sum(|(_, taken)| taken.saturating_sub(1)),
+            refused: sum(|(requests, taken)| requests - taken),
+            wrong,
+        }
+    }
+}
+
+fn taken(books: &Books, at: usize, id: &str) -> u32 {
+    books.arrivals.get(&(at, id.to_owned())).map_or(0, |(_, taken)| *taken)
+}

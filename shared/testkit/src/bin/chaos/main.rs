@@ -1,0 +1,246 @@
+//! `chaos [--seed N] [--seconds N] [--settle N]`, on a stack behind `chaos-proxy`.
+//!
+//! Clients publish, calls of AWS fail by chance, functions are killed and endpoints have moods,
+//! all at once. Then everything heals, and what was accepted must arrive: every event at every
+//! endpoint that was subscribed, under one id, with one body, signed. Exit code 1 where it does not.
+//!
+//! The seed fixes the dice, not the scheduler: a run with the same seed is much like the first,
+//! not the same.
+
+mod clients;
+mod ledger;
+mod receivers;
+mod report;
+
+use std::{
+    collections::BTreeMap,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use clients::{Publisher, Shop};
+use ledger::{Endpoint, Ledger};
+use receivers::Ward;
+use serde_json::json;
+use testkit::{
+    Client, Stack, process,
+    proxy::{PerMille, Plan},
+    random::Random,
+    stack::text,
+    unique,
+};
+use tokio::task::JoinSet;
+
+/// The endpoints of the run: tenant, mood, the one event type that it wants.
+const ENDPOINTS: [(usize, &str, Option<&str>); 8] = [
+    (0, "well", None),
+    (0, "failing", None),
+    (1, "well", None),
+    (1, "slow", None),
+    (1, "cutting", Some("contact.created")),
+    (2, "well", Some("deal.won")),
+    (2, "failing", Some("contact.created")),
+    (2, "cutting", None),
+];
+
+/// What a call meets most of the time; the SDK's own retries hide most of it. Deaths are rarer than
+/// they could be: after each, the stand-in leaves the lane alone for a second.
+const WEATHER: PerMille =
+    PerMille { kill_before: 2, kill_after: 2, lose_answer: 8, throttle: 20, cut: 10, delay: 30 };
+
+/// What it meets now and then: three tries in a row fail often enough.
+const STORM: PerMille =
+    PerMille { kill_before: 3, kill_after: 3, lose_answer: 100, throttle: 300, cut: 150, delay: 100 };
+
+const BETWEEN_STORMS: Duration = Duration::from_secs(8);
+const STORM_LASTS: Duration = Duration::from_secs(2);
+
+/// Between two functions' deaths, at most.
+const BETWEEN_KILLS: Duration = Duration::from_secs(3);
+
+/// How long clients go on repeating after the chaos.
+const LAST_REPEATS: Duration = Duration::from_mins(1);
+
+/// What the API may need to see new endpoints in each of its processes (docs/api.md: a second).
+const SUBSCRIBING: Duration = Duration::from_millis(1500);
+
+struct Options {
+    seed: u64,
+    lasts: Duration,
+    settle: Duration,
+}
+
+impl Options {
+    fn read() -> Result<Self, String> {
+        let mut options = Self {
+            seed: Random::fresh_seed(),
+            lasts: Duration::from_mins(1),
+            // Two kills (35 s each until the message is back) and two failures of ours (20 s and 40 s).
+            settle: Duration::from_mins(4),
+        };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(name) = arguments.next() {
+            let value = arguments.next().and_then(|value| value.parse().ok());
+            let value: u64 = value.ok_or_else(|| format!("{name} wants a number"))?;
+            match name.as_str() {
+                "--seed" => options.seed = value,
+                "--seconds" => options.lasts = Duration::from_secs(value),
+                "--settle" => options.settle = Duration::from_secs(value),
+                _ => return Err(format!("{name} is not known")),
+            }
+        }
+        Ok(options)
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = match Options::read() {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("{error}; chaos [--seed N] [--seconds N] [--settle N]");
+            return ExitCode::from(2);
+        }
+    };
+    println!("seed {} (again: make chaos SEED={0})", options.seed);
+    let mut random = Random::new(options.seed);
+    let stack = Stack::shared();
+    let ward = Arc::new(Ward::default());
+    let mut tenants = Vec::new();
+    for _ in 0..3 {
+        tenants.push(stack.tenant().await);
+    }
+    let ledger = Arc::new(Ledger::new(endpoints(&tenants, &ward, &mut random).await));
+    assert!(ward.ledger.set(Arc::clone(&ledger)).is_ok(), "it is set once");
+    tokio::time::sleep(SUBSCRIBING).await;
+
+    let stop = Instant::now() + options.lasts;
+    let shop = Arc::new(Shop {
+        ledger: Arc::clone(&ledger),
+        run: unique("chaos"),
+        stop,
+        give_up: stop + LAST_REPEATS,
+        repeated: AtomicU64::default(),
+        unanswered: AtomicU64::default(),
+    });
+    let clients = clients(&shop, &tenants, &mut random);
+    println!("{} s of chaos", options.lasts.as_secs());
+    let (faults, killed) =
+        tokio::join!(weather(&stack, stop, random.fork()), kills(&stack, stop, random.fork()));
+    ward.healed.store(true, Ordering::Relaxed);
+    clients.join_all().await;
+    println!(
+        "{} deliveries are still to come; waiting up to {} s",
+        ledger.outstanding(),
+        options.settle.as_secs()
+    );
+    let settled = settle(&ledger, options.settle).await;
+    let run = report::Run { ledger: &ledger, shop: &shop, tenants: &tenants, faults, killed, settled };
+    run.print().await
+}
+
+/// Makes the endpoints. Where the API does not know retry schedules yet, only first tries fail.
+async fn endpoints(tenants: &[Client], ward: &Arc<Ward>, random: &mut Random) -> Vec<Endpoint> {
+    let mut made = Vec::new();
+    for (at, (tenant, mood, only)) in ENDPOINTS.into_iter().enumerate() {
+        let url = receivers::start(Arc::clone(ward), at, random.fork()).await;
+        let mut body = json!({ "url": url });
+        if let Some(only) = only {
+            body["event_types"] = json!([only]);
+        }
+        let mut short = body.clone();
+        short["retry_schedule"] = json!([1, 1, 2, 2, 5, 5, 5, 10, 10, 10, 10, 10, 20]);
+        let mut answer = tenants[tenant].post("/v1/endpoints", &short).await;
+        if answer.status == 422 {
+            ward.gentle.store(true, Ordering::Relaxed);
+            answer = tenants[tenant].post("/v1/endpoints", &body).await;
+        }
+        let answer = answer.expect(201);
+        let (id, secret) = (text(&answer, "id"), text(&answer, "secret"));
+        made.push(Endpoint { tenant, id, secret, only, mood });
+    }
+    if ward.gentle.load(Ordering::Relaxed) {
+        println!("the API knows no retry_schedule: each delivery fails at its first try only");
+    }
+    made
+}
+
+fn clients(shop: &Arc<Shop>, tenants: &[Client], random: &mut Random) -> JoinSet<()> {
+    let mut clients = JoinSet::new();
+    let kinds =
+        tenants.iter().enumerate().flat_map(|tenant| [(tenant, 1), (tenant, 1), (tenant, 20), (tenant, 100)]);
+    for (name, ((tenant, client), batch)) in kinds.enumerate() {
+        let publisher = Publisher {
+            shop: Arc::clone(shop),
+            client: client.clone(),
+            tenant,
+            name,
+            batch,
+            random: random.fork(),
+        };
+        clients.spawn(publisher.run());
+    }
+    clients
+}
+
+/// Faults of AWS by chance, in waves; answers how many there were of each.
+async fn weather(stack: &Stack, stop: Instant, mut random: Random) -> BTreeMap<String, u64> {
+    let mut sum = BTreeMap::new();
+    let mut add = |report: testkit::proxy::Report| {
+        for (fault, hits) in report.hits {
+            *sum.entry(fault).or_default() += hits;
+        }
+        *sum.entry("calls".to_owned()).or_default() += report.calls;
+    };
+    let waves = [(WEATHER, BETWEEN_STORMS), (STORM, STORM_LASTS)].into_iter().cycle();
+    for (per_mille, lasts) in waves {
+        let left = stop.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        let seed = u64::from(random.below(u32::MAX));
+        let plan =
+            Plan { seed, per_mille, delay_ms: 300, operations: Vec::new(), only_functions: Vec::new() };
+        stack.begin_chaos(&plan).await;
+        tokio::time::sleep(lasts.min(left)).await;
+        add(stack.end_chaos().await);
+    }
+    sum
+}
+
+/// Kills functions at random times, each function as often as any other; answers how often.
+async fn kills(stack: &Stack, stop: Instant, mut random: Random) -> BTreeMap<String, u64> {
+    let mut killed = BTreeMap::new();
+    while Instant::now() < stop {
+        tokio::time::sleep(random.up_to(BETWEEN_KILLS)).await;
+        let mut alive: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+        for (pid, deployed) in stack.processes() {
+            let function = stack.functions.iter().find(|(_, name)| **name == deployed);
+            if let Some((function, _)) = function {
+                alive.entry(function).or_default().push(pid);
+            }
+        }
+        let mut pick = |count: usize| random.below(u32::try_from(count).expect("few")) as usize;
+        if alive.is_empty() {
+            continue;
+        }
+        let (function, pids) = alive.iter().nth(pick(alive.len())).expect("one of them");
+        if process::try_kill(pids[pick(pids.len())]) {
+            *killed.entry((*function).to_owned()).or_default() += 1;
+        }
+    }
+    killed
+}
+
+/// Waits until all has arrived, or for this long; answers how long that was.
+async fn settle(ledger: &Ledger, limit: Duration) -> Duration {
+    let began = Instant::now();
+    while ledger.outstanding() > 0 && began.elapsed() < limit {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    began.elapsed()
+}

@@ -1,0 +1,77 @@
+//! Endpoints with moods: well, failing, slow, cutting.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::{Request, Response, StatusCode};
+use testkit::{random::Random, server};
+use tokio::net::TcpListener;
+
+use crate::ledger::Ledger;
+
+/// A mood comes and goes: so long of each period it is on.
+const PERIOD: Duration = Duration::from_secs(15);
+const SICK: Duration = Duration::from_secs(10);
+
+/// The longest that a slow endpoint takes; the attempt's own limit is far above.
+const SLOW: Duration = Duration::from_millis(1500);
+
+/// What all receivers of a run share.
+#[derive(Default)]
+pub struct Ward {
+    /// Set once the endpoints are made.
+    pub ledger: OnceLock<Arc<Ledger>>,
+    /// From here on all are well.
+    pub healed: AtomicBool,
+    /// Whether a second try comes only after minutes, so that only first ones may fail.
+    pub gentle: AtomicBool,
+}
+
+/// Starts the receiver of the endpoint at this place; answers its URL.
+pub async fn start(ward: Arc<Ward>, at: usize, mut random: Random) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/webhooks", listener.local_addr().expect("its own address"));
+    let dice = std::sync::Mutex::new(random.fork());
+    let handle = move |_, request: Request<Bytes>| {
+        let thrown = {
+            let mut dice = dice.lock().expect("no panic with it");
+            (dice.below(1000), dice.up_to(SLOW))
+        };
+        let ward = Arc::clone(&ward);
+        async move { answer(&ward, at, &request, thrown).await }
+    };
+    tokio::spawn(server::serve(listener, handle));
+    url
+}
+
+async fn answer(
+    ward: &Ward,
+    at: usize,
+    request: &Request<Bytes>,
+    (chance, wait): (u32, Duration),
+) -> Option<Response<Bytes>> {
+    let ledger = ward.ledger.get().expect("nothing is published before the endpoints are made");
+    let status = |status| Response::builder().status(status).body(Bytes::from_static(b"noted")).ok();
+    let Some((id, before)) = ledger.arrive(at, request) else {
+        ledger.wrong("a request without the headers of a webhook".to_owned());
+        return status(StatusCode::BAD_REQUEST);
+    };
+    let since = ledger.began.elapsed().as_millis() % PERIOD.as_millis();
+    let sick = !ward.healed.load(Ordering::Relaxed) && since < SICK.as_millis();
+    let may_fail = sick && (before == 0 || !ward.gentle.load(Ordering::Relaxed));
+    match ledger.endpoints[at].mood {
+        "failing" if may_fail && chance < 800 => return status(StatusCode::INTERNAL_SERVER_ERROR),
+        // The whole request is here: its sender cannot know whether it counts.
+        "cutting" if may_fail && chance < 500 => return None,
+        "slow" if sick && chance < 150 => tokio::time::sleep(wait).await,
+        _ => {}
+    }
+    ledger.take(at, &id);
+    status(StatusCode::OK)
+}

@@ -1,0 +1,103 @@
+//! What a run comes to, in words and as an exit code.
+
+use std::{collections::BTreeMap, process::ExitCode, sync::atomic::Ordering, time::Duration};
+
+use serde_json::Value;
+use testkit::Client;
+
+use crate::{clients::Shop, ledger::Ledger};
+
+/// Missing deliveries are listed up to here.
+const LISTED: usize = 20;
+
+/// Events whose deliveries' records are looked at: one call each.
+const LOOKED_AT: usize = 200;
+
+/// A run that is over.
+pub struct Run<'a> {
+    pub ledger: &'a Ledger,
+    pub shop: &'a Shop,
+    pub tenants: &'a [Client],
+    pub faults: BTreeMap<String, u64>,
+    pub killed: BTreeMap<String, u64>,
+    pub settled: Duration,
+}
+
+impl Run<'_> {
+    /// Prints it.
+    pub async fn print(mut self) -> ExitCode {
+        let unanswered = self.shop.unanswered.load(Ordering::Relaxed);
+        let totals = self.ledger.close(unanswered);
+        let lost = totals.expected - totals.delivered;
+        let line = |name: &str, text: String| println!("{name:<12}{text}");
+        line(
+            "accepted",
+            format!(
+                "{} events; {} requests repeated, {unanswered} events given up unanswered",
+                totals.accepted,
+                self.shop.repeated.load(Ordering::Relaxed),
+            ),
+        );
+        let (endpoints, settled) = (self.ledger.endpoints.len(), self.settled.as_secs());
+        line("due", format!("{} deliveries at {endpoints} endpoints", totals.expected));
+        line("delivered", format!("{}, until {settled} s after the clients' last 202", totals.delivered));
+        line("lost", lost.to_string());
+        line(
+            "duplicates",
+            format!(
+                "{} after a 2xx; {} requests refused or cut on purpose",
+                totals.duplicates, totals.refused
+            ),
+        );
+        line("wrong", totals.wrong.len().to_string());
+        let calls = self.faults.remove("calls").unwrap_or_default();
+        line("proxy", format!("{calls} calls of AWS in the chaos: {}", listing(&self.faults)));
+        line("killed", listing(&self.killed));
+        line("on record", self.on_record().await);
+        for what in &totals.wrong {
+            println!("  wrong: {what}");
+        }
+        for (id, at) in self.ledger.missing().iter().take(LISTED) {
+            let endpoint = &self.ledger.endpoints[*at];
+            let state = self.state(endpoint.tenant, id, &endpoint.id).await;
+            println!("  lost: {id} at {} ({}): {state}", endpoint.id, endpoint.mood);
+        }
+        if totals.accepted == 0 {
+            println!("nothing was accepted, so nothing was shown");
+        }
+        let good = lost == 0 && totals.wrong.is_empty() && totals.accepted > 0;
+        ExitCode::from(u8::from(!good))
+    }
+
+    async fn deliveries(&self, tenant: usize, event_id: &str) -> Vec<Value> {
+        let answer = self.tenants[tenant].get(&format!("/v1/events/{event_id}/deliveries?limit=250")).await;
+        answer.json["data"].as_array().cloned().unwrap_or_default()
+    }
+
+    async fn state(&self, tenant: usize, event_id: &str, endpoint_id: &str) -> String {
+        let deliveries = self.deliveries(tenant, event_id).await;
+        let delivery = deliveries.iter().find(|delivery| delivery["endpoint_id"] == endpoint_id);
+        let Some(delivery) = delivery else { return "the API shows no such delivery".to_owned() };
+        let (status, count) = (&delivery["status"], &delivery["attempt_count"]);
+        format!("{status} after {count} attempts, the next at {}", delivery["next_attempt_at"])
+    }
+
+    /// What the API says of some events. A delivery that arrived and is not on record as succeeded
+    /// still has its message and will be made again: not lost, but worth seeing.
+    async fn on_record(&self) -> String {
+        let accepted = self.ledger.accepted();
+        let every = accepted.len().div_ceil(LOOKED_AT).max(1);
+        let mut states: BTreeMap<String, u64> = BTreeMap::new();
+        for (id, tenant) in accepted.iter().step_by(every) {
+            for delivery in self.deliveries(*tenant, id).await {
+                *states.entry(delivery["status"].as_str().unwrap_or("?").to_owned()).or_default() += 1;
+            }
+        }
+        format!("{} (a sample)", listing(&states))
+    }
+}
+
+fn listing(counts: &BTreeMap<String, u64>) -> String {
+    let parts: Vec<_> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+}

@@ -1,0 +1,187 @@
+//! Nothing ends in a corner: what nobody repeats, what nobody can work on, what nobody finishes.
+
+use std::time::Duration;
+
+use serde_json::json;
+use testkit::{
+    Receiver, Reply, Stack, eventually,
+    proxy::{Fault, Rule},
+    stack::text,
+};
+
+use crate::{AFTER_A_CRASH, BELIEVED, SOON};
+
+fn rule(operation: &str, contains: &[&str], fault: Fault, times: u32) -> Rule {
+    let contains = contains.iter().map(ToString::to_string).collect();
+    Rule { operation: operation.to_owned(), contains, fault, times }
+}
+
+#[tokio::test]
+async fn a_publish_that_died_and_was_never_repeated_is_completed() {
+    let (stack, clock) = Stack::deploy_with_clock("cw-reconcile").await;
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::start().await;
+    tenant.endpoint(&receiver.url(), &[]).await;
+    let hits = stack.rule(&rule("SendMessageBatch", &[tenant.tenant_id()], Fault::KillBefore, 1)).await;
+    let crashed = tenant.post("/v1/events", &json!({ "type": "contact.created", "data": {} })).await;
+    assert!(crashed.status >= 500, "nothing may be acknowledged");
+    assert_eq!(hits.count().await, 1);
+    let stored = eventually("the function to be back", SOON, || async {
+        let answer = tenant.get("/v1/events").await;
+        (answer.status == 200).then(|| text(&answer.json["data"][0], "id"))
+    })
+    .await;
+    // Too young to be taken for lost.
+    stack.run_reconcile().await;
+    assert!(receiver.requests().is_empty());
+    clock.ahead(Duration::from_mins(80));
+    stack.run_reconcile().await;
+    tenant.delivery(&stored, "succeeded", SOON).await;
+    assert_eq!(receiver.requests().len(), 1);
+    // What is done is left alone, also by a run that looks at it again.
+    clock.ahead(Duration::from_mins(90));
+    stack.run_reconcile().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(receiver.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_scheduler_that_died_between_taking_and_sending_costs_ten_minutes() {
+    let (stack, clock) = Stack::deploy_with_clock("cw-crash-due").await;
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::answering(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
+    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [60, 60] })).await;
+    let event_id = tenant.publish("contact.created", &json!({}), "taken").await;
+    tenant.delivery(&event_id, "retrying", SOON).await;
+    let hits =
+        stack.rule(&rule("SendMessageBatch", &[tenant.tenant_id(), "again"], Fault::KillBefore, 1)).await;
+    clock.ahead(Duration::from_mins(2));
+    let _ = stack.try_invoke("SchedulerFunctionName", json!({ "job": "due" })).await;
+    assert_eq!(hits.count().await, 1);
+    // Taken and not sent: the entry is a lease, and nobody else has it meanwhile.
+    eventually("the scheduler to be back", SOON, || async {
+        stack.try_invoke("SchedulerFunctionName", json!({ "job": "due" })).await.ok()
+    })
+    .await;
+    assert_eq!(receiver.requests().len(), 1);
+    clock.ahead(Duration::from_secs(120 + 601));
+    stack.run_due().await;
+    let delivery = tenant.delivery(&event_id, "succeeded", SOON).await;
+    assert_eq!(delivery["attempt_count"], 2);
+    assert_eq!(receiver.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_poisonous_message_is_parked_and_delivered_once_it_can_be() {
+    let (stack, clock) = Stack::deploy_with_clock("cw-poison").await;
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::start().await;
+    let watcher = Receiver::start().await;
+    tenant.endpoint(&receiver.url(), &["contact.*"]).await;
+    tenant.endpoint(&watcher.url(), &["delivery.set_aside"]).await;
+    // A lane that gives up after two receives, and a dispatcher that dies of this message.
+    for lane in ["FastLaneUrl", "SlowLaneUrl"] {
+        let policy = json!({
+            "deadLetterTargetArn": stack.queue_arn("DeadLettersUrl"), "maxReceiveCount": "2",
+        });
+        let attributes = json!({
+            "QueueUrl": stack.output(lane),
+            "Attributes": { "RedrivePolicy": policy.to_string(), "VisibilityTimeout": "31" },
+        });
+        stack.aws("sqs", "AmazonSQS.SetQueueAttributes", attributes).await;
+    }
+    let contains = [tenant.tenant_id(), "delivery#", "INSERT"];
+    let hits = stack.rule(&rule("BatchExecuteStatement", &contains, Fault::KillBefore, 2)).await;
+    let event_id = tenant.publish("contact.created", &json!({}), "poison").await;
+    let told = watcher.wait_for(1, Duration::from_mins(4)).await.remove(0).json();
+    assert_eq!(hits.count().await, 2);
+    assert_eq!((&told["type"], &told["data"]["event_id"]), (&json!("delivery.set_aside"), &json!(event_id)));
+    let posted = receiver.requests().len();
+    clock.ahead(Duration::from_mins(6));
+    stack.run_due().await;
+    tenant.delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
+    let received = receiver.requests();
+    assert_eq!(received.len(), posted + 1);
+    assert!(received.iter().all(|one| one.id() == event_id));
+}
+
+#[tokio::test]
+async fn what_nobody_can_read_is_set_apart_and_can_be_sent_back() {
+    let stack = Stack::deploy("cw-unreadable").await;
+    for (at, body) in ["no JSON", r#"{"v":99}"#].into_iter().enumerate() {
+        let message = json!({ "QueueUrl": stack.output("DeadLettersUrl"), "MessageBody": body });
+        stack.aws("sqs", "AmazonSQS.SendMessage", message).await;
+        eventually("the message to be set apart", SOON, || async {
+            let counted = json!({
+                "QueueUrl": stack.output("UnreadableUrl"), "AttributeNames": ["ApproximateNumberOfMessages"],
+            });
+            let counted = stack.aws("sqs", "AmazonSQS.GetQueueAttributes", counted).await;
+            let count =
+                counted["Attributes"]["ApproximateNumberOfMessages"].as_str()?.parse::<usize>().ok()?;
+            (count == at + 1).then_some(())
+        })
+        .await;
+    }
+    let logs = stack.logs("rescuer").await;
+    assert!(logs.contains("nobody can read"), "{logs}");
+}
+
+#[tokio::test]
+async fn what_is_not_finished_when_its_event_ends_is_said_to_be_expired() {
+    let (stack, clock) = Stack::deploy_with_clock("cw-expire").await;
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::start().await;
+    let watcher = Receiver::start().await;
+    let (endpoint_id, _) = tenant
+        .endpoint_with(&receiver.url(), json!({ "disabled": true, "event_types": ["contact.*"] }))
+        .await;
+    tenant.endpoint(&watcher.url(), &["delivery.expired"]).await;
+    let event_id = tenant.publish("contact.created", &json!({}), "forgotten").await;
+    tenant.delivery(&event_id, "parked", SOON).await;
+    clock.ahead(Duration::from_hours(24 * 28 - 1));
+    stack.run_reconcile().await;
+    assert_eq!(tenant.delivery(&event_id, "parked", SOON).await["status"], "parked");
+    clock.ahead(Duration::from_hours(24 * 28 + 1));
+    stack.run_reconcile().await;
+    tenant.delivery(&event_id, "expired", SOON).await;
+    let told = watcher.wait_for(1, SOON).await.remove(0).json();
+    assert_eq!(
+        (&told["type"], &told["data"]["endpoint_id"]),
+        (&json!("delivery.expired"), &json!(endpoint_id))
+    );
+    // What has ended does not come back.
+    tenant.post(&format!("/v1/endpoints/{endpoint_id}/enable"), &json!({})).await.expect(200);
+    tokio::time::sleep(BELIEVED).await;
+    stack.run_due().await;
+    tenant.delivery(&event_id, "expired", SOON).await;
+    assert!(receiver.requests().is_empty());
+}
+
+#[tokio::test]
+async fn what_was_set_apart_goes_back_to_its_lane_by_make_redrive() {
+    let stack = Stack::deploy("cw-redrive").await;
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::start().await;
+    let (endpoint_id, _) = tenant.endpoint(&receiver.url(), &[]).await;
+    // Stored and never sent, as if its message had been set apart by a version that could not read it.
+    let hits = stack.rule(&rule("SendMessageBatch", &[tenant.tenant_id()], Fault::KillBefore, 1)).await;
+    let crashed = tenant.post("/v1/events", &json!({ "type": "contact.created", "data": {} })).await;
+    assert!(crashed.status >= 500);
+    assert_eq!(hits.count().await, 1);
+    let event_id = eventually("the function to be back", SOON, || async {
+        let answer = tenant.get("/v1/events").await;
+        (answer.status == 200).then(|| text(&answer.json["data"][0], "id"))
+    })
+    .await;
+    let body = json!({
+        "v": 1, "tenant": tenant.tenant_id(), "event_id": event_id, "endpoint_id": endpoint_id, "gen": 0,
+    });
+    let message = json!({ "QueueUrl": stack.output("UnreadableUrl"), "MessageBody": body.to_string() });
+    stack.aws("sqs", "AmazonSQS.SendMessage", message).await;
+    let said = stack.run_tool("dev/redrive.py", &["--stack-name", stack.name()]).await;
+    assert!(said.contains("1 messages moved"), "{said}");
+    tenant.delivery(&event_id, "succeeded", SOON).await;
+    assert_eq!(receiver.requests().len(), 1);
+    let said = stack.run_tool("dev/redrive.py", &["--stack-name", stack.name()]).await;
+    assert!(said.contains("0 messages moved"), "{said}");
+}

@@ -1,0 +1,225 @@
+//! Attempts that fail, and what follows: short waits and days, an endpoint's wishes, its settings.
+
+use std::time::Duration;
+
+use serde_json::json;
+use testkit::{Receiver, Reply, Stack, eventually, foreign, stack::text};
+
+use crate::{AFTER_A_CRASH, SOON};
+
+#[tokio::test]
+async fn an_endpoint_that_recovers_gets_everything() {
+    let tenant = Stack::shared().tenant().await;
+    let receiver = Receiver::answering(|n| Reply::status(if n < 12 { 500 } else { 200 })).await;
+    let schedule = json!({ "retry_schedule": [1, 1, 1, 2, 2, 2, 2, 2, 2] });
+    let (_, secret) = tenant.endpoint_with(&receiver.url(), schedule).await;
+    let mut ids = Vec::new();
+    for n in 0..4 {
+        ids.push(tenant.publish("contact.created", &json!({ "n": n }), &format!("recover-{n}")).await);
+    }
+    for id in &ids {
+        let delivery = tenant.delivery(id, "succeeded", AFTER_A_CRASH).await;
+        let attempts = delivery["attempts"].as_array().unwrap();
+        assert!(attempts.len() >= 2, "{delivery}");
+        let numbers: Vec<_> = attempts.iter().map(|attempt| attempt["n"].as_u64().unwrap()).collect();
+        assert_eq!(numbers, (1..=attempts.len() as u64).collect::<Vec<_>>());
+        let times: Vec<_> = attempts.iter().map(|attempt| text(attempt, "at")).collect();
+        assert!(times.is_sorted());
+    }
+    for received in receiver.requests() {
+        foreign::verify(&received, &secret).await.expect("every attempt is signed");
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_walks_through_seventy_five_hours() {
+    let (stack, clock) = Stack::deploy_with_clock("cw-days").await;
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::answering(|_| Reply::status(500)).await;
+    tenant.endpoint(&receiver.url(), &[]).await;
+    let event_id = tenant.publish("contact.created", &json!({}), "days").await;
+    let mut waits = Vec::new();
+    for n in 1..10 {
+        let delivery = eventually(&format!("attempt {n}"), AFTER_A_CRASH, || async {
+            let delivery = tenant.delivery(&event_id, "retrying", SOON).await;
+            (delivery["attempt_count"] == n).then_some(delivery)
+        })
+        .await;
+        let attempts = delivery["attempts"].as_array().unwrap();
+        let due = text(&delivery, "next_attempt_at");
+        waits
+            .push(testkit::stack::millis_of(&due) - testkit::stack::millis_of(&text(&attempts[n - 1], "at")));
+        // Not before its time.
+        stack.run_due().await;
+        assert_eq!(receiver.requests().len(), n);
+        clock.move_to(&due);
+        stack.run_due().await;
+    }
+    let delivery = tenant.delivery(&event_id, "exhausted", SOON).await;
+    assert_eq!(delivery["attempt_count"], 10);
+    assert_eq!(receiver.requests().len(), 10);
+    let secs = [5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400];
+    for (wait, secs) in waits.iter().zip(secs) {
+        // 20 % either way, and the attempt itself.
+        let secs: u64 = secs;
+        assert!((790 * secs..1250 * secs).contains(wait), "{wait} ms instead of {secs} s");
+    }
+    assert!(waits.iter().sum::<u64>() > 50 * 3_600_000);
+    assert!(receiver.requests().iter().all(|received| received.id() == event_id));
+}
+
+#[tokio::test]
+async fn what_is_due_comes_back_by_its_schedule_within_a_minute() {
+    let stack = Stack::deploy_with("cw-schedule", &[("LongestLaneWaitSeconds", "1")]).await;
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::answering(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
+    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [10] })).await;
+    let event_id = tenant.publish("contact.created", &json!({}), "minute").await;
+    let retrying = tenant.delivery(&event_id, "retrying", SOON).await;
+    let delivery = tenant.delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
+    let due = testkit::stack::millis_of(&text(&retrying, "next_attempt_at"));
+    let at = testkit::stack::millis_of(&text(&delivery["attempts"][1], "at"));
+    assert!(at >= due, "not early");
+    assert!(at - due < 65_000, "{} ms late", at - due);
+}
+
+#[tokio::test]
+async fn retry_after_is_honoured() {
+    let tenant = Stack::shared().tenant().await;
+    let receiver = Receiver::answering(|n| {
+        let mut reply = Reply::status(if n == 0 { 429 } else { 200 });
+        reply.headers.push(("retry-after", "8".to_owned()));
+        reply
+    })
+    .await;
+    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [1, 1] })).await;
+    let event_id = tenant.publish("contact.created", &json!({}), "asked").await;
+    let delivery = tenant.delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
+    assert_eq!(delivery["attempts"][0]["status_code"], 429);
+    let received = receiver.requests();
+    assert!(received[1].at - received[0].at >= Duration::from_secs(8));
+    // The endpoint is spared for a while, and says so.
+    let endpoint = tenant.get(&format!("/v1/endpoints/{}", text(&delivery, "endpoint_id"))).await.expect(200);
+    assert!(endpoint["health"]["throttled_until"].is_string(), "{endpoint}");
+}
+
+#[tokio::test]
+async fn gone_disables_the_endpoint_and_tells_its_owner() {
+    let (stack, clock) = Stack::deploy_with_clock("cw-gone").await;
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::answering(|n| Reply::status(if n == 0 { 410 } else { 200 })).await;
+    let watcher = Receiver::start().await;
+    let (endpoint_id, _) = tenant.endpoint(&receiver.url(), &["contact.*"]).await;
+    tenant.endpoint(&watcher.url(), &["endpoint.disabled"]).await;
+    let event_id = tenant.publish("contact.created", &json!({}), "gone").await;
+    let delivery = tenant.delivery(&event_id, "parked", SOON).await;
+    assert_eq!(delivery["parked_for"], "disabled");
+    assert_eq!(delivery["attempts"][0]["status_code"], 410);
+    let path = format!("/v1/endpoints/{endpoint_id}");
+    let endpoint = tenant.get(&path).await.expect(200);
+    assert_eq!((&endpoint["status"], &endpoint["disabled"]["by"]), (&json!("disabled"), &json!("gone")));
+    let told = watcher.wait_for(1, SOON).await.remove(0).json();
+    assert_eq!(
+        (&told["type"], &told["data"]["endpoint_id"]),
+        (&json!("endpoint.disabled"), &json!(endpoint_id))
+    );
+
+    // What comes meanwhile is held, and all of it is delivered once the endpoint is back.
+    let later = tenant.publish("contact.created", &json!({}), "later").await;
+    tenant.delivery(&later, "parked", SOON).await;
+    assert_eq!(receiver.requests().len(), 1);
+    let enabled = tenant.post(&format!("{path}/enable"), &json!({})).await.expect(200);
+    assert_eq!(enabled["status"], "enabled");
+    // The dispatchers believe their rows for ten seconds.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    stack.run_due().await;
+    for id in [&event_id, &later] {
+        tenant.delivery(id, "succeeded", SOON).await;
+    }
+    assert_eq!(receiver.requests().len(), 3);
+    drop(clock);
+}
+
+#[tokio::test]
+async fn an_endpoints_settings_are_obeyed() {
+    let tenant = Stack::shared().tenant().await;
+    let receiver = Receiver::start().await;
+    let settings = json!({
+        "svix_headers": true, "headers": { "X-Region": "west", "Authorization": "Bearer of-the-receiver" },
+    });
+    let (_, secret) = tenant.endpoint_with(&receiver.url(), settings).await;
+    let event_id = tenant.publish("contact.created", &json!({}), "settings").await;
+    let received = receiver.wait_for(1, SOON).await.remove(0);
+    foreign::verify(&received, &secret).await.expect("the library accepts it");
+    assert_eq!(received.header("x-region"), "west");
+    assert_eq!(received.header("authorization"), "Bearer of-the-receiver");
+    assert_eq!(received.header("svix-id"), event_id);
+    for name in ["id", "timestamp", "signature"] {
+        assert_eq!(received.header(&format!("svix-{name}")), received.header(&format!("webhook-{name}")));
+    }
+
+    // A time-out of its own.
+    let hanging = Receiver::answering(|_| Reply::after(Duration::from_mins(1))).await;
+    tenant.endpoint_with(&hanging.url(), json!({ "timeout": 2, "event_types": ["deal.won"] })).await;
+    let event_id = tenant.publish("deal.won", &json!({}), "timeout").await;
+    let page = eventually("the attempt", SOON, || async {
+        let page = tenant.get(&format!("/v1/events/{event_id}/deliveries")).await.expect(200);
+        let all = page["data"].as_array().unwrap().clone();
+        all.into_iter().find(|delivery| delivery["status"] == "retrying")
+    })
+    .await;
+    let delivery = tenant.get(&format!("/v1/deliveries/{}", text(&page, "id"))).await.expect(200);
+    assert_eq!(delivery["attempts"][0]["failure"], "timeout");
+    let took = delivery["attempts"][0]["duration_ms"].as_u64().unwrap();
+    assert!((2000..4000).contains(&took), "{took}");
+}
+
+#[tokio::test]
+async fn ed25519_signatures_verify_with_the_public_key() {
+    let tenant = Stack::shared().tenant().await;
+    let receiver = Receiver::start().await;
+    let body = json!({ "url": receiver.url(), "signing": "v1a" });
+    let endpoint = tenant.post("/v1/endpoints", &body).await.expect(201);
+    assert_eq!(endpoint["secret"], json!(null), "the private key stays here");
+    let public_key = text(&endpoint, "public_key");
+    let shown = tenant.get(&format!("/v1/endpoints/{}/secret", text(&endpoint, "id"))).await.expect(200);
+    assert_eq!(shown, json!({ "secret": null, "public_key": public_key }));
+    tenant.publish("contact.created", &json!({ "id": 1 }), "v1a").await;
+    let received = receiver.wait_for(1, SOON).await.remove(0);
+    foreign::verify_v1a(&received, &public_key).await.expect("Node's own ed25519 accepts it");
+    let mut forged = received.clone();
+    forged.body = b"{}".to_vec().into();
+    assert!(foreign::verify_v1a(&forged, &public_key).await.is_err());
+}
+
+#[tokio::test]
+async fn a_rate_limit_holds_what_is_too_much() {
+    let (stack, _clock) = Stack::deploy_with_clock("cw-rate").await;
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::start().await;
+    tenant.endpoint_with(&receiver.url(), json!({ "rate_limit": 5 })).await;
+    let events: Vec<_> = (0..60).map(|n| json!({ "type": "contact.created", "data": { "n": n } })).collect();
+    let results = tenant.post("/v1/events/batch", &json!({ "events": events })).await.expect(202);
+    let ids: Vec<_> =
+        results["data"].as_array().unwrap().iter().map(|result| text(&result["event"], "id")).collect();
+    // Brought back by the scheduler a minute later, and once more where the limit was met again.
+    eventually("all of them", Duration::from_mins(4), || async {
+        stack.run_due().await;
+        (receiver.requests().len() >= 60).then_some(())
+    })
+    .await;
+    let received = receiver.requests();
+    assert_eq!(received.len(), ids.len(), "each once");
+    // A bucket of one second's worth goes at once, and the rest at the rate.
+    let took = received[received.len() - 1].at - received[0].at;
+    assert!(took >= Duration::from_secs((60 - 10) / 5 - 1), "{took:?}");
+    let second = |one: &testkit::Received| (one.at - received[0].at).as_secs();
+    for window in 0..took.as_secs() {
+        let in_it = received.iter().filter(|one| second(one) == window).count();
+        // Twice the limit where a bucket is full, and some that a busy machine has kept waiting.
+        assert!(in_it <= 15, "{in_it} in second {window}");
+    }
+    for id in &ids {
+        tenant.delivery(id, "succeeded", SOON).await;
+    }
+}
