@@ -13,7 +13,7 @@ SAM = .local/sam/bin/sam
 WITH_CARGO_LAMBDA = PATH="$(CURDIR)/.local/build/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help run watch test lint bench build deploy clean
+.PHONY: help run watch test chaos lint bench build deploy redrive clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -29,6 +29,12 @@ test: lint ## lints, then all tests on a local stack of their own (ARGS goes to 
 	cargo build --locked --workspace --bins
 	@$(PYTHON) dev/stack.py with --aws-proxy-bin target/debug/chaos-proxy -- cargo nextest run --locked --workspace $(ARGS)
 
+chaos: ## a minute of random faults and killed functions under load; nothing may be lost (SEED, SECONDS)
+	@$(PYTHON) dev/setup.py stack sam
+	cargo build --locked --workspace --bins
+	@$(PYTHON) dev/stack.py with --aws-proxy-bin target/debug/chaos-proxy -- target/debug/chaos \
+		$(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
 lint: ## formatting, clippy, licences and duplicate crates, the template
 	@$(PYTHON) dev/setup.py sam
 	cargo fmt --all --check
@@ -38,9 +44,12 @@ lint: ## formatting, clippy, licences and duplicate crates, the template
 	$(SAM) validate --lint --region us-east-1
 	.local/sam/bin/cfn-lint template.yaml
 
-bench: ## cold start and size of release binaries, beside the smallest function there can be
-	cargo build --locked --release -p api -p dispatcher -p inbound -p platform --bins --examples
-	$(PYTHON) benches/cold_start.py target/release/examples/hello_lambda $(addprefix target/release/,api dispatcher inbound-stripe)
+bench: ## release binaries: cold start, size, calls of AWS, CPU and time per delivery, beside their bars
+	@$(PYTHON) dev/setup.py stack sam
+	cargo build --locked --release --workspace --bins --examples
+	$(PYTHON) benches/cold_start.py
+	@$(PYTHON) dev/stack.py with --aws-proxy-bin target/release/chaos-proxy --bin-dir target/release \
+		--param DispatcherConcurrency=2 -- $(PYTHON) benches/engine.py
 
 build: ## release binaries for Lambda: sam build, through cargo-lambda (ARCH=x86_64 only to try)
 	@$(PYTHON) dev/setup.py sam build
@@ -50,6 +59,10 @@ build: ## release binaries for Lambda: sam build, through cargo-lambda (ARCH=x86
 deploy: override ARCH =
 deploy: build ## sam deploy of what was built, with samconfig.toml (ENV=dev|prod)
 	$(SAM) deploy --config-env $(ENV)
+
+redrive: ## send what was set apart as unreadable back to the slow lane (STACK=name; FROM=DeadLetters)
+	@$(PYTHON) dev/setup.py sam
+	.local/sam/bin/python dev/redrive.py --stack-name $(or $(STACK),$(error name the stack: make redrive STACK=core-webhooks-dev)) $(if $(FROM),--from $(FROM))
 
 clean: ## remove what was built and installed
 	rm -rf .local .aws-sam target tests/it/clients/node_modules
