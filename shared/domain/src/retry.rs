@@ -167,9 +167,9 @@ mod tests {
         #[test]
         fn attempts_are_bounded_by_the_schedule(secs in proptest::collection::vec(1u32..=86_400, 0..=19), status in 300u16..600) {
             let policy = Policy::from_secs(&secs).unwrap();
-                let last = |n| next(n, &answered(status, None), &policy, Timestamp::EPOCH, 0.0) == Next::GiveUp;
+            let last = |n| next(n, &answered(status, None), &policy, Timestamp::EPOCH, 0.0) == Next::GiveUp;
             let attempts = (1u32..100).position(last).unwrap();
-                prop_assert_eq!(attempts, secs.len());
+            prop_assert_eq!(attempts, secs.len());
         }
 
         #[test]
