@@ -49,14 +49,9 @@ pub fn credentials(runtime: &Runtime) -> Credentials {
     )
 }
 
-/// The set-up that every client is made from. Clients share its connections.
-pub fn sdk_config(runtime: &Runtime) -> Result<SdkConfig, Fault> {
-    Ok(sdk_config_over(http_client()?, runtime))
-}
-
-/// The same over an HTTP client that others use too.
+/// The set-up that every client is made from, over an HTTP client that others use too.
 #[must_use]
-pub fn sdk_config_over(client: reqwest::Client, runtime: &Runtime) -> SdkConfig {
+pub fn sdk_config(client: reqwest::Client, runtime: &Runtime) -> SdkConfig {
     use aws_sdk_sqs::config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig};
 
     let connector = SharedHttpConnector::new(Connector(client));

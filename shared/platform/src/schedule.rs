@@ -19,7 +19,7 @@ use crate::{
     Fault, clock,
     lanes::{Body, Lane, Outgoing},
     store::{
-        due::{Drain, DueDelivery, DueEndpoint, drain_place},
+        due::{DISABLED_STEP, DRAIN_STEP, Drain, DueDelivery, DueEndpoint, drain_place},
         events::Events,
         keys::{self, DUE_SHARDS, HELD_SHARDS},
         registry::Registry,
@@ -34,12 +34,6 @@ const TRAIL: Duration = Duration::from_mins(15);
 
 /// How long one run has an endpoint's held work for itself.
 const DRAIN_LEASE: Duration = Duration::from_mins(5);
-
-/// How often a scheduler comes by, and so how much an endpoint's rate gives it at a time.
-const STEP: Duration = Duration::from_mins(1);
-
-/// How often held work of a disabled endpoint is looked at; enabling wakes it.
-const DISABLED_STEP: Duration = Duration::from_hours(1);
 
 /// Most deliveries that are let go for one endpoint in one run, whatever its rate.
 const MOST_AT_ONCE: usize = 30_000;
@@ -287,7 +281,7 @@ impl Scheduler {
         let Taken { entry, drain, .. } = taken;
         let next = match self.drain_once(taken, now, until, done).await? {
             None if self.events.end_drain(entry, drain, now).await? => return Ok(()),
-            next => next.unwrap_or(now + STEP),
+            next => next.unwrap_or(now + DRAIN_STEP),
         };
         // Lost where somebody woke the entry meanwhile, which then is due as they said.
         self.events.take_drain(entry, next).await?;
@@ -309,7 +303,7 @@ impl Scheduler {
             let (dropped, whole) = self.drop_held(entry, before, until).await?;
             done.dropped += dropped;
             if !whole {
-                return Ok(Some(now + STEP));
+                return Ok(Some(now + DRAIN_STEP));
             }
             if gate == Gate::Cancel {
                 return Ok(None);
@@ -318,7 +312,7 @@ impl Scheduler {
         let Some(endpoint) = endpoint else { return Ok(None) };
         let budget = match gate {
             Gate::Hold(ParkedFor::CircuitOpen) => {
-                return Ok(Some(endpoint.health.circuit.map_or(now + STEP, |circuit| circuit.until)));
+                return Ok(Some(endpoint.health.circuit.map_or(now + DRAIN_STEP, |circuit| circuit.until)));
             }
             Gate::Hold(_) => return Ok(Some(now + DISABLED_STEP)),
             Gate::Probe => 1,
@@ -326,12 +320,12 @@ impl Scheduler {
             Gate::Go(rate) => {
                 let chosen = endpoint.settings.drain_rate.unwrap_or(DRAIN_RATE);
                 let per_second = rate.map_or(chosen, |rate| rate.get().min(chosen));
-                usize::try_from(u64::from(per_second) * STEP.as_secs()).unwrap_or(MOST_AT_ONCE)
+                usize::try_from(u64::from(per_second) * DRAIN_STEP.as_secs()).unwrap_or(MOST_AT_ONCE)
             }
         };
         let (released, empty) = self.release(entry, budget.min(MOST_AT_ONCE), now, until).await?;
         done.sent += released;
-        Ok((!empty).then_some(now + STEP))
+        Ok((!empty).then_some(now + DRAIN_STEP))
     }
 
     /// Lets up to `budget` held deliveries go, spread over the time until the next run: how many,
@@ -362,7 +356,7 @@ impl Scheduler {
                 let let_go = self.events.release(&page.deliveries, now).await;
                 let spread = |at: usize| {
                     let place = u32::try_from(released + at).unwrap_or(u32::MAX);
-                    STEP * place / u32::try_from(budget.max(1)).unwrap_or(u32::MAX)
+                    DRAIN_STEP * place / u32::try_from(budget.max(1)).unwrap_or(u32::MAX)
                 };
                 let sent = self.send(&page.deliveries, let_go, spread).await;
                 if sent == 0 {

@@ -39,7 +39,7 @@ impl Parts {
         let runtime = config::Runtime::read()?;
         telemetry::start(runtime.log_level);
         let http = aws::http_client()?;
-        let sdk = aws::sdk_config_over(http.clone(), &runtime);
+        let sdk = aws::sdk_config(http.clone(), &runtime);
         let dynamodb = aws::dynamodb(&sdk);
         let objects = Objects::new(http, &runtime, &config::payloads_bucket()?);
         let lane = |url| Arc::new(Lane::new(aws::sqs(&sdk), url));

@@ -12,18 +12,17 @@ use domain::{
 };
 
 use super::{Admitted, Dispatcher, EndpointKey, recorder::Ticket, work::Work};
-use crate::{Fault, alert::Alert, clock, store::due::Held};
+use crate::{
+    Fault,
+    alert::Alert,
+    clock,
+    store::due::{DISABLED_STEP, DRAIN_STEP, Held},
+};
 
 /// A wait for a rate limit up to this long is spent hidden in the lane …
 const SHORT_WAIT: Duration = Duration::from_secs(2);
 /// … by messages that were not received more often than this.
 const SHORT_WAIT_RECEIVES: u32 = 5;
-
-/// How often held work is looked at while its endpoint takes some of it.
-const DRAIN_STEP: Duration = Duration::from_mins(1);
-
-/// How often held work of a disabled endpoint is looked at; enabling wakes it.
-const DISABLED_STEP: Duration = Duration::from_hours(1);
 
 /// How often a change of an endpoint's health is tried that others change too.
 const TRIES: u32 = 3;

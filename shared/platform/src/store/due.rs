@@ -27,6 +27,13 @@ use crate::Fault;
 /// slow lane, and far more than for it to be sent.
 pub const LEASE: Duration = Duration::from_mins(10);
 
+/// How often held work is looked at while its endpoint takes some of it: as often as a scheduler
+/// comes by, and so how much an endpoint's rate gives it at a time.
+pub const DRAIN_STEP: Duration = Duration::from_mins(1);
+
+/// How often held work of a disabled endpoint is looked at; enabling wakes it.
+pub const DISABLED_STEP: Duration = Duration::from_hours(1);
+
 /// How long ago the last work must have been held before an endpoint's entry is removed. An entry
 /// is touched before work is held, within the half minute of a dispatcher's invocation, and the
 /// index shows the work after some moments more.
