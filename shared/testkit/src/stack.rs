@@ -4,7 +4,8 @@ use std::{
     collections::HashMap,
     env, fs,
     path::PathBuf,
-    time::{Duration, SystemTime},
+    sync::Mutex,
+    time::{Duration, Instant, SystemTime},
 };
 
 use reqwest::{Method, header::HeaderMap};
@@ -353,6 +354,12 @@ pub fn text(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap_or_else(|| panic!("there is no text {name} in {value}")).to_owned()
 }
 
+/// When this process published last. Each test is a process of its own.
+static LAST_PUBLISH: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// How long a function that published believes the endpoints that it found.
+const LISTED: Duration = Duration::from_millis(1100);
+
 /// A client of the deployed API, with one key.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -438,7 +445,17 @@ impl Client {
     pub async fn endpoint_with(&self, url: &str, mut settings: Value) -> (String, String) {
         settings["url"] = json!(url);
         let endpoint = self.post("/v1/endpoints", &settings).await.expect(201);
+        self.until_publishes_know_it().await;
         (text(&endpoint, "id"), endpoint["secret"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// A function that published goes by the endpoints that it found for a second; one that another
+    /// function made meanwhile is not among them.
+    async fn until_publishes_know_it(&self) {
+        let last = *LAST_PUBLISH.lock().expect("a lock");
+        if let Some(last) = last {
+            tokio::time::sleep_until((last + LISTED).into()).await;
+        }
     }
 
     /// Any request.
@@ -460,6 +477,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<Vec<u8>>,
     ) -> Result<Answer, reqwest::Error> {
+        let publishes = method == Method::POST && path.starts_with("/v1/events");
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
@@ -471,6 +489,9 @@ impl Client {
             request = request.body(body);
         }
         let response = request.send().await?;
+        if publishes {
+            *LAST_PUBLISH.lock().expect("a lock") = Some(Instant::now());
+        }
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let json = serde_json::from_slice(&response.bytes().await?).unwrap_or_default();
         Ok(Answer { status, headers, json })
@@ -483,6 +504,7 @@ impl Client {
             body["event_types"] = json!(event_types);
         }
         let endpoint = self.post("/v1/endpoints", &body).await.expect(201);
+        self.until_publishes_know_it().await;
         (text(&endpoint, "id"), text(&endpoint, "secret"))
     }
 
