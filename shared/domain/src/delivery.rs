@@ -45,6 +45,23 @@ impl Status {
         }
     }
 
+    /// The status of a delivery for which this one is stored: what was parked before its first
+    /// attempt is pending again once it is let go.
+    #[must_use]
+    pub fn shown(stored: Self, attempts: u32) -> Self {
+        if stored == Self::Retrying && attempts == 0 { Self::Pending } else { stored }
+    }
+
+    /// Which group of its endpoint's deliveries it is listed in.
+    #[must_use]
+    pub fn group(self) -> Group {
+        match self {
+            Self::Pending | Self::Retrying | Self::Parked => Group::Open,
+            Self::Exhausted | Self::Cancelled | Self::Expired => Group::Failed,
+            Self::Succeeded => Group::Delivered,
+        }
+    }
+
     /// The word for it, in the store and the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -69,6 +86,33 @@ impl FromStr for Status {
             .into_iter()
             .find(|status| status.as_str() == text)
             .ok_or(UnknownWord)
+    }
+}
+
+/// What lists of an endpoint's deliveries are kept apart by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Group {
+    /// Not finished.
+    Open,
+    /// Finished without success.
+    Failed,
+    /// Succeeded.
+    Delivered,
+}
+
+impl Group {
+    /// In the order in which a delivery can go through them: who reads them in this order misses
+    /// none that moves meanwhile.
+    pub const ALL: [Self; 3] = [Self::Open, Self::Failed, Self::Delivered];
+
+    /// The word for it, in the store.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Failed => "failed",
+            Self::Delivered => "delivered",
+        }
     }
 }
 

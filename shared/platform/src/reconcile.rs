@@ -485,7 +485,7 @@ impl Run<'_> {
             }
             match self.job {
                 Job::Repair => seen.mended += self.resend(tenant, event, step, now).await?,
-                Job::Expire => self.expire(tenant, event.id, step, now, seen).await,
+                Job::Expire => self.expire(tenant, event, step, now, seen).await,
             }
         }
         Ok(())
@@ -507,16 +507,17 @@ impl Run<'_> {
     async fn expire(
         &self,
         tenant: &TenantId,
-        event: EventId,
+        event: &StoredEvent,
         open: &[(Target, Option<Standing>)],
         now: Timestamp,
         seen: &mut Seen,
     ) {
         let change = |(target, standing): &(Target, Option<Standing>)| Change {
             tenant: tenant.clone(),
-            id: DeliveryId { event, endpoint: target.endpoint },
+            id: DeliveryId { event: event.id, endpoint: target.endpoint },
             generation: standing.map_or(0, |standing| standing.generation),
             operator: target.operator,
+            event_type: Some(event.event_type.clone()),
             known: standing.map(|standing| standing.attempts),
             attempt: None,
             status: Status::Expired,
@@ -532,7 +533,7 @@ impl Run<'_> {
                 Ok(Recorded::New) => expired.push(change),
                 // Whoever was faster has made an attempt of it, which says how it goes on.
                 Ok(Recorded::Lost(_)) => {}
-                Err(fault) => self.pass_over(tenant, event, &fault, seen),
+                Err(fault) => self.pass_over(tenant, event.id, &fault, seen),
             }
         }
         seen.mended += expired.len();

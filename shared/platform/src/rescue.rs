@@ -84,6 +84,7 @@ impl Rescuer {
                 id,
                 generation,
                 operator: message.operator,
+                event_type: message.event_type.clone(),
                 known: stored.map(|stored| u32::try_from(stored.attempts.len()).unwrap_or(u32::MAX)),
                 attempt: None,
                 status: Status::Retrying,

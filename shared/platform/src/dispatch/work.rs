@@ -384,6 +384,7 @@ impl Work {
             id: self.id,
             generation: self.generation,
             operator: self.operator,
+            event_type: self.event_type.clone(),
             known,
             attempt: None,
             status,

@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     DeliveryId, EndpointId, EventId, TenantId, Timestamp,
     delivery::{Attempt, Delivery, ParkedFor, Status},
+    event::EventType,
 };
 
 use super::{
@@ -53,6 +54,8 @@ pub struct Change {
     pub generation: u32,
     /// Whether the endpoint is the operator's.
     pub operator: bool,
+    /// The event's type, for lists; kept where the delivery is written for the first time.
+    pub event_type: Option<EventType>,
     /// How many attempts are on record; `None` where the delivery is not.
     pub known: Option<u32>,
     /// The attempt after those.
@@ -233,6 +236,8 @@ impl Events {
         let due_at = change.place.as_ref().map(|place| number(place.at.millis()));
         let attempt = attempt.zip(attempt_text);
         let attempt = attempt.map(|(attempt, text)| (format!("a{}", attempt.n), AttributeValue::S(text)));
+        let owner = if change.operator { &TenantId::operator() } else { &change.tenant };
+        let list_pk = AttributeValue::S(keys::list(owner, change.id, change.status.group()));
         let Some(known) = change.known else {
             let (pk, sk) = key;
             let mut item = Item::from([
@@ -241,6 +246,11 @@ impl Events {
                 ("gen".to_owned(), number(i64::from(change.generation))),
                 ("n".to_owned(), n),
                 ("status".to_owned(), status),
+                ("list_pk".to_owned(), list_pk),
+                (
+                    "list_sk".to_owned(),
+                    AttributeValue::S(keys::list_place(change.now, change.id.event, change.generation)),
+                ),
                 ("expires_at".to_owned(), expires_at(change.now)),
             ]);
             item.extend(attempt);
@@ -250,13 +260,15 @@ impl Events {
                 ("due_pk", due_pk),
                 ("due_at", due_at),
                 ("operator", change.operator.then_some(AttributeValue::Bool(true))),
+                ("type", change.event_type.as_ref().map(|name| AttributeValue::S(name.to_string()))),
             ];
             item.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
             return Ok(Statement::insert(&self.table, item));
         };
         // A place that somebody else made meanwhile may be the only driver.
         let keeps_no_place = change.place.is_none() && !change.status.is_final();
-        let mut update = Statement::update(&self.table).set("n", n).set("status", status);
+        let mut update =
+            Statement::update(&self.table).set("n", n).set("status", status).set("list_pk", list_pk);
         if let Some((name, text)) = attempt {
             update = update.set(&name, text);
         }
@@ -281,10 +293,9 @@ pub(super) fn read_delivery(item: &Item) -> Result<Delivery, Fault> {
         let attempt = text(item, &format!("a{n}"))?;
         serde_json::from_str(attempt).map_err(Fault::on("reading an attempt"))
     });
-    let status = text(item, "status")?.parse().map_err(|_| odd("status"))?;
+    let status: Status = text(item, "status")?.parse().map_err(|_| odd("status"))?;
     Ok(Delivery {
-        // What was parked before its first attempt is pending again once it is let go.
-        status: if status == Status::Retrying && count == 0 { Status::Pending } else { status },
+        status: Status::shown(status, count),
         generation: integer(item, "gen")?,
         attempts: attempts.collect::<Result<_, _>>()?,
         next_attempt_at: if item.contains_key("next_at") { Some(millis(item, "next_at")?) } else { None },

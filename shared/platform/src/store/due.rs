@@ -50,6 +50,14 @@ pub struct DueDelivery {
     pub place: Place,
 }
 
+impl DueDelivery {
+    /// Where it stands among those of its endpoint, once it has this status.
+    fn list(&self, status: Status) -> String {
+        let owner = if self.operator { &TenantId::operator() } else { &self.key.tenant };
+        keys::list(owner, self.key.id, status.group())
+    }
+}
+
 /// The entry of an endpoint for which work is held.
 #[derive(Debug, Clone)]
 pub struct DueEndpoint {
@@ -177,6 +185,7 @@ impl Events {
         let statements = held.iter().map(|held| {
             Statement::update(&self.table)
                 .set("status", AttributeValue::S(Status::Cancelled.as_str().to_owned()))
+                .set("list_pk", AttributeValue::S(held.list(Status::Cancelled)))
                 .remove("next_at")
                 .remove("parked_for")
                 .remove("due_pk")

@@ -1,7 +1,7 @@
 //! The spelling of every table key. A key of a tenant's row begins with the tenant, which the
 //! builders take first, so no row can be asked for without saying whose.
 
-use domain::{DeliveryId, EndpointId, EventId, KeyId, SourceId, TenantId, Timestamp};
+use domain::{DeliveryId, EndpointId, EventId, KeyId, SourceId, TenantId, Timestamp, delivery::Group};
 
 use crate::secrets::Holder;
 
@@ -164,6 +164,36 @@ pub fn held(owner: &TenantId, id: DeliveryId) -> String {
     held_partition(owner, id.endpoint, shard_of(id, HELD_SHARDS))
 }
 
+/// Shards of each group of an endpoint's deliveries: a partition takes 1,000 writes a second.
+pub const LIST_SHARDS: u8 = 4;
+
+/// One shard of one group of an endpoint's deliveries; `owner` is whose endpoint it is.
+#[must_use]
+pub fn list_partition(owner: &TenantId, endpoint: EndpointId, group: Group, shard: u8) -> String {
+    format!("list#{owner}#{endpoint}#{}#{shard}", group.as_str())
+}
+
+/// Where a delivery stands among those of its endpoint.
+#[must_use]
+pub fn list(owner: &TenantId, id: DeliveryId, group: Group) -> String {
+    list_partition(owner, id.endpoint, group, shard_of(id, LIST_SHARDS))
+}
+
+/// Its place there: by the time at which it was first written, which never changes, then by what it
+/// is of.
+#[must_use]
+pub fn list_place(at: Timestamp, event: EventId, generation: u32) -> String {
+    format!("{:015}#{event}#{generation:04}", at.millis())
+}
+
+/// Reads [`list_place`] back.
+#[must_use]
+pub fn parse_list_place(text: &str) -> Option<(Timestamp, EventId, u32)> {
+    let (millis, rest) = text.split_once('#')?;
+    let (event, generation) = rest.split_once('#')?;
+    Some((Timestamp::from_millis(millis.parse().ok()?), event.parse().ok()?, generation.parse().ok()?))
+}
+
 fn shard_of(id: DeliveryId, shards: u8) -> u8 {
     // Event ids end in random characters, derived or not; endpoints differ within one event.
     let last = |text: String| text.bytes().last().unwrap_or_default();
@@ -262,6 +292,17 @@ mod tests {
         assert_eq!(parse_drain_partition(&pk), Some((tenant.clone(), id.endpoint)));
         assert_eq!((parse_delivery(&sk), parse_event_partition(&pk)), (None, None));
         assert_eq!(parse_delivery("delivery#x#1"), None);
+    }
+
+    #[test]
+    fn a_place_in_a_list_is_read_back() {
+        let event = EventId::new(Timestamp::from_millis(5), [7; 10]);
+        let place = list_place(Timestamp::from_millis(5), event, 2);
+        assert_eq!(parse_list_place(&place), Some((Timestamp::from_millis(5), event, 2)));
+        assert!(place < list_place(Timestamp::from_millis(40), event, 0), "places sort by time");
+        for odd in ["", "5", "5#x#1", "x#y"] {
+            assert_eq!(parse_list_place(odd), None, "{odd}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod due;
 pub mod events;
 pub mod keys;
 pub mod leases;
+pub mod lists;
 pub mod registry;
 mod statements;
 
