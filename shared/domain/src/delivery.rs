@@ -4,16 +4,15 @@
 //! in a lane or an entry in the due index. What follows an attempt is decided in
 //! [`crate::retry`], where it waits for that in [`crate::driver`].
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Timestamp;
-
-/// Longest excerpt of an endpoint's answer that an attempt keeps, in bytes. An update bills the
-/// whole item, so every byte kept is paid for on each later attempt.
-pub const EXCERPT_LIMIT: usize = 512;
+use crate::{
+    Timestamp,
+    attempt::{self, Timing, Told},
+};
 
 /// Where a delivery stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -204,7 +203,7 @@ pub enum Outcome {
         status: u16,
         /// The `Retry-After` header, if there was one.
         retry_after: Option<String>,
-        /// The beginning of the body, at most [`EXCERPT_LIMIT`] bytes.
+        /// The beginning of the body, at most [`attempt::EXCERPT_LIMIT`] bytes.
         excerpt: String,
     },
     /// It did not.
@@ -246,6 +245,9 @@ pub struct Attempt {
     pub at: Timestamp,
     /// How long it took, in milliseconds.
     pub duration_ms: u32,
+    /// How long its parts took; null where that was not measured.
+    #[serde(default)]
+    pub timing: Option<Timing>,
     /// The HTTP status code, if the endpoint answered.
     #[serde(default)]
     pub status_code: Option<u16>,
@@ -255,13 +257,17 @@ pub struct Attempt {
     /// The same in words.
     #[serde(default)]
     pub error: Option<String>,
-    /// The beginning of the answer's body, at most 512 bytes.
+    /// Those of the answer's headers that are kept.
+    #[serde(default)]
+    pub response_headers: BTreeMap<String, String>,
+    /// The beginning of the answer's body: at most 512 bytes, or 4 KiB of the last attempt where
+    /// that failed.
     #[serde(default)]
     pub response_excerpt: Option<String>,
 }
 
 impl Attempt {
-    /// The record of `outcome`.
+    /// The record of `outcome`, without what else was told.
     #[must_use]
     pub fn new(n: u32, at: Timestamp, duration_ms: u32, outcome: &Outcome) -> Self {
         let (status_code, failure, excerpt) = match outcome {
@@ -271,13 +277,41 @@ impl Attempt {
             }
             Outcome::Failed(failure) => (None, Some(*failure), None),
         };
-        let error = failure.map(|failure| match status_code {
-            Some(status @ 300..=399) => format!("the endpoint answered {status}; redirects are not followed"),
-            Some(status) => format!("the endpoint answered {status}"),
-            None => failure.to_string(),
-        });
-        Self { n, at, duration_ms, status_code, failure, error, response_excerpt: excerpt }
+        Self {
+            n,
+            at,
+            duration_ms,
+            timing: None,
+            status_code,
+            failure,
+            error: in_words(status_code, failure),
+            response_headers: BTreeMap::new(),
+            response_excerpt: excerpt,
+        }
     }
+
+    /// The same with what else was told. A success keeps less of its answer.
+    #[must_use]
+    pub fn telling(mut self, told: Told) -> Self {
+        self.timing = Some(told.timing);
+        self.response_headers = told.headers;
+        if self.failure.is_none()
+            && let Some(excerpt) = &mut self.response_excerpt
+        {
+            excerpt.truncate(attempt::success_excerpt(excerpt, &self.response_headers).len());
+        }
+        self
+    }
+}
+
+/// What went wrong, in words.
+#[must_use]
+pub fn in_words(status_code: Option<u16>, failure: Option<Failure>) -> Option<String> {
+    failure.map(|failure| match status_code {
+        Some(status @ 300..=399) => format!("the endpoint answered {status}; redirects are not followed"),
+        Some(status) => format!("the endpoint answered {status}"),
+        None => failure.to_string(),
+    })
 }
 
 /// One event's way to one endpoint, as the store knows it. One that was never attempted is not

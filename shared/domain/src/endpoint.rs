@@ -1,16 +1,13 @@
 //! Endpoints: a tenant's subscribed URLs, which events they want, and how they want them.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    EndpointId, Timestamp,
-    event::{EventType, EventTypeFilter},
-    headers::CustomHeaders,
-    health::Health,
-    retry::Policy,
+    EndpointId, Timestamp, channel::Channels, event::EventTypeFilter, filter::Filter, headers::CustomHeaders,
+    health::Health, listen::Facts, retry::Policy,
 };
 
 /// How many endpoints a tenant may have.
@@ -128,8 +125,14 @@ pub struct Endpoint {
     pub url: String,
     /// What it listens to; empty for everything.
     pub event_types: Vec<EventTypeFilter>,
+    /// The channels that it listens to; empty for every event, on a channel or not.
+    pub channels: Channels,
+    /// What it asks of an event's data, if anything.
+    pub filter: Option<Filter>,
     /// The tenant's own words about it.
     pub description: String,
+    /// The tenant's own notes on it, which mean nothing here.
+    pub metadata: BTreeMap<String, String>,
     /// When it was made.
     pub created_at: Timestamp,
     /// Which of the tenant's secrets holds its signing keys.
@@ -151,6 +154,10 @@ pub struct Subscriber {
     pub id: EndpointId,
     /// What it listens to; empty for everything.
     pub event_types: Vec<EventTypeFilter>,
+    /// The channels that it listens to; empty for every event, on a channel or not.
+    pub channels: Channels,
+    /// What it asks of an event's data, if anything.
+    pub filter: Option<Filter>,
     /// Whether it is served.
     pub state: State,
     /// How it fares.
@@ -158,20 +165,22 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// Whether an event of this type, published now, goes here.
+    /// Whether an event, published now, goes here.
     #[must_use]
-    pub fn matches(&self, event_type: &EventType) -> bool {
-        self.takes_events()
-            && (self.event_types.is_empty()
-                || self.event_types.iter().any(|filter| filter.matches(event_type)))
+    pub fn matches(&self, event: &Facts) -> bool {
+        self.takes_events() && event.is_of(&self.event_types) && self.lets_pass(event)
     }
 
     /// Whether an operational event goes here: one about the tenant's own webhooks, which only
     /// those get who ask for it by name. An endpoint that wants everything wants the CRM's events.
     #[must_use]
-    pub fn matches_operational(&self, event_type: &EventType) -> bool {
-        let named = |filter: &EventTypeFilter| !filter.is_everything() && filter.matches(event_type);
-        self.takes_events() && self.event_types.iter().any(named)
+    pub fn matches_operational(&self, event: &Facts) -> bool {
+        let named = |filter: &EventTypeFilter| !filter.is_everything() && filter.matches(event.event_type());
+        self.takes_events() && self.event_types.iter().any(named) && self.lets_pass(event)
+    }
+
+    fn lets_pass(&self, event: &Facts) -> bool {
+        event.is_on(&self.channels) && event.passes(self.filter.as_ref())
     }
 
     fn takes_events(&self) -> bool {
@@ -184,6 +193,12 @@ impl Subscriber {
 }
 
 impl Endpoint {
+    /// Whether an event is of those that it listens to, whether or not it is served.
+    #[must_use]
+    pub fn listens_to(&self, event: &Facts) -> bool {
+        event.is_of(&self.event_types) && event.is_on(&self.channels) && event.passes(self.filter.as_ref())
+    }
+
     /// When its failed attempts are followed by another.
     #[must_use]
     pub fn policy(&self) -> Policy {
@@ -202,11 +217,19 @@ impl Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::EventData;
+
+    fn facts(event_type: &str, check: impl FnOnce(&Facts)) {
+        let data: EventData = serde_json::from_str(r#"{"amount":5}"#).unwrap();
+        check(&Facts::new(&event_type.parse().unwrap(), &["west".parse().unwrap()].into(), &data));
+    }
 
     fn subscriber(filters: &[&str]) -> Subscriber {
         Subscriber {
             id: EndpointId::new(Timestamp::from_millis(0), [0; 10]),
             event_types: filters.iter().map(|filter| filter.parse().unwrap()).collect(),
+            channels: Channels::new(),
+            filter: None,
             state: State::Enabled,
             health: Health::default(),
         }
@@ -214,7 +237,6 @@ mod tests {
 
     #[test]
     fn a_disabled_endpoint_gets_new_events_only_to_hold_them() {
-        let created: EventType = "contact.created".parse().unwrap();
         let disabled =
             |mode| State::Disabled(Disabled { mode, by: DisabledBy::Request, at: Timestamp::EPOCH });
         for (state, gets) in [
@@ -223,13 +245,14 @@ mod tests {
             (disabled(OnDisable::Skip), false),
             (State::Deleted, false),
         ] {
-            assert_eq!(Subscriber { state, ..subscriber(&[]) }.matches(&created), gets, "{state:?}");
+            facts("contact.created", |created| {
+                assert_eq!(Subscriber { state, ..subscriber(&[]) }.matches(created), gets, "{state:?}");
+            });
         }
     }
 
     #[test]
     fn operational_events_go_where_they_are_asked_for_by_name() {
-        let disabled: EventType = "endpoint.disabled".parse().unwrap();
         for (filters, gets) in [
             (&[][..], false),
             (&["*"], false),
@@ -237,7 +260,9 @@ mod tests {
             (&["*", "endpoint.*"], true),
             (&["endpoint.disabled"], true),
         ] {
-            assert_eq!(subscriber(filters).matches_operational(&disabled), gets, "{filters:?}");
+            facts("endpoint.disabled", |disabled| {
+                assert_eq!(subscriber(filters).matches_operational(disabled), gets, "{filters:?}");
+            });
         }
     }
 
@@ -247,7 +272,10 @@ mod tests {
             id: EndpointId::new(Timestamp::from_millis(0), [0; 10]),
             url: "https://example.com/".into(),
             event_types: Vec::new(),
+            channels: Channels::new(),
+            filter: None,
             description: String::new(),
+            metadata: BTreeMap::new(),
             created_at: Timestamp::EPOCH,
             secret_shard: 0,
             settings,
@@ -264,9 +292,29 @@ mod tests {
 
     #[test]
     fn no_filter_means_everything() {
-        let created: EventType = "contact.created".parse().unwrap();
-        assert!(subscriber(&[]).matches(&created));
-        assert!(subscriber(&["deal.*", "contact.*"]).matches(&created));
-        assert!(!subscriber(&["deal.*"]).matches(&created));
+        facts("contact.created", |created| {
+            assert!(subscriber(&[]).matches(created));
+            assert!(subscriber(&["deal.*", "contact.*"]).matches(created));
+            assert!(!subscriber(&["deal.*"]).matches(created));
+        });
+    }
+
+    #[test]
+    fn type_channel_and_content_must_all_fit() {
+        let filter = |text: &str| Some(Filter::from_text(text).unwrap());
+        let channels = |name: &str| Channels::from([name.parse().unwrap()]);
+        for (kind, channel, content, gets) in [
+            ("deal.*", "west", r#"{"/amount":5}"#, true),
+            ("task.*", "west", r#"{"/amount":5}"#, false),
+            ("deal.*", "east", r#"{"/amount":5}"#, false),
+            ("deal.*", "west", r#"{"/amount":6}"#, false),
+        ] {
+            let (channels, filter) = (channels(channel), filter(content));
+            let subscriber = Subscriber { channels, filter, ..subscriber(&[kind]) };
+            facts("deal.won", |event| {
+                assert_eq!(subscriber.matches(event), gets, "{subscriber:?}");
+                assert_eq!(subscriber.matches_operational(event), gets, "{subscriber:?}");
+            });
+        }
     }
 }

@@ -7,7 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::Timestamp;
+use crate::{
+    Timestamp,
+    channel::{Channel, Channels},
+};
 
 /// Longest event type, in bytes.
 const TYPE_LIMIT: usize = 128;
@@ -112,7 +115,7 @@ impl FromStr for EventTypeFilter {
 }
 
 macro_rules! serde_as_text {
-    ($name:ident, $pattern:literal) => {
+    ($name:ident, $pattern:literal, $example:literal, $description:literal) => {
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(&self.0)
@@ -131,24 +134,68 @@ macro_rules! serde_as_text {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "maxLength": 128, "pattern": $pattern })
+                json_schema!({
+                    "type": "string", "maxLength": TYPE_LIMIT, "pattern": $pattern,
+                    "description": $description, "examples": [$example],
+                })
             }
         }
     };
 }
 
-serde_as_text!(EventType, r"^[A-Za-z0-9_\[\]-]+(\.[A-Za-z0-9_\[\]-]+)*$");
-serde_as_text!(EventTypeFilter, r"^(\*|[A-Za-z0-9_\[\]-]+(\.[A-Za-z0-9_\[\]-]+)*(\.\*)?)$");
+serde_as_text!(
+    EventType,
+    r"^[A-Za-z0-9_\[\]-]+(\.[A-Za-z0-9_\[\]-]+)*$",
+    "contact.created",
+    "Words joined by full stops."
+);
+serde_as_text!(
+    EventTypeFilter,
+    r"^(\*|[A-Za-z0-9_\[\]-]+(\.[A-Za-z0-9_\[\]-]+)*(\.\*)?)$",
+    "contact.*",
+    "An event type, all below one (`contact.*`), or all (`*`)."
+);
 
 /// The object an event carries, kept byte for byte as it came (no number or key order changes).
 #[derive(Debug, Clone)]
 pub struct EventData(Box<RawValue>);
 
 impl EventData {
+    /// An object without anything in it.
+    #[must_use]
+    pub fn empty() -> Self {
+        // An empty map can always be written.
+        Self(serde_json::value::to_raw_value(&serde_json::Map::new()).unwrap_or_default())
+    }
+
     /// The JSON text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.get()
+    }
+
+    /// The same as a value, to look into. None where it holds more than [`VALUES_LIMIT`] values, or
+    /// what JSON allows and we cannot compute with: a number beyond all floats, half of a character.
+    #[must_use]
+    pub fn to_value(&self) -> Option<serde_json::Value> {
+        if self.has_too_many_values() { None } else { serde_json::from_str(self.0.get()).ok() }
+    }
+
+    /// Whether it holds more values than are looked into.
+    #[must_use]
+    pub fn has_too_many_values(&self) -> bool {
+        let (mut values, mut in_text, mut escaped) = (0u32, false, false);
+        for byte in self.0.get().bytes() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if in_text => escaped = true,
+                b'"' => in_text = !in_text,
+                // Every value but the first of its list or object has a comma before it.
+                b'{' | b'[' | b',' if !in_text => values += 1,
+                _ => {}
+            }
+        }
+        values > VALUES_LIMIT
     }
 
     /// The JSON value, for an answer.
@@ -165,16 +212,25 @@ impl TryFrom<Box<RawValue>> for EventData {
         if !raw.get().starts_with('{') {
             return Err("must be a JSON object");
         }
-        if depth(raw.get()) > DEPTH_LIMIT {
+        if is_too_deep(raw.get()) {
             return Err("must not be nested more than 100 deep");
         }
         Ok(Self(raw))
     }
 }
 
+/// Values of an event's data that filters and schemas look into. An object is some 640 bytes in
+/// memory, and functions have 128 MB: a megabyte of small objects would be as much.
+pub const VALUES_LIMIT: u32 = 20_000;
+
 /// How deep objects and arrays may lie in each other: more than anyone means, and less than the
 /// parsers of receivers give up at, of which 128 is a common limit.
 const DEPTH_LIMIT: u32 = 100;
+
+/// Whether a valid JSON text is nested deeper than is taken.
+pub(crate) fn is_too_deep(json: &str) -> bool {
+    depth(json) > DEPTH_LIMIT
+}
 
 /// How deep a valid JSON text is nested.
 fn depth(json: &str) -> u32 {
@@ -229,10 +285,17 @@ pub fn payload(event_type: &EventType, timestamp: Timestamp, data: &EventData) -
 /// What makes two publishings under one idempotency key the same: a hash of all that was said.
 /// `timestamp` is the one the client gave, if it gave one.
 #[must_use]
-pub fn fingerprint(event_type: &EventType, timestamp: Option<Timestamp>, data: &EventData) -> [u8; 32] {
+pub fn fingerprint(
+    event_type: &EventType,
+    timestamp: Option<Timestamp>,
+    data: &EventData,
+    channels: &Channels,
+) -> [u8; 32] {
     let timestamp = timestamp.map(|at| at.to_string()).unwrap_or_default();
     let mut hash = Sha256::new();
-    for part in [event_type.as_str(), &timestamp, data.as_str()] {
+    // Without channels it is what it was before there were any.
+    let channels = channels.iter().map(Channel::as_str);
+    for part in [event_type.as_str(), &timestamp, data.as_str()].into_iter().chain(channels) {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
@@ -264,6 +327,22 @@ mod tests {
             assert_eq!(text.parse::<EventTypeFilter>().is_ok(), is_filter, "{text}");
         }
         assert!("a".repeat(129).parse::<EventType>().is_err());
+    }
+
+    #[test]
+    fn only_so_many_values_are_looked_into() {
+        let limit = usize::try_from(VALUES_LIMIT).unwrap();
+        let list = |members: usize| format!(r#"{{"a":[{}]}}"#, vec!["0"; members].join(","));
+        for (json, looked_into) in [
+            (r#"{"a":",,[[{{"}"#.to_owned(), true),
+            (list(limit - 1), true),
+            (list(limit + 1), false),
+            (format!(r#"{{"a":"{}"}}"#, ",".repeat(limit + 1)), true),
+        ] {
+            let data: EventData = serde_json::from_str(&json).unwrap();
+            assert_eq!(data.to_value().is_some(), looked_into, "{} bytes", json.len());
+        }
+        assert_eq!(EventData::empty().as_str(), "{}");
     }
 
     #[test]
@@ -306,17 +385,25 @@ mod tests {
 
     #[test]
     fn fingerprints_differ_where_bodies_do() {
-        let print = |kind: &str, at: Option<i64>, data: &str| {
+        let on = |kind: &str, at: Option<i64>, data: &str, channels: &[&str]| {
             fingerprint(
                 &kind.parse().unwrap(),
                 at.map(Timestamp::from_millis),
                 &serde_json::from_str(data).unwrap(),
+                &channels.iter().map(|name| name.parse().unwrap()).collect(),
             )
         };
+        let print = |kind: &str, at: Option<i64>, data: &str| on(kind, at, data, &[]);
         let first = print("a.b", None, "{}");
         assert_eq!(first, print("a.b", None, "{}"));
         assert_ne!(first, print("a.c", None, "{}"));
         assert_ne!(first, print("a.b", Some(0), "{}"));
         assert_ne!(first, print("a.b", None, "{ }"));
+        assert_ne!(first, on("a.b", None, "{}", &["x"]));
+        assert_eq!(on("a.b", None, "{}", &["x", "y"]), on("a.b", None, "{}", &["y", "x", "y"]));
+        assert_ne!(on("a.b", None, "{}", &["xy"]), on("a.b", None, "{}", &["x", "y"]));
+        // As it was before events could have channels: what was published then is known again.
+        let known = "3b0d9e825e08bcd33f3c59b975f9b517afb1c9fb37f62c0b0ef2ba8763b091da";
+        assert_eq!(crate::key::hex(&first), known);
     }
 }

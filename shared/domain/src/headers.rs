@@ -239,8 +239,12 @@ impl JsonSchema for CustomHeaders {
         json_schema!({
             "type": "object",
             "maxProperties": LIMIT,
-            "additionalProperties": { "type": "string", "minLength": 1, "maxLength": VALUE_LIMIT },
+            "propertyNames": { "maxLength": NAME_LIMIT, "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$" },
+            "additionalProperties": {
+                "type": "string", "maxLength": VALUE_LIMIT, "pattern": "^[!-~]([ \\t!-~]*[!-~])?$",
+            },
             "description": "Headers that are sent with each webhook, by name.",
+            "examples": [{ "x-region": "west" }],
         })
     }
 }

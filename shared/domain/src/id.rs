@@ -72,7 +72,7 @@ fn derived(parts: &[&[u8]]) -> u128 {
 }
 
 macro_rules! serde_as_text {
-    ($name:ident, $title:literal, $pattern:expr, $description:literal) => {
+    ($name:ident, $pattern:expr, $example:expr, $description:expr) => {
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -88,11 +88,13 @@ macro_rules! serde_as_text {
 
         impl JsonSchema for $name {
             fn schema_name() -> Cow<'static, str> {
-                $title.into()
+                stringify!($name).into()
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "pattern": $pattern, "description": $description })
+                json_schema!({
+                    "type": "string", "pattern": $pattern, "description": $description, "examples": [$example],
+                })
             }
         }
 
@@ -135,7 +137,12 @@ macro_rules! prefixed_id {
             }
         }
 
-        serde_as_text!($name, "Id", concat!("^", $prefix, "_[0-7][0-9a-hjkmnp-tv-z]{25}$"), "A prefixed id.");
+        serde_as_text!(
+            $name,
+            concat!("^", $prefix, "_[0-7][0-9a-hjkmnp-tv-z]{25}$"),
+            concat!($prefix, "_01kavg7r8e6mt4xw2z5v9b3csq"),
+            concat!("An id that begins with `", $prefix, "_`.")
+        );
     };
 }
 
@@ -155,6 +162,10 @@ prefixed_id!(
 prefixed_id!(
     /// One API key (the name of it, not the key).
     KeyId, "key"
+);
+prefixed_id!(
+    /// One replay: a job that delivers many events again.
+    ReplayId, "rpl"
 );
 
 impl EventId {
@@ -176,14 +187,14 @@ impl EventId {
         ]))
     }
 
-    /// The id of the operational event of this type about an endpoint in one window of time.
+    /// The id of the operational event of this name about an endpoint in one window of time.
     #[must_use]
-    pub fn from_alert(tenant: &TenantId, event_type: &str, endpoint: EndpointId, window: i64) -> Self {
+    pub fn from_alert(tenant: &TenantId, name: &str, endpoint: EndpointId, window: i64) -> Self {
         let endpoint = endpoint.to_string();
         Self(derived(&[
             b"alert",
             tenant.as_str().as_bytes(),
-            event_type.as_bytes(),
+            name.as_bytes(),
             endpoint.as_bytes(),
             &window.to_be_bytes(),
         ]))
@@ -218,7 +229,12 @@ impl FromStr for DeliveryId {
     }
 }
 
-serde_as_text!(DeliveryId, "DeliveryId", "^dlv_[0-9a-hjkmnp-tv-z]{52}$", "The id of a delivery.");
+serde_as_text!(
+    DeliveryId,
+    "^dlv_([0-7][0-9a-hjkmnp-tv-z]{25}){2}$",
+    "dlv_01kavg7r8e6mt4xw2z5v9b3csq01kavg7r8e6mt4xw2z5v9b3csq",
+    "An id that begins with `dlv_`."
+);
 
 /// A customer of the CRM, by an id of ours (`ten_…`) or by the CRM's own.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -278,8 +294,8 @@ impl FromStr for TenantId {
 
 serde_as_text!(
     TenantId,
-    "TenantId",
     "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+    "acme",
     "The CRM's own id of a tenant, or ours (`ten_…`)."
 );
 

@@ -26,27 +26,35 @@ pub enum Scope {
     /// Read endpoints, without their secrets.
     #[serde(rename = "endpoints:read")]
     EndpointsRead,
-    /// Reveal the signing key of an endpoint.
+    /// Reveal and rotate the signing keys of endpoints.
     #[serde(rename = "endpoints:secret")]
     EndpointsSecret,
     /// Create and change sources.
     #[serde(rename = "sources:write")]
     SourcesWrite,
+    /// Read the catalog of event types.
+    #[serde(rename = "event_types:read")]
+    EventTypesRead,
     /// Create API keys with at most the scopes of this one.
     #[serde(rename = "keys:write")]
     KeysWrite,
+    /// Read and verify the audit trail.
+    #[serde(rename = "audit:read")]
+    AuditRead,
 }
 
 impl Scope {
     /// Every scope there is.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::EventsWrite,
         Self::EventsRead,
         Self::EndpointsWrite,
         Self::EndpointsRead,
         Self::EndpointsSecret,
         Self::SourcesWrite,
+        Self::EventTypesRead,
         Self::KeysWrite,
+        Self::AuditRead,
     ];
 
     /// The word for it.
@@ -59,7 +67,9 @@ impl Scope {
             Self::EndpointsRead => "endpoints:read",
             Self::EndpointsSecret => "endpoints:secret",
             Self::SourcesWrite => "sources:write",
+            Self::EventTypesRead => "event_types:read",
             Self::KeysWrite => "keys:write",
+            Self::AuditRead => "audit:read",
         }
     }
 }

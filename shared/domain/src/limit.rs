@@ -1,7 +1,8 @@
 //! Rate limits by GCRA, the generic cell rate algorithm: one number per endpoint says when its
 //! next delivery would be due if they came evenly.
 //!
-//! Source: ITU-T I.371, annex A; a bucket of one second's worth of deliveries may be used at once.
+//! Source: ITU-T I.371, annex A; a bucket of one second's worth of deliveries may be used at once, or as many
+//! as the rate says.
 
 use crate::Timestamp;
 
@@ -11,32 +12,42 @@ const SECOND: i64 = 1_000_000;
 /// The highest limit that can be set, in deliveries a second.
 pub const HIGHEST: u32 = 10_000;
 
-/// Deliveries a second.
+/// Deliveries a second, and how many of them may come at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate(u32);
+pub struct Rate {
+    per_second: u32,
+    burst: u32,
+}
 
 impl Rate {
     /// `per_second` deliveries a second, between 1 and [`HIGHEST`].
     #[must_use]
     pub fn per_second(per_second: u32) -> Self {
-        Self(per_second.clamp(1, HIGHEST))
+        let per_second = per_second.clamp(1, HIGHEST);
+        Self { per_second, burst: per_second }
+    }
+
+    /// The same rate, of which `burst` may come at once instead of a second's worth.
+    #[must_use]
+    pub fn with_burst(self, burst: u32) -> Self {
+        Self { burst: burst.max(1), ..self }
     }
 
     /// Deliveries a second.
     #[must_use]
     pub fn get(self) -> u32 {
-        self.0
+        self.per_second
     }
 
     /// Between two deliveries, in microseconds.
     fn interval(self) -> i64 {
-        SECOND / i64::from(self.0)
+        SECOND / i64::from(self.per_second)
     }
 
-    /// How far ahead of its even time a delivery may come, in microseconds: one second, so that
-    /// a second's worth of deliveries can go at once.
+    /// How far ahead of its even time a delivery may come, in microseconds: as long as its burst
+    /// takes, which is one second unless another was set.
     fn tolerance(self) -> i64 {
-        self.interval() * i64::from(self.0)
+        self.interval() * i64::from(self.burst)
     }
 }
 
@@ -127,6 +138,20 @@ mod tests {
             (Some(5 * SECOND + 500_000), 10, 5, 100_000),
             (Some(6 * SECOND), 1, 0, 100_000),
             (Some(8 * SECOND), 1, 0, 2_100_000),
+        ] {
+            let grant = grant(tat, rate, wanted, 5 * SECOND);
+            assert_eq!((grant.permits, grant.wait), (permits, wait), "{tat:?} {wanted}");
+        }
+    }
+
+    #[test]
+    fn a_burst_of_its_own() {
+        let rate = Rate::per_second(1).with_burst(5);
+        for (tat, wanted, permits, wait) in [
+            (None, 5, 5, 0),
+            (None, 6, 5, SECOND),
+            (Some(7 * SECOND), 3, 3, 0),
+            (Some(10 * SECOND), 1, 0, SECOND),
         ] {
             let grant = grant(tat, rate, wanted, 5 * SECOND);
             assert_eq!((grant.permits, grant.wait), (permits, wait), "{tat:?} {wanted}");

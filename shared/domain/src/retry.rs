@@ -44,6 +44,12 @@ impl Policy {
         }
         Ok(Self { schedule: secs.iter().map(|wait| Duration::from_secs(u64::from(*wait))).collect() })
     }
+
+    /// How many attempts it allows in all.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        u32::try_from(self.schedule.len()).unwrap_or(u32::MAX).saturating_add(1)
+    }
 }
 
 impl Default for Policy {

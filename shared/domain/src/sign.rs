@@ -5,6 +5,8 @@
 //! server that had `v1a` before us, says "private key and public key", 64 bytes
 //! (<https://github.com/svix/svix-webhooks#asymmetric-signatures>). So does this file.
 
+use std::borrow::Borrow;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -147,8 +149,13 @@ impl SigningKey {
 
 /// The value of [`HEADER_SIGNATURE`]: one signature per active key, in their order.
 #[must_use]
-pub fn signature_header(keys: &[SigningKey], id: EventId, at: Timestamp, body: &[u8]) -> String {
-    let signatures: Vec<_> = keys.iter().map(|key| key.sign(id, at, body)).collect();
+pub fn signature_header<K: Borrow<SigningKey>>(
+    keys: &[K],
+    id: EventId,
+    at: Timestamp,
+    body: &[u8],
+) -> String {
+    let signatures: Vec<_> = keys.iter().map(|key| key.borrow().sign(id, at, body)).collect();
     signatures.join(" ")
 }
 
@@ -278,7 +285,7 @@ mod tests {
         let signature = decoded(signatures[0].strip_prefix("v1a,").unwrap()).unwrap();
         let signed = format!("{id}.1700000000.{{}}");
         UnparsedPublicKey::new(&ED25519, &*public).verify(signed.as_bytes(), &signature).unwrap();
-        assert_eq!(signature_header(&[], id, at, b"{}"), "");
+        assert_eq!(signature_header::<SigningKey>(&[], id, at, b"{}"), "");
     }
 
     #[test]

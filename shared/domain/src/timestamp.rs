@@ -129,7 +129,11 @@ impl JsonSchema for Timestamp {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "date-time" })
+        json_schema!({
+            "type": "string", "format": "date-time",
+            "description": "RFC 3339; answered in UTC with milliseconds.",
+            "examples": ["2026-11-24T09:30:00.000Z"],
+        })
     }
 }
 

@@ -9,7 +9,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     time::Duration,
 };
@@ -352,7 +352,10 @@ impl World {
             id: EndpointId::new(Timestamp::EPOCH, [0; 10]),
             url: "https://example.com/".into(),
             event_types: Vec::new(),
+            channels: BTreeSet::new(),
+            filter: None,
             description: String::new(),
+            metadata: BTreeMap::new(),
             created_at: now,
             secret_shard: 0,
             settings: Settings { retry_schedule: Some(SCHEDULE.to_vec()), rate_limit, ..Settings::default() },

@@ -1,0 +1,312 @@
+//! The audit trail of a tenant as a chain: each entry holds the hash of the one before it, so that
+//! none can be changed, removed or moved without every later hash telling.
+//!
+//! What this cannot tell is that the newest entries were cut off, or that somebody who could write
+//! to the table made the whole chain anew: for that, a [`Link`] that was noted elsewhere is compared.
+
+use std::{fmt, str::FromStr};
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::{TenantId, Timestamp, key::hex};
+
+/// One thing that somebody did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place in its tenant's trail, from 1.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Who: `operator`, or the id of an API key.
+    pub actor: String,
+    /// What, as `endpoint.updated`.
+    pub action: String,
+    /// To what: an id.
+    pub subject: String,
+    /// From where: an address.
+    pub source_ip: Option<String>,
+    /// The request that it was done by, as logs name it.
+    pub request_id: String,
+    /// What it changed, as it was: JSON without secrets.
+    pub before: Option<String>,
+    /// The same as it is then.
+    pub after: Option<String>,
+}
+
+/// An entry with its place in the chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// What was done.
+    pub entry: Entry,
+    /// The hash of the entry before.
+    pub prev: String,
+    /// The hash of this one.
+    pub hash: String,
+}
+
+/// The end of a chain up to some entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The number of that entry; 0 before the first.
+    pub seq: u64,
+    /// Its hash.
+    pub hash: String,
+}
+
+impl Link {
+    /// Where every chain begins.
+    #[must_use]
+    pub fn start() -> Self {
+        Self { seq: 0, hash: "0".repeat(64) }
+    }
+}
+
+/// `SEQ-HASH`.
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.seq, self.hash)
+    }
+}
+
+impl FromStr for Link {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (seq, hash) = text.split_once('-').ok_or(())?;
+        let is_hash = hash.len() == 64 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let link = Self { seq: seq.parse().map_err(|_| ())?, hash: hash.to_owned() };
+        if is_hash && (link.seq > 0 || link == Self::start()) { Ok(link) } else { Err(()) }
+    }
+}
+
+impl Entry {
+    /// SHA-256 over the hash before and every field, each with its length before it, so that no two
+    /// entries run together to the same bytes. The tenant is one of the fields: an entry of another
+    /// trail does not fit.
+    fn hash(&self, tenant: &TenantId, prev: &str) -> String {
+        let mut hash = Sha256::new();
+        let mut add = |part: Option<&str>| match part {
+            Some(text) => {
+                hash.update([1]);
+                hash.update((text.len() as u64).to_be_bytes());
+                hash.update(text);
+            }
+            None => hash.update([0]),
+        };
+        let numbers = [self.seq.to_string(), self.at.millis().to_string()];
+        for part in [prev, "core-webhooks audit 1", tenant.as_str(), &numbers[0], &numbers[1]] {
+            add(Some(part));
+        }
+        for part in [&self.actor, &self.action, &self.subject, &self.request_id] {
+            add(Some(part));
+        }
+        for part in [&self.source_ip, &self.before, &self.after] {
+            add(part.as_deref());
+        }
+        hex(&hash.finalize())
+    }
+
+    /// The entry as the one behind `head`.
+    #[must_use]
+    pub fn seal(mut self, tenant: &TenantId, head: &Link) -> Sealed {
+        self.seq = head.seq + 1;
+        let hash = self.hash(tenant, &head.hash);
+        Sealed { entry: self, prev: head.hash.clone(), hash }
+    }
+}
+
+impl Sealed {
+    /// The end of the chain that this entry is.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        Link { seq: self.entry.seq, hash: self.hash.clone() }
+    }
+}
+
+/// What is wrong with a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// There is no entry with this number.
+    Missing,
+    /// The entry does not hold the hash of the one before.
+    Unlinked,
+    /// The entry is not what its hash was made of.
+    Changed,
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "there is no entry with this number",
+            Self::Unlinked => "the entry does not hold the hash of the one before it",
+            Self::Changed => "the entry is not the one that its hash was made of",
+        })
+    }
+}
+
+/// The first place where a chain does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Broken {
+    /// The number of the entry.
+    pub seq: u64,
+    /// What is wrong there.
+    pub flaw: Flaw,
+}
+
+/// Whether these entries, in order, continue the chain behind `from`; its end then.
+///
+/// # Errors
+/// [`Broken`] at the first entry that does not.
+pub fn verify<'a>(
+    tenant: &TenantId,
+    from: Link,
+    entries: impl IntoIterator<Item = &'a Sealed>,
+) -> Result<Link, Broken> {
+    entries.into_iter().try_fold(from, |head, sealed| {
+        let seq = head.seq + 1;
+        let broken = |flaw| Err(Broken { seq, flaw });
+        if sealed.entry.seq != seq {
+            return broken(Flaw::Missing);
+        }
+        if sealed.prev != head.hash {
+            return broken(Flaw::Unlinked);
+        }
+        if sealed.hash != sealed.entry.hash(tenant, &sealed.prev) {
+            return broken(Flaw::Changed);
+        }
+        Ok(sealed.link())
+    })
+}
+
+/// Of two states, the fields that differ: as they were, and as they are. A field that one of them
+/// lacks is missing there.
+#[must_use]
+pub fn changed(before: &Value, after: &Value) -> (Value, Value) {
+    let (Value::Object(old), Value::Object(new)) = (before, after) else {
+        return (before.clone(), after.clone());
+    };
+    let differing = |these: &Map<String, Value>, those: &Map<String, Value>| {
+        let fields = these.iter().filter(|(name, value)| those.get(*name) != Some(*value));
+        Value::Object(fields.map(|(name, value)| (name.clone(), value.clone())).collect())
+    };
+    (differing(old, new), differing(new, old))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn tenant(id: &str) -> TenantId {
+        id.parse().unwrap()
+    }
+
+    fn entry(n: i64) -> Entry {
+        Entry {
+            seq: 0,
+            at: Timestamp::from_secs(n),
+            actor: "operator".into(),
+            action: "endpoint.updated".into(),
+            subject: format!("ept_{n}"),
+            source_ip: Some("192.0.2.1".into()),
+            request_id: "r".into(),
+            before: None,
+            after: Some("{}".into()),
+        }
+    }
+
+    fn chain(owner: &str, length: i64) -> Vec<Sealed> {
+        let mut head = Link::start();
+        let mut sealed = Vec::new();
+        for n in 1..=length {
+            let next = entry(n).seal(&tenant(owner), &head);
+            head = next.link();
+            sealed.push(next);
+        }
+        sealed
+    }
+
+    fn check(what: &str, tamper: impl FnOnce(&mut Vec<Sealed>), expected: Result<u64, (u64, Flaw)>) {
+        let mut entries = chain("acme", 5);
+        tamper(&mut entries);
+        let found = verify(&tenant("acme"), Link::start(), &entries);
+        let found = found.map(|link| link.seq).map_err(|Broken { seq, flaw }| (seq, flaw));
+        assert_eq!(found, expected, "{what}");
+    }
+
+    type Change = fn(&mut Entry);
+
+    #[test]
+    fn what_was_done_to_a_chain_is_found() {
+        check("nothing", |_| {}, Ok(5));
+        check("all gone", Vec::clear, Ok(0));
+        check("an end cut off, which only a noted link tells", |all| drop(all.pop()), Ok(4));
+        check("the first removed", |all| drop(all.remove(0)), Err((1, Flaw::Missing)));
+        check("one removed", |all| drop(all.remove(2)), Err((3, Flaw::Missing)));
+        check("one twice", |all| all.insert(2, all[1].clone()), Err((3, Flaw::Missing)));
+        check("two swapped", |all| all.swap(1, 2), Err((2, Flaw::Missing)));
+        let swapped = |all: &mut Vec<Sealed>| {
+            all.swap(1, 2);
+            (all[1].entry.seq, all[2].entry.seq) = (2, 3);
+        };
+        check("two swapped, numbers too", swapped, Err((2, Flaw::Unlinked)));
+        let changes: [(&str, Change); 9] = [
+            ("at", |entry| entry.at = Timestamp::from_secs(99)),
+            ("actor", |entry| entry.actor = "key_x".into()),
+            ("action", |entry| entry.action = "endpoint.deleted".into()),
+            ("subject", |entry| entry.subject = "ept_x".into()),
+            ("ip", |entry| entry.source_ip = None),
+            ("request", |entry| entry.request_id = "s".into()),
+            ("before", |entry| entry.before = Some(String::new())),
+            ("after", |entry| entry.after = None),
+            ("moved between fields", |entry| entry.before = entry.after.take()),
+        ];
+        for (what, change) in changes {
+            check(what, |all| change(&mut all[2].entry), Err((3, Flaw::Changed)));
+        }
+        check("a hash", |all| all[2].hash = "0".repeat(64), Err((3, Flaw::Changed)));
+        // Made anew with a hash that fits: the next one tells.
+        let resealed = |all: &mut Vec<Sealed>| all[2] = entry(9).seal(&tenant("acme"), &all[1].link());
+        check("made anew", resealed, Err((4, Flaw::Unlinked)));
+        let foreign = |all: &mut Vec<Sealed>| *all = chain("other", 5);
+        check("another tenant's", foreign, Err((1, Flaw::Changed)));
+    }
+
+    #[test]
+    fn a_noted_link_goes_on_where_it_was() {
+        let entries = chain("acme", 5);
+        let noted: Link = entries[2].link().to_string().parse().unwrap();
+        assert_eq!(verify(&tenant("acme"), noted.clone(), &entries[3..]), Ok(entries[4].link()));
+        let other = Link { hash: "a".repeat(64), ..noted };
+        assert_eq!(
+            verify(&tenant("acme"), other, &entries[3..]),
+            Err(Broken { seq: 4, flaw: Flaw::Unlinked })
+        );
+    }
+
+    #[test]
+    fn links_are_read_back() {
+        for link in [Link::start(), Link { seq: 12, hash: "ab".repeat(32) }] {
+            assert_eq!(link.to_string().parse(), Ok(link));
+        }
+        let hash = "ab".repeat(32);
+        for text in ["", "1", "1-", "x-y", &format!("0-{hash}"), &format!("1-{hash}0"), &format!("-1-{hash}")]
+        {
+            assert_eq!(text.parse::<Link>(), Err(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_what_differs_is_told() {
+        for (before, after, old, new) in [
+            (json!({"a": 1, "b": 2}), json!({"a": 1, "b": 3}), json!({"b": 2}), json!({"b": 3})),
+            (json!({"a": 1}), json!({"b": null}), json!({"a": 1}), json!({"b": null})),
+            (json!({"a": {"x": 1}}), json!({"a": {"x": 1}}), json!({}), json!({})),
+            (json!(1), json!(2), json!(1), json!(2)),
+        ] {
+            assert_eq!(changed(&before, &after), (old, new));
+        }
+    }
+}

@@ -1,0 +1,253 @@
+use serde_json::json;
+
+use super::*;
+use crate::{EndpointId, EventId, delivery::Failure};
+
+const NOW: &str = "2026-11-24T10:00:10Z";
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn id() -> DeliveryId {
+    DeliveryId {
+        event: EventId::new(Timestamp::EPOCH, [1; 10]),
+        endpoint: EndpointId::new(Timestamp::EPOCH, [2; 10]),
+    }
+}
+
+const WELL: Outlook =
+    Outlook { served: Served::Enabled, disabled_by: None, circuit_until: None, attempts: Some(10) };
+
+fn disabled(by: DisabledBy) -> Outlook {
+    Outlook { served: Served::Disabled, disabled_by: Some(by), ..WELL }
+}
+
+fn open_until(until: &str) -> Outlook {
+    Outlook { served: Served::CircuitOpen, circuit_until: Some(at(until)), ..WELL }
+}
+
+/// `count` attempts, the last of them at 10:00:05, each with this failure.
+fn attempts(count: u32, failure: Option<Failure>, status: Option<u16>) -> Vec<Attempt> {
+    let error = failure.map(|failure| match status {
+        Some(status) => format!("the endpoint answered {status}"),
+        None => failure.to_string(),
+    });
+    let one = |n| {
+        let attempt = json!({
+            "n": n, "at": "2026-11-24T10:00:05.250Z", "duration_ms": 5,
+            "status_code": status, "failure": failure, "error": error,
+        });
+        serde_json::from_value(attempt).unwrap()
+    };
+    (1..=count).map(one).collect()
+}
+
+fn delivery(status: Status, attempts: Vec<Attempt>) -> Delivery {
+    let parked_for = (status == Status::Parked).then_some(ParkedFor::Disabled);
+    let next_attempt_at = (status == Status::Retrying).then(|| at("2026-11-24T10:05:00Z"));
+    Delivery { status, generation: 0, attempts, next_attempt_at, parked_for, in_due_index: false }
+}
+
+fn told(delivery: Option<&Delivery>, outlook: Outlook) -> Story {
+    tell(Plot { id: id(), delivery, outlook, accepted: at("2026-11-24T10:00:00Z"), now: at(NOW) })
+}
+
+fn check(delivery: Option<&Delivery>, outlook: Outlook, expected: (&str, Option<&str>, &str)) {
+    let story = told(delivery, outlook);
+    let next = story.next.as_ref().map(|next| next.what.as_str());
+    let id = id().to_string();
+    let what_to_do = story.what_to_do.replace(&id, "DLV").replace(&self::id().endpoint.to_string(), "EPT");
+    assert_eq!((story.summary.as_str(), next, what_to_do.as_str()), expected);
+}
+
+fn failed(count: u32) -> Vec<Attempt> {
+    attempts(count, Some(Failure::Status), Some(500))
+}
+
+const TOLD_500: &str = "Attempt 2 of 10 failed on 2026-11-24T10:00:05Z: the endpoint answered 500.";
+const LOG: &str = "The receiver failed: look into its log at the time of the attempt.";
+
+#[test]
+fn stories_that_go_on() {
+    check(
+        None,
+        WELL,
+        (
+            "The event was accepted on 2026-11-24T10:00:00Z; no attempt has been made yet.",
+            Some("attempt 1 is due now, and is made as soon as its turn comes"),
+            "Wait a moment.",
+        ),
+    );
+    check(
+        Some(&delivery(Status::Retrying, failed(2))),
+        WELL,
+        (
+            TOLD_500,
+            Some("attempt 3 is made on 2026-11-24T10:05:00Z, in 4 min 50 s"),
+            &format!("{LOG} It is tried again by itself."),
+        ),
+    );
+    check(
+        Some(&delivery(Status::Retrying, failed(2))),
+        disabled(DisabledBy::Request),
+        (
+            TOLD_500,
+            Some(
+                "attempt 3 is due on 2026-11-24T10:05:00Z, in 4 min 50 s; it is held then until the endpoint is enabled",
+            ),
+            "When it is to be delivered, enable the endpoint: POST /v1/endpoints/EPT/enable.",
+        ),
+    );
+    check(
+        Some(&delivery(Status::Parked, Vec::new())),
+        disabled(DisabledBy::Request),
+        (
+            "No attempt has been made yet. It is held, because the endpoint is disabled.",
+            Some("held until the endpoint is enabled"),
+            "When it is to be delivered, enable the endpoint: POST /v1/endpoints/EPT/enable.",
+        ),
+    );
+    let parked = Delivery { parked_for: Some(ParkedFor::CircuitOpen), ..delivery(Status::Parked, failed(2)) };
+    check(
+        Some(&parked),
+        open_until("2026-11-24T10:01:00Z"),
+        (
+            &format!(
+                "{TOLD_500} It is held, because the endpoint failed so often that it is left alone for a while."
+            ),
+            Some(
+                "held until the circuit's time is over on 2026-11-24T10:01:00Z, in 50 s; one delivery is tried then, and all others follow once it succeeds",
+            ),
+            &format!(
+                "{LOG} As soon as the endpoint answers with 2xx again, what was held is delivered by itself."
+            ),
+        ),
+    );
+    let limited = Delivery { parked_for: Some(ParkedFor::RateLimit), ..delivery(Status::Parked, Vec::new()) };
+    check(
+        Some(&limited),
+        WELL,
+        (
+            "No attempt has been made yet. It is held, because the endpoint has had as many webhooks as its rate limit allows.",
+            Some("let go in its turn, the oldest first, as the rate limit allows"),
+            "Wait, or raise the endpoint's rate_limit: PATCH /v1/endpoints/EPT.",
+        ),
+    );
+}
+
+#[test]
+fn stories_that_have_ended() {
+    check(
+        Some(&delivery(Status::Succeeded, attempts(1, None, Some(204)))),
+        WELL,
+        (
+            "Attempt 1 of 10 succeeded on 2026-11-24T10:00:05Z: the endpoint answered 204.",
+            None,
+            "Nothing. If the receiver has no trace of it, look there for the webhook-id, which is the event's id.",
+        ),
+    );
+    check(
+        Some(&delivery(Status::Exhausted, failed(2))),
+        WELL,
+        (
+            &format!("All 2 attempts failed. {TOLD_500}"),
+            None,
+            &format!(
+                "{LOG} Nothing more comes by itself. To have it delivered after all: POST /v1/deliveries/DLV/resend."
+            ),
+        ),
+    );
+    check(
+        Some(&delivery(Status::Cancelled, Vec::new())),
+        Outlook::DELETED,
+        (
+            "No attempt was made. It was called off, because its endpoint was deleted.",
+            None,
+            "The endpoint was deleted, so nothing more goes there. If somebody else is to have the event, replay it to another endpoint.",
+        ),
+    );
+    let replayed = Delivery { generation: 2, ..delivery(Status::Succeeded, attempts(11, None, Some(200))) };
+    let words = told(Some(&replayed), WELL).summary;
+    assert_eq!(
+        words,
+        "Replayed (generation 2). Attempt 11 succeeded on 2026-11-24T10:00:05Z: the endpoint answered 200."
+    );
+}
+
+#[test]
+fn waiting_for_a_first_attempt_is_told_by_how_long_it_takes() {
+    for (accepted, begins) in [
+        ("2026-11-24T10:00:00Z", "Wait a moment."),
+        ("2026-11-24T09:50:00Z", "Wait: it is in a queue behind others."),
+        ("2026-11-24T08:00:00Z", "It should have been attempted by now."),
+    ] {
+        let plot = Plot { id: id(), delivery: None, outlook: WELL, accepted: at(accepted), now: at(NOW) };
+        assert!(tell(plot).what_to_do.starts_with(begins), "{accepted}");
+    }
+    let replayed = Delivery { generation: 1, ..delivery(Status::Pending, Vec::new()) };
+    let plot = Plot {
+        id: id(),
+        delivery: Some(&replayed),
+        outlook: WELL,
+        accepted: at("2026-11-04T10:00:00Z"),
+        now: at(NOW),
+    };
+    assert_eq!(tell(plot).what_to_do, "Wait until its turn comes.");
+}
+
+#[test]
+fn every_story_is_whole() {
+    use Failure::{Body, Connect, Dns, Protocol, RefusedAddress, Timeout, Tls};
+    let statuses = [
+        Status::Pending,
+        Status::Retrying,
+        Status::Parked,
+        Status::Succeeded,
+        Status::Exhausted,
+        Status::Cancelled,
+        Status::Expired,
+    ];
+    let reasons = [ParkedFor::CircuitOpen, ParkedFor::RateLimit, ParkedFor::Disabled];
+    let failures =
+        [Dns, Connect, Tls, Timeout, Protocol, Body, RefusedAddress].map(|kind| (Some(kind), None));
+    let answers =
+        [302, 400, 403, 404, 410, 413, 429, 500, 503].map(|code| (Some(Failure::Status), Some(code)));
+    let outcomes: Vec<_> = failures.into_iter().chain(answers).collect();
+    let outlooks = [
+        WELL,
+        open_until("2026-11-24T10:01:00Z"),
+        open_until("2026-11-24T09:01:00Z"),
+        disabled(DisabledBy::Request),
+        disabled(DisabledBy::Gone),
+        disabled(DisabledBy::Failing),
+        Outlook::DELETED,
+    ];
+    for status in statuses {
+        for reason in reasons {
+            for (failure, code) in &outcomes {
+                for count in [0, 1, 3] {
+                    for outlook in outlooks {
+                        let one = delivery(status, attempts(count, *failure, *code));
+                        let one = Delivery { parked_for: one.parked_for.map(|_| reason), ..one };
+                        let story = told(Some(&one), outlook);
+                        let words =
+                            format!("{status:?} {reason:?} {failure:?} {count} {outlook:?}: {story:?}");
+                        assert!(story.summary.ends_with('.') && story.what_to_do.ends_with('.'), "{words}");
+                        assert_eq!(story.next.is_none(), status.is_final(), "{words}");
+                        let texts = [&story.summary, &story.what_to_do];
+                        assert!(
+                            texts.iter().all(|text| !text.contains("  ") && !text.contains("..")),
+                            "{words}"
+                        );
+                        // Whoever can do something about a failure is told what.
+                        let advised = story.what_to_do.contains(&advice(failure.unwrap(), *code));
+                        if count > 0 && status == Status::Retrying && outlook == WELL {
+                            assert!(advised, "{words}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
