@@ -44,6 +44,8 @@ ENVIRONMENT = {
     "FAN_OUT_URL": "http://127.0.0.1:1/queue",
     "UNREADABLE_URL": "http://127.0.0.1:1/queue",
     "LEASES_TABLE": "leases",
+    "AUDIT_TABLE": "audit",
+    "ALERTS_TOPIC_ARN": "arn:aws:sns:us-east-1:000000000000:alerts",
     "SECRETS_PREFIX": "bench",
     "OPERATOR_KEY_SECRET": "bench",
 }

@@ -3,7 +3,7 @@
 use platform::problem::{Kind, Problem};
 use schemars::JsonSchema;
 use serde::{
-    Deserialize,
+    Deserialize, Deserializer,
     de::{DeserializeOwned, IgnoredAny},
 };
 use serde_path_to_error::{Path, Segment};
@@ -19,6 +19,10 @@ pub(crate) fn parse<T: DeserializeOwned>(content_type: Option<&str>, bytes: &[u8
                 "must be application/json",
             ));
         }
+    }
+    if bytes.trim_ascii().is_empty() {
+        let detail = "the body is empty; it must be a JSON object, {} at least";
+        return Err(Problem::new(Kind::InvalidRequest, detail));
     }
     // Where a struct is wanted, serde would take its fields in an array too.
     if bytes.trim_ascii_start().first() == Some(&b'[') {
@@ -67,10 +71,26 @@ fn pointer(path: &Path) -> String {
     segments.fold(String::new(), |pointer, segment| pointer + "/" + &segment)
 }
 
+/// Refuses null where there is no default to go back to.
+pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Tells null from nothing.
+#[allow(clippy::option_option, reason = "a field is left out, null, or a value")]
+pub(crate) fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
 /// A text that people gave to something: 1 to 200 characters.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
-pub(crate) struct Name(#[schemars(length(min = 1, max = 200))] String);
+#[schemars(!try_from)]
+pub(crate) struct Name(#[schemars(length(min = 1, max = 200), regex(pattern = r"\S"))] String);
 
 impl Name {
     pub(crate) fn into_inner(self) -> String {
@@ -94,6 +114,7 @@ impl TryFrom<String> for Name {
 /// A longer text, which can be empty: at most 1000 characters.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
+#[schemars(!try_from)]
 pub(crate) struct Description(#[schemars(length(max = 1000))] String);
 
 impl Description {

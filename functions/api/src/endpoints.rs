@@ -1,55 +1,48 @@
-//! Endpoints and their signing keys.
+//! Endpoints. Their signing keys are `signing_keys.rs`.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use domain::{
     EndpointId, Secret, Timestamp,
+    channel::{Channels, PER_ENDPOINT},
     delivery::ParkedFor,
     egress,
     endpoint::{
         Disabled, DisabledBy, Endpoint, LIMIT_PER_TENANT, OnDisable, Settings, State, TIMEOUT_SECS, URL_LIMIT,
     },
     event::EventTypeFilter,
+    filter::Filter,
     headers::{CustomHeaders, is_sensitive},
     health::{Gate, Health, gate},
     limit, retry,
-    sign::SigningKey,
 };
 use platform::{
-    Fault, clock,
+    clock,
     problem::{Kind, Problem},
-    secrets::{Holder, SetError},
+    secrets::Holder,
     store::{
         due::Held,
         registry::{Edit, EndpointCreated},
     },
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use url::Url;
 
 use crate::{
     Api,
-    body::Description,
-    route::{Call, Page},
+    body::{Description, nullable, present},
+    listens,
+    route::{Call, Page, fit},
+    signing_keys::{EndpointSecret, Signing, secrets_problem, wanted_key},
 };
 
 /// Filters of one endpoint.
 const FILTER_LIMIT: usize = 100;
 
 /// What is shown in place of a header's value that may be a secret.
-const REDACTED: &str = "[redacted]";
-
-/// How webhooks are signed.
-#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Signing {
-    /// HMAC-SHA256, with a key that both sides hold.
-    #[default]
-    V1,
-    /// ed25519, with a private key of ours and a public one for the receiver.
-    V1a,
-}
+pub(crate) const REDACTED: &str = "[redacted]";
 
 /// An endpoint to create.
 #[derive(Deserialize, JsonSchema)]
@@ -62,12 +55,28 @@ pub(crate) struct CreateEndpoint {
     #[serde(default)]
     #[schemars(length(min = 1, max = 100))]
     event_types: Option<Vec<EventTypeFilter>>,
+    /// Only events that carry one of these channels; all where it is missing or empty.
+    #[serde(default)]
+    #[schemars(length(max = 10))]
+    channels: Option<Channels>,
+    /// Only events whose data is like this; all where it is missing.
+    #[serde(default)]
+    #[schemars(with = "Option<Filter>")]
+    filter: Option<Value>,
     /// Your own words about it.
     #[serde(default)]
     description: Description,
-    /// How webhooks are signed.
+    /// Your own notes on it, at most 20, which mean nothing here: names of up to 64 characters, texts
+    /// of up to 256.
     #[serde(default)]
-    signing: Signing,
+    #[schemars(extend("maxProperties" = 20))]
+    metadata: Option<BTreeMap<String, String>>,
+    /// How webhooks are signed; `v1` where neither this nor `secret` says.
+    #[serde(default)]
+    signing: Option<Signing>,
+    /// A signing key of your own, `whsec_…` or `whsk_…`; a new one is made where it is missing.
+    #[serde(default)]
+    secret: Option<Secret>,
     /// Whether it begins disabled; its events are then held.
     #[serde(default)]
     disabled: bool,
@@ -99,15 +108,28 @@ pub(crate) struct CreateEndpoint {
 pub(crate) struct UpdateEndpoint {
     /// Where its webhooks go.
     #[serde(default, deserialize_with = "present")]
-    #[schemars(length(max = 2048))]
+    #[schemars(with = "String", length(max = 2048))]
     url: Option<String>,
     /// Which events it gets; null for all.
     #[serde(default, deserialize_with = "nullable")]
     #[schemars(length(min = 1, max = 100))]
     event_types: Option<Option<Vec<EventTypeFilter>>>,
+    /// Only events that carry one of these channels; null for all.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schemars(length(max = 10))]
+    channels: Option<Option<Channels>>,
+    /// Only events whose data is like this; null for all.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schemars(with = "Option<Filter>")]
+    filter: Option<Option<Value>>,
     /// Your own words about it.
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Description")]
     description: Option<Description>,
+    /// Your own notes on it, in place of those before.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schemars(extend("maxProperties" = 20))]
+    metadata: Option<Option<BTreeMap<String, String>>>,
     /// The waits after failed attempts, in seconds.
     #[serde(default, deserialize_with = "nullable")]
     #[schemars(length(max = 19), inner(range(min = 1, max = 86_400)))]
@@ -125,20 +147,8 @@ pub(crate) struct UpdateEndpoint {
     headers: Option<Option<CustomHeaders>>,
     /// Whether the signature is sent under Svix's names too.
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "bool")]
     svix_headers: Option<bool>,
-}
-
-/// Refuses null where there is no default to go back to.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
-/// Tells null from nothing.
-#[allow(clippy::option_option, reason = "a field is left out, null, or a value")]
-fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }
 
 /// How an endpoint is disabled.
@@ -227,10 +237,18 @@ impl From<&Health> for HealthView {
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct EndpointView {
     id: EndpointId,
+    /// Where its webhooks go.
     url: String,
     /// Which events it gets; empty for all.
     event_types: Vec<EventTypeFilter>,
+    /// It gets only events that carry one of these channels; empty for all.
+    channels: Channels,
+    /// It gets only events whose data is like this; null for all.
+    filter: Option<Filter>,
+    /// Your own words about it.
     description: String,
+    /// Your own notes on it.
+    metadata: BTreeMap<String, String>,
     status: EndpointStatus,
     /// How it is disabled; null unless it is.
     disabled: Option<DisabledView>,
@@ -249,7 +267,7 @@ pub(crate) struct EndpointView {
 }
 
 impl EndpointView {
-    fn new(endpoint: &Endpoint, now: Timestamp) -> Self {
+    pub(crate) fn new(endpoint: &Endpoint, now: Timestamp) -> Self {
         let (status, disabled) = match (gate(endpoint, now), endpoint.state) {
             (_, State::Disabled(disabled)) => (EndpointStatus::Disabled, Some(disabled)),
             (Gate::Probe | Gate::Hold(ParkedFor::CircuitOpen), _) => (EndpointStatus::CircuitOpen, None),
@@ -269,7 +287,10 @@ impl EndpointView {
             id: endpoint.id,
             url: endpoint.url.clone(),
             event_types: endpoint.event_types.clone(),
+            channels: endpoint.channels.clone(),
+            filter: endpoint.filter.clone(),
             description: endpoint.description.clone(),
+            metadata: endpoint.metadata.clone(),
             status,
             disabled,
             health: HealthView::from(&endpoint.health),
@@ -296,23 +317,11 @@ pub(crate) struct CreatedEndpoint {
     key: EndpointSecret,
 }
 
-/// What the webhooks of an endpoint are verified by, with any library of Standard Webhooks.
-#[derive(Serialize, JsonSchema)]
-pub(crate) struct EndpointSecret {
-    /// The signing key, where both sides hold it (`v1`).
-    secret: Option<Secret>,
-    /// The public key, where the private one stays here (`v1a`).
-    public_key: Option<String>,
-}
-
-impl From<&SigningKey> for EndpointSecret {
-    fn from(key: &SigningKey) -> Self {
-        let public_key = key.public_key();
-        Self { secret: public_key.is_none().then(|| key.to_secret()), public_key }
-    }
-}
-
-fn within(pointer: &str, value: Option<u32>, range: std::ops::RangeInclusive<u32>) -> Result<(), Problem> {
+pub(crate) fn within(
+    pointer: &str,
+    value: Option<u32>,
+    range: std::ops::RangeInclusive<u32>,
+) -> Result<(), Problem> {
     match value {
         Some(value) if !range.contains(&value) => {
             let detail = format!("must be a whole number from {} to {}", range.start(), range.end());
@@ -349,6 +358,9 @@ pub(crate) async fn create(
 ) -> Result<CreatedEndpoint, Problem> {
     let url = check_url(&api, &body.url)?;
     let event_types = check_filters(body.event_types)?;
+    let channels = listens::channels(body.channels, PER_ENDPOINT, "/channels")?;
+    let filter = body.filter.as_ref().map(listens::filter).transpose()?;
+    let metadata = listens::metadata(body.metadata)?;
     let settings = Settings {
         retry_schedule: body.retry_schedule,
         timeout: body.timeout,
@@ -366,27 +378,28 @@ pub(crate) async fn create(
         return Err(limit_reached());
     }
     let id = EndpointId::new(call.now, clock::random()?);
-    let key = match body.signing {
-        Signing::V1 => SigningKey::from_random(clock::random()?),
-        Signing::V1a => SigningKey::ed25519_from_seed(clock::random()?),
-    };
-    let owner = id.to_string();
-    let keys = [key.to_secret()];
-    // The key first: an endpoint without one could not be served.
-    let added = api.secrets.set(&api.registry, tenant, Holder::Endpoints, &owner, None, &keys).await;
+    let key = wanted_key(body.signing, body.secret.as_ref(), Signing::V1)?;
     let disabled = Disabled { mode: OnDisable::Hold, by: DisabledBy::Request, at: call.now };
-    let endpoint = Endpoint {
+    let mut endpoint = Endpoint {
         id,
         url,
         event_types,
+        channels,
+        filter,
         description: body.description.into_inner(),
+        metadata,
         created_at: call.now,
-        secret_shard: added.map_err(secrets_problem)?,
+        secret_shard: 0,
         settings,
         state: if body.disabled { State::Disabled(disabled) } else { State::Enabled },
         health: Health::default(),
         health_version: 0,
     };
+    call.record_endpoint(&api, None, Some(&endpoint)).await?;
+    // The key first: an endpoint without one could not be served.
+    let (owner, keys) = (id.to_string(), [key.to_secret()]);
+    let added = api.secrets.set(&api.registry, tenant, Holder::Endpoints, &owner, None, &keys).await;
+    endpoint.secret_shard = added.map_err(secrets_problem)?;
     match api.registry.create_endpoint(tenant, &endpoint).await? {
         EndpointCreated::New => {}
         EndpointCreated::LimitReached => return Err(limit_reached()),
@@ -397,7 +410,7 @@ pub(crate) async fn create(
 }
 
 /// The endpoint of the path as it is now, unless it was deleted.
-async fn find(api: &Api, call: &Call) -> Result<Arc<Endpoint>, Problem> {
+pub(crate) async fn find(api: &Api, call: &Call) -> Result<Arc<Endpoint>, Problem> {
     let id: EndpointId = call.id("endpoint_id", "endpoint")?;
     let endpoint = api.registry.endpoint_now(call.tenant()?, id).await?;
     let endpoint = endpoint.filter(|endpoint| endpoint.state != State::Deleted);
@@ -411,8 +424,17 @@ pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<EndpointView, Probl
 pub(crate) async fn update(api: Arc<Api>, call: Call, body: UpdateEndpoint) -> Result<EndpointView, Problem> {
     let url = body.url.map(|url| check_url(&api, &url)).transpose()?;
     let event_types = body.event_types.map(check_filters).transpose()?;
-    let mut edit =
-        Edit { url, event_types, description: body.description.map(Description::into_inner), settings: None };
+    let channels = body.channels.map(|given| listens::channels(given, PER_ENDPOINT, "/channels"));
+    let filter = body.filter.map(|given| given.as_ref().map(listens::filter).transpose());
+    let mut edit = Edit {
+        url,
+        event_types,
+        description: body.description.map(Description::into_inner),
+        channels: channels.transpose()?,
+        filter: filter.transpose()?,
+        metadata: body.metadata.map(listens::metadata).transpose()?,
+        settings: None,
+    };
     let changes = SettingsChange {
         retry_schedule: body.retry_schedule,
         timeout: body.timeout,
@@ -425,6 +447,7 @@ pub(crate) async fn update(api: Arc<Api>, call: Call, body: UpdateEndpoint) -> R
         let settings = changes.applied(&endpoint.settings)?;
         check_settings(&settings)?;
         edit.settings = (settings != endpoint.settings).then(|| (endpoint.settings.clone(), settings));
+        call.record_endpoint(&api, Some(&endpoint), Some(&edit.applied(&endpoint))).await?;
         if api.registry.edit_endpoint(call.tenant()?, endpoint.id, &edit).await? {
             return get(api, call).await;
         }
@@ -500,6 +523,8 @@ pub(crate) async fn disable(
             Disabled { mode: body.events, by: DisabledBy::Request, at: call.now }
         }
     };
+    let after = Endpoint { state: State::Disabled(disabled), ..Endpoint::clone(&endpoint) };
+    call.record_endpoint(&api, Some(&endpoint), Some(&after)).await?;
     if !api.registry.disable_endpoint(call.tenant()?, endpoint.id, disabled).await? {
         return Err(Problem::not_found("endpoint"));
     }
@@ -514,11 +539,13 @@ pub(crate) async fn enable(api: Arc<Api>, call: Call, body: EnableEndpoint) -> R
         HeldWork::Drain => Held::Deliver,
         HeldWork::Drop => Held::Drop,
     };
+    let settings = Settings { drain_rate: body.drain_rate, ..endpoint.settings.clone() };
+    let after = Endpoint { state: State::Enabled, settings, ..Endpoint::clone(&endpoint) };
+    call.record_endpoint(&api, Some(&endpoint), Some(&after)).await?;
     // What is to be dropped is marked before anything can be let go.
     api.events.wake_drain(tenant, endpoint.id, call.now, held, call.now).await?;
     if body.drain_rate != endpoint.settings.drain_rate {
-        let settings = Settings { drain_rate: body.drain_rate, ..endpoint.settings.clone() };
-        let settings = Some((endpoint.settings.clone(), settings));
+        let settings = Some((endpoint.settings.clone(), after.settings));
         if !api.registry.edit_endpoint(tenant, endpoint.id, &Edit { settings, ..Edit::default() }).await? {
             return Err(Problem::new(Kind::Contended, "the endpoint was changed meanwhile; try again"));
         }
@@ -534,6 +561,7 @@ pub(crate) async fn enable(api: Arc<Api>, call: Call, body: EnableEndpoint) -> R
 pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {
     let endpoint = find(&api, &call).await?;
     let tenant = call.tenant()?;
+    call.record_endpoint(&api, Some(&endpoint), None).await?;
     if !api.registry.delete_endpoint(tenant, endpoint.id, call.now).await? {
         return Err(Problem::not_found("endpoint"));
     }
@@ -547,16 +575,6 @@ pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {
     // What is held is cancelled by the next run of the scheduler.
     api.events.wake_drain(tenant, endpoint.id, call.now, Held::AsBefore, call.now).await?;
     Ok(())
-}
-
-/// What a client hears when secrets could not be set.
-pub(crate) fn secrets_problem(error: SetError) -> Problem {
-    match error {
-        SetError::Contended => {
-            Problem::new(Kind::Contended, "many changes are made to this tenant's secrets; try again")
-        }
-        SetError::Fault(fault) => fault.into(),
-    }
 }
 
 fn check_url(api: &Api, text: &str) -> Result<String, Problem> {
@@ -576,15 +594,8 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<EndpointView>
     let mut endpoints = api.registry.list_endpoints(call.tenant()?, before, limit + 1).await?;
     let more = endpoints.len() > limit;
     endpoints.truncate(limit);
-    let next_cursor = endpoints.last().filter(|_| more).map(|last| last.id.to_string());
-    let data = endpoints.iter().map(|endpoint| EndpointView::new(endpoint, call.now)).collect();
+    let mut data: Vec<_> = endpoints.iter().map(|endpoint| EndpointView::new(endpoint, call.now)).collect();
+    let more = fit(&mut data)? || more;
+    let next_cursor = data.last().filter(|_| more).map(|last| last.id.to_string());
     Ok(Page { data, next_cursor })
-}
-
-pub(crate) async fn secret(api: Arc<Api>, call: Call) -> Result<EndpointSecret, Problem> {
-    let endpoint = find(&api, &call).await?;
-    let id = endpoint.id.to_string();
-    let keys = api.secrets.signing_keys(&api.registry, call.tenant()?, endpoint.secret_shard, &id).await?;
-    let key = keys.first().ok_or_else(|| Fault::new("reading a signing key", "there is none"))?;
-    Ok(EndpointSecret::from(key))
 }

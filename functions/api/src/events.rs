@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use domain::{
     EventId, SourceId, Timestamp,
+    channel::{Channels, PER_EVENT},
     event::{EventData, EventType},
 };
 use platform::{
-    alert,
+    Fault, alert,
     problem::{Kind, Problem},
     publish::{Identity, NewEvent, PAYLOAD_LIMIT, Published, Refused},
     store::{
@@ -20,8 +21,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Api,
+    Api, event_types, listens,
     route::{Call, Page},
+    stories::{self, Expanded},
 };
 
 /// Events in one batch.
@@ -38,6 +40,10 @@ pub(crate) struct PublishEvent {
     /// When it happened; now where it is missing.
     #[serde(default)]
     timestamp: Option<Timestamp>,
+    /// The channels it is on; endpoints with channels get it only if they share one. Not sent.
+    #[serde(default)]
+    #[schemars(length(max = 5))]
+    channels: Option<Channels>,
 }
 
 /// An event of a batch.
@@ -51,6 +57,10 @@ pub(crate) struct BatchEvent {
     /// When it happened; now where it is missing.
     #[serde(default)]
     timestamp: Option<Timestamp>,
+    /// The channels it is on.
+    #[serde(default)]
+    #[schemars(length(max = 5))]
+    channels: Option<Channels>,
     /// As the header of a single publish.
     #[serde(default)]
     #[schemars(length(min = 1, max = 255))]
@@ -81,7 +91,7 @@ pub(crate) struct EventView {
 
 impl From<Published> for EventView {
     fn from(event: Published) -> Self {
-        let Published { id, event_type, timestamp, at } = event;
+        let Published { id, event_type, timestamp, at, .. } = event;
         Self { id, r#type: event_type, timestamp, created_at: at, source_id: None }
     }
 }
@@ -98,8 +108,12 @@ impl From<EventSummary> for EventView {
 pub(crate) struct FullEvent {
     #[serde(flatten)]
     event: EventView,
+    /// The channels that it is on.
+    channels: Channels,
     /// What happened.
     data: EventData,
+    #[serde(flatten)]
+    expanded: Option<Expanded>,
 }
 
 /// What came of one event of a batch: the event, or what is wrong with it.
@@ -118,6 +132,7 @@ pub(crate) struct BatchResult {
 /// The results of a batch, in its order.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct BatchResults {
+    /// One for each event, in their order.
     data: Vec<BatchResult>,
 }
 
@@ -127,10 +142,12 @@ pub(crate) async fn publish(api: Arc<Api>, call: Call, body: PublishEvent) -> Re
         return Err(Problem::header(Kind::InvalidRequest, "Idempotency-Key", KEY_RULE));
     }
     check_type(&body.r#type, "/type")?;
+    event_types::check(&*api.catalog.rules().await?, &body.r#type, &body.data, "")?;
     let event = NewEvent {
         event_type: body.r#type,
         timestamp: body.timestamp,
         data: body.data,
+        channels: listens::channels(body.channels, PER_EVENT, "/channels")?,
         identity: key.map_or(Identity::None, Identity::IdempotencyKey),
     };
     match api.publisher.publish(call.tenant()?, event, call.now).await {
@@ -142,7 +159,7 @@ pub(crate) async fn publish(api: Arc<Api>, call: Call, body: PublishEvent) -> Re
 pub(crate) async fn publish_batch(
     api: Arc<Api>,
     call: Call,
-    body: PublishBatch,
+    mut body: PublishBatch,
 ) -> Result<BatchResults, Problem> {
     if call.idempotency_key.is_some() {
         let detail = "is not taken for a batch; give each event its own idempotency_key";
@@ -153,8 +170,11 @@ pub(crate) async fn publish_batch(
         return Err(Problem::field(Kind::InvalidField, "/events", detail));
     }
     let mut seen = std::collections::HashSet::new();
-    for (at, event) in body.events.iter().enumerate() {
+    for (at, event) in body.events.iter_mut().enumerate() {
         check_type(&event.r#type, &format!("/events/{at}/type"))?;
+        let channels =
+            listens::channels(event.channels.take(), PER_EVENT, &format!("/events/{at}/channels"))?;
+        event.channels = Some(channels);
         let Some(key) = &event.idempotency_key else { continue };
         let pointer = format!("/events/{at}/idempotency_key");
         if !is_idempotency_key(key) {
@@ -164,20 +184,37 @@ pub(crate) async fn publish_batch(
             return Err(Problem::field(Kind::InvalidField, pointer, "stands in this batch twice"));
         }
     }
+    let rules = api.catalog.rules().await?;
+    let fits =
+        body.events.iter().enumerate().map(|(at, event)| {
+            event_types::check(&rules, &event.r#type, &event.data, &format!("/events/{at}"))
+        });
+    let fits: Vec<_> = fits.collect();
     let event = |event: BatchEvent| NewEvent {
         event_type: event.r#type,
         timestamp: event.timestamp,
         data: event.data,
+        channels: event.channels.unwrap_or_default(),
         identity: event.idempotency_key.map_or(Identity::None, Identity::IdempotencyKey),
     };
-    let events = body.events.into_iter().map(event).collect();
-    let results = api.publisher.publish_all(call.tenant()?, events, call.now).await;
-    let result = |result: Result<Published, Refused>| match result {
+    let events = body.events.into_iter().zip(&fits).filter(|(_, fits)| fits.is_ok());
+    let events: Vec<_> = events.map(|(one, _)| event(one)).collect();
+    // Where the catalog lets none pass there is nothing to ask for.
+    let published = if events.is_empty() {
+        Vec::new()
+    } else {
+        api.publisher.publish_all(call.tenant()?, events, call.now).await
+    };
+    let mut published = published.into_iter();
+    let unanswered = || Refused::Fault(Fault::new("publishing", "no result came of an event"));
+    let results = fits.into_iter().map(|fits| {
+        fits.and_then(|()| published.next().unwrap_or_else(|| Err(unanswered())).map_err(problem))
+    });
+    let result = |result: Result<Published, Problem>| match result {
         Ok(published) => {
             BatchResult { status: 202, event: Some(published.into()), problem: None, detail: None }
         }
-        Err(refused) => {
-            let problem = problem(refused);
+        Err(problem) => {
             if let Some(fault) = &problem.fault {
                 tracing::error!(%fault, "an event of a batch was not published");
             }
@@ -190,11 +227,11 @@ pub(crate) async fn publish_batch(
             }
         }
     };
-    Ok(BatchResults { data: results.into_iter().map(result).collect() })
+    Ok(BatchResults { data: results.map(result).collect() })
 }
 
 /// Operational events are ours alone, so that whoever gets one can believe it.
-fn check_type(event_type: &EventType, pointer: &str) -> Result<(), Problem> {
+pub(crate) fn check_type(event_type: &EventType, pointer: &str) -> Result<(), Problem> {
     if alert::EVENT_TYPES.contains(&event_type.as_str()) {
         let detail = "is an operational event of this service, which nobody else publishes";
         return Err(Problem::field(Kind::InvalidField, pointer, detail));
@@ -227,10 +264,13 @@ fn problem(refused: Refused) -> Problem {
 pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<FullEvent, Problem> {
     let id: EventId = call.id("event_id", "event")?;
     let event = api.events.get(call.tenant()?, id).await?.ok_or_else(|| Problem::not_found("event"))?;
+    let expanded = Box::pin(stories::expanded(&api, &call, &event)).await?;
     let StoredEvent { id, timestamp, at, source_id, .. } = event;
+    let channels = event.channels.clone();
     let event_type = event.event_type.clone();
     let data = events::data(&api.events.payload(event).await?)?;
-    Ok(FullEvent { event: EventView { id, r#type: event_type, timestamp, created_at: at, source_id }, data })
+    let event = EventView { id, r#type: event_type, timestamp, created_at: at, source_id };
+    Ok(FullEvent { event, channels, data, expanded })
 }
 
 pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<EventView>, Problem> {

@@ -3,27 +3,43 @@
 //! A request goes: row by method and path → caller → tenant → scope → body → the row's handler.
 //! Handlers get what they need as values and answer with a value or a [`Problem`].
 
+mod audit;
 mod body;
 mod deliveries;
+mod endpoint_deliveries;
 mod endpoints;
+mod event_types;
 mod events;
+mod listens;
 mod openapi;
+mod replays;
+mod resend;
 mod route;
 mod routes;
+mod signing_keys;
 mod sources;
+mod stats;
+mod stories;
 mod tenants;
+mod test_event;
 
 use std::sync::Arc;
 
 use domain::egress::Allow;
 use platform::{
-    auth, clock, config, lambda,
+    alert::Alerts,
+    auth,
+    catalog::Catalog,
+    clock, config,
+    http::Egress,
+    lambda,
     lambda::{Request, Response},
     problem::{Kind, Problem},
     publish::Publisher,
     secrets::{OperatorKey, Secrets},
     setup::Parts,
-    store::{events::Events, registry::Registry},
+    store::{audit::Audit, events::Events, registry::Registry},
+    test_event::TestEvents,
 };
 use route::{Access, Call, Found, Router};
 
@@ -34,6 +50,10 @@ struct Api {
     secrets: Secrets,
     operator_key: OperatorKey,
     publisher: Publisher,
+    alerts: Alerts,
+    audit: Audit,
+    test_events: TestEvents,
+    catalog: Catalog,
     egress_allow: Allow,
     public_url: Option<String>,
 }
@@ -41,11 +61,21 @@ struct Api {
 /// Serves the API until the environment ends.
 pub async fn serve() -> Result<(), lambda_runtime::Error> {
     let parts = Parts::new()?;
+    let egress_allow = config::egress_allow()?;
+    let test_events = TestEvents {
+        registry: Arc::clone(&parts.registry),
+        egress: Egress::new(egress_allow.clone())?,
+        leases: parts.leases()?,
+    };
     let api = Arc::new(Api {
         secrets: parts.secrets()?,
         operator_key: OperatorKey::new(parts.secrets_manager(), config::operator_key_secret()?),
         publisher: parts.publisher()?,
-        egress_allow: config::egress_allow()?,
+        alerts: parts.alerts()?,
+        audit: parts.audit()?,
+        test_events,
+        egress_allow,
+        catalog: Catalog::new(Arc::clone(&parts.registry)),
         public_url: config::public_url(),
         registry: parts.registry,
         events: parts.events,

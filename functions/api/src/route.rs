@@ -14,7 +14,7 @@ use platform::{
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Api, body};
+use crate::{Api, audit::Trail, body};
 
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,11 +69,11 @@ pub(crate) const PAGE: [Parameter; 2] = [
         name: "cursor",
         place: "query",
         description: "The next_cursor of the page before.",
-        schema: r#"{"type":"string"}"#,
+        schema: r#"{"type":"string","minLength":1,"maxLength":1024,"examples":["evt_01kavg7r8e6mt4xw2z5v9b3csq"]}"#,
     },
 ];
 
-type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+pub(crate) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 type Answer = Pin<Box<dyn Future<Output = Result<Response, Problem>> + Send>>;
 type Handler = Box<dyn Fn(Arc<Api>, Call) -> Answer + Send + Sync>;
 
@@ -94,13 +94,16 @@ pub(crate) struct Route {
     pub(crate) answer: SchemaOf,
     /// What can go wrong besides what every route shares.
     pub(crate) problems: &'static [Kind],
+    /// What the audit trail calls it; the handler then hands over what it changes, with
+    /// [`Call::record`].
+    pub(crate) audited: Option<&'static str>,
     handler: Handler,
 }
 
 /// Bodies of management routes are small.
 const BODY_LIMIT: usize = 64 * 1024;
 
-fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+pub(crate) fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
 
@@ -130,6 +133,7 @@ impl Route {
             status: 200,
             answer: schema_of::<T>,
             problems: &[],
+            audited: None,
             handler: Box::new(move |api, call| {
                 Box::pin(async move { json(200, &handler(api, call).await?) })
             }),
@@ -200,6 +204,7 @@ impl Route {
             status,
             answer: schema_of::<T>,
             problems: &[],
+            audited: None,
             handler: Box::new(run),
         }
     }
@@ -229,6 +234,11 @@ impl Route {
         self
     }
 
+    pub(crate) fn audited(mut self, action: &'static str) -> Self {
+        self.audited = Some(action);
+        self
+    }
+
     /// Whether `caller` may call this.
     pub(crate) fn check(&self, caller: &Caller) -> Result<(), Problem> {
         let (allowed, needs) = match self.access {
@@ -241,7 +251,12 @@ impl Route {
 
     /// Hands the call to the handler.
     pub(crate) async fn run(&self, api: Arc<Api>, call: Call) -> Result<Response, Problem> {
-        (self.handler)(api, call).await
+        let trail = call.trail.clone();
+        let answer = (self.handler)(Arc::clone(&api), call).await;
+        if let Some(trail) = trail {
+            Box::pin(trail.close(&api, answer.is_ok())).await;
+        }
+        answer
     }
 }
 
@@ -257,6 +272,8 @@ pub(crate) struct Call {
     pub(crate) base_url: String,
     /// When the request came.
     pub(crate) now: Timestamp,
+    /// What it leaves in the audit trail, where its row says that it does.
+    pub(crate) trail: Option<Trail>,
     content_type: Option<String>,
     body: Vec<u8>,
 }
@@ -286,7 +303,11 @@ impl Call {
                 return Err(Problem::parameter(name, "is given more than once"));
             }
         }
+        let trail = route.audited.zip(caller.as_ref()).map(|(action, caller)| {
+            Trail::new(action, caller, request.source_ip.clone(), request.id.clone(), now)
+        });
         Ok(Self {
+            trail,
             caller,
             tenant,
             params,
@@ -334,6 +355,15 @@ impl Call {
         }
     }
 
+    /// A query parameter that is a whole number from 1 to `most`.
+    pub(crate) fn whole_number(&self, name: &str, default: u32, most: u32) -> Result<u32, Problem> {
+        match self.query.get(name).map(|text| text.parse()) {
+            None => Ok(default),
+            Some(Ok(number)) if (1..=most).contains(&number) => Ok(number),
+            Some(_) => Err(Problem::parameter(name, format!("must be a whole number from 1 to {most}"))),
+        }
+    }
+
     /// The page of `rows`, which come newest first, that this call asks for; the cursor is the id
     /// of the last row on the page before.
     pub(crate) fn page<R, I, V>(
@@ -359,10 +389,31 @@ impl Call {
         before.map_err(|_| Problem::parameter("cursor", "is not a cursor of this list"))
     }
 
+    /// A query parameter of the route's own.
+    pub(crate) fn query(&self, name: &str) -> Option<&str> {
+        self.query.get(name).map(String::as_str)
+    }
+
     /// Where the page begins.
     pub(crate) fn cursor(&self) -> Option<&str> {
-        self.query.get("cursor").map(String::as_str)
+        self.query("cursor")
     }
+}
+
+/// Bytes of one answer's entries: Lambda answers with 6 MB at most, escapes included.
+const ANSWER_LIMIT: usize = 2 * 1024 * 1024;
+
+/// Cuts a page where its entries become too long for one answer; whether there is more behind it.
+pub(crate) fn fit<T: Serialize>(entries: &mut Vec<T>) -> Result<bool, Fault> {
+    let mut bytes = 0;
+    for (at, entry) in entries.iter().enumerate() {
+        bytes += serde_json::to_string(entry).map_err(Fault::on("writing an answer"))?.len();
+        if bytes > ANSWER_LIMIT && at > 0 {
+            entries.truncate(at);
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A page of a list.

@@ -12,17 +12,43 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    Api, deliveries, endpoints, events, openapi,
+    Api, audit, deliveries, endpoint_deliveries, endpoints, event_types, events, openapi, replays, resend,
     route::{Access, Call, PAGE, Parameter, Route},
-    sources, tenants,
+    signing_keys, sources, stats, tenants, test_event,
+};
+
+const EXPAND: Parameter = Parameter {
+    name: "expand",
+    place: "query",
+    description: "`deliveries` adds where the event went, what came of it, what comes next and what can be done.",
+    schema: r#"{"type":"string","enum":["deliveries"]}"#,
 };
 
 const IDEMPOTENCY_KEY: Parameter = Parameter {
     name: "Idempotency-Key",
     place: "header",
     description: "The same key with the same body is the same event; with another body it is refused. Remembered as long as the event is kept.",
-    schema: r#"{"type":"string","minLength":1,"maxLength":255}"#,
+    schema: r#"{"type":"string","minLength":1,"maxLength":255,"pattern":"^[ -~]+$","examples":["c_1-created"]}"#,
 };
+
+const LINK: Parameter = Parameter {
+    name: "cursor",
+    place: "query",
+    description: "The next_cursor of the call before, or a head that was noted earlier; from the first entry where it is missing.",
+    schema: r#"{"type":"string","pattern":"^[0-9]{1,15}-[0-9a-f]{64}$","examples":["12-9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]}"#,
+};
+
+/// The parameters of the list of replays.
+const REPLAYS: [Parameter; 3] = [
+    PAGE[0],
+    PAGE[1],
+    Parameter {
+        name: "endpoint_id",
+        place: "query",
+        description: "Only those of this endpoint.",
+        schema: r#"{"type":"string","pattern":"^ept_[0-7][0-9a-hjkmnp-tv-z]{25}$","examples":["ept_01kavg7r8e6mt4xw2z5v9b3csq"]}"#,
+    },
+];
 
 /// What a publish adds to its payload: the names around it and an explicit time.
 const PUBLISH_BODY_LIMIT: usize = PAYLOAD_LIMIT + 4 * 1024;
@@ -30,17 +56,27 @@ const PUBLISH_BODY_LIMIT: usize = PAYLOAD_LIMIT + 4 * 1024;
 /// Lambda takes 6 MB in all, headers and escapes included.
 const BATCH_BODY_LIMIT: usize = 4 * 1024 * 1024;
 
+/// A schema and an example, of 32 KiB each, with words.
+const CATALOG_BODY_LIMIT: usize = 80 * 1024;
+
+/// The parameters of the catalog's list.
+const EVENT_TYPE_PAGE: [Parameter; 3] = [PAGE[0], PAGE[1], event_types::ARCHIVED];
+
 /// Every route there is.
+#[allow(clippy::too_many_lines, reason = "it is a table")]
 pub(crate) fn all() -> Vec<Route> {
     vec![
         Route::post("/v1/tenants", "create_tenant", Access::Operator, 201, tenants::create)
+            .audited("tenant.created")
             .summary("Create a tenant.")
             .example(r#"{"name":"Acme Ltd"}"#)
             .problems(&[Kind::AlreadyExists]),
         Route::post("/v1/tenants/{tenant_id}/keys", "create_key", Access::Scope(Scope::KeysWrite), 201, tenants::create_key)
+            .audited("key.created")
             .summary("Create an API key of a tenant. The key is shown this once.")
             .example(r#"{"name":"back end","scopes":["events:write","events:read"]}"#),
         Route::post("/v1/endpoints", "create_endpoint", Access::Scope(Scope::EndpointsWrite), 201, endpoints::create)
+            .audited("endpoint.created")
             .summary("Subscribe a URL to events.")
             .example(r#"{"url":"https://example.com/webhooks","event_types":["contact.*"],"description":"CRM mirror"}"#)
             .problems(&[Kind::LimitReached, Kind::Contended]),
@@ -50,27 +86,68 @@ pub(crate) fn all() -> Vec<Route> {
         Route::get("/v1/endpoints/{endpoint_id}", "get_endpoint", Access::Scope(Scope::EndpointsRead), endpoints::get)
             .summary("Get an endpoint, and how it fares."),
         Route::patch("/v1/endpoints/{endpoint_id}", "update_endpoint", Access::Scope(Scope::EndpointsWrite), endpoints::update)
+            .audited("endpoint.updated")
             .summary("Change an endpoint. What is left out stays; null takes a setting back to its default.")
             .example(r#"{"description":"CRM mirror, west","rate_limit":20,"timeout":10}"#)
             .problems(&[Kind::Contended]),
         Route::delete("/v1/endpoints/{endpoint_id}", "delete_endpoint", Access::Scope(Scope::EndpointsWrite), endpoints::delete)
+            .audited("endpoint.deleted")
             .summary("Delete an endpoint. Its deliveries that are not finished are cancelled."),
         Route::post("/v1/endpoints/{endpoint_id}/disable", "disable_endpoint", Access::Scope(Scope::EndpointsWrite), 200, endpoints::disable)
+            .audited("endpoint.disabled")
             .summary("Disable an endpoint: hold what it misses, or skip it.")
             .example(r#"{"events":"hold"}"#),
         Route::post("/v1/endpoints/{endpoint_id}/enable", "enable_endpoint", Access::Scope(Scope::EndpointsWrite), 200, endpoints::enable)
+            .audited("endpoint.enabled")
             .summary("Enable an endpoint, and drain or drop what was held for it.")
             .example(r#"{"held":"drain","drain_rate":25}"#)
             .problems(&[Kind::Contended]),
-        Route::get("/v1/endpoints/{endpoint_id}/secret", "get_endpoint_secret", Access::Scope(Scope::EndpointsSecret), endpoints::secret)
-            .summary("Reveal an endpoint's signing key."),
+        Route::get("/v1/endpoints/{endpoint_id}/secret", "get_endpoint_secret", Access::Scope(Scope::EndpointsSecret), signing_keys::reveal)
+            .audited("endpoint.secret.revealed")
+            .summary("Reveal the signing keys of an endpoint."),
+        Route::post("/v1/endpoints/{endpoint_id}/secret/rotate", "rotate_endpoint_secret", Access::Scope(Scope::EndpointsSecret), 200, signing_keys::rotate)
+            .audited("endpoint.secret.rotated")
+            .summary("Give an endpoint a new signing key, beside which the one before stays valid for a while.")
+            .example(r#"{"overlap_seconds":86400}"#)
+            .problems(&[Kind::LimitReached]),
+        Route::get("/v1/endpoints/{endpoint_id}/stats", "get_endpoint_stats", Access::Scope(Scope::EndpointsRead), stats::get)
+            .summary("Get how an endpoint fared in the last hours: how many attempts succeeded, and how long they took.")
+            .parameters(&stats::HOURS),
+        Route::post("/v1/endpoints/{endpoint_id}/test", "test_endpoint", Access::Scope(Scope::EndpointsWrite), 200, test_event::send)
+            .audited("endpoint.tested")
+            .summary("Send a test event now, and see the request and what came of it.")
+            .example(r#"{"type":"contact.created","data":{"id":"c_1","email":"ada@example.com"}}"#)
+            .problems(&[Kind::TooManyRequests]),
         Route::post("/v1/sources", "create_source", Access::Scope(Scope::SourcesWrite), 201, sources::create)
+            .audited("source.created")
             .summary("Create a URL that takes a provider's webhooks.")
             .example(r#"{"provider":"stripe","secrets":["whsec_only_an_example_secret"]}"#)
             .problems(&[Kind::Contended]),
         Route::post("/v1/sources/{source_id}/secrets", "set_source_secrets", Access::Scope(Scope::SourcesWrite), 200, sources::set_secrets)
+            .audited("source.secrets.set")
             .summary("Set a source's secrets, in place of those before.")
             .example(r#"{"secrets":["whsec_only_an_example_secret","whsec_another_example_secret"]}"#)
+            .problems(&[Kind::Contended]),
+        Route::post("/v1/event-types", "put_event_type", Access::Operator, 200, event_types::put)
+            .audited("event_type.put")
+            .summary("Put an event type into the catalog, in place of what was there under its name.")
+            .example(r#"{"type":"invoice.paid","description":"An invoice was paid in full.","schema":{"type":"object","required":["id"],"properties":{"id":{"type":"string"},"amount":{"type":"number","minimum":0}}},"example":{"id":"inv_1","amount":120.5},"enforce":true}"#)
+            .body_limit(CATALOG_BODY_LIMIT)
+            .problems(&[Kind::LimitReached, Kind::Contended]),
+        Route::get("/v1/event-types", "list_event_types", Access::Scope(Scope::EventTypesRead), event_types::list)
+            .summary("List the catalog of event types, in the order of their names.")
+            .parameters(&EVENT_TYPE_PAGE),
+        Route::get("/v1/event-types/{type}", "get_event_type", Access::Scope(Scope::EventTypesRead), event_types::get)
+            .summary("Get an event type of the catalog."),
+        Route::patch("/v1/event-types/{type}", "update_event_type", Access::Operator, event_types::update)
+            .audited("event_type.updated")
+            .summary("Change an event type of the catalog. What is left out stays; another schema is another version.")
+            .example(r#"{"description":"An invoice was paid in full, or more.","enforce":false}"#)
+            .body_limit(CATALOG_BODY_LIMIT)
+            .problems(&[Kind::LimitReached, Kind::Contended]),
+        Route::delete("/v1/event-types/{type}", "delete_event_type", Access::Operator, event_types::delete)
+            .audited("event_type.deleted")
+            .summary("Take an event type out of the catalog. It can be published as any other then.")
             .problems(&[Kind::Contended]),
         Route::post("/v1/events", "publish_event", Access::Scope(Scope::EventsWrite), 202, events::publish)
             .summary("Publish an event to the endpoints that listen to its type.")
@@ -86,12 +163,47 @@ pub(crate) fn all() -> Vec<Route> {
             .summary("List events, newest first.")
             .parameters(&PAGE),
         Route::get("/v1/events/{event_id}", "get_event", Access::Scope(Scope::EventsRead), events::get)
-            .summary("Get an event with its data."),
+            .summary("Get an event with its data and, where that is asked for, the story of its deliveries.")
+            .parameters(&[EXPAND]),
         Route::get("/v1/events/{event_id}/deliveries", "list_event_deliveries", Access::Scope(Scope::EventsRead), deliveries::list)
             .summary("List an event's deliveries, one for each endpoint it goes to.")
             .parameters(&PAGE),
+        Route::get("/v1/endpoints/{endpoint_id}/deliveries", "list_endpoint_deliveries", Access::Scope(Scope::EventsRead), endpoint_deliveries::list)
+            .summary("List an endpoint's deliveries, newest first.")
+            .parameters(&endpoint_deliveries::PARAMETERS),
         Route::get("/v1/deliveries/{delivery_id}", "get_delivery", Access::Scope(Scope::EventsRead), deliveries::get)
-            .summary("Get a delivery with its attempts."),
+            .summary("Get a delivery with its attempts, and its story in words."),
+        Route::post("/v1/deliveries/{delivery_id}/resend", "resend_delivery", Access::Scope(Scope::EventsWrite), 202, resend::resend)
+            .audited("delivery.resent")
+            .summary("Have a delivery made again: now, or as a new generation where it has ended.")
+            .example("{}")
+            .problems(&[Kind::EndpointUnavailable, Kind::LimitReached]),
+        Route::post("/v1/deliveries/{delivery_id}/cancel", "cancel_delivery", Access::Scope(Scope::EventsWrite), 200, resend::cancel)
+            .audited("delivery.cancelled")
+            .summary("Call a delivery off. An attempt that is under way may still arrive.")
+            .example("{}")
+            .problems(&[Kind::AlreadyFinished]),
+        Route::post("/v1/endpoints/{endpoint_id}/replays", "create_replay", Access::Scope(Scope::EventsWrite), 202, replays::create)
+            .audited("replay.created")
+            .summary("Replay to an endpoint what failed, what it missed, or all of a span of time.")
+            .example(r#"{"what":"failed","since":"2026-11-01T00:00:00Z","rate":10}"#)
+            .problems(&[Kind::ReplayRunning, Kind::LimitReached]),
+        Route::get("/v1/replays", "list_replays", Access::Scope(Scope::EventsRead), replays::list)
+            .summary("List replays, newest first.")
+            .parameters(&REPLAYS),
+        Route::get("/v1/replays/{replay_id}", "get_replay", Access::Scope(Scope::EventsRead), replays::get)
+            .summary("Get a replay, and how far it has come."),
+        Route::post("/v1/replays/{replay_id}/cancel", "cancel_replay", Access::Scope(Scope::EventsWrite), 200, replays::cancel)
+            .audited("replay.cancelled")
+            .summary("Stop a replay before its next step. What it has begun stays.")
+            .example("{}")
+            .problems(&[Kind::AlreadyFinished]),
+        Route::get("/v1/audit", "list_audit_entries", Access::Scope(Scope::AuditRead), audit::list)
+            .summary("List the audit trail, newest first.")
+            .parameters(&PAGE),
+        Route::get("/v1/audit/verify", "verify_audit_trail", Access::Scope(Scope::AuditRead), audit::verify)
+            .summary("Verify that no entry of the audit trail was changed or removed.")
+            .parameters(&[LINK]),
         Route::get("/v1/openapi.json", "get_openapi", Access::Public, describe)
             .summary("This description."),
     ]
@@ -128,6 +240,18 @@ mod tests {
             if let Some(example) = route.example {
                 serde_json::from_str::<Value>(example).unwrap();
             }
+        }
+    }
+
+    #[test]
+    fn every_change_is_audited() {
+        // Events are what tenants send, not what people and keys change.
+        let exempt = ["publish_event", "publish_events"];
+        let mut actions = HashSet::new();
+        for route in all() {
+            let changes = route.method != Method::Get && !exempt.contains(&route.id);
+            assert!(route.audited.is_some() || !changes, "{} leaves nothing in the audit trail", route.id);
+            assert!(route.audited.is_none_or(|action| actions.insert(action)), "{}", route.id);
         }
     }
 

@@ -11,8 +11,9 @@ use platform::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::{Api, body::Description, endpoints::secrets_problem, route::Call};
+use crate::{Api, body::Description, route::Call, signing_keys::secrets_problem};
 
 /// Active secrets of one source: the present one, those being rolled, and some to spare.
 const SECRET_LIMIT: usize = 10;
@@ -42,6 +43,7 @@ pub(crate) struct SourceView {
     provider: Provider,
     /// What to enter at the provider. Whoever knows it can send to it, so keep it to yourself.
     url: String,
+    /// Your own words about it.
     description: String,
     created_at: Timestamp,
 }
@@ -50,6 +52,11 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateSource) -> Res
     check_secrets(body.provider, &body.secrets)?;
     let tenant = call.tenant()?;
     let id = SourceId::new(call.now, clock::random()?);
+    let description = body.description.into_inner();
+    let after = json!({
+        "provider": body.provider, "description": description, "secret_count": body.secrets.len(),
+    });
+    call.record(&api, id, None, Some(after)).await?;
     let added =
         api.secrets.set(&api.registry, tenant, Holder::Sources, &id.to_string(), None, &body.secrets).await;
     let source = Source {
@@ -58,7 +65,6 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateSource) -> Res
         provider: body.provider,
         secret_shard: added.map_err(secrets_problem)?,
     };
-    let description = body.description.into_inner();
     api.registry.create_source(&source, &description, call.now).await?;
     let url = format!("{}/in/{}/{id}", call.base_url, body.provider.as_str());
     Ok(SourceView { id, provider: body.provider, url, description, created_at: call.now })
@@ -95,6 +101,7 @@ pub(crate) async fn set_secrets(
         return Err(Problem::field(Kind::InvalidField, "/secrets", "must hold at least one secret"));
     }
     check_secrets(source.provider, &body.secrets)?;
+    call.record(&api, id, None, Some(json!({ "secret_count": body.secrets.len() }))).await?;
     let (owner, shard) = (id.to_string(), Some(source.secret_shard));
     let set = api.secrets.set(&api.registry, tenant, Holder::Sources, &owner, shard, &body.secrets).await;
     set.map_err(secrets_problem)?;

@@ -13,6 +13,7 @@ use platform::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{Api, body::Name, route::Call};
 
@@ -31,6 +32,7 @@ pub(crate) struct CreateTenant {
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Tenant {
     id: TenantId,
+    /// What people call it.
     name: String,
     created_at: Timestamp,
 }
@@ -44,9 +46,17 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateTenant) -> Res
         None => TenantId::new(call.now, clock::random()?),
     };
     let name = body.name.into_inner();
+    let exists = || Problem::field(Kind::AlreadyExists, "/id", "there is a tenant with this id");
+    // Asked again by the write itself; this keeps the other tenant's trail free of it.
+    if api.registry.tenant(&id).await?.is_some() {
+        // Tenants that were made before there was a list of them come into it so.
+        api.registry.list_tenant(&id).await?;
+        return Err(exists());
+    }
+    call.record_for(&api, &id, &id, None, Some(json!({ "name": name }))).await?;
     match api.registry.create_tenant(&id, &name, call.now).await? {
         Created::New => Ok(Tenant { id, name, created_at: call.now }),
-        Created::Exists => Err(Problem::field(Kind::AlreadyExists, "/id", "there is a tenant with this id")),
+        Created::Exists => Err(exists()),
     }
 }
 
@@ -66,7 +76,9 @@ pub(crate) struct CreateKey {
 pub(crate) struct CreatedKey {
     id: KeyId,
     tenant_id: TenantId,
+    /// What people call it.
     name: String,
+    /// What it may do.
     scopes: Vec<Scope>,
     created_at: Timestamp,
     /// The key. Only its hash is kept, so it cannot be shown again.
@@ -104,6 +116,8 @@ pub(crate) async fn create_key(api: Arc<Api>, call: Call, body: CreateKey) -> Re
     let key = key::from_random(&clock::random()?);
     let id = KeyId::new(call.now, clock::random()?);
     let name = body.name.into_inner();
+    let after = json!({ "name": name, "scopes": scopes });
+    call.record_for(&api, &tenant_id, id, None, Some(after)).await?;
     api.registry.create_key(&tenant_id, id, &name, &scopes, &key::hash(key.expose()), call.now).await?;
     Ok(CreatedKey { id, tenant_id, name, scopes, created_at: call.now, key })
 }

@@ -3,7 +3,13 @@
 use std::sync::Arc;
 
 use lambda_runtime::Error;
-use platform::{config, dispatch::Dispatcher, http::Egress, lambda, setup::Parts};
+use platform::{
+    config,
+    dispatch::{Dispatcher, Watch},
+    http::Egress,
+    lambda,
+    setup::Parts,
+};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -15,6 +21,7 @@ async fn main() -> Result<(), Error> {
         alerts: parts.alerts()?,
         longest_lane_wait: config::longest_lane_wait()?,
         disable_after_days: config::disable_after_days()?,
+        watch: Watch::default(),
         registry: parts.registry,
         events: parts.events,
         lanes: parts.lanes,

@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     Secret, SourceId, TenantId, Timestamp,
+    channel::Channels,
     provider::{Malformed, Provider},
     verify::{self, Reject, Verified},
 };
@@ -32,7 +33,6 @@ pub async fn serve(provider: Provider) -> Result<(), lambda_runtime::Error> {
         provider,
         secrets: parts.secrets()?,
         publisher: parts.publisher()?,
-        metrics_namespace: parts.metrics_namespace,
         registry: parts.registry,
     };
     lambda::run_http(|request| inbound.answer(request)).await
@@ -40,7 +40,6 @@ pub async fn serve(provider: Provider) -> Result<(), lambda_runtime::Error> {
 
 struct Inbound {
     provider: Provider,
-    metrics_namespace: String,
     registry: Arc<Registry>,
     secrets: Secrets,
     publisher: Publisher,
@@ -90,6 +89,7 @@ impl Inbound {
             event_type: normalised.event_type,
             timestamp: normalised.timestamp,
             data: normalised.data,
+            channels: Channels::new(),
             identity: Identity::ProviderEvent(source.id, normalised.event_id),
         };
         match self.publisher.publish(&source.tenant, event, now).await {
@@ -135,7 +135,7 @@ impl Inbound {
             Refusal::Fault(_) => "fault",
         };
         let dimensions = [("provider", self.provider.as_str()), ("reason", reason)];
-        telemetry::count(&self.metrics_namespace, "InboundRefused", &dimensions, &[], now);
+        telemetry::count("InboundRefused", &dimensions, now);
     }
 }
 

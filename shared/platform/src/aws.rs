@@ -20,7 +20,12 @@ use aws_smithy_runtime_api::{
 use aws_smithy_types::body::SdkBody;
 use aws_types::{SdkConfig, region::Region};
 
-use crate::{Fault, config::Runtime, tls};
+use crate::{
+    Fault,
+    config::Runtime,
+    throttles::{self, Service},
+    tls,
+};
 
 /// How long a connection to AWS may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -88,14 +93,19 @@ impl HttpConnector for Connector {
             let body = request.body().bytes().map(<[u8]>::to_vec);
             let body = body.ok_or_else(|| ConnectorError::user("a body that is a stream".into()))?;
             let (parts, _) = request.into_parts();
+            let target = parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+            let service = target.and_then(Service::of_target);
             let sent =
                 client.request(parts.method, parts.uri.to_string()).headers(parts.headers).body(body).send();
             let answer = sent.await.map_err(connector_error)?;
             let status = StatusCode::try_from(answer.status().as_u16())
                 .map_err(|error| ConnectorError::other(error.into(), None))?;
             let headers = answer.headers().clone();
-            let body = SdkBody::from(answer.bytes().await.map_err(connector_error)?);
-            let mut response = HttpResponse::new(status, body);
+            let body = answer.bytes().await.map_err(connector_error)?;
+            if !status.is_success() {
+                throttles::look(service, &body);
+            }
+            let mut response = HttpResponse::new(status, SdkBody::from(body));
             for (name, value) in &headers {
                 let value = value.to_str().map_err(|error| ConnectorError::other(error.into(), None))?;
                 response.headers_mut().append(name.as_str().to_owned(), value.to_owned());

@@ -90,9 +90,19 @@ pub fn unreadable_url() -> Result<String, ConfigError> {
     required("UNREADABLE_URL")
 }
 
+/// `ALERTS_TOPIC_ARN`: the ARN of the topic of alerts.
+pub fn alerts_topic_arn() -> Result<String, ConfigError> {
+    required("ALERTS_TOPIC_ARN")
+}
+
 /// `LEASES_TABLE`: the name of the leases table.
 pub fn leases_table() -> Result<String, ConfigError> {
     required("LEASES_TABLE")
+}
+
+/// `AUDIT_TABLE`: the name of the audit table.
+pub fn audit_table() -> Result<String, ConfigError> {
+    required("AUDIT_TABLE")
 }
 
 /// `LONGEST_LANE_WAIT_SECONDS`: what waits longer waits in the due index; 900 at most.

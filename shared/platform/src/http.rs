@@ -5,8 +5,9 @@
 //! that may be called, so the address that was checked is the address connected to. What a name
 //! leads to later (DNS rebinding) matters only to later connections, which are checked in turn.
 
+mod timing;
+
 use std::{
-    cell::Cell,
     error::Error,
     fmt, io,
     net::{IpAddr, SocketAddr},
@@ -15,17 +16,19 @@ use std::{
 };
 
 use domain::{
-    delivery::{EXCERPT_LIMIT, Failure, Outcome},
+    attempt::{EXCERPT_LIMIT, Timing, Told, kept_headers},
+    delivery::{Failure, Outcome},
     egress::{self, Allow},
 };
 use futures_util::future::BoxFuture;
 use reqwest::{
     Client, Request, Response, Url,
     dns::{Addrs, Name, Resolve, Resolving},
-    header::{HeaderMap, RETRY_AFTER},
+    header::{HeaderMap, HeaderValue, RETRY_AFTER},
     redirect,
 };
-use tokio::time::timeout_at;
+use rustls::ClientConfig;
+use tokio::time::{Instant as Deadline, timeout_at};
 
 use crate::{Fault, tls};
 
@@ -41,6 +44,28 @@ const WINDOW: u32 = 64 * 1024;
 /// How long an idle connection is kept. A frozen function comes back with dead ones, so not long.
 const POOL_IDLE: Duration = Duration::from_secs(10);
 
+/// What we call ourselves.
+pub const USER_AGENT: &str = concat!("core-webhooks/", env!("CARGO_PKG_VERSION"));
+
+/// What came of a call.
+#[derive(Debug, Clone)]
+pub struct Called {
+    /// What the endpoint did.
+    pub outcome: Outcome,
+    /// How long all of it took.
+    pub took: Duration,
+    /// What else there is to tell.
+    pub told: Told,
+}
+
+impl Called {
+    /// How long all of it took, in milliseconds.
+    #[must_use]
+    pub fn took_ms(&self) -> u32 {
+        timing::millis(self.took)
+    }
+}
+
 /// Makes the calls.
 #[derive(Debug, Clone)]
 pub struct Egress {
@@ -55,16 +80,22 @@ impl Egress {
     }
 
     fn with_lookup(allow: Allow, lookup: Lookup) -> Result<Self, Fault> {
+        Self::with_tls(allow, lookup, tls::client_config(&[b"h2", b"http/1.1"])?)
+    }
+
+    fn with_tls(allow: Allow, lookup: Lookup, mut tls: ClientConfig) -> Result<Self, Fault> {
+        tls.resumption = timing::watched_sessions();
         let allow = Arc::new(allow);
         let client = Client::builder()
-            .tls_backend_preconfigured(tls::client_config(&[b"h2", b"http/1.1"])?)
+            .tls_backend_preconfigured(tls)
+            .connector_layer(timing::Watch)
             .dns_resolver(GuardedResolver { allow: Arc::clone(&allow), lookup })
             .redirect(redirect::Policy::none())
             .pool_idle_timeout(POOL_IDLE)
             .http2_initial_stream_window_size(WINDOW)
             .http2_initial_connection_window_size(WINDOW)
             .no_proxy()
-            .user_agent(concat!("core-webhooks/", env!("CARGO_PKG_VERSION")))
+            .user_agent(USER_AGENT)
             .build()
             .map_err(Fault::on("setting up calls to endpoints"))?;
         Ok(Self { client, allow })
@@ -76,19 +107,11 @@ impl Egress {
     /// its body. A 2xx whose body does not end well within it is [`Failure::Body`]; any other
     /// status has been given and counts, whatever becomes of its body. An answer longer than
     /// 64 KiB counts by its status, and its rest is not read.
-    pub async fn post(
-        &self,
-        url: &str,
-        headers: HeaderMap,
-        body: Vec<u8>,
-        timeout: Duration,
-    ) -> (Outcome, Duration) {
+    pub async fn post(&self, url: &str, headers: HeaderMap, body: Vec<u8>, timeout: Duration) -> Called {
         let began = Instant::now();
-        let outcome = match self.try_post(url, headers, body, began + timeout).await {
-            Ok(outcome) => outcome,
-            Err(failure) => Outcome::Failed(failure),
-        };
-        (outcome, began.elapsed())
+        let mut told = Told::default();
+        let tried = self.try_post(url, headers, body, (began + timeout).into(), &mut told).await;
+        Called { outcome: tried.unwrap_or_else(Outcome::Failed), took: began.elapsed(), told }
     }
 
     async fn try_post(
@@ -96,18 +119,20 @@ impl Egress {
         url: &str,
         headers: HeaderMap,
         body: Vec<u8>,
-        deadline: Instant,
+        deadline: Deadline,
+        told: &mut Told,
     ) -> Result<Outcome, Failure> {
         let url = Url::parse(url).map_err(|_| Failure::RefusedAddress)?;
         egress::check_url(&url, &self.allow).map_err(|_| Failure::RefusedAddress)?;
-        let deadline = deadline.into();
         let request = self.client.post(url).headers(headers).body(body).build();
         // URL, headers and body have been parsed, so nothing is left that it could fail for.
         let request = request.map_err(|error| classify(&error))?;
-        let response = timeout_at(deadline, self.send(request)).await.map_err(|_| Failure::Timeout)??;
+        let response = self.send(request, deadline, &mut told.timing).await?;
         let status = response.status();
+        let header = |name: &str| response.headers().get(name);
         let retry_after =
-            response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+            header(RETRY_AFTER.as_str()).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        told.headers = kept_headers(status.as_u16(), |name| header(name).map(HeaderValue::as_bytes));
         let mut head = Vec::new();
         let read = timeout_at(deadline, read(response, &mut head)).await;
         if status.is_success() && !matches!(read, Ok(Ok(()))) {
@@ -126,35 +151,40 @@ impl Egress {
     /// written and perhaps read; sending it again may deliver it twice, with one `webhook-id`, as
     /// any retry may. A head that breaks off or is garbled counts as none: reqwest's error does
     /// not tell them apart. A new connection that breaks is a failure at once.
-    async fn send(&self, request: Request) -> Result<Response, Failure> {
+    async fn send(
+        &self,
+        request: Request,
+        deadline: Deadline,
+        timing: &mut Timing,
+    ) -> Result<Response, Failure> {
         let again = request.try_clone();
-        let named = request.url().domain().is_some();
-        let (sent, reused) = LOOKED_UP
-            .scope(Cell::new(false), async {
-                let sent = self.client.execute(request).await;
-                (sent, named && !LOOKED_UP.with(Cell::get))
-            })
-            .await;
-        let failure = match sent {
-            Ok(response) => return Ok(response),
-            Err(error) => classify(&error),
-        };
-        match again {
-            Some(again) if reused && failure == Failure::Protocol => {
+        let (sent, on_idle) = self.send_once(request, deadline, timing).await;
+        match (sent, again) {
+            (Err(Failure::Protocol), Some(again)) if on_idle => {
                 tracing::debug!("an idle connection broke; sending once more");
-                self.client.execute(again).await.map_err(|error| classify(&error))
+                self.send_once(again, deadline, timing).await.0
             }
-            _ => Err(failure),
+            (sent, _) => sent,
         }
     }
-}
 
-tokio::task_local! {
-    /// Whether the call at hand has asked for a name's addresses. A new connection is made only
-    /// after that, in the task of the call that needs it, so a call without it was sent on a
-    /// connection that was there before. reqwest itself does not tell; for a host that is an
-    /// address there is no look-up, and such a call is taken for one on a new connection.
-    static LOOKED_UP: Cell<bool>;
+    /// Also says whether the request went out on an idle connection. reqwest itself does not tell.
+    async fn send_once(
+        &self,
+        request: Request,
+        deadline: Deadline,
+        timing: &mut Timing,
+    ) -> (Result<Response, Failure>, bool) {
+        let began = Instant::now();
+        let (sent, notes) = timing::noted(timeout_at(deadline, self.client.execute(request))).await;
+        let sent = match sent {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(classify(&error)),
+            Err(_) => Err(Failure::Timeout),
+        };
+        *timing = notes.timing(began, Instant::now(), sent.as_ref().ok().map(Response::extensions));
+        (sent, notes.went_on_idle())
+    }
 }
 
 /// Reads an answer to its end where it is short, so that the connection can be used again, and
@@ -239,8 +269,7 @@ struct GuardedResolver {
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        // Outside of a call nobody asks.
-        let _ = LOOKED_UP.try_with(|looked_up| looked_up.set(true));
+        timing::asked();
         let allow = Arc::clone(&self.allow);
         let found = (self.lookup)(name.as_str().to_owned());
         Box::pin(async move {
@@ -251,6 +280,7 @@ impl Resolve for GuardedResolver {
             if !addresses.iter().all(|address| egress::is_allowed(*address, &allow)) {
                 return Err(GuardError::Refused.into());
             }
+            timing::resolved();
             // Port 0 is replaced by the URL's.
             Ok(Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs)
         })
@@ -274,15 +304,15 @@ mod tests {
 
     use super::*;
 
-    const LOOPBACK: &str = "127.0.0.1/32";
+    pub(super) const LOOPBACK: &str = "127.0.0.1/32";
 
     /// A time-out that is meant to be over.
-    const SHORT: Duration = Duration::from_millis(300);
+    pub(super) const SHORT: Duration = Duration::from_millis(300);
 
     /// By how much a busy machine may be late.
     const MARGIN: Duration = Duration::from_secs(2);
 
-    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    pub(super) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
     /// An outcome in short.
     fn told(outcome: &Outcome) -> Result<u16, Failure> {
@@ -293,7 +323,7 @@ mod tests {
     }
 
     async fn post(egress: &Egress, url: &str) -> Result<u16, Failure> {
-        told(&egress.post(url, HeaderMap::new(), b"{}".to_vec(), TIMEOUT).await.0)
+        told(&egress.post(url, HeaderMap::new(), b"{}".to_vec(), TIMEOUT).await.outcome)
     }
 
     /// A caller with the system's resolver.
@@ -303,7 +333,7 @@ mod tests {
 
     /// A caller whose look-ups get these answers in turn, and the last one ever after; and how
     /// many there were.
-    fn resolving(allow: &str, answers: &[&[&str]]) -> (Egress, Arc<AtomicUsize>) {
+    pub(super) fn resolving(allow: &str, answers: &[&[&str]]) -> (Egress, Arc<AtomicUsize>) {
         let answers: Vec<Vec<IpAddr>> = answers
             .iter()
             .map(|answer| answer.iter().map(|address| address.parse().unwrap()).collect())
@@ -318,7 +348,7 @@ mod tests {
     }
 
     /// Gives each connection to `serve`, counted from 0.
-    async fn listen<F>(serve: impl Fn(usize, TcpStream) -> F + Send + 'static) -> SocketAddr
+    pub(super) async fn listen<F>(serve: impl Fn(usize, TcpStream) -> F + Send + 'static) -> SocketAddr
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -334,7 +364,7 @@ mod tests {
     }
 
     /// The next request of [`post`] on a connection; `None` at its end.
-    async fn request(stream: &mut TcpStream) -> Option<String> {
+    pub(super) async fn request(stream: &mut TcpStream) -> Option<String> {
         let mut bytes = Vec::new();
         while !bytes.ends_with(b"\r\n\r\n{}") {
             if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
@@ -519,15 +549,16 @@ mod tests {
             ("new", "a.example.com", &[HangUp], &[broken], &[0]),
             ("new, reset", "a.example.com", &[Reset], &[broken], &[0]),
             ("new each time", "a.example.com", &[HangUp, HangUp], &[broken, broken], &[0, 1]),
-            // Not known to be idle.
-            ("an address", "127.0.0.1", &[Answer, HangUp], &[Ok(200), broken], &[0, 0]),
+            ("idle, to an address", "127.0.0.1", &[Answer, HangUp, Answer], &[Ok(200), Ok(200)], &[0, 0, 1]),
+            ("an address, new", "127.0.0.1", &[HangUp], &[broken], &[0]),
         ] {
             let (address, mut requests) = acting(acts).await;
             let (egress, _) = resolving(LOOPBACK, &[&["127.0.0.1"]]);
             let url = format!("http://{host}:{}/", address.port());
             for expected in expected {
                 let timeout = if *expected == Err(Failure::Timeout) { SHORT } else { TIMEOUT };
-                let (outcome, _) = egress.post(&url, HeaderMap::new(), b"{}".to_vec(), timeout).await;
+                let Called { outcome, .. } =
+                    egress.post(&url, HeaderMap::new(), b"{}".to_vec(), timeout).await;
                 assert_eq!(told(&outcome), *expected, "{what}");
             }
             let mut asked = Vec::new();
@@ -660,7 +691,8 @@ mod tests {
         let rows = rows.iter().map(async |&(what, begin, then, expected)| {
             let address = listen(move |_, stream| attack(begin, then, stream)).await;
             let url = format!("http://{address}/");
-            let (outcome, took) = egress.post(&url, HeaderMap::new(), b"{}".to_vec(), SHORT).await;
+            let Called { outcome, took, .. } =
+                egress.post(&url, HeaderMap::new(), b"{}".to_vec(), SHORT).await;
             assert_eq!(told(&outcome), expected, "{what}");
             assert!((SHORT..SHORT + MARGIN).contains(&took), "{what}: {took:?}");
         });
@@ -677,7 +709,8 @@ mod tests {
             (egress(LOOPBACK), format!("https://{silent}/")),
             (asking, "https://hook.example.com/".to_owned()),
         ] {
-            let (outcome, took) = egress.post(&url, HeaderMap::new(), b"{}".to_vec(), SHORT).await;
+            let Called { outcome, took, .. } =
+                egress.post(&url, HeaderMap::new(), b"{}".to_vec(), SHORT).await;
             assert_eq!(told(&outcome), Err(Failure::Timeout), "{url}");
             assert!((SHORT..SHORT + MARGIN).contains(&took), "{url}: {took:?}");
         }
@@ -755,7 +788,7 @@ mod tests {
         let egress = egress(LOOPBACK);
         let rows = rows.iter().map(async |&(what, begin, then, expected)| {
             let address = listen(move |_, stream| attack(begin, then, stream)).await;
-            let (outcome, took) =
+            let Called { outcome, took, .. } =
                 egress.post(&format!("http://{address}/"), HeaderMap::new(), b"{}".to_vec(), TIMEOUT).await;
             assert_eq!(told(&outcome), expected, "{what}");
             assert!(took < TIMEOUT / 3, "{what}: {took:?}");

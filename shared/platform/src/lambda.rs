@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     Fault, clock,
     problem::{Kind, Problem},
+    throttles,
 };
 
 /// An HTTP request, with its body as the bytes that were sent. It holds keys and signatures, so
@@ -35,6 +36,8 @@ pub struct Request {
     pub body: Vec<u8>,
     /// What this request is called in logs and errors.
     pub id: String,
+    /// The address that it came from, as the edge saw it.
+    pub source_ip: Option<String>,
 }
 
 impl Request {
@@ -91,6 +94,9 @@ impl Response {
             Kind::MethodNotAllowed => response.headers.push(("allow", problem.allow.join(", "))),
             _ => {}
         }
+        if let Some(secs) = problem.retry_after {
+            response.headers.push(("retry-after", secs.to_string()));
+        }
         response
     }
 }
@@ -123,6 +129,8 @@ struct HttpContext {
 #[serde(rename_all = "camelCase")]
 struct HttpLine {
     method: String,
+    #[serde(default)]
+    source_ip: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -150,7 +158,8 @@ fn request(event: HttpEvent, id: String) -> Result<Request, Error> {
         };
     let query = form_pairs(event.raw_query_string.as_deref().unwrap_or_default());
     let headers = event.headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
-    Ok(Request { method: event.request_context.http.method, path, query, headers, body, id })
+    let HttpLine { method, source_ip } = event.request_context.http;
+    Ok(Request { method, path, query, headers, body, id, source_ip })
 }
 
 /// Decodes `a=1&b=2` by the rules of `application/x-www-form-urlencoded`.
@@ -179,6 +188,7 @@ where
         let response = Box::pin(handle(request)).await;
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(method, path, request_id, status = response.status, duration_ms, "request");
+        throttles::flush();
         let mut headers = HashMap::from([("content-type", response.content_type.to_owned())]);
         headers.extend(response.headers);
         Ok::<_, Error>(HttpAnswer {
@@ -248,6 +258,7 @@ where
         let deadline = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
         let deadline = believable(Timestamp::from_millis(deadline), clock::machine_now());
         let kept = Box::pin(handle(event.payload.records, deadline)).await;
+        throttles::flush();
         Ok::<_, Error>(sqs_answer(kept))
     }))
     .await
@@ -267,6 +278,7 @@ where
         let deadline = believable(Timestamp::from_millis(deadline), clock::machine_now());
         let began = Instant::now();
         let result = Box::pin(handle(event.payload, deadline)).await;
+        throttles::flush();
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         match result {
             Ok(()) => {
@@ -321,7 +333,9 @@ mod tests {
             let event = serde_json::json!({
                 "rawPath": "/v1/events", "rawQueryString": "limit=5&cursor=a%20b+c&&=x",
                 "headers": { "Stripe-Signature": "t=1" },
-                "requestContext": { "http": { "method": "POST" }, "stage": "$default" },
+                "requestContext": {
+                    "http": { "method": "POST", "sourceIp": "192.0.2.7" }, "stage": "$default",
+                },
                 "body": body, "isBase64Encoded": base64,
             });
             request(serde_json::from_value(event).unwrap(), "r1".into())
@@ -329,6 +343,7 @@ mod tests {
         let plain = read("{\"a\":1}", false).unwrap();
         assert_eq!(plain.body, b"{\"a\":1}");
         assert_eq!(plain.header("stripe-signature"), Some("t=1"));
+        assert_eq!(plain.source_ip.as_deref(), Some("192.0.2.7"));
         assert_eq!(plain.query, [("limit".into(), "5".into()), ("cursor".into(), "a b c".into())]);
         assert_eq!(read("/w==", true).unwrap().body, [0xff]);
         assert!(read("%", true).is_err());

@@ -2,40 +2,30 @@
 //!
 //! Two plain requests, signed by the SDK's own signer, instead of the SDK's client of S3: that
 //! one would be the largest part of every binary, for what is done with few events.
-//!
-//! Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html>.
 
 use std::{
     fmt::{self, Write},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use aws_sigv4::{
-    http_request::{
-        PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
-        UriPathNormalizationMode, sign,
-    },
-    sign::v4,
-};
-use aws_smithy_runtime_api::client::identity::Identity;
 use bytes::Bytes;
 use domain::{EventId, TenantId};
-use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use reqwest::{Client, Method, StatusCode};
 
-use crate::{Fault, aws, clock, config::Runtime};
+use crate::{
+    Fault,
+    config::Runtime,
+    signed::{Request, Sender, Service},
+};
 
 /// The longest object that is read, in bytes. A payload has half of that at most.
 pub const LIMIT: usize = 2 * 1024 * 1024;
 
-/// How often one request is sent at most. S3 answers 500 and 503 now and then and says to try
-/// again (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance-guidelines.html>).
-const TRIES: u32 = 3;
-
-/// All the time of one try, so that three fit into half an invocation, as with the SDK's clients.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The wait before the second try; the one after it is twice that. Each is cut by up to a half, at random.
-const BACKOFF: Duration = Duration::from_millis(100);
+/// S3 answers 500 and 503 now and then and says to try again
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance-guidelines.html>).
+/// Three tries fit into half an invocation, as with the SDK's clients.
+const S3: Service =
+    Service { name: "s3", title: "S3", tries: 3, timeout: Duration::from_secs(5), limit: LIMIT, as_s3: true };
 
 /// The key of a payload: of this event, with this SHA-256 of the bytes as they are stored.
 ///
@@ -54,11 +44,9 @@ pub fn payload_key(tenant: &TenantId, event: EventId, sha256: &[u8; 32]) -> Stri
 /// The bucket.
 #[derive(Clone)]
 pub struct Objects {
-    client: Client,
+    sender: Sender,
     /// What a key is put behind.
     base: String,
-    region: String,
-    identity: Identity,
 }
 
 impl fmt::Debug for Objects {
@@ -68,15 +56,10 @@ impl fmt::Debug for Objects {
 }
 
 impl Objects {
-    /// The objects in this bucket, over [`aws::http_client`].
+    /// The objects in this bucket, over [`crate::aws::http_client`].
     #[must_use]
     pub fn new(client: Client, runtime: &Runtime, bucket: &str) -> Self {
-        Self {
-            client,
-            base: base(runtime, bucket),
-            region: runtime.region.clone(),
-            identity: aws::credentials(runtime).into(),
-        }
+        Self { sender: Sender::new(client, runtime, S3), base: base(runtime, bucket) }
     }
 
     /// Puts an object; one that is there under the key is replaced.
@@ -85,7 +68,7 @@ impl Objects {
     pub async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), Fault> {
         let doing = "storing an object";
         let (status, body) = self.send(doing, Method::PUT, key, bytes.into()).await?;
-        if status.is_success() { Ok(()) } else { Err(refused(doing, status, body)) }
+        if status.is_success() { Ok(()) } else { Err(self.sender.refused(doing, status, body)) }
     }
 
     /// Gets an object; `None` where there is none.
@@ -102,12 +85,10 @@ impl Objects {
             (status, None) if status.is_success() => {
                 Err(Fault::new(doing, "it is longer than any that was stored"))
             }
-            (status, body) => Err(refused(doing, status, body)),
+            (status, body) => Err(self.sender.refused(doing, status, body)),
         }
     }
 
-    /// Sends a request until it is answered in full with something else than 5xx, or for the
-    /// last time. Answers status and body, or no body where that is longer than [`LIMIT`].
     async fn send(
         &self,
         doing: &'static str,
@@ -116,54 +97,8 @@ impl Objects {
         body: Bytes,
     ) -> Result<(StatusCode, Option<Vec<u8>>), Fault> {
         let url = format!("{}{key}", self.base);
-        let mut tries = 1;
-        loop {
-            // Signed anew each time: a signature is of its time.
-            let mut request = self.client.request(method.clone(), &url).timeout(TIMEOUT).body(body.clone());
-            for (name, value) in self.signature(doing, &method, &url, &body)? {
-                request = request.header(name, value);
-            }
-            match answered(request).await {
-                Ok((status, body)) if tries == TRIES || !status.is_server_error() => {
-                    return Ok((status, body));
-                }
-                Err(error) if tries == TRIES => return Err(Fault::on(doing)(error)),
-                Ok(_) | Err(_) => {}
-            }
-            tokio::time::sleep(BACKOFF.mul_f64(f64::from(tries) * (1.0 - clock::jitter() / 2.0))).await;
-            tries += 1;
-        }
-    }
-
-    /// The headers that sign a request: `authorization` and those of `x-amz-…`.
-    fn signature(
-        &self,
-        doing: &'static str,
-        method: &Method,
-        url: &str,
-        body: &[u8],
-    ) -> Result<Vec<(&'static str, String)>, Fault> {
-        let mut settings = SigningSettings::default();
-        // What S3 does in its own way: the hash of the body is a header too, and a path is
-        // signed as it is sent.
-        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
-        settings.percent_encoding_mode = PercentEncodingMode::Single;
-        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
-        let parameters = v4::SigningParams::builder()
-            .identity(&self.identity)
-            .region(&self.region)
-            .name("s3")
-            .time(SystemTime::now())
-            .settings(settings)
-            .build()
-            .map_err(Fault::on(doing))?
-            .into();
-        let request =
-            SignableRequest::new(method.as_str(), url, std::iter::empty(), SignableBody::Bytes(body))
-                .map_err(Fault::on(doing))?;
-        let (signed, _) = sign(request, &parameters).map_err(Fault::on(doing))?.into_parts();
-        let (headers, _) = signed.into_parts();
-        Ok(headers.iter().map(|header| (header.name(), header.value().to_owned())).collect())
+        let request = Request { method: &method, url: &url, content_type: None, body: &body };
+        self.sender.send(doing, request).await
     }
 }
 
@@ -180,35 +115,6 @@ fn base(runtime: &Runtime, bucket: &str) -> String {
         None if region.starts_with("cn-") => format!("https://{bucket}.s3.{region}.amazonaws.com.cn/"),
         None => format!("https://{bucket}.s3.{region}.amazonaws.com/"),
     }
-}
-
-/// Sends a request once and reads its answer.
-async fn answered(request: RequestBuilder) -> Result<(StatusCode, Option<Vec<u8>>), reqwest::Error> {
-    let mut response = request.send().await?;
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        if chunk.len() > LIMIT - body.len() {
-            return Ok((response.status(), None));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok((response.status(), Some(body)))
-}
-
-/// The fault of an answer that is none of those that we know. Of its text only the code is
-/// kept: where a signature is wrong, S3 repeats the request's headers, session token included.
-fn refused(doing: &'static str, status: StatusCode, body: Option<Vec<u8>>) -> Fault {
-    let body = body.unwrap_or_default();
-    let code = error_code(&body).unwrap_or("no code");
-    Fault::new(doing, format!("S3 answered {status}, {code}"))
-}
-
-/// What stands in the `Code` of an error
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>).
-fn error_code(text: &[u8]) -> Option<&str> {
-    let (_, rest) = std::str::from_utf8(text).ok()?.split_once("<Code>")?;
-    let (code, _) = rest.split_once("</Code>")?;
-    (code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric())).then_some(code)
 }
 
 #[cfg(test)]
@@ -254,7 +160,7 @@ mod tests {
             }
             requests
         });
-        (Objects::new(aws::http_client().unwrap(), &runtime("us-east-1", Some(url)), "large"), served)
+        (Objects::new(crate::aws::http_client().unwrap(), &runtime("us-east-1", Some(url)), "large"), served)
     }
 
     fn answer(status: &str, body: &str) -> Vec<u8> {
@@ -286,26 +192,11 @@ mod tests {
 
     #[test]
     fn debug_shows_no_credentials() {
-        let objects = Objects::new(aws::http_client().unwrap(), &runtime("us-east-1", None), "large");
+        let objects = Objects::new(crate::aws::http_client().unwrap(), &runtime("us-east-1", None), "large");
         assert_eq!(
             format!("{objects:?}"),
             r#"Objects { base: "https://large.s3.us-east-1.amazonaws.com/", .. }"#
         );
-    }
-
-    #[test]
-    fn an_error_keeps_its_code_alone() {
-        let rows: [(&[u8], _); 6] = [
-            (b"<Error><Code>SlowDown</Code><Message>x</Message></Error>", Some("SlowDown")),
-            (b"<Error><Code></Code>", Some("")),
-            (b"<Code>Not closed", None),
-            (b"<Code>two words</Code>", None),
-            (b"\xff<Code>SlowDown</Code>", None),
-            (b"", None),
-        ];
-        for (text, expected) in rows {
-            assert_eq!(error_code(text), expected);
-        }
     }
 
     #[tokio::test]

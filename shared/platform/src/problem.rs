@@ -29,6 +29,12 @@ pub enum Kind {
     IdempotencyConflict,
     /// 409: others kept changing the same thing.
     Contended,
+    /// 409: its endpoint is disabled or was deleted.
+    EndpointUnavailable,
+    /// 409: it has ended already.
+    AlreadyFinished,
+    /// 409: the endpoint has a replay running.
+    ReplayRunning,
     /// 413: more bytes than are taken.
     TooLarge,
     /// 415: the body is not JSON.
@@ -37,13 +43,15 @@ pub enum Kind {
     InvalidField,
     /// 422: a limit of the tenant is reached.
     LimitReached,
+    /// 429: more of these than may come at once.
+    TooManyRequests,
     /// 500: our failure.
     Internal,
 }
 
 impl Kind {
     /// Every kind, for the documentation.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::InvalidRequest,
         Self::Unauthorized,
         Self::Rejected(Reject::MissingSignature),
@@ -56,10 +64,14 @@ impl Kind {
         Self::AlreadyExists,
         Self::IdempotencyConflict,
         Self::Contended,
+        Self::EndpointUnavailable,
+        Self::AlreadyFinished,
+        Self::ReplayRunning,
         Self::TooLarge,
         Self::UnsupportedMediaType,
         Self::InvalidField,
         Self::LimitReached,
+        Self::TooManyRequests,
         Self::Internal,
     ];
 
@@ -76,10 +88,16 @@ impl Kind {
                 (409, "idempotency-conflict", "The idempotency key was used for something else")
             }
             Self::Contended => (409, "contended", "It is being changed by others; try again"),
+            Self::EndpointUnavailable => {
+                (409, "endpoint-unavailable", "The endpoint is disabled or was deleted")
+            }
+            Self::AlreadyFinished => (409, "already-finished", "It has ended already"),
+            Self::ReplayRunning => (409, "replay-running", "The endpoint has a replay running"),
             Self::TooLarge => (413, "too-large", "The body is too large"),
             Self::UnsupportedMediaType => (415, "unsupported-media-type", "The body must be JSON"),
             Self::InvalidField => (422, "invalid-field", "A field is not acceptable"),
             Self::LimitReached => (422, "limit-reached", "A limit is reached"),
+            Self::TooManyRequests => (429, "too-many-requests", "Too many of these at once"),
             Self::Internal => (500, "internal", "Something failed on our side"),
         }
     }
@@ -130,6 +148,8 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
     /// The methods that are allowed, where another was used.
     pub allow: Vec<&'static str>,
+    /// After how many seconds to come again, where there are too many.
+    pub retry_after: Option<u16>,
     /// What really happened, for the log alone.
     pub fault: Option<Fault>,
 }
@@ -138,7 +158,14 @@ impl Problem {
     /// A problem that is not about one field.
     #[must_use]
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), allow: Vec::new(), fault: None }
+        Self {
+            kind,
+            detail: detail.into(),
+            errors: Vec::new(),
+            allow: Vec::new(),
+            retry_after: None,
+            fault: None,
+        }
     }
 
     /// There is no such thing, or it is another tenant's: both sound the same.

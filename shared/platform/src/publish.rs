@@ -4,10 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     EndpointId, EventId, SourceId, TenantId, Timestamp,
+    channel::Channels,
     driver::LaneKind,
     endpoint::{SNAPSHOT_INLINE, Subscriber, Target},
     event::{self, EventData, EventType},
     lane::{self, PageMessage},
+    listen::Facts,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::value::RawValue;
@@ -50,6 +52,8 @@ pub enum Identity {
     /// An operational event, of which there is one for its subject and its window of time. Only
     /// those endpoints get it that ask for it by name, and never the one that it is about.
     Alert {
+        /// What it is called among those about the same endpoint.
+        name: &'static str,
         /// The endpoint that it is about.
         endpoint: EndpointId,
         /// Which window of time.
@@ -66,6 +70,8 @@ pub struct NewEvent {
     pub timestamp: Option<Timestamp>,
     /// Its object.
     pub data: EventData,
+    /// The channels that it is on.
+    pub channels: Channels,
     /// What makes it the same as another.
     pub identity: Identity,
 }
@@ -81,6 +87,8 @@ pub struct Published {
     pub timestamp: Timestamp,
     /// When it was accepted first.
     pub at: Timestamp,
+    /// Whether that was now.
+    pub new: bool,
 }
 
 /// Why an event was not accepted.
@@ -127,9 +135,10 @@ impl Subscribed {
             Identity::Alert { endpoint, .. } => Some(endpoint),
             _ => None,
         };
+        let facts = Facts::new(&event.event_type, &event.channels, &event.data);
         let goes = |endpoint: &&Subscriber| match about {
-            Some(about) => endpoint.id != about && endpoint.matches_operational(&event.event_type),
-            None => endpoint.matches(&event.event_type),
+            Some(about) => endpoint.id != about && endpoint.matches_operational(&facts),
+            None => endpoint.matches(&facts),
         };
         let own = self.own.iter().filter(goes).map(|endpoint| (endpoint.id, false));
         let operator = self.operator.iter().filter(goes).map(|endpoint| (endpoint.id, true));
@@ -237,8 +246,8 @@ impl Publisher {
             Identity::ProviderEvent(source, event_id) => {
                 EventId::from_provider_event(tenant, *source, event_id)
             }
-            Identity::Alert { endpoint, window } => {
-                EventId::from_alert(tenant, event.event_type.as_str(), *endpoint, *window)
+            Identity::Alert { name, endpoint, window } => {
+                EventId::from_alert(tenant, name, *endpoint, *window)
             }
         };
         let timestamp = event.timestamp.unwrap_or(now);
@@ -266,8 +275,9 @@ impl Publisher {
                 Identity::None | Identity::IdempotencyKey(_) | Identity::Alert { .. } => None,
             },
             payload: self.events.keep_payload(tenant, id, payload).await?,
-            fingerprint: event::fingerprint(&event.event_type, event.timestamp, &event.data),
+            fingerprint: event::fingerprint(&event.event_type, event.timestamp, &event.data, &event.channels),
             snapshot,
+            channels: event.channels,
             event_type: event.event_type,
         })
     }
@@ -292,7 +302,7 @@ impl Publisher {
             }
         };
         let StoredEvent { id, timestamp, at, .. } = event;
-        let published = Published { id, event_type: event.event_type.clone(), timestamp, at };
+        let published = Published { id, event_type: event.event_type.clone(), timestamp, at, new: !check };
         // There is one alert for a window, and somebody has sent it.
         if check && matches!(identity, Identity::Alert { .. }) {
             return Ok(published);

@@ -12,13 +12,9 @@
 //! What cannot be read or mended is logged, counted and passed over: it must not keep the rest from
 //! being looked at.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use domain::{DeliveryId, EventId, TenantId, Timestamp, delivery::Status, endpoint::Target};
+use domain::{DeliveryId, EndpointId, EventId, TenantId, Timestamp, delivery::Status, endpoint::Target};
 use futures_util::{StreamExt, future::join_all, stream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -29,7 +25,7 @@ use crate::{
     clock,
     publish::Publisher,
     store::{
-        deliveries::{Change, Recorded, Standing},
+        deliveries::{Change, Place, Recorded, Standing},
         events::{Events, RETENTION_DAYS, Snapshot, StoredEvent, TimelineChunk},
         keys::{self, TENANT_SHARDS, TIMELINE_SHARDS},
         registry::Registry,
@@ -57,8 +53,8 @@ const CHUNK: i32 = 200;
 /// Partitions of a timeline of which the first chunk is read side by side: two days' shards.
 const PARTITIONS: usize = 2 * TIMELINE_SHARDS as usize;
 
-/// Events looked at side by side. Of each there is its payload and one page of its deliveries in
-/// memory.
+/// Events looked at side by side. Of each there is its payload in memory, one page of its snapshot,
+/// and where its deliveries stand: a megabyte or two of the widest.
 const CONCURRENCY: usize = 8;
 
 /// Deliveries of one event that are mended between two looks at the time: each may raise an alert,
@@ -419,13 +415,24 @@ impl Run<'_> {
         seen.faults += 1;
     }
 
-    /// One event, page by page of where it goes: a wide one has more deliveries than there is memory
-    /// for, or time.
+    /// One event: first what is kept of its deliveries, also of those that its snapshot does not
+    /// name, then those of its snapshot about which nothing is kept, page by page: a wide one has
+    /// more of them than there is time for.
     async fn event(&self, tenant: &TenantId, id: EventId, seen: &mut Seen) -> Result<(), Fault> {
         let events = &self.of.events;
         let Some(event) = events.get(tenant, id).await? else { return Ok(()) };
+        if self.is_over() {
+            seen.cut = true;
+            return Ok(());
+        }
+        let standings = events.standings(tenant, id).await?;
+        let kept: HashSet<_> = standings.iter().map(|(endpoint, _)| *endpoint).collect();
+        let open = self.open(tenant, id, standings, seen);
+        self.mend(tenant, &event, &open, seen).await?;
         let (snapshot, count) = match &event.snapshot {
-            Snapshot::Inline(targets) => return self.targets(tenant, &event, targets, seen).await,
+            Snapshot::Inline(targets) => {
+                return self.mend(tenant, &event, &untouched(targets, &kept), seen).await;
+            }
             Snapshot::Pages { id, count } => (id, *count),
         };
         for page in 0..count {
@@ -436,7 +443,7 @@ impl Run<'_> {
             let found =
                 events.page(tenant, id, snapshot, page).await.and_then(|found| found.ok_or_else(gone));
             let done = match found {
-                Ok(found) => self.targets(tenant, &event, &found.targets, seen).await,
+                Ok(found) => self.mend(tenant, &event, &untouched(&found.targets, &kept), seen).await,
                 Err(fault) => Err(fault),
             };
             if let Err(fault) = done {
@@ -446,37 +453,43 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Some of the endpoints that an event goes to.
-    async fn targets(
+    /// Those of an event's deliveries about which the job has something to do, as far as they can be
+    /// read. `expire` sees to every generation, `repair` to the latest: it took the place of those
+    /// before.
+    fn open(
+        &self,
+        tenant: &TenantId,
+        event: EventId,
+        standings: Vec<(EndpointId, Result<Standing, Fault>)>,
+        seen: &mut Seen,
+    ) -> Vec<Open> {
+        let now = clock::now();
+        let mut open: Vec<Open> = Vec::new();
+        for (endpoint, standing) in standings {
+            if self.job == Job::Repair {
+                // Generations come in order, so the last one stays.
+                open.pop_if(|before| before.target.endpoint == endpoint);
+            }
+            match standing {
+                Ok(standing) if self.job.is_open(Some(&standing), now) => {
+                    let target = Target { endpoint, operator: standing.operator };
+                    open.push(Open { target, standing: Some(standing) });
+                }
+                Ok(_) => {}
+                Err(fault) => self.pass_over(tenant, event, &fault, seen),
+            }
+        }
+        open
+    }
+
+    async fn mend(
         &self,
         tenant: &TenantId,
         event: &StoredEvent,
-        targets: &[Target],
+        open: &[Open],
         seen: &mut Seen,
     ) -> Result<(), Fault> {
-        if self.is_over() {
-            seen.cut = true;
-            return Ok(());
-        }
-        let endpoints: HashSet<_> = targets.iter().map(|target| target.endpoint).collect();
-        let stored = self.of.events.standings(tenant, event.id, &endpoints).await?;
         let now = clock::now();
-        let mut standings = HashMap::new();
-        let mut odd = HashSet::new();
-        for (endpoint, standing) in stored {
-            match standing {
-                Ok(standing) => {
-                    standings.insert(endpoint, standing);
-                }
-                Err(fault) => {
-                    self.pass_over(tenant, event.id, &fault, seen);
-                    odd.insert(endpoint);
-                }
-            }
-        }
-        let readable = targets.iter().filter(|target| !odd.contains(&target.endpoint));
-        let open = readable.map(|target| (*target, standings.get(&target.endpoint).copied()));
-        let open: Vec<_> = open.filter(|(_, standing)| self.job.is_open(standing.as_ref(), now)).collect();
         for step in open.chunks(STEP) {
             let _turn = self.steps.acquire().await.map_err(Fault::on("waiting for a turn"))?;
             if self.is_over() {
@@ -484,48 +497,56 @@ impl Run<'_> {
                 return Ok(());
             }
             match self.job {
-                Job::Repair => seen.mended += self.resend(tenant, event, step, now).await?,
+                Job::Repair => self.repair(tenant, event, step, now, seen).await?,
                 Job::Expire => self.expire(tenant, event, step, now, seen).await,
             }
         }
         Ok(())
     }
 
-    async fn resend(
+    /// Gives deliveries a driver again: a message, or, where a message cannot name the generation, a
+    /// due entry.
+    async fn repair(
         &self,
         tenant: &TenantId,
         event: &StoredEvent,
-        open: &[(Target, Option<Standing>)],
+        open: &[Open],
         now: Timestamp,
-    ) -> Result<usize, Fault> {
-        let targets: Vec<_> = open.iter().map(|(target, _)| *target).collect();
-        self.of.publisher.resend(tenant, event.clone(), &targets, now).await?;
-        tracing::warn!(%tenant, event_id = %event.id, deliveries = targets.len(), "sent again");
-        Ok(targets.len())
+        seen: &mut Seen,
+    ) -> Result<(), Fault> {
+        let (replayed, first): (Vec<_>, Vec<_>) = open.iter().partition(|open| open.generation() > 0);
+        let due = |open: &Open| Change {
+            next_at: Some(now),
+            place: Some(Place { pk: keys::due(open.id(event), now), at: now }),
+            ..open.change(tenant, event, Status::Retrying, now)
+        };
+        let changes: Vec<_> = replayed.into_iter().map(due).collect();
+        for recorded in self.of.events.record(&changes).await {
+            match recorded {
+                Ok(Recorded::New) => seen.mended += 1,
+                // It has a driver after all.
+                Ok(Recorded::Lost(_)) => {}
+                Err(fault) => self.pass_over(tenant, event.id, &fault, seen),
+            }
+        }
+        let targets: Vec<_> = first.into_iter().map(|open| open.target).collect();
+        if !targets.is_empty() {
+            self.of.publisher.resend(tenant, event.clone(), &targets, now).await?;
+        }
+        seen.mended += targets.len();
+        tracing::warn!(%tenant, event_id = %event.id, deliveries = open.len(), "sent again");
+        Ok(())
     }
 
     async fn expire(
         &self,
         tenant: &TenantId,
         event: &StoredEvent,
-        open: &[(Target, Option<Standing>)],
+        open: &[Open],
         now: Timestamp,
         seen: &mut Seen,
     ) {
-        let change = |(target, standing): &(Target, Option<Standing>)| Change {
-            tenant: tenant.clone(),
-            id: DeliveryId { event: event.id, endpoint: target.endpoint },
-            generation: standing.map_or(0, |standing| standing.generation),
-            operator: target.operator,
-            event_type: Some(event.event_type.clone()),
-            known: standing.map(|standing| standing.attempts),
-            attempt: None,
-            status: Status::Expired,
-            next_at: None,
-            parked_for: None,
-            place: None,
-            now,
-        };
+        let change = |open: &Open| open.change(tenant, event, Status::Expired, now);
         let changes: Vec<_> = open.iter().map(change).collect();
         let mut expired = Vec::new();
         for (change, recorded) in changes.iter().zip(self.of.events.record(&changes).await) {
@@ -537,7 +558,6 @@ impl Run<'_> {
             }
         }
         seen.mended += expired.len();
-        // An event goes to an endpoint once, so none is told twice.
         let tell = |change: &Change| {
             let owner = if change.operator { TenantId::operator() } else { tenant.clone() };
             let id = change.id;
@@ -546,6 +566,47 @@ impl Run<'_> {
         let told: Vec<_> = expired.into_iter().map(tell).collect();
         stream::iter(told).buffer_unordered(ALERTS).collect::<()>().await;
     }
+}
+
+/// A delivery about which a job has something to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Open {
+    target: Target,
+    /// `None` where nothing is kept about it.
+    standing: Option<Standing>,
+}
+
+impl Open {
+    fn generation(&self) -> u32 {
+        self.standing.map_or(0, |standing| standing.generation)
+    }
+
+    fn id(&self, event: &StoredEvent) -> DeliveryId {
+        DeliveryId { event: event.id, endpoint: self.target.endpoint }
+    }
+
+    fn change(&self, tenant: &TenantId, event: &StoredEvent, status: Status, now: Timestamp) -> Change {
+        Change {
+            tenant: tenant.clone(),
+            id: self.id(event),
+            generation: self.generation(),
+            operator: self.target.operator,
+            event_type: Some(event.event_type.clone()),
+            known: self.standing.map(|standing| standing.attempts),
+            attempt: None,
+            status,
+            next_at: None,
+            parked_for: None,
+            place: None,
+            now,
+        }
+    }
+}
+
+/// Those of an event's endpoints to which no delivery is kept; there is something to do about each.
+fn untouched(targets: &[Target], kept: &HashSet<EndpointId>) -> Vec<Open> {
+    let untouched = targets.iter().filter(|target| !kept.contains(&target.endpoint));
+    untouched.map(|target| Open { target: *target, standing: None }).collect()
 }
 
 /// Whether nobody drives a delivery any more, as far as can be told.
@@ -618,6 +679,7 @@ mod tests {
             status: Status::Retrying,
             next_attempt_at: Some(Timestamp::from_secs(10_000 - 3599)),
             in_due_index: false,
+            operator: false,
         };
         let missed = Standing { next_attempt_at: Some(Timestamp::from_secs(10_000 - 3600)), ..driven };
         for (standing, repair, expire) in [

@@ -23,6 +23,7 @@ use crate::{
         events::Events,
         keys,
     },
+    telemetry::{self, Metric, Unit},
 };
 
 /// When a delivery that was set aside is tried again. It has waited for hours, and what stopped it
@@ -44,12 +45,15 @@ impl Rescuer {
     /// Takes messages, and returns the ids of those that stay.
     pub async fn batch(&self, records: Vec<Record>, _deadline: Timestamp) -> Vec<String> {
         let mut kept = Vec::new();
+        let received = records.len();
         for record in records {
             if let Err(fault) = self.rescue(&record).await {
                 tracing::error!(%fault, message_id = record.message_id, "a message stays in the dead-letter queue");
                 kept.push(record.message_id);
             }
         }
+        let rescued = u64::try_from(received - kept.len()).unwrap_or(u64::MAX);
+        telemetry::measure(&[Metric::one("Rescued", Unit::Count, rescued)], &[], clock::now());
         kept
     }
 

@@ -18,12 +18,14 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Fault, clock,
     lanes::{Body, Lane, Outgoing},
+    replay::{self, Bounds, Replayer},
     store::{
-        due::{DISABLED_STEP, DRAIN_STEP, Drain, DueDelivery, DueEndpoint, drain_place},
+        due::{DISABLED_STEP, DRAIN_STEP, Drain, DueDelivery, DueEndpoint, DuePage, drain_place},
         events::Events,
         keys::{self, DUE_SHARDS, HELD_SHARDS},
         registry::Registry,
     },
+    telemetry::{self, Metric, Unit},
 };
 
 /// Entries in one page of the due index.
@@ -51,6 +53,12 @@ const DRAINS: usize = 4;
 /// Messages that wait in the slow lane from which no more are sent into it.
 const BACKLOG: u32 = 100_000;
 
+/// Messages that wait in the slow lane from which replays add none: live traffic goes first.
+const REPLAY_BACKLOG: u32 = 10_000;
+
+/// Most deliveries that one run lets go for replays, all of them together.
+const REPLAYED_AT_ONCE: usize = 30_000;
+
 /// The job's name among those whose progress is kept.
 const JOB: &str = "due";
 
@@ -77,7 +85,9 @@ struct Done {
     sent: usize,
     dropped: usize,
     endpoints: usize,
-    /// How late the longest due delivery was.
+    replays: usize,
+    replayed: usize,
+    /// How late the longest due entry was.
     lag: Duration,
 }
 
@@ -86,6 +96,16 @@ struct Taken {
     entry: DueEndpoint,
     endpoint: Option<Arc<Endpoint>>,
     drain: Drain,
+}
+
+/// What was found in a part of the due index.
+#[derive(Default)]
+struct Found {
+    /// Whether it was not empty from the start.
+    any: bool,
+    done: Done,
+    endpoints: Vec<Taken>,
+    replays: Vec<replay::Taken>,
 }
 
 /// Whether it is time to stop.
@@ -104,20 +124,23 @@ impl Scheduler {
     pub async fn run(&self, deadline: Timestamp) -> Result<(), Fault> {
         let now = clock::now();
         let until = Until(deadline - ROUND);
-        match self.slow_lane.waiting().await {
+        let busy = match self.slow_lane.waiting().await {
             // Due entries are leases: what waits in the lane for longer than one would be sent again.
             Ok(waiting) if waiting > BACKLOG => {
                 tracing::warn!("the slow lane is full; what is due waits where it is");
                 return Ok(());
             }
-            Ok(_) => {}
-            Err(fault) => tracing::warn!(%fault, "the slow lane is taken for not full"),
-        }
+            Ok(waiting) => waiting > REPLAY_BACKLOG,
+            Err(fault) => {
+                tracing::warn!(%fault, "the slow lane is taken for not full");
+                false
+            }
+        };
         let last = keys::bucket(now);
         let trailing = keys::bucket(now - TRAIL);
         let mark = self.mark(trailing).await?;
         let mut done = Done::default();
-        let mut taken = Vec::new();
+        let (mut taken, mut replays) = (Vec::new(), Vec::new());
         let mut passed = mark;
         let mut emptied = true;
         for bucket in mark..=last {
@@ -128,13 +151,14 @@ impl Scheduler {
             let shards = (0..DUE_SHARDS).map(|shard| self.bucket(bucket, shard, now, until));
             for shard in join_all(shards).await {
                 // One shard that cannot be read must not keep the others from going on.
-                let (empty, of_shard, endpoints) = shard.unwrap_or_else(|fault| {
+                let found = shard.unwrap_or_else(|fault| {
                     tracing::error!(%fault, bucket, "a part of the due index was left out");
-                    (false, Done::default(), Vec::new())
+                    Found { any: true, ..Found::default() }
                 });
-                emptied &= empty;
-                done.add(&of_shard);
-                taken.extend(endpoints);
+                emptied &= !found.any;
+                done.add(&found.done);
+                taken.extend(found.endpoints);
+                replays.extend(found.replays);
             }
             // The mark passes only buckets that were found empty, and never gets closer than the trail.
             if emptied && bucket < trailing {
@@ -150,10 +174,17 @@ impl Scheduler {
             done.add(&of_drain);
         }
         let lag_seconds = done.lag.as_secs();
+        // Not written by a run that took nothing since the lane is full: then everything is late,
+        // and its alarm takes silence for that.
+        telemetry::measure(&[Metric::one("DueLag", Unit::Seconds, lag_seconds)], &[], now);
+        done.replays = replays.len();
+        done.replayed = self.replay(replays, busy, now, until).await;
         tracing::info!(
             sent = done.sent,
             dropped = done.dropped,
             endpoints = done.endpoints,
+            replays = done.replays,
+            replayed = done.replayed,
             lag_seconds,
             "due"
         );
@@ -170,39 +201,55 @@ impl Scheduler {
         Ok(trailing)
     }
 
-    /// One shard of a bucket: whether it was empty from the start, what was done, and the endpoints
-    /// that are due.
-    async fn bucket(
-        &self,
-        bucket: i64,
-        shard: u8,
-        now: Timestamp,
-        until: Until,
-    ) -> Result<(bool, Done, Vec<Taken>), Fault> {
-        let mut done = Done::default();
-        let mut taken = Vec::new();
-        let mut first = true;
+    /// One shard of a bucket: what is due by its own time is sent, endpoints and replays are taken.
+    async fn bucket(&self, bucket: i64, shard: u8, now: Timestamp, until: Until) -> Result<Found, Fault> {
+        let mut found = Found::default();
         let end = now.min(keys::bucket_end(bucket));
         loop {
             let page = self.events.due(keys::due_partition(bucket, shard), end, PAGE).await?;
             if page.is_empty() {
-                return Ok((first, done, taken));
+                return Ok(found);
             }
-            first = false;
-            if let Some(oldest) = page.deliveries.first() {
-                done.lag = done.lag.max(now.since(oldest.place.at));
-            }
-            let sent = self.send_due(&page.deliveries, now).await;
-            done.sent += sent;
-            let takes = page.endpoints.into_iter().map(|entry| self.take(entry, now));
-            let takes: Vec<_> = stream::iter(takes).buffer_unordered(DRAINS).collect().await;
-            let before = taken.len();
-            taken.extend(takes.into_iter().flatten());
+            found.any = true;
             // Nothing moved: the index is behind the table, or others are at it.
-            if (sent == 0 && taken.len() == before) || until.is_over() {
-                return Ok((first, done, taken));
+            if !self.take_page(page, now, &mut found).await || until.is_over() {
+                return Ok(found);
             }
         }
+    }
+
+    /// Takes a page of what is due; whether anything was taken.
+    async fn take_page(&self, page: DuePage, now: Timestamp, found: &mut Found) -> bool {
+        let oldest = page.deliveries.first().map(|due| due.place.at);
+        let oldest = oldest.into_iter().chain(page.endpoints.first().map(|due| due.place.at)).min();
+        found.done.lag = found.done.lag.max(oldest.map_or(Duration::ZERO, |at| now.since(at)));
+        let sent = self.send_due(&page.deliveries, now).await;
+        found.done.sent += sent;
+        let takes = page.endpoints.into_iter().map(|entry| self.take(entry, now));
+        let endpoints: Vec<_> = stream::iter(takes).buffer_unordered(DRAINS).collect().await;
+        let replayer = self.replayer();
+        let takes = page.replays.into_iter().map(|entry| replayer.take(entry, now));
+        let replays: Vec<_> = stream::iter(takes).buffer_unordered(DRAINS).collect().await;
+        let before = found.endpoints.len() + found.replays.len();
+        found.endpoints.extend(endpoints.into_iter().flatten());
+        found.replays.extend(replays.into_iter().flatten());
+        sent > 0 || found.endpoints.len() + found.replays.len() > before
+    }
+
+    fn replayer(&self) -> Replayer<'_> {
+        Replayer { registry: &self.registry, events: &self.events, slow_lane: &self.slow_lane }
+    }
+
+    /// Lets replays go on, after all else, each with a slice of the time and an even part of what
+    /// one run lets go; how many deliveries that were.
+    async fn replay(&self, replays: Vec<replay::Taken>, busy: bool, now: Timestamp, until: Until) -> usize {
+        let most = u32::try_from(REPLAYED_AT_ONCE / replays.len().max(1)).unwrap_or(u32::MAX).max(1);
+        let replayer = self.replayer();
+        let steps = replays.into_iter().map(async |taken| {
+            let until = until.0.min(clock::machine_now() + SLICE);
+            replayer.step(taken, Bounds { busy, most, now, until }).await
+        });
+        stream::iter(steps).buffer_unordered(DRAINS).fold(0, async |sum, let_go| sum + let_go).await
     }
 
     /// Takes the work held for an endpoint, unless another run has it.

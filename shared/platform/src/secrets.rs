@@ -6,11 +6,10 @@
 //! committed by moving the pointer from the version it was made of; the loser does it again. A
 //! lease keeps losers rare, since a secret takes only about a hundred versions a day.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod change;
+mod operator_key;
+
+use std::{sync::Arc, time::Duration};
 
 use aws_sdk_secretsmanager::{
     Client,
@@ -19,10 +18,13 @@ use aws_sdk_secretsmanager::{
         put_secret_value::PutSecretValueError,
     },
 };
-use domain::{Secret, TenantId, key, sign::SigningKey};
-use serde::Deserialize;
-use tokio::sync::Mutex;
+use domain::{Secret, TenantId, Timestamp, key, sign::SigningKey, signing_keys::Kept};
 use zeroize::Zeroizing;
+
+use change::{Change, Document};
+
+pub use change::{Rotation, SetError};
+pub use operator_key::OperatorKey;
 
 use crate::{
     Fault,
@@ -31,8 +33,8 @@ use crate::{
     store::registry::{Pointer, Registry},
 };
 
-/// A document that grew this large takes no more owners; Secrets Manager's limit is 64 KiB.
-const FULL: usize = 48 * 1024;
+/// Secrets Manager's limit, in bytes.
+const LIMIT: usize = 64 * 1024;
 
 /// How often a change is tried when others change the same document, some 10 s in all.
 const TRIES: u32 = 60;
@@ -55,25 +57,20 @@ impl Holder {
             Self::Sources => "sources",
         }
     }
-}
 
-/// One version of one document: secrets by the id of the endpoint or source.
-type Document = BTreeMap<String, Vec<Secret>>;
-
-/// Others kept changing the document.
-#[derive(Debug)]
-pub enum SetError {
-    /// Try again later.
-    Contended,
-    /// Our failure.
-    Fault(Fault),
-}
-
-impl From<Fault> for SetError {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
+    /// A document that grew this large, in bytes, takes no more owners. While an old key is still
+    /// valid, an endpoint takes three times the room that it took at first, and every endpoint of
+    /// a tenant may be rotated on one day.
+    fn full(self) -> usize {
+        match self {
+            Self::Endpoints => LIMIT / 3,
+            Self::Sources => 48 * 1024,
+        }
     }
 }
+
+/// A signing key, decoded, and when it ends.
+type Decoded = (Arc<SigningKey>, Option<Timestamp>);
 
 /// Secrets Manager, with its cache.
 #[derive(Debug)]
@@ -81,15 +78,15 @@ pub struct Secrets {
     client: Client,
     prefix: String,
     versions: Cache<String, Arc<Document>>,
-    signing_keys: Cache<(String, String), Arc<Vec<SigningKey>>>,
+    signing_keys: Cache<(String, String), Arc<Vec<Decoded>>>,
 }
 
 impl Secrets {
     /// The secrets whose names begin with `prefix`.
     #[must_use]
     pub fn new(client: Client, prefix: String) -> Self {
-        // Versions never change, so age is a matter of memory alone: 64 documents of 48 KiB
-        // stay within 3 MiB.
+        // Versions never change, so age is a matter of memory alone: 64 documents of 64 KiB
+        // stay within 4 MiB.
         let age = Duration::from_hours(1);
         Self { client, prefix, versions: Cache::new(age, 64), signing_keys: Cache::new(age, 2000) }
     }
@@ -106,20 +103,56 @@ impl Secrets {
         age: Duration,
     ) -> Result<Vec<Secret>, Fault> {
         let (_, document) = self.current(registry, tenant, holder, shard, owner, age).await?;
-        document
-            .get(owner)
-            .cloned()
-            .ok_or_else(|| Fault::new("reading a secret", "there is none of this owner"))
+        let kept = document.get(owner);
+        let kept = kept.ok_or_else(|| Fault::new("reading a secret", "there is none of this owner"))?;
+        Ok(kept.iter().map(|kept| kept.secret.clone()).collect())
     }
 
-    /// The signing keys of one endpoint, decoded.
+    /// The keys of an endpoint that are valid now, newest first, as the document that counts at
+    /// this moment holds them; none where the endpoint is being deleted.
+    pub async fn keys_now(
+        &self,
+        registry: &Registry,
+        tenant: &TenantId,
+        shard: u32,
+        endpoint: &str,
+        now: Timestamp,
+    ) -> Result<Vec<Kept>, Fault> {
+        let (holder, age) = (Holder::Endpoints, Duration::ZERO);
+        let (_, document) = self.current(registry, tenant, holder, shard, endpoint, age).await?;
+        let kept = document.get(endpoint).into_iter().flatten();
+        Ok(kept.filter(|kept| kept.is_active(now)).cloned().collect())
+    }
+
+    /// The signing keys of one endpoint that are valid at `at`, newest first, decoded.
+    ///
+    /// Which keys there are is believed for as long as a pointer is, 10 s; which of them are over
+    /// is judged anew each time.
     pub async fn signing_keys(
         &self,
         registry: &Registry,
         tenant: &TenantId,
         shard: u32,
         endpoint: &str,
-    ) -> Result<Arc<Vec<SigningKey>>, Fault> {
+        at: Timestamp,
+    ) -> Result<Vec<Arc<SigningKey>>, Fault> {
+        let keys = self.decoded_keys(registry, tenant, shard, endpoint).await?;
+        let active = |end: &Option<Timestamp>| end.is_none_or(|end| at < end);
+        let keys: Vec<_> =
+            keys.iter().filter(|(_, end)| active(end)).map(|(key, _)| Arc::clone(key)).collect();
+        if keys.is_empty() {
+            return Err(Fault::new("reading a signing key", "the endpoint has none"));
+        }
+        Ok(keys)
+    }
+
+    async fn decoded_keys(
+        &self,
+        registry: &Registry,
+        tenant: &TenantId,
+        shard: u32,
+        endpoint: &str,
+    ) -> Result<Arc<Vec<Decoded>>, Fault> {
         let age = Duration::MAX;
         let holder = Holder::Endpoints;
         if let Some(pointer) = registry.pointer(tenant, holder, shard, age).await?
@@ -129,13 +162,14 @@ impl Secrets {
         }
         let current = self.current(registry, tenant, holder, shard, endpoint, age);
         let (version, document) = Box::pin(current).await?;
-        let texts = document.get(endpoint).map(Vec::as_slice).unwrap_or_default();
-        let keys = texts.iter().map(|text| SigningKey::parse(text.expose())).collect::<Result<Vec<_>, _>>();
+        let kept = document.get(endpoint).map(Vec::as_slice).unwrap_or_default();
+        let decode =
+            |kept: &Kept| SigningKey::parse(kept.secret.expose()).map(|key| (Arc::new(key), kept.expires_at));
+        let keys = kept.iter().map(decode).collect::<Result<Vec<_>, _>>();
         let keys = Arc::new(keys.map_err(Fault::on("reading a signing key"))?);
-        if keys.is_empty() {
-            return Err(Fault::new("reading a signing key", "the endpoint has none"));
+        if !keys.is_empty() {
+            self.signing_keys.put((version, endpoint.to_owned()), Arc::clone(&keys));
         }
-        self.signing_keys.put((version, endpoint.to_owned()), Arc::clone(&keys));
         Ok(keys)
     }
 
@@ -172,7 +206,30 @@ impl Secrets {
         shard: Option<u32>,
         secrets: &[Secret],
     ) -> Result<u32, SetError> {
-        self.change(registry, tenant, holder, owner, shard, Some(secrets)).await
+        let change = Change::Set(secrets);
+        self.change(registry, tenant, holder, owner, shard, change).await.map(|(shard, _)| shard)
+    }
+
+    /// Gives an endpoint a new key beside those before, which lie in `shard`; answers all that are
+    /// valid then, newest first, and where they lie. That is another shard where the old one takes
+    /// no more changes; they count there once the endpoint's row says so.
+    pub async fn rotate(
+        &self,
+        registry: &Registry,
+        tenant: &TenantId,
+        endpoint: &str,
+        shard: u32,
+        rotation: Rotation<'_>,
+    ) -> Result<(u32, Vec<Kept>), SetError> {
+        let holder = Holder::Endpoints;
+        let change = Change::Rotate(rotation, None);
+        match self.change(registry, tenant, holder, endpoint, Some(shard), change).await {
+            Err(SetError::Full) => {}
+            done => return done,
+        }
+        let before = self.keys_now(registry, tenant, shard, endpoint, rotation.now).await?;
+        let change = Change::Rotate(rotation, Some(&before));
+        Box::pin(self.change(registry, tenant, holder, endpoint, None, change)).await
     }
 
     /// Removes all secrets of an owner, which lie in `shard`.
@@ -184,7 +241,7 @@ impl Secrets {
         owner: &str,
         shard: u32,
     ) -> Result<(), SetError> {
-        self.change(registry, tenant, holder, owner, Some(shard), None).await.map(|_| ())
+        self.change(registry, tenant, holder, owner, Some(shard), Change::Remove).await.map(|_| ())
     }
 
     async fn change(
@@ -194,18 +251,18 @@ impl Secrets {
         holder: Holder,
         owner: &str,
         shard: Option<u32>,
-        secrets: Option<&[Secret]>,
-    ) -> Result<u32, SetError> {
+        change: Change<'_>,
+    ) -> Result<(u32, Vec<Kept>), SetError> {
         let lease = token()?;
         for _ in 0..TRIES {
             if registry.take_secrets_lease(tenant, holder, &lease, clock::now()).await? {
-                let set = self.change_once(registry, tenant, holder, owner, shard, secrets).await;
+                let set = self.change_once(registry, tenant, holder, owner, shard, change).await;
                 // Where this fails the lease runs out by itself.
                 if let Err(fault) = registry.drop_secrets_lease(tenant, holder, &lease).await {
                     tracing::warn!(%fault, "a lease is held until it runs out");
                 }
-                if let Some(shard) = set? {
-                    return Ok(shard);
+                if let Some(done) = set? {
+                    return Ok(done);
                 }
             }
             tokio::time::sleep(Duration::from_millis(100).mul_f64(1.0 + 2.0 * clock::jitter())).await;
@@ -221,16 +278,17 @@ impl Secrets {
         holder: Holder,
         owner: &str,
         shard: Option<u32>,
-        secrets: Option<&[Secret]>,
-    ) -> Result<Option<u32>, Fault> {
+        change: Change<'_>,
+    ) -> Result<Option<(u32, Vec<Kept>)>, SetError> {
         let pointers = registry.pointers(tenant, holder).await?;
         let last = pointers.last();
         let (open, next) = match shard {
             Some(shard) => (pointers.iter().find(|pointer| pointer.shard == shard), None),
             // Where the open document takes no more versions today, the next one does.
-            None => {
-                (last.filter(|last| last.size < FULL), Some((last.map_or(0, |last| last.shard + 1), None)))
-            }
+            None => (
+                last.filter(|last| last.size < holder.full()),
+                Some((last.map_or(0, |last| last.shard + 1), None)),
+            ),
         };
         for (shard, open) in [open.map(|open| (open.shard, Some(open))), next].into_iter().flatten() {
             let name = self.name(tenant, holder, shard);
@@ -241,21 +299,25 @@ impl Secrets {
                     None => return Ok(None),
                 },
             };
-            match secrets {
-                Some(secrets) => document.insert(owner.to_owned(), secrets.to_vec()),
-                None => document.remove(owner),
-            };
+            let after = change.apply(&mut document, owner)?;
+            let now = clock::now();
+            for kept in document.values_mut() {
+                kept.retain(|kept| kept.is_active(now));
+            }
             let text =
                 Zeroizing::new(serde_json::to_string(&document).map_err(Fault::on("writing a secret"))?);
+            if text.len() > LIMIT {
+                return Err(SetError::Full);
+            }
             let Some(version) = self.write(&name, &text, open.is_none()).await? else { continue };
             let to = Pointer { shard, version, size: text.len() };
             if !registry.move_pointer(tenant, holder, open, &to).await? {
                 return Ok(None);
             }
             self.versions.put(cache_key(&name, &to.version), Arc::new(document));
-            return Ok(Some(shard));
+            return Ok(Some((shard, after)));
         }
-        Err(Fault::new("writing a secret", "no document takes another version"))
+        Err(SetError::Full)
     }
 
     /// Writes a version and returns its id; `None` where the secret takes none for now. Secrets
@@ -335,43 +397,4 @@ fn cache_key(name: &str, version: &str) -> String {
 /// A client request token: 32 to 64 characters.
 fn token() -> Result<String, Fault> {
     Ok(key::hex(&clock::random::<32>()?))
-}
-
-/// How old the operator's key may be before it is read again: a rotated one works after that.
-const OPERATOR_KEY_AGE: Duration = Duration::from_mins(1);
-
-/// The operator's key, which the template generates.
-#[derive(Debug)]
-pub struct OperatorKey {
-    client: Client,
-    secret_id: String,
-    known: Mutex<Option<(Instant, Secret)>>,
-}
-
-impl OperatorKey {
-    /// The key in this secret.
-    #[must_use]
-    pub fn new(client: Client, secret_id: String) -> Self {
-        Self { client, secret_id, known: Mutex::default() }
-    }
-
-    /// The key, at most a minute old.
-    pub async fn get(&self) -> Result<Secret, Fault> {
-        #[derive(Deserialize)]
-        struct Document {
-            key: Secret,
-        }
-        let mut known = self.known.lock().await;
-        if let Some((since, key)) = &*known
-            && since.elapsed() < OPERATOR_KEY_AGE
-        {
-            return Ok(key.clone());
-        }
-        let answer = self.client.get_secret_value().secret_id(&self.secret_id).send().await;
-        let text = answer.map_err(Fault::on("reading the operator's key"))?.secret_string.map(Zeroizing::new);
-        let document: Option<Document> = text.and_then(|text| serde_json::from_str(&text).ok());
-        let key = document.ok_or_else(|| Fault::new("reading the operator's key", "the secret is odd"))?.key;
-        *known = Some((Instant::now(), key.clone()));
-        Ok(key)
-    }
 }

@@ -12,8 +12,9 @@ use crate::{
     objects::Objects,
     publish::Publisher,
     secrets::Secrets,
-    store::{events::Events, leases::Leases, registry::Registry},
+    store::{audit::Audit, events::Events, leases::Leases, registry::Registry},
     telemetry,
+    topic::Topic,
 };
 
 /// A function's start is over before it began.
@@ -28,27 +29,28 @@ pub struct Parts {
     pub events: Events,
     /// The lanes of deliveries.
     pub lanes: Lanes,
-    /// The name of the namespace of metrics.
-    pub metrics_namespace: String,
     sdk: SdkConfig,
+    http: reqwest::Client,
+    runtime: config::Runtime,
 }
 
 impl Parts {
     /// Starts logging, and makes the parts.
     pub fn new() -> Result<Self, Error> {
         let runtime = config::Runtime::read()?;
-        telemetry::start(runtime.log_level);
+        telemetry::start(runtime.log_level, runtime.metrics_namespace.clone());
         let http = aws::http_client()?;
         let sdk = aws::sdk_config(http.clone(), &runtime);
         let dynamodb = aws::dynamodb(&sdk);
-        let objects = Objects::new(http, &runtime, &config::payloads_bucket()?);
+        let objects = Objects::new(http.clone(), &runtime, &config::payloads_bucket()?);
         let lane = |url| Arc::new(Lane::new(aws::sqs(&sdk), url));
         Ok(Self {
             registry: Arc::new(Registry::new(dynamodb.clone(), config::registry_table()?)),
             events: Events::new(dynamodb, config::events_table()?, objects),
             lanes: Lanes { fast: lane(config::fast_lane_url()?), slow: lane(config::slow_lane_url()?) },
-            metrics_namespace: runtime.metrics_namespace,
             sdk,
+            http,
+            runtime,
         })
     }
 
@@ -71,12 +73,18 @@ impl Parts {
 
     /// By what owners are told.
     pub fn alerts(&self) -> Result<Alerts, Error> {
-        Ok(Alerts { publisher: Arc::new(self.publisher()?) })
+        let topic = Topic::new(self.http.clone(), &self.runtime, config::alerts_topic_arn()?);
+        Ok(Alerts::new(Arc::new(self.publisher()?), topic))
     }
 
     /// Where rate limits are counted.
     pub fn leases(&self) -> Result<Leases, Error> {
         Ok(Leases::new(aws::dynamodb(&self.sdk), config::leases_table()?))
+    }
+
+    /// Where it is written what people and keys did.
+    pub fn audit(&self) -> Result<Audit, Error> {
+        Ok(Audit::new(aws::dynamodb(&self.sdk), config::audit_table()?))
     }
 
     /// Where tenants' secrets lie.

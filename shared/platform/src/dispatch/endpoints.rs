@@ -136,6 +136,7 @@ impl Dispatcher {
                 if endpoint.health.circuit.is_some() && health.circuit.is_none() {
                     tracing::info!(tenant = %owner, endpoint_id = %endpoint.id, "the circuit closed");
                     self.events.wake_drain(owner, endpoint.id, now, Held::AsBefore, now).await?;
+                    Box::pin(self.alerts.raise(owner, endpoint.id, &Alert::Recovering)).await;
                 } else if endpoint.health.circuit.is_none() && health.circuit.is_some() {
                     tracing::warn!(tenant = %owner, endpoint_id = %endpoint.id, "the circuit opened");
                 }
@@ -171,7 +172,7 @@ impl Dispatcher {
             _ if tally.gone => DisabledBy::Gone,
             Some(Verdict::Disable) if tally.failed > 0 => DisabledBy::Failing,
             Some(Verdict::Warn { disabled_at }) if tally.failed > 0 => {
-                self.alerts.raise(owner, endpoint.id, &Alert::Failing { disabled_at }).await;
+                self.alerts.raise(owner, endpoint.id, &Alert::Disabling { disabled_at }).await;
                 return Ok(());
             }
             _ => return Ok(()),

@@ -9,6 +9,8 @@
 //! call; then write what was learnt, endpoint by endpoint. What is decided stands in `domain`.
 
 mod endpoints;
+mod failing;
+mod measures;
 mod recorder;
 mod work;
 
@@ -18,11 +20,13 @@ use domain::{
     DeliveryId, EndpointId, TenantId, Timestamp, driver::LaneKind, endpoint::Endpoint, health::Tally,
 };
 use futures_util::future::join_all;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, task::JoinHandle};
 use tracing::Instrument;
 
+pub use self::failing::Watch;
 use self::{
     endpoints::Admission,
+    measures::FirstAttempt,
     recorder::{Recorder, Ticket},
     work::{Looked, Work},
 };
@@ -34,7 +38,7 @@ use crate::{
     lambda::Record,
     lanes::{Body, Hide, Lanes, Outgoing, fault_backoff},
     secrets::Secrets,
-    store::{events::Events, leases::Leases, registry::Registry},
+    store::{events::Events, leases::Leases, registry::Registry, stats::Counts},
 };
 
 /// What must be left of an invocation beside the attempt itself, to record what came of it.
@@ -73,6 +77,15 @@ type EndpointKey = (TenantId, EndpointId);
 /// A delivery, its right to ask the recorder, and what it may do.
 type Admitted = (Work, Ticket, Admission);
 
+/// What came of the messages of a batch.
+struct Worked {
+    settled: Vec<Settled>,
+    /// The endpoints as they were found.
+    known: HashMap<EndpointKey, Arc<Endpoint>>,
+    /// What is not counted yet.
+    recording: JoinHandle<Counts>,
+}
+
 /// What came of one message.
 #[derive(Debug)]
 struct Settled {
@@ -81,11 +94,12 @@ struct Settled {
     endpoint: Option<EndpointKey>,
     tally: Tally,
     exhausted: Option<DeliveryId>,
+    first: Option<FirstAttempt>,
 }
 
 impl Settled {
     fn new(at: usize, fate: Fate) -> Self {
-        Self { at, fate, endpoint: None, tally: Tally::default(), exhausted: None }
+        Self { at, fate, endpoint: None, tally: Tally::default(), exhausted: None, first: None }
     }
 }
 
@@ -110,6 +124,8 @@ pub struct Dispatcher {
     pub longest_lane_wait: Duration,
     /// Days of nothing but failure that disable an endpoint; 0 for never.
     pub disable_after_days: u32,
+    /// Which endpoints fail often.
+    pub watch: Watch,
 }
 
 impl Dispatcher {
@@ -130,10 +146,22 @@ impl Dispatcher {
                 None => {}
             }
         }
-        for settled in self.work_off(works, deadline).await {
-            fates[settled.at] = settled.fate;
+        let Worked { settled, known, recording } = self.work_off(works, deadline).await;
+        measures::write(settled.iter().filter_map(|settled| settled.first.as_ref()), clock::now());
+        for settled in &settled {
+            fates[settled.at] = settled.fate.clone();
         }
-        self.carry_out(lane, handles, fates).await
+        // First of all: nothing that follows is worth a message's time.
+        let kept = self.carry_out(lane, handles, fates).await;
+        let seeing = async {
+            self.count(recording.await.unwrap_or_default()).await;
+            self.see_to_endpoints(&known, &settled).await;
+            Ok(())
+        };
+        if let Err(fault) = self.within(deadline, seeing).await {
+            tracing::error!(%fault, "what was learnt about endpoints is lost");
+        }
+        kept
     }
 
     async fn look_at_all(
@@ -162,12 +190,9 @@ impl Dispatcher {
             .collect()
     }
 
-    /// Attempts what may be attempted, parks the rest, and sees to the endpoints.
-    async fn work_off(self: &Arc<Self>, works: Vec<Work>, deadline: Timestamp) -> Vec<Settled> {
-        if works.is_empty() {
-            return Vec::new();
-        }
-        let recorder = Recorder::start(self.events.clone());
+    /// Attempts what may be attempted, and parks the rest.
+    async fn work_off(self: &Arc<Self>, works: Vec<Work>, deadline: Timestamp) -> Worked {
+        let (recorder, recording) = Recorder::start(self.events.clone());
         let mut known: HashMap<EndpointKey, Arc<Endpoint>> = HashMap::new();
         let groups: Vec<_> = group(works)
             .into_iter()
@@ -187,14 +212,7 @@ impl Dispatcher {
                 Vec::new()
             }));
         }
-        let seeing = async {
-            self.see_to_endpoints(&known, &settled).await;
-            Ok(())
-        };
-        if let Err(fault) = self.within(deadline, seeing).await {
-            tracing::error!(%fault, "what was learnt about endpoints is lost");
-        }
-        settled
+        Worked { settled, known, recording }
     }
 
     /// The works of one endpoint; no other endpoint waits for them.
@@ -315,13 +333,24 @@ impl Dispatcher {
         kept
     }
 
+    /// Counts what was not counted along with its record: the first attempts of an hour.
+    async fn count(&self, counts: Counts) {
+        let counting = counts.iter().map(async |(key, stats)| {
+            if let Err(fault) = self.events.count(key, stats).await {
+                tracing::warn!(%fault, tenant = %key.0, endpoint_id = %key.1, "attempts are not counted");
+            }
+        });
+        join_all(counting).await;
+    }
+
     /// Writes what a batch taught about its endpoints, and tells their owners.
     async fn see_to_endpoints(
         self: &Arc<Self>,
         known: &HashMap<EndpointKey, Arc<Endpoint>>,
         settled: &[Settled],
     ) {
-        for (key, endpoint) in known {
+        // Side by side: one whose owner cannot be told at once must not cost the others their health.
+        let seeing = known.iter().map(async |(key, endpoint)| {
             let (owner, id) = key;
             let mut tally = Tally::default();
             let mut exhausted = None;
@@ -336,10 +365,16 @@ impl Dispatcher {
             if teaches && let Err(fault) = Box::pin(self.learn(owner, endpoint, &tally)).await {
                 tracing::error!(%fault, tenant = %owner, endpoint_id = %id, "an endpoint's health was not written");
             }
+            if tally.failed > 0
+                && let Err(fault) = Box::pin(self.watch(owner, endpoint, tally.failed)).await
+            {
+                tracing::warn!(%fault, tenant = %owner, endpoint_id = %id, "an endpoint was not judged");
+            }
             if let Some(delivery) = exhausted {
                 Box::pin(self.alerts.raise(owner, *id, &Alert::Exhausted(delivery))).await;
             }
-        }
+        });
+        join_all(seeing).await;
     }
 }
 

@@ -1,4 +1,5 @@
-//! Collects what the messages of a batch want recorded, and records it together.
+//! Collects what the messages of a batch want recorded, and records it together, with the statistics
+//! of their endpoints.
 
 use std::{
     collections::HashSet,
@@ -9,13 +10,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    task::JoinHandle,
+};
 
 use crate::{
     Fault,
     store::{
         deliveries::{Change, Recorded},
         events::Events,
+        stats::Counts,
     },
 };
 
@@ -56,12 +61,12 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// Starts one; it ends with its last clone.
-    pub(super) fn start(events: Events) -> Self {
+    /// Starts one; it ends with its last clone, and leaves what is still to be counted.
+    pub(super) fn start(events: Events) -> (Self, JoinHandle<Counts>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let expected = Arc::<Expected>::default();
-        tokio::spawn(collect(events, receiver, Arc::clone(&expected)));
-        Self { sender, expected }
+        let collecting = tokio::spawn(collect(events, receiver, Arc::clone(&expected)));
+        (Self { sender, expected }, collecting)
     }
 
     /// Announces somebody who will ask for something.
@@ -80,11 +85,12 @@ impl Recorder {
     }
 }
 
-async fn collect(events: Events, mut asked: mpsc::UnboundedReceiver<Ask>, expected: Arc<Expected>) {
+async fn collect(events: Events, mut asked: mpsc::UnboundedReceiver<Ask>, expected: Arc<Expected>) -> Counts {
     let mut waiting: Vec<Ask> = Vec::new();
+    let mut uncounted = Counts::new();
     loop {
         if waiting.is_empty() {
-            let Some(ask) = asked.recv().await else { return };
+            let Some(ask) = asked.recv().await else { return uncounted };
             waiting.push(ask);
         }
         let patience = tokio::time::sleep(PATIENCE);
@@ -113,9 +119,13 @@ async fn collect(events: Events, mut asked: mpsc::UnboundedReceiver<Ask>, expect
         waiting = later;
         let (changes, answers): (Vec<_>, Vec<_>) =
             now.into_iter().map(|ask| (ask.change, ask.answer)).unzip();
-        for (result, answer) in events.record(&changes).await.into_iter().zip(answers) {
+        let (recorded, more) = events.record_and_count(&changes).await;
+        for (result, answer) in recorded.into_iter().zip(answers) {
             // Who asked may have run out of time.
             let _ = answer.send(result);
+        }
+        for (key, stats) in more {
+            uncounted.entry(key).or_default().merge(&stats);
         }
     }
 }

@@ -11,24 +11,25 @@ use domain::{
     health,
     lane::{self, Message},
     retry::{self, Next},
-    sign,
 };
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
     Dispatcher, Fate, RECORDING, Settled,
     endpoints::Admission,
+    measures::FirstAttempt,
     recorder::{Recorder, Ticket},
 };
 use crate::{
     Fault, clock,
+    http::Called,
     lambda::Record,
     store::{
         deliveries::{Change, Place, Recorded},
         due::LEASE,
         keys,
     },
+    webhook::Webhook,
 };
 
 /// What one look at a message says.
@@ -62,6 +63,8 @@ pub(super) struct Work {
     indexed: bool,
     /// The body to sign and send; `None` where the event is no longer kept.
     payload: Option<String>,
+    /// When the event was accepted, where the message or the event says so.
+    accepted: Option<Timestamp>,
     /// The message as it came.
     body: String,
 }
@@ -114,9 +117,12 @@ impl Dispatcher {
         let owner = message.owner();
         let endpoint = self.registry.endpoint(&owner, id.endpoint).await?;
         let endpoint = endpoint.ok_or_else(|| Fault::new("dispatching", "the endpoint does not exist"))?;
-        let payload = match message.payload {
-            Some(payload) => Some(payload.get().to_owned()),
-            None => Box::pin(self.payload(tenant, id.event)).await?,
+        let (payload, accepted) = match message.payload {
+            Some(payload) => (Some(payload.get().to_owned()), message.at),
+            None => match Box::pin(self.payload(tenant, id.event)).await? {
+                Some((payload, accepted)) => (Some(payload), Some(accepted)),
+                None => (None, message.at),
+            },
         };
         Ok(Looked::Work(Box::new(Work {
             at,
@@ -132,16 +138,18 @@ impl Dispatcher {
             known,
             indexed,
             payload,
+            accepted,
             event_type: message.event_type,
             tenant: message.tenant,
             body: record.body.clone(),
         })))
     }
 
-    /// The payload of an event, if it is still kept.
-    async fn payload(&self, tenant: &TenantId, event: EventId) -> Result<Option<String>, Fault> {
+    /// The payload of an event, and when that was accepted, if it is still kept.
+    async fn payload(&self, tenant: &TenantId, event: EventId) -> Result<Option<(String, Timestamp)>, Fault> {
         let Some(event) = self.events.get(tenant, event).await? else { return Ok(None) };
-        Ok(Some(self.events.payload(event).await?.get().to_owned()))
+        let accepted = event.at;
+        Ok(Some((self.events.payload(event).await?.get().to_owned(), accepted)))
     }
 
     /// Does with a delivery what its endpoint allows.
@@ -191,52 +199,26 @@ impl Dispatcher {
         ticket: Ticket,
     ) -> Result<Settled, Fault> {
         let at = clock::now();
-        let headers = self.headers(work, at, payload).await?;
+        let webhook = Webhook {
+            id: work.id.event,
+            endpoint: &work.endpoint,
+            owner: &work.owner,
+            tenant: work.operator.then_some(&work.tenant),
+            at,
+            payload,
+        };
+        let headers = webhook.headers(&self.registry, &self.secrets).await?;
         let timeout = work.endpoint.timeout();
-        let (outcome, took) =
+        let called =
             self.egress.post(&work.endpoint.url, headers, payload.as_bytes().to_vec(), timeout).await;
         // Recording waits for the others of the batch, who may wait for their turn.
         drop(turn);
-        let took_ms = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
-        let attempt = Attempt::new(work.n, at, took_ms, &outcome);
+        let took_ms = called.took_ms();
+        let Called { outcome, took, told } = called;
+        let attempt = Attempt::new(work.n, at, took_ms, &outcome).telling(told);
         let mut settled = self.settle(work, attempt, &outcome, took, recorder, ticket).await?;
         settled.tally.add(&outcome, took, clock::now());
         Ok(settled)
-    }
-
-    async fn headers(&self, work: &Work, at: Timestamp, payload: &str) -> Result<HeaderMap, Fault> {
-        let endpoint = &work.endpoint;
-        let keys = self
-            .secrets
-            .signing_keys(&self.registry, &work.owner, endpoint.secret_shard, &endpoint.id.to_string())
-            .await?;
-        let id = work.id.event;
-        let signature = sign::signature_header(&keys, id, at, payload.as_bytes());
-        let value = |text: &str| HeaderValue::from_str(text).map_err(Fault::on("making a header"));
-        let mut headers = HeaderMap::new();
-        for (name, text) in endpoint.settings.headers.iter() {
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(Fault::on("making a header"))?;
-            let mut text = value(text.expose())?;
-            // Not to be kept by anything that indexes headers.
-            text.set_sensitive(true);
-            headers.insert(name, text);
-        }
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let ours = [
-            (sign::HEADER_ID, sign::SVIX_HEADER_ID, value(&id.to_string())?),
-            (sign::HEADER_TIMESTAMP, sign::SVIX_HEADER_TIMESTAMP, value(&at.secs().to_string())?),
-            (sign::HEADER_SIGNATURE, sign::SVIX_HEADER_SIGNATURE, value(&signature)?),
-        ];
-        for (name, svix, value) in ours {
-            if endpoint.settings.svix_headers {
-                headers.insert(HeaderName::from_static(svix), value.clone());
-            }
-            headers.insert(HeaderName::from_static(name), value);
-        }
-        if work.operator {
-            headers.insert(HeaderName::from_static(TENANT_HEADER), value(work.tenant.as_str())?);
-        }
-        Ok(headers)
     }
 
     /// Records an attempt and decides the message's fate. One whose place is taken looks at who
@@ -268,6 +250,10 @@ impl Dispatcher {
                     log(work, &attempt, status, next_at);
                     let mut settled = Settled::new(work.at, fate);
                     settled.exhausted = (status == Status::Exhausted).then_some(work.id);
+                    // What is made again tells nothing of how live traffic fares.
+                    if work.generation == 0 {
+                        settled.first = FirstAttempt::of(&attempt, outcome, work.accepted);
+                    }
                     return Ok(settled);
                 }
                 Recorded::Lost(stored) => match delivery::lose(&stored, outcome.is_success(), now) {
@@ -373,9 +359,6 @@ async fn record_unless_finished(
         }
     }
 }
-
-/// The header in which an endpoint of the operator is told whose event it gets.
-const TENANT_HEADER: &str = "core-webhooks-tenant";
 
 impl Work {
     fn change(&self, known: Option<u32>, status: Status, now: Timestamp) -> Change {

@@ -3,8 +3,6 @@
 //! A delivery without an attempt has no item, unless something was to be kept about it. All
 //! changes of a batch of messages are written together, each on its own condition.
 
-use std::collections::{HashMap, HashSet};
-
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     DeliveryId, EndpointId, EventId, TenantId, Timestamp,
@@ -13,8 +11,8 @@ use domain::{
 };
 
 use super::{
-    Item,
-    attributes::{expires_at, integer, millis, number, odd, text},
+    Item, attempts,
+    attributes::{expires_at, flag, integer, millis, number, odd, text},
     events::Events,
     keys,
     statements::{Applied, Statement},
@@ -96,6 +94,8 @@ pub struct Standing {
     pub next_attempt_at: Option<Timestamp>,
     /// Whether it stands in the due index, which is a driver in itself.
     pub in_due_index: bool,
+    /// Whether the endpoint is the operator's.
+    pub operator: bool,
 }
 
 impl Events {
@@ -111,29 +111,9 @@ impl Events {
         item.map(|item| read_delivery(&item)).transpose()
     }
 
-    /// The deliveries of an event about which something is kept, by endpoint: those of the endpoints
-    /// from `first` to `last`, in the order of their ids.
-    pub async fn deliveries_between(
-        &self,
-        tenant: &TenantId,
-        event: EventId,
-        first: EndpointId,
-        last: EndpointId,
-    ) -> Result<HashMap<EndpointId, Delivery>, Fault> {
-        let doing = "listing deliveries";
-        let place = |endpoint| format!("{}{endpoint}", keys::DELIVERIES);
-        let (first, last) = (place(first), format!("{}~", place(last)));
-        let rows = self.table.rows_between(keys::event_partition(tenant, event), first, last, doing).await?;
-        let delivery = |item: &Item| {
-            let (endpoint, _) = keys::parse_delivery(text(item, "sk")?).ok_or_else(|| odd("sk"))?;
-            Ok((endpoint, read_delivery(item)?))
-        };
-        // Generations come in order, so the last one stays.
-        rows.iter().map(delivery).collect()
-    }
-
-    /// Where those of an event's deliveries stand that go to `endpoints`, as far as something is kept
-    /// about them. A row that cannot be read fails alone: it is there, so it is not left out.
+    /// Where an event's deliveries stand about which something is kept, in the order of their
+    /// endpoints and generations. A row that cannot be read fails alone: it is there, so it is not
+    /// left out.
     ///
     /// Read eventually consistently: for those who make sure of it later, by a condition on their
     /// write or by a message that is checked.
@@ -141,13 +121,8 @@ impl Events {
         &self,
         tenant: &TenantId,
         event: EventId,
-        endpoints: &HashSet<EndpointId>,
-    ) -> Result<HashMap<EndpointId, Result<Standing, Fault>>, Fault> {
-        let mut found = HashMap::new();
-        let (Some(first), Some(last)) = (endpoints.iter().min(), endpoints.iter().max()) else {
-            return Ok(found);
-        };
-        let place = |endpoint| format!("{}{endpoint}", keys::DELIVERIES);
+    ) -> Result<Vec<(EndpointId, Result<Standing, Fault>)>, Fault> {
+        let mut found = Vec::new();
         let mut start = None;
         loop {
             let mut query = self
@@ -155,13 +130,12 @@ impl Events {
                 .client
                 .query()
                 .table_name(&self.table.name)
-                .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
+                .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
                 .expression_attribute_values(":pk", AttributeValue::S(keys::event_partition(tenant, event)))
-                .expression_attribute_values(":first", AttributeValue::S(place(first)))
-                .expression_attribute_values(":last", AttributeValue::S(format!("{}~", place(last))))
+                .expression_attribute_values(":prefix", AttributeValue::S(keys::DELIVERIES.to_owned()))
                 // Some of these words are reserved, so all of them go by another name.
-                .projection_expression("#sk, #gen, #n, #status, #next_at, #due_pk");
-            for name in ["sk", "gen", "n", "status", "next_at", "due_pk"] {
+                .projection_expression("#sk, #gen, #n, #status, #next_at, #due_pk, #operator");
+            for name in ["sk", "gen", "n", "status", "next_at", "due_pk", "operator"] {
                 query = query.expression_attribute_names(format!("#{name}"), name);
             }
             let answer = query
@@ -172,10 +146,7 @@ impl Events {
                 .map_err(Fault::on("listing deliveries"))?;
             for item in answer.items() {
                 let (endpoint, _) = keys::parse_delivery(text(item, "sk")?).ok_or_else(|| odd("sk"))?;
-                if endpoints.contains(&endpoint) {
-                    // Generations come in order, so the last one stays.
-                    found.insert(endpoint, read_standing(item));
-                }
+                found.push((endpoint, read_standing(item)));
             }
             start = answer.last_evaluated_key;
             if start.is_none() {
@@ -190,18 +161,29 @@ impl Events {
     /// it is not finished, and, where it leaves the delivery to a message, that the due index has no
     /// place for it.
     pub async fn record(&self, changes: &[Change]) -> Vec<Result<Recorded, Fault>> {
+        self.record_with(changes, Vec::new()).await.0
+    }
+
+    /// The same, with further statements in the same call, and what came of those.
+    pub(super) async fn record_with(
+        &self,
+        changes: &[Change],
+        more: Vec<Statement>,
+    ) -> (Vec<Result<Recorded, Fault>>, Vec<Result<Applied, Fault>>) {
         const DOING: &str = "recording attempts";
         let statements: Vec<_> = changes.iter().map(|change| self.statement(change)).collect();
         // What cannot be put into words fails alone.
         let (good, bad): (Vec<_>, Vec<_>) =
             statements.into_iter().enumerate().partition(|(_, statement)| statement.is_ok());
-        let (places, good): (Vec<_>, Vec<_>) =
+        let (places, mut good): (Vec<_>, Vec<_>) =
             good.into_iter().filter_map(|(at, statement)| Some((at, statement.ok()?))).unzip();
         let mut results: Vec<Option<Result<Recorded, Fault>>> = changes.iter().map(|_| None).collect();
         for (at, statement) in bad {
             results[at] = statement.err().map(Err);
         }
-        let applied = self.table.execute(good, DOING).await;
+        good.extend(more);
+        let mut applied = self.table.execute(good, DOING).await;
+        let more = applied.split_off(places.len().min(applied.len()));
         for (at, applied) in places.into_iter().zip(applied) {
             results[at] = Some(match applied {
                 Ok(Applied::Yes) => Ok(Recorded::New),
@@ -210,7 +192,7 @@ impl Events {
             });
         }
         let unanswered = || Err(Fault::new(DOING, "a change has no answer"));
-        results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect()
+        (results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect(), more)
     }
 
     async fn lost(&self, change: &Change, item: Option<Item>) -> Result<Recorded, Fault> {
@@ -226,16 +208,20 @@ impl Events {
     fn statement(&self, change: &Change) -> Result<Statement, Fault> {
         let key = keys::delivery(&change.tenant, change.id, change.generation);
         let attempt = change.attempt.as_ref();
-        let attempt_text =
-            attempt.map(serde_json::to_string).transpose().map_err(Fault::on("recording attempts"))?;
+        let stored = attempt.map(attempts::write).transpose()?;
         let status = AttributeValue::S(change.status.as_str().to_owned());
         let n = number(i64::from(attempt.map_or(change.known.unwrap_or(0), |attempt| attempt.n)));
         let next_at = change.next_at.map(|at| number(at.millis()));
         let parked_for = change.parked_for.map(|reason| AttributeValue::S(reason.as_str().to_owned()));
         let due_pk = change.place.as_ref().map(|place| AttributeValue::S(place.pk.clone()));
         let due_at = change.place.as_ref().map(|place| number(place.at.millis()));
-        let attempt = attempt.zip(attempt_text);
-        let attempt = attempt.map(|(attempt, text)| (format!("a{}", attempt.n), AttributeValue::S(text)));
+        let (attempt, excerpt) = match attempt.zip(stored) {
+            Some((attempt, (text, excerpt))) => (
+                Some((format!("a{}", attempt.n), AttributeValue::S(text))),
+                excerpt.map(|text| AttributeValue::S(text.to_owned())),
+            ),
+            None => (None, None),
+        };
         let owner = if change.operator { &TenantId::operator() } else { &change.tenant };
         let list_pk = AttributeValue::S(keys::list(owner, change.id, change.status.group()));
         let Some(known) = change.known else {
@@ -259,6 +245,7 @@ impl Events {
                 ("parked_for", parked_for),
                 ("due_pk", due_pk),
                 ("due_at", due_at),
+                ("last_excerpt", excerpt),
                 ("operator", change.operator.then_some(AttributeValue::Bool(true))),
                 ("type", change.event_type.as_ref().map(|name| AttributeValue::S(name.to_string()))),
             ];
@@ -270,7 +257,8 @@ impl Events {
         let mut update =
             Statement::update(&self.table).set("n", n).set("status", status).set("list_pk", list_pk);
         if let Some((name, text)) = attempt {
-            update = update.set(&name, text);
+            // The long excerpt is the last attempt's alone.
+            update = update.set(&name, text).put("last_excerpt", excerpt);
         }
         let condition = update
             .put("next_at", next_at)
@@ -285,14 +273,14 @@ impl Events {
 }
 
 /// The statuses in which a delivery can still be changed.
-const UNFINISHED: [&str; 3] = ["pending", "retrying", "parked"];
+pub(super) const UNFINISHED: [&str; 3] = ["pending", "retrying", "parked"];
 
 pub(super) fn read_delivery(item: &Item) -> Result<Delivery, Fault> {
     let count: u32 = integer(item, "n")?;
-    let attempts = (1..=count).map(|n| {
-        let attempt = text(item, &format!("a{n}"))?;
-        serde_json::from_str(attempt).map_err(Fault::on("reading an attempt"))
-    });
+    let last_excerpt =
+        if item.contains_key("last_excerpt") { Some(text(item, "last_excerpt")?) } else { None };
+    let attempts = (1..=count)
+        .map(|n| attempts::read(text(item, &format!("a{n}"))?, last_excerpt.filter(|_| n == count)));
     let status: Status = text(item, "status")?.parse().map_err(|_| odd("status"))?;
     Ok(Delivery {
         status: Status::shown(status, count),
@@ -311,6 +299,7 @@ fn read_standing(item: &Item) -> Result<Standing, Fault> {
         status: text(item, "status")?.parse().map_err(|_| odd("status"))?,
         next_attempt_at: if item.contains_key("next_at") { Some(millis(item, "next_at")?) } else { None },
         in_due_index: item.contains_key("due_pk"),
+        operator: flag(item, "operator"),
     })
 }
 

@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::{
     operation::{delete_item::DeleteItemError, update_item::builders::UpdateItemFluentBuilder},
     types::AttributeValue,
 };
-use domain::{EndpointId, TenantId, Timestamp, delivery::Status};
+use domain::{EndpointId, ReplayId, TenantId, Timestamp, delivery::Status};
 
 use super::{
     Item,
@@ -69,6 +69,17 @@ pub struct DueEndpoint {
     pub place: Place,
 }
 
+/// The entry of a replay, which is its own row.
+#[derive(Debug, Clone)]
+pub struct DueReplay {
+    /// Whose replay it is.
+    pub owner: TenantId,
+    /// Which one.
+    pub id: ReplayId,
+    /// Where it stands.
+    pub place: Place,
+}
+
 /// A page of the index.
 #[derive(Debug, Default)]
 pub struct DuePage {
@@ -76,12 +87,18 @@ pub struct DuePage {
     pub deliveries: Vec<DueDelivery>,
     /// Endpoints.
     pub endpoints: Vec<DueEndpoint>,
+    /// Replays.
+    pub replays: Vec<DueReplay>,
 }
 
 impl DuePage {
     fn add(&mut self, item: &Item) -> Result<(), Fault> {
         let place = Place { pk: text(item, "due_pk")?.to_owned(), at: millis(item, "due_at")? };
-        if text(item, "sk")? == keys::DRAIN {
+        let sk = text(item, "sk")?;
+        if sk.starts_with(keys::REPLAYS) {
+            let (owner, id) = keys::parse_replay(text(item, "pk")?, sk).ok_or_else(|| odd("sk"))?;
+            self.replays.push(DueReplay { owner, id, place });
+        } else if sk == keys::DRAIN {
             let (owner, endpoint) =
                 keys::parse_drain_partition(text(item, "pk")?).ok_or_else(|| odd("pk"))?;
             self.endpoints.push(DueEndpoint { owner, endpoint, place });
@@ -95,7 +112,7 @@ impl DuePage {
     /// Whether nothing is due.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.deliveries.is_empty() && self.endpoints.is_empty()
+        self.deliveries.is_empty() && self.endpoints.is_empty() && self.replays.is_empty()
     }
 }
 
@@ -198,7 +215,11 @@ impl Events {
         self.applied(statements.collect(), "dropping held work").await
     }
 
-    async fn applied(&self, statements: Vec<Statement>, doing: &'static str) -> Vec<Result<bool, Fault>> {
+    pub(super) async fn applied(
+        &self,
+        statements: Vec<Statement>,
+        doing: &'static str,
+    ) -> Vec<Result<bool, Fault>> {
         let results = self.table.execute(statements, doing).await;
         results.into_iter().map(|result| result.map(|applied| matches!(applied, Applied::Yes))).collect()
     }

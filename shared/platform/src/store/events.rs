@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::{
 };
 use domain::{
     EventId, SourceId, TenantId, Timestamp,
+    channel::Channels,
     endpoint::{SNAPSHOT_INLINE, SNAPSHOT_PAGE, Target},
     event::{EventData, EventType},
     key, lane,
@@ -57,6 +58,8 @@ pub struct StoredEvent {
     pub fingerprint: [u8; 32],
     /// The endpoints it goes to, whatever is subscribed later.
     pub snapshot: Snapshot,
+    /// The channels that it is on.
+    pub channels: Channels,
 }
 
 /// An event's payload: JSON that was checked once, byte for byte.
@@ -445,6 +448,10 @@ fn event_item(tenant: &TenantId, event: &StoredEvent) -> Item {
             item.insert("snapshot".to_owned(), AttributeValue::S(id.clone()));
         }
     }
+    if !event.channels.is_empty() {
+        let names = event.channels.iter().map(|channel| AttributeValue::S(channel.as_str().to_owned()));
+        item.insert("channels".to_owned(), AttributeValue::L(names.collect()));
+    }
     if let Some(source) = event.source_id {
         item.insert("source_id".to_owned(), AttributeValue::S(source.to_string()));
     }
@@ -527,6 +534,7 @@ fn read_event(id: EventId, item: &Item) -> Result<StoredEvent, Fault> {
             .and_then(|blob| blob.as_ref().try_into().ok())
             .ok_or_else(|| odd("fingerprint"))?,
         snapshot,
+        channels: channels(item)?,
     })
 }
 
@@ -540,6 +548,14 @@ fn read_summary(item: &Item) -> Result<EventSummary, Fault> {
         timestamp: millis(item, "timestamp")?,
         source_id: source_id(item)?,
     })
+}
+
+/// Events on no channel have no such attribute, as all had before there were any.
+fn channels(item: &Item) -> Result<Channels, Fault> {
+    let Some(names) = item.get("channels") else { return Ok(Channels::new()) };
+    let names = names.as_l().map_err(|_| odd("channels"))?;
+    let channel = |name: &AttributeValue| name.as_s().ok().and_then(|name| name.parse().ok());
+    names.iter().map(|name| channel(name).ok_or_else(|| odd("channels"))).collect()
 }
 
 fn source_id(item: &Item) -> Result<Option<SourceId>, Fault> {

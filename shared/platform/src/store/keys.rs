@@ -1,7 +1,10 @@
 //! The spelling of every table key. A key of a tenant's row begins with the tenant, which the
 //! builders take first, so no row can be asked for without saying whose.
 
-use domain::{DeliveryId, EndpointId, EventId, KeyId, SourceId, TenantId, Timestamp, delivery::Group};
+use domain::{
+    DeliveryId, EndpointId, EventId, KeyId, ReplayId, SourceId, TenantId, Timestamp, delivery::Group,
+    event::EventType,
+};
 
 use crate::secrets::Holder;
 
@@ -28,6 +31,21 @@ pub fn api_key(tenant: &TenantId, id: KeyId) -> Key {
 pub fn api_key_lookup(hash: &str) -> Key {
     // `#` is in no tenant's id, so this cannot be a tenant's partition.
     (format!("keyhash#{hash}"), "lookup".to_owned())
+}
+
+/// What the sort keys of the catalog's event types begin with.
+pub const EVENT_TYPES: &str = "event_type#";
+
+/// One event type of the catalog, which is the operator's.
+#[must_use]
+pub fn event_type(event_type: &EventType) -> Key {
+    (TenantId::OPERATOR.to_owned(), format!("{EVENT_TYPES}{event_type}"))
+}
+
+/// What counts the catalog's types and the changes to them.
+#[must_use]
+pub fn catalog() -> Key {
+    (TenantId::OPERATOR.to_owned(), "catalog".to_owned())
 }
 
 /// What the sort keys of a tenant's endpoints begin with.
@@ -94,6 +112,18 @@ pub const DELIVERIES: &str = "delivery#";
 #[must_use]
 pub fn delivery(tenant: &TenantId, id: DeliveryId, generation: u32) -> Key {
     (event_partition(tenant, id.event), format!("{DELIVERIES}{}#{generation:04}", id.endpoint))
+}
+
+/// What the sort keys of all generations of a delivery to this endpoint begin with.
+#[must_use]
+pub fn generations_of_delivery(endpoint: EndpointId) -> String {
+    format!("{DELIVERIES}{endpoint}#")
+}
+
+/// The partition of a delivery, and what the sort keys of its generations begin with.
+#[must_use]
+pub fn generations(tenant: &TenantId, id: DeliveryId) -> Key {
+    (event_partition(tenant, id.event), generations_of_delivery(id.endpoint))
 }
 
 /// Reads the partition of an event back.
@@ -164,8 +194,12 @@ pub fn held(owner: &TenantId, id: DeliveryId) -> String {
     held_partition(owner, id.endpoint, shard_of(id, HELD_SHARDS))
 }
 
-/// Shards of each group of an endpoint's deliveries: a partition takes 1,000 writes a second.
-pub const LIST_SHARDS: u8 = 4;
+/// Shards of each group of an endpoint's deliveries. A partition takes 1,000 writes a second, and
+/// an endpoint of the operator gets the events of all tenants.
+#[must_use]
+pub fn list_shards(owner: &TenantId) -> u8 {
+    if owner.is_operator() { 16 } else { 4 }
+}
 
 /// One shard of one group of an endpoint's deliveries; `owner` is whose endpoint it is.
 #[must_use]
@@ -176,7 +210,7 @@ pub fn list_partition(owner: &TenantId, endpoint: EndpointId, group: Group, shar
 /// Where a delivery stands among those of its endpoint.
 #[must_use]
 pub fn list(owner: &TenantId, id: DeliveryId, group: Group) -> String {
-    list_partition(owner, id.endpoint, group, shard_of(id, LIST_SHARDS))
+    list_partition(owner, id.endpoint, group, shard_of(id, list_shards(owner)))
 }
 
 /// Its place there: by the time at which it was first written, which never changes, then by what it
@@ -216,10 +250,89 @@ pub fn parse_drain_partition(pk: &str) -> Option<(TenantId, EndpointId)> {
     Some((owner.parse().ok()?, endpoint.parse().ok()?))
 }
 
+/// What the sort keys of an endpoint's statistics begin with.
+const STATS: &str = "stats#";
+
+/// An endpoint's statistics of one hour, in a partition of their own: how busy they are must not
+/// keep the endpoint's drain entry from being written. Eight digits of hours since 1970
+/// reach beyond the last year that RFC 3339 can spell.
+#[must_use]
+pub fn stats(owner: &TenantId, endpoint: EndpointId, hour: i64) -> Key {
+    (format!("{owner}#{endpoint}#stats"), format!("{STATS}{hour:08}"))
+}
+
+/// Reads the sort key of statistics back.
+#[must_use]
+pub fn parse_stats(sk: &str) -> Option<i64> {
+    sk.strip_prefix(STATS)?.parse().ok()
+}
+
+/// The partition of a tenant's replays.
+#[must_use]
+pub fn replays_partition(owner: &TenantId) -> String {
+    format!("{owner}#replays")
+}
+
+/// What the sort keys of replays begin with.
+pub const REPLAYS: &str = "replay#";
+
+/// One replay.
+#[must_use]
+pub fn replay(owner: &TenantId, id: ReplayId) -> Key {
+    (replays_partition(owner), format!("{REPLAYS}{id}"))
+}
+
+/// Reads the key of a replay back.
+#[must_use]
+pub fn parse_replay(pk: &str, sk: &str) -> Option<(TenantId, ReplayId)> {
+    let (owner, _) = pk.split_once('#')?;
+    Some((owner.parse().ok()?, sk.strip_prefix(REPLAYS)?.parse().ok()?))
+}
+
+/// What the sort keys of endpoints begin with that have a replay running.
+pub const RUNNING: &str = "running#";
+
+/// That an endpoint has a replay running.
+#[must_use]
+pub fn running(owner: &TenantId, endpoint: EndpointId) -> Key {
+    (replays_partition(owner), format!("{RUNNING}{endpoint}"))
+}
+
+/// Where a replay stands in the due index that goes on at this time.
+#[must_use]
+pub fn due_replay(id: ReplayId, at: Timestamp) -> String {
+    let last = id.to_string().bytes().last().unwrap_or_default();
+    due_partition(bucket(at), last % DUE_SHARDS)
+}
+
 /// The limiter of one endpoint, in the leases table.
 #[must_use]
 pub fn limiter(owner: &TenantId, endpoint: EndpointId) -> Key {
     (format!("{owner}#{endpoint}"), "limiter".to_owned())
+}
+
+/// One entry of a tenant's audit trail, in the audit table. Twelve digits sort as numbers do.
+#[must_use]
+pub fn audit_entry(tenant: &TenantId, seq: u64) -> Key {
+    (tenant.to_string(), audit_place(seq))
+}
+
+/// The sort key of such an entry.
+#[must_use]
+pub fn audit_place(seq: u64) -> String {
+    format!("{seq:012}")
+}
+
+/// The limiter of the test events of all of a tenant's endpoints, in the leases table.
+#[must_use]
+pub fn tests_limiter(owner: &TenantId) -> Key {
+    (owner.to_string(), "tests".to_owned())
+}
+
+/// The limiter of the test events of one endpoint, in the leases table.
+#[must_use]
+pub fn test_limiter(owner: &TenantId, endpoint: EndpointId) -> Key {
+    (format!("{owner}#{endpoint}"), "test".to_owned())
 }
 
 /// How far a job has come that goes through all tenants or all time.
@@ -288,10 +401,12 @@ mod tests {
         let (pk, sk) = delivery(&tenant, id, 12);
         assert_eq!(parse_event_partition(&pk), Some((tenant.clone(), id.event)));
         assert_eq!(parse_delivery(&sk), Some((id.endpoint, 12)));
+        assert!(sk.starts_with(&generations(&tenant, id).1));
         let (pk, sk) = drain(&tenant, id.endpoint);
         assert_eq!(parse_drain_partition(&pk), Some((tenant.clone(), id.endpoint)));
         assert_eq!((parse_delivery(&sk), parse_event_partition(&pk)), (None, None));
         assert_eq!(parse_delivery("delivery#x#1"), None);
+        assert_eq!(parse_stats(&stats(&tenant, id.endpoint, 498_000).1), Some(498_000));
     }
 
     #[test]
@@ -303,6 +418,15 @@ mod tests {
         for odd in ["", "5", "5#x#1", "x#y"] {
             assert_eq!(parse_list_place(odd), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn a_replay_is_read_back() {
+        let (owner, id): (TenantId, _) = ("acme".parse().unwrap(), ReplayId::new(Timestamp::EPOCH, [7; 10]));
+        let (pk, sk) = replay(&owner, id);
+        assert_eq!(parse_replay(&pk, &sk), Some((owner.clone(), id)));
+        let (pk, sk) = running(&owner, EndpointId::new(Timestamp::EPOCH, [7; 10]));
+        assert_eq!(parse_replay(&pk, &sk), None);
     }
 
     #[test]

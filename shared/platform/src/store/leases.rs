@@ -15,7 +15,10 @@ use domain::{
     limit::{self, Block, Grant, Rate},
 };
 
-use super::{Item, Table, keys};
+use super::{
+    Item, Table,
+    keys::{self, Key},
+};
 use crate::Fault;
 
 /// How long a limiter outlives its last use, in seconds: longer than any wait it can ask for.
@@ -26,6 +29,16 @@ const TRIES: u32 = 4;
 
 /// Blocks of permits that are kept. Fewer endpoints have a limit that high.
 const BLOCKS: usize = 1000;
+
+/// Test events of one endpoint that may go, a second and at once: enough for a person, and for
+/// nobody else.
+const TESTS_PER_SECOND: u32 = 1;
+const TESTS_AT_ONCE: u32 = 5;
+
+/// Test events of all of a tenant's endpoints: per second, and at once. At 15 s each, as many
+/// functions as hang at a time are 15 times as many.
+const OWNERS_TESTS_PER_SECOND: u32 = 2;
+const OWNERS_TESTS_AT_ONCE: u32 = 20;
 
 /// The table, with the permits that were taken ahead of their use.
 #[derive(Debug)]
@@ -67,7 +80,7 @@ impl Leases {
             return Ok(Grant { permits: ahead, tat: micros, wait: 0 });
         }
         let asked = limit::to_ask(rate, wanted);
-        let grant = self.charge_for(owner, endpoint, rate, asked, now).await?;
+        let grant = self.charge_for(&keys::limiter(owner, endpoint), rate, asked, now).await?;
         let spare = grant.permits.saturating_sub(wanted);
         if spare > 0 {
             self.block(owner, endpoint, |block| block.put(spare, micros));
@@ -76,13 +89,29 @@ impl Leases {
         Ok(Grant { permits, wait: if grant.permits >= wanted { 0 } else { grant.wait }, ..grant })
     }
 
+    /// Takes the permit for one test event, out of a limiter of its own.
+    pub async fn take_test_permit(
+        &self,
+        owner: &TenantId,
+        endpoint: EndpointId,
+        now: Timestamp,
+    ) -> Result<Grant, Fault> {
+        let rate = Rate::per_second(TESTS_PER_SECOND).with_burst(TESTS_AT_ONCE);
+        let grant = self.charge_for(&keys::test_limiter(owner, endpoint), rate, 1, now).await?;
+        if grant.permits == 0 {
+            return Ok(grant);
+        }
+        // Each holds a function for as long as its endpoint hangs, and all tenants share functions.
+        let rate = Rate::per_second(OWNERS_TESTS_PER_SECOND).with_burst(OWNERS_TESTS_AT_ONCE);
+        self.charge_for(&keys::tests_limiter(owner), rate, 1, now).await
+    }
+
     /// DynamoDB has no `max()`, so there are two updates: one for a limiter that is idle, one for a
     /// busy one. A failed condition tells the number that is kept, and the next try is right unless
     /// somebody else was faster.
     async fn charge_for(
         &self,
-        owner: &TenantId,
-        endpoint: EndpointId,
+        limiter: &Key,
         rate: Rate,
         wanted: u32,
         now: Timestamp,
@@ -94,7 +123,7 @@ impl Leases {
             if grant.permits == 0 {
                 return Ok(grant);
             }
-            match self.charge(owner, endpoint, known, grant.tat, now).await? {
+            match self.charge(limiter, known, grant.tat, now).await? {
                 Charge::Made => return Ok(grant),
                 Charge::Found(found) => known = found,
             }
@@ -107,8 +136,7 @@ impl Leases {
     /// another.
     async fn charge(
         &self,
-        owner: &TenantId,
-        endpoint: EndpointId,
+        limiter: &Key,
         known: Option<i64>,
         tat: i64,
         now: Timestamp,
@@ -117,7 +145,7 @@ impl Leases {
         let number = |value: i64| AttributeValue::N(value.to_string());
         let update = self
             .table
-            .update(keys::limiter(owner, endpoint))
+            .update(limiter.clone())
             .update_expression("SET tat = :tat, expires_at = :expires")
             .expression_attribute_values(":tat", number(tat))
             .expression_attribute_values(":expires", number(now.secs() + LIMITER_SECS))

@@ -3,6 +3,8 @@
 //! It has what was written about: a delivery that waits for its first attempt in a lane has no item
 //! yet. Each group has shards, which are read side by side and merged; an index shows a write late.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     EndpointId, EventId, TenantId, Timestamp,
@@ -74,7 +76,50 @@ pub enum Span {
     },
 }
 
+/// What one look at several groups of a list found, the newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merged {
+    /// All there is down to the floor, each once.
+    pub rows: Vec<Listed>,
+    /// How far down the look went; `None` where it saw the end of the list.
+    pub floor: Option<ListPlace>,
+}
+
+/// Merges groups, which were read one after another, newest first and up to `limit` of each. A
+/// delivery that moved meanwhile is found twice; what was read later is newer.
+#[must_use]
+pub fn merged(groups: Vec<Vec<Listed>>, limit: usize) -> Merged {
+    // What a full group has below its last is not known, so nothing is below that.
+    let full = groups.iter().filter(|group| group.len() >= limit);
+    let floor = full.filter_map(|group| group.last()).map(|last| last.place).max();
+    let mut by_place: BTreeMap<ListPlace, Listed> = BTreeMap::new();
+    by_place.extend(groups.into_iter().flatten().map(|listed| (listed.place, listed)));
+    let above = |listed: &Listed| floor.is_none_or(|floor| listed.place >= floor);
+    Merged { rows: by_place.into_values().rev().filter(above).collect(), floor }
+}
+
 impl Events {
+    /// One look at several groups of an endpoint's deliveries: the newest before `before` and since
+    /// `since`, `limit` of each group at most. It takes a query of each shard of each group.
+    ///
+    /// The groups are read in the order of [`Group::ALL`]: a delivery that moves on meanwhile is
+    /// found where it was or where it went.
+    pub async fn look(
+        &self,
+        owner: &TenantId,
+        endpoint: EndpointId,
+        groups: &[Group],
+        (before, since): (Option<ListPlace>, Timestamp),
+        limit: usize,
+    ) -> Result<Merged, Fault> {
+        let mut found = Vec::new();
+        for group in Group::ALL.into_iter().filter(|group| groups.contains(group)) {
+            let span = Span::NewestFirst { before, since };
+            found.push(self.listed(owner, endpoint, group, span, limit).await?);
+        }
+        Ok(merged(found, limit))
+    }
+
     /// One group of an endpoint's deliveries, at most `limit` of them in order: what one query of
     /// each shard finds, merged. Fewer than `limit` means that there are no more.
     pub async fn listed(
@@ -85,7 +130,7 @@ impl Events {
         span: Span,
         limit: usize,
     ) -> Result<Vec<Listed>, Fault> {
-        let shards = (0..keys::LIST_SHARDS)
+        let shards = (0..keys::list_shards(owner))
             .map(|shard| self.listed_shard(keys::list_partition(owner, endpoint, group, shard), span, limit));
         let mut found: Vec<Listed> = try_join_all(shards).await?.into_iter().flatten().collect();
         found.sort_unstable_by_key(|listed| listed.place);
@@ -108,6 +153,10 @@ impl Events {
             }
         };
         let mut found = Vec::new();
+        if first > last {
+            // DynamoDB refuses bounds in the wrong order.
+            return Ok(found);
+        }
         let mut start = None;
         loop {
             let answer = self
@@ -166,4 +215,51 @@ fn read_listed(item: &Item) -> Result<Listed, Fault> {
         event_type: if optional("type") { Some(parsed(item, "type")?) } else { None },
         operator: flag(item, "operator"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::DeliveryId;
+
+    use super::*;
+
+    fn listed(at: i64, status: Status) -> Listed {
+        let event = EventId::new(Timestamp::from_millis(at), [7; 10]);
+        let endpoint = EndpointId::new(Timestamp::EPOCH, [8; 10]);
+        Listed {
+            key: DeliveryKey {
+                tenant: "acme".parse().unwrap(),
+                id: DeliveryId { event, endpoint },
+                generation: 0,
+            },
+            place: ListPlace { at: Timestamp::from_millis(at), event, generation: 0 },
+            status,
+            attempts: 1,
+            next_attempt_at: None,
+            parked_for: None,
+            event_type: None,
+            operator: false,
+        }
+    }
+
+    #[test]
+    fn groups_are_merged_as_far_down_as_all_of_them_were_seen() {
+        use Status::{Retrying, Succeeded};
+        for (open, delivered, limit, rows, floor) in [
+            (vec![9, 5], vec![8, 7], 3, vec![9, 8, 7, 5], None),
+            (vec![9, 5, 1], vec![8, 7], 3, vec![9, 8, 7, 5, 1], Some(1)),
+            (vec![9, 5, 1], vec![8, 7, 6], 3, vec![9, 8, 7, 6], Some(6)),
+            (vec![9, 8], vec![9, 7], 2, vec![9, 8], Some(8)),
+            (vec![], vec![], 2, vec![], None),
+        ] {
+            let of = |places: &[i64], status| places.iter().map(|at| listed(*at, status)).collect();
+            let merged = merged(vec![of(&open, Retrying), of(&delivered, Succeeded)], limit);
+            let found: Vec<_> = merged.rows.iter().map(|row| row.place.at.millis()).collect();
+            assert_eq!(found, rows, "{open:?} {delivered:?}");
+            assert_eq!(merged.floor.map(|floor| floor.at.millis()), floor, "{open:?} {delivered:?}");
+        }
+        // One that moved between the looks.
+        let moved = merged(vec![vec![listed(3, Retrying)], vec![listed(3, Succeeded)]], 5);
+        assert_eq!(moved.rows, [listed(3, Succeeded)]);
+    }
 }

@@ -1,4 +1,5 @@
-//! The tables: `registry` (who and where) and `events` (what happened and how it went).
+//! The tables: `registry` (who and where), `events` (what happened and how it went), `leases` (what
+//! saves work) and `audit` (who changed what).
 
 use std::collections::HashMap;
 
@@ -6,6 +7,7 @@ use aws_sdk_dynamodb::{
     Client,
     operation::{
         put_item::{PutItemError, builders::PutItemFluentBuilder},
+        query::builders::QueryFluentBuilder,
         update_item::{UpdateItemError, UpdateItemOutput, builders::UpdateItemFluentBuilder},
     },
     types::AttributeValue,
@@ -13,15 +15,22 @@ use aws_sdk_dynamodb::{
 
 use crate::Fault;
 
+mod attempts;
 mod attributes;
+pub mod audit;
 pub mod deliveries;
 pub mod due;
 pub mod events;
+pub mod generations;
 pub mod keys;
 pub mod leases;
 pub mod lists;
 pub mod registry;
+pub mod replays;
 mod statements;
+pub mod stats;
+pub mod tracking;
+mod transactions;
 
 /// One row, as a table holds it.
 pub type Item = HashMap<String, AttributeValue>;
@@ -72,13 +81,7 @@ impl Table {
         let mut from = None;
         loop {
             let answer = self
-                .client
-                .query()
-                .table_name(&self.name)
-                .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
-                .expression_attribute_values(":pk", AttributeValue::S(pk.clone()))
-                .expression_attribute_values(":first", AttributeValue::S(first.clone()))
-                .expression_attribute_values(":last", AttributeValue::S(last.clone()))
+                .between(pk.clone(), first.clone(), last.clone())
                 .consistent_read(true)
                 .set_exclusive_start_key(from)
                 .send()
@@ -90,6 +93,18 @@ impl Table {
                 return Ok(rows);
             }
         }
+    }
+
+    /// A query for the rows of a partition from one sort key to another, to which the caller adds how
+    /// it reads them.
+    fn between(&self, pk: String, first: String, last: String) -> QueryFluentBuilder {
+        self.client
+            .query()
+            .table_name(&self.name)
+            .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
+            .expression_attribute_values(":pk", AttributeValue::S(pk))
+            .expression_attribute_values(":first", AttributeValue::S(first))
+            .expression_attribute_values(":last", AttributeValue::S(last))
     }
 
     /// An update of the row under this key, to which the caller adds what it does.

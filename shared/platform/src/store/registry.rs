@@ -4,8 +4,10 @@
 //! be seen. The list that a publish fans out to is kept for one second only: who has just made
 //! an endpoint expects the next event there.
 
+mod catalog;
 mod endpoints;
 mod pointers;
+mod several;
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +15,7 @@ use aws_sdk_dynamodb::{
     Client,
     error::SdkError,
     operation::transact_write_items::TransactWriteItemsError,
-    types::{AttributeValue, Put, TransactWriteItem, error::TransactionCanceledException},
+    types::{AttributeValue, Put, TransactWriteItem},
 };
 use domain::{
     EndpointId, KeyId, SourceId, TenantId, Timestamp,
@@ -23,6 +25,7 @@ use domain::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use catalog::{Kept as KeptEventType, Written as CatalogWritten};
 pub use endpoints::{Edit, EndpointCreated};
 pub use pointers::Pointer;
 
@@ -30,8 +33,9 @@ use super::{
     Item, Table,
     keys::{self, Key},
     put_if,
+    transactions::first_condition_failed,
 };
-use crate::{Fault, cache::Cache, clock, secrets::Holder};
+use crate::{Fault, cache::Cache, secrets::Holder};
 
 /// How old a cached row can be.
 const MAX_AGE: Duration = Duration::from_secs(10);
@@ -138,14 +142,20 @@ impl Registry {
     pub async fn create_tenant(&self, id: &TenantId, name: &str, now: Timestamp) -> Result<Created, Fault> {
         // Listed first: a name in the list without a tenant does no harm, a tenant that no job
         // ever comes to would.
-        let (pk, sk) = keys::tenant_listing(id);
-        let listing =
-            Item::from([("pk".to_owned(), AttributeValue::S(pk)), ("sk".to_owned(), AttributeValue::S(sk))]);
-        self.table.put(listing).send().await.map_err(Fault::on("listing a tenant"))?;
+        self.list_tenant(id).await?;
         let row = Tenant { name: name.to_owned(), created_at: now.millis(), endpoint_count: 0 };
         let put =
             self.table.put(item(keys::tenant(id), &row)?).condition_expression("attribute_not_exists(pk)");
         Ok(if put_if(put, "writing a tenant").await? { Created::New } else { Created::Exists })
+    }
+
+    /// Puts a tenant into the list of all, where it may stand already.
+    pub async fn list_tenant(&self, id: &TenantId) -> Result<(), Fault> {
+        let (pk, sk) = keys::tenant_listing(id);
+        let listing =
+            Item::from([("pk".to_owned(), AttributeValue::S(pk)), ("sk".to_owned(), AttributeValue::S(sk))]);
+        self.table.put(listing).send().await.map_err(Fault::on("listing a tenant"))?;
+        Ok(())
     }
 
     /// Up to `limit` tenants of one shard of the list of all, after `after`.
@@ -286,24 +296,11 @@ impl Registry {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    /// All of it or nothing. Who meets another transaction on the same row tries again, which the
-    /// SDK does not do by itself.
     async fn transact(
         &self,
         writes: Vec<TransactWriteItem>,
     ) -> Result<(), SdkError<TransactWriteItemsError>> {
-        let mut tries = 0..4;
-        loop {
-            let transaction =
-                self.table.client.transact_write_items().set_transact_items(Some(writes.clone()));
-            match transaction.send().await {
-                Ok(_) => return Ok(()),
-                Err(error) if has_reason(&error, "TransactionConflict") && tries.next().is_some() => {
-                    tokio::time::sleep(Duration::from_millis(200).mul_f64(clock::jitter())).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        self.table.transact(writes).await
     }
 }
 
@@ -313,24 +310,4 @@ fn item<T: Serialize>((pk, sk): Key, row: &T) -> Result<Item, Fault> {
     item.insert("pk".to_owned(), AttributeValue::S(pk));
     item.insert("sk".to_owned(), AttributeValue::S(sk));
     Ok(item)
-}
-
-/// Whether the transaction was cancelled by the condition of its first write.
-fn first_condition_failed(error: &SdkError<TransactWriteItemsError>) -> bool {
-    reasons(error).next() == Some("ConditionalCheckFailed")
-}
-
-/// Whether the transaction was cancelled for this reason, by whichever of its writes.
-fn has_reason(error: &SdkError<TransactWriteItemsError>, reason: &str) -> bool {
-    reasons(error).any(|found| found == reason)
-}
-
-/// Why each write of a cancelled transaction was not made.
-fn reasons(error: &SdkError<TransactWriteItemsError>) -> impl Iterator<Item = &str> {
-    let cancelled = match error.as_service_error() {
-        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => Some(cancelled),
-        _ => None,
-    };
-    let reasons = cancelled.into_iter().flat_map(TransactionCanceledException::cancellation_reasons);
-    reasons.map(|reason| reason.code().unwrap_or_default())
 }

@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::types::{
 use futures_util::{StreamExt, stream};
 
 use super::{Item, Table};
-use crate::{Fault, clock};
+use crate::{Fault, clock, throttles};
 
 /// Statements in one call.
 pub(super) const BATCH: usize = 25;
@@ -32,6 +32,7 @@ const TRIES: u32 = 4;
 pub(super) struct Statement {
     text: String,
     parameters: Vec<AttributeValue>,
+    once: bool,
 }
 
 /// What came of one statement.
@@ -49,7 +50,12 @@ impl Statement {
         let (names, parameters): (Vec<_>, Vec<_>) = item.into_iter().unzip();
         let values: Vec<_> = names.iter().map(|name| format!("'{name}': ?")).collect();
         let text = format!("INSERT INTO \"{}\" VALUE {{{}}}", table.name, values.join(", "));
-        Self { text, parameters }
+        Self { text, parameters, once: false }
+    }
+
+    /// The same, tried once: not worth that others wait for it.
+    pub(super) fn once(self) -> Self {
+        Self { once: true, ..self }
     }
 
     /// Changes an item that there is.
@@ -84,6 +90,15 @@ impl Update {
         self
     }
 
+    /// Adds to a number that is there.
+    /// Source: <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-operators.html>,
+    /// "Arithmetic operators", and that a value may be the result of an operation:
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-reference.update.html>.
+    pub(super) fn add(mut self, name: &str, more: u64) -> Self {
+        add(&mut self.text, &[" SET \"", name, "\"=\"", name, "\" + ", &more.to_string()]);
+        self
+    }
+
     pub(super) fn remove(mut self, name: &str) -> Self {
         add(&mut self.text, &[" REMOVE \"", name, "\""]);
         self
@@ -100,7 +115,7 @@ impl Update {
     pub(super) fn at(mut self, (pk, sk): super::keys::Key) -> Condition {
         self.text += " WHERE \"pk\"=? AND \"sk\"=?";
         self.parameters.extend([AttributeValue::S(pk), AttributeValue::S(sk)]);
-        Condition(Statement { text: self.text, parameters: self.parameters })
+        Condition(Statement { text: self.text, parameters: self.parameters, once: false })
     }
 }
 
@@ -173,7 +188,7 @@ impl Table {
         doing: &'static str,
     ) {
         let requests = open.iter().map(|at| {
-            let Statement { text, parameters } = &statements[*at];
+            let Statement { text, parameters, .. } = &statements[*at];
             BatchStatementRequest::builder()
                 .statement(text)
                 .set_parameters((!parameters.is_empty()).then(|| parameters.clone()))
@@ -194,7 +209,11 @@ impl Table {
             Ok(answer) => {
                 let answers = answer.responses.unwrap_or_default();
                 for (at, answer) in open.iter().zip(answers) {
-                    results[*at] = judge(answer.error, last, doing);
+                    // Who tries once can do without.
+                    if !statements[*at].once && answer.error.as_ref().is_some_and(is_throttling) {
+                        throttles::add(throttles::Service::DynamoDb);
+                    }
+                    results[*at] = judge(answer.error, last || statements[*at].once, doing);
                 }
             }
             Err(error) => {
@@ -207,6 +226,14 @@ impl Table {
             }
         }
     }
+}
+
+fn is_throttling(error: &BatchStatementError) -> bool {
+    use BatchStatementErrorCodeEnum as Code;
+    matches!(
+        error.code,
+        Some(Code::ThrottlingError | Code::ProvisionedThroughputExceeded | Code::RequestLimitExceeded)
+    )
 }
 
 /// What an entry of the answer says; nothing where the statement is to be tried again.
@@ -258,7 +285,7 @@ mod tests {
     use super::*;
 
     fn statement(bytes: usize) -> Statement {
-        Statement { text: String::new(), parameters: vec![AttributeValue::S("x".repeat(bytes))] }
+        Statement { text: String::new(), parameters: vec![AttributeValue::S("x".repeat(bytes))], once: false }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Endpoints' rows: what tenants set, whether they are served, and how they fare.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use aws_sdk_dynamodb::{
     operation::update_item::builders::UpdateItemFluentBuilder,
@@ -8,8 +8,10 @@ use aws_sdk_dynamodb::{
 };
 use domain::{
     EndpointId, TenantId, Timestamp,
+    channel::Channels,
     endpoint::{self, Disabled, Endpoint, Settings, State, Subscriber},
     event::EventTypeFilter,
+    filter::Filter,
     health::Health,
 };
 use serde::{Deserialize, Serialize};
@@ -40,8 +42,34 @@ pub struct Edit {
     pub event_types: Option<Vec<EventTypeFilter>>,
     /// The tenant's own words about it.
     pub description: Option<String>,
+    /// The channels that it listens to; none for every event.
+    pub channels: Option<Channels>,
+    /// What it asks of an event's data; nothing for every event.
+    #[allow(clippy::option_option, reason = "it is left as it is, taken away, or set")]
+    pub filter: Option<Option<Filter>>,
+    /// The tenant's own notes on it.
+    pub metadata: Option<BTreeMap<String, String>>,
     /// How it wants its webhooks: as it was read, and as it is to be.
     pub settings: Option<(Settings, Settings)>,
+}
+
+impl Edit {
+    /// The endpoint as it is after this.
+    #[must_use]
+    pub fn applied(&self, endpoint: &Endpoint) -> Endpoint {
+        // By name, so that a new field cannot be forgotten here.
+        let Self { url, event_types, description, channels, filter, metadata, settings } = self;
+        Endpoint {
+            url: url.as_ref().unwrap_or(&endpoint.url).clone(),
+            event_types: event_types.as_ref().unwrap_or(&endpoint.event_types).clone(),
+            description: description.as_ref().unwrap_or(&endpoint.description).clone(),
+            channels: channels.as_ref().unwrap_or(&endpoint.channels).clone(),
+            filter: filter.as_ref().unwrap_or(&endpoint.filter).clone(),
+            metadata: metadata.as_ref().unwrap_or(&endpoint.metadata).clone(),
+            settings: settings.as_ref().map_or(&endpoint.settings, |(_, to)| to).clone(),
+            ..endpoint.clone()
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -60,6 +88,12 @@ struct EndpointRow {
     health: Option<Health>,
     #[serde(default)]
     health_version: u64,
+    #[serde(default, skip_serializing_if = "Channels::is_empty")]
+    channels: Channels,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "as_text")]
+    filter: Option<Filter>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
 }
 
 /// As much of the row as a publish asks for.
@@ -71,6 +105,30 @@ struct SubscriberRow {
     disabled: Option<Disabled>,
     #[serde(default)]
     health: Option<Health>,
+    #[serde(default)]
+    channels: Channels,
+    #[serde(default, with = "as_text")]
+    filter: Option<Filter>,
+}
+
+/// A filter as an attribute: JSON text, since a number of the table is not quite one of JSON.
+mod as_text {
+    use domain::filter::Filter;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+    #[allow(clippy::ref_option, reason = "as serde calls it")]
+    pub(super) fn serialize<S: Serializer>(filter: &Option<Filter>, to: S) -> Result<S::Ok, S::Error> {
+        filter.as_ref().map(super::text_of).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Filter>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| Filter::from_text(&text).map_err(de::Error::custom)).transpose()
+    }
+}
+
+fn text_of(filter: &Filter) -> String {
+    filter.to_value().to_string()
 }
 
 fn state(disabled: Option<Disabled>) -> State {
@@ -89,7 +147,10 @@ impl TombstoneRow {
             id,
             url: String::new(),
             event_types: Vec::new(),
+            channels: Channels::new(),
+            filter: None,
             description: String::new(),
+            metadata: BTreeMap::new(),
             created_at: Timestamp::from_millis(self.deleted_at),
             secret_shard: 0,
             settings: Settings::default(),
@@ -105,6 +166,8 @@ impl From<SubscriberRow> for Subscriber {
         Self {
             id: row.id,
             event_types: row.event_types,
+            channels: row.channels,
+            filter: row.filter,
             state: state(row.disabled),
             health: row.health.unwrap_or_default(),
         }
@@ -118,7 +181,10 @@ impl From<EndpointRow> for Endpoint {
             id: row.id,
             url: row.url,
             event_types: row.event_types,
+            channels: row.channels,
+            filter: row.filter,
             description: row.description,
+            metadata: row.metadata,
             created_at: Timestamp::from_millis(row.created_at),
             secret_shard: row.secret_shard,
             settings: row.settings,
@@ -155,6 +221,9 @@ impl Registry {
             disabled,
             health: None,
             health_version: 0,
+            channels: endpoint.channels.clone(),
+            filter: endpoint.filter.clone(),
+            metadata: endpoint.metadata.clone(),
         };
         // The operator has no row of its own until its first endpoint is counted.
         let condition = if tenant.is_operator() {
@@ -243,7 +312,8 @@ impl Registry {
                 .query()
                 .table_name(&self.table.name)
                 .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
-                .projection_expression("id, event_types, disabled, health")
+                .projection_expression("id, event_types, disabled, health, channels, #filter")
+                .expression_attribute_names("#filter", "filter")
                 .expression_attribute_values(":pk", AttributeValue::S(tenant.to_string()))
                 .expression_attribute_values(":prefix", AttributeValue::S(prefix.to_owned()))
                 .consistent_read(true)
@@ -261,7 +331,9 @@ impl Registry {
             }
         }
         let subscribers = Arc::new(subscribers);
-        if subscribers.len() <= CACHED_SUBSCRIBERS {
+        let filters =
+            subscribers.iter().filter(|subscriber: &&Subscriber| subscriber.filter.is_some()).count();
+        if subscribers.len() + filters * FILTER_WEIGHT <= CACHED_SUBSCRIBERS {
             self.fan_outs.put(tenant.clone(), Arc::clone(&subscribers));
         }
         Ok(subscribers)
@@ -282,13 +354,7 @@ impl Registry {
         loop {
             let answer = self
                 .table
-                .client
-                .query()
-                .table_name(&self.table.name)
-                .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :end")
-                .expression_attribute_values(":pk", AttributeValue::S(tenant.to_string()))
-                .expression_attribute_values(":first", AttributeValue::S(keys::ENDPOINTS.to_owned()))
-                .expression_attribute_values(":end", AttributeValue::S(end.clone()))
+                .between(tenant.to_string(), keys::ENDPOINTS.to_owned(), end.clone())
                 .scan_index_forward(false)
                 .consistent_read(true)
                 // One more, since the bound itself is among them.
@@ -323,6 +389,9 @@ impl Registry {
             ("url", edit.url.as_ref().map(value).transpose()?),
             ("event_types", edit.event_types.as_ref().map(value).transpose()?),
             ("description", edit.description.as_ref().map(value).transpose()?),
+            ("channels", edit.channels.as_ref().map(value).transpose()?),
+            ("filter", edit.filter.iter().flatten().next().map(text_of).map(AttributeValue::S)),
+            ("metadata", edit.metadata.as_ref().map(value).transpose()?),
             ("settings", edit.settings.as_ref().map(|(_, to)| value(to)).transpose()?),
         ];
         for (name, value) in fields {
@@ -332,12 +401,18 @@ impl Registry {
                 .expression_attribute_names(format!("#{name}"), name)
                 .expression_attribute_values(format!(":{name}"), value);
         }
-        if sets.is_empty() {
+        let remove = if edit.filter == Some(None) {
+            update = update.expression_attribute_names("#filter", "filter");
+            "REMOVE #filter"
+        } else {
+            ""
+        };
+        if sets.is_empty() && remove.is_empty() {
             let endpoint = self.endpoint_now(tenant, id).await?;
             return Ok(endpoint.is_some_and(|endpoint| endpoint.state != State::Deleted));
         }
-        let mut update =
-            update.update_expression(format!("SET {}", sets.join(", "))).condition_expression(LIVE);
+        let set = if sets.is_empty() { String::new() } else { format!("SET {} ", sets.join(", ")) };
+        let mut update = update.update_expression(set + remove).condition_expression(LIVE);
         if let Some((from, _)) = &edit.settings {
             // Rows that were written before there were settings have none.
             let unchanged = "(attribute_not_exists(settings) OR settings = :before)";
@@ -346,6 +421,24 @@ impl Registry {
                 .expression_attribute_values(":before", value(from)?);
         }
         self.write_endpoint(tenant, id, update).await
+    }
+
+    /// Says that an endpoint's keys lie in another shard from now on. False where there is none, or
+    /// they did not lie in `from` any more.
+    pub async fn move_endpoint_keys(
+        &self,
+        owner: &TenantId,
+        id: EndpointId,
+        from: u32,
+        to: u32,
+    ) -> Result<bool, Fault> {
+        let update = self
+            .update_endpoint(owner, id)
+            .update_expression("SET secret_shard = :to")
+            .condition_expression(format!("{LIVE} AND secret_shard = :from"))
+            .expression_attribute_values(":from", value(&from)?)
+            .expression_attribute_values(":to", value(&to)?);
+        self.write_endpoint(owner, id, update).await
     }
 
     /// Disables an endpoint, or changes how it is disabled. False where there is none.
@@ -485,6 +578,10 @@ impl Registry {
 
 /// The longest list of subscribers that is kept, of some 150 bytes each as a rule.
 const CACHED_SUBSCRIBERS: usize = 1000;
+
+/// As many subscribers without a content filter take the memory of one with it, which is about a
+/// kilobyte: 20 conditions of 100 bytes are rare.
+const FILTER_WEIGHT: usize = 7;
 
 /// That there is such an endpoint.
 const LIVE: &str = "attribute_exists(pk)";

@@ -1,0 +1,188 @@
+//! What a route can answer: what it is there for, problems, and what API Gateway says by itself.
+
+use platform::{
+    Fault,
+    problem::{Kind, Problem},
+};
+use schemars::SchemaGenerator;
+use serde_json::{Map, Value, json};
+
+use super::{parameters, parsed};
+use crate::route::{Access, Route};
+
+/// How requests are named in the examples.
+const REQUEST_ID: &str = "5707e20f-0a56-4ba8-909b-639cd4c84823";
+
+/// Statuses that API Gateway or Lambda answer too, in their own words.
+const AT_THE_GATE: &[(u16, &str)] = &[
+    (404, "Not Found"),
+    (413, "Request Entity Too Large"),
+    (429, "Too Many Requests"),
+    (500, "Internal Server Error"),
+];
+
+/// All answers of a route, by status; `answer` is one that it gave.
+pub(super) fn all(
+    route: &Route,
+    generator: &mut SchemaGenerator,
+    answer: Option<&Value>,
+) -> Map<String, Value> {
+    let mut all = Map::new();
+    let mut done = json!({ "description": "Done." });
+    if route.status != 204 {
+        let mut content = json!({ "schema": (route.answer)(generator) });
+        if let Some(answer) = answer {
+            content["example"] = answer.clone();
+        }
+        done["content"] = json!({ "application/json": content });
+    }
+    all.insert(route.status.to_string(), done);
+    for kind in kinds(route) {
+        let entry = all.entry(kind.status().to_string()).or_insert_with(|| refusal(kind.status()));
+        add(entry, kind, &example(kind, route));
+    }
+    for (status, name) in [("405", "MethodNotAllowed"), ("429", "TooManyRequests"), ("503", "Unavailable")] {
+        all.entry(status).or_insert_with(|| json!({ "$ref": format!("#/components/responses/{name}") }));
+    }
+    all
+}
+
+/// What can go wrong with a route, what all share included.
+fn kinds(route: &Route) -> Vec<Kind> {
+    let mut kinds = vec![Kind::InvalidRequest];
+    if route.access != Access::Public {
+        // A 404 too: the operator may name a tenant that there is not.
+        kinds.extend([Kind::Unauthorized, Kind::Forbidden, Kind::NotFound]);
+    }
+    if route.body.is_some() {
+        kinds.extend([Kind::TooLarge, Kind::UnsupportedMediaType, Kind::InvalidField]);
+    }
+    kinds.extend(route.problems.iter().copied());
+    // The audit trail takes one entry after the other.
+    if route.audited.is_some() && !kinds.contains(&Kind::Contended) {
+        kinds.push(Kind::Contended);
+    }
+    kinds.push(Kind::Internal);
+    kinds
+}
+
+/// An answer of this status to which kinds of problem are added.
+fn refusal(status: u16) -> Value {
+    let mut refusal = json!({
+        "description": "",
+        "content": {
+            "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" }, "examples": {} },
+        },
+    });
+    if status == 401 {
+        refusal["headers"] = header("WWW-Authenticate", "How to authenticate.", "Bearer");
+    }
+    if let Some((_, words)) = AT_THE_GATE.iter().find(|(known, _)| *known == status) {
+        refusal["content"]["application/json"] = gateway(words);
+    }
+    refusal
+}
+
+fn add(refusal: &mut Value, kind: Kind, example: &Problem) {
+    let known = refusal["description"].as_str().unwrap_or_default();
+    let separator = if known.is_empty() { "" } else { " " };
+    refusal["description"] = json!(format!("{known}{separator}{} (`{}`).", kind.title(), kind.uri()));
+    let uri = kind.uri();
+    let word = uri.rsplit(':').next().unwrap_or_default();
+    refusal["content"]["application/problem+json"]["examples"][word] =
+        json!({ "summary": kind.title(), "value": parsed(&example.body(REQUEST_ID)) });
+}
+
+/// A problem of this kind as the route would answer it.
+fn example(kind: Kind, route: &Route) -> Problem {
+    match kind {
+        Kind::InvalidRequest => Problem::parameter("page", "is not known here"),
+        Kind::Unauthorized => Problem::header(kind, "Authorization", "this API key is not known"),
+        Kind::Forbidden => match route.access {
+            Access::Scope(scope) => Problem::new(kind, format!("this needs the scope {}", scope.as_str())),
+            Access::Operator | Access::Public => Problem::new(kind, "this needs the operator's key"),
+        },
+        Kind::NotFound => match parameters::in_path(route.path).last() {
+            Some(name) => Problem::not_found(&name.trim_end_matches("_id").replace('_', " ")),
+            None => Problem::header(kind, "Tenant", "there is no tenant with this id"),
+        },
+        Kind::AlreadyExists => Problem::field(kind, "/id", "there is a tenant with this id"),
+        Kind::IdempotencyConflict => {
+            Problem::header(kind, "Idempotency-Key", "was used for an event with another body")
+        }
+        Kind::TooLarge => {
+            let limit = route.body_limit;
+            Problem::new(kind, format!("the body is larger than the {limit} bytes that are taken here"))
+        }
+        Kind::UnsupportedMediaType => Problem::header(kind, "Content-Type", "must be application/json"),
+        Kind::InvalidField => Problem::field(kind, "/typo", "unknown field `typo`"),
+        Kind::Internal => Fault::new("showing an example", "nothing failed").into(),
+        _ => Problem::new(kind, kind.title()),
+    }
+}
+
+/// Answers that every route can give and none of them makes itself.
+pub(super) fn shared() -> Value {
+    let mut other_method = refusal(405);
+    let detail = "this path takes POST, GET";
+    add(&mut other_method, Kind::MethodNotAllowed, &Problem::new(Kind::MethodNotAllowed, detail));
+    other_method["description"] = json!(
+        "The path has other methods, which `Allow` names (`urn:core-webhooks:problem:method-not-allowed`)."
+    );
+    other_method["headers"] = header("Allow", "The methods of this path.", "POST, GET");
+    let at_the_gate = |description: &str, words: &str| json!({ "description": description, "content": { "application/json": gateway(words) } });
+    json!({
+        "MethodNotAllowed": other_method,
+        "TooManyRequests": at_the_gate("API Gateway takes no more requests for now. Try again, each time later.", "Too Many Requests"),
+        "Unavailable": at_the_gate("No function was free. Try again, publishing under the same idempotency key.", "Service Unavailable"),
+    })
+}
+
+fn header(name: &str, description: &str, example: &str) -> Value {
+    json!({ name: { "description": description, "required": true, "schema": { "type": "string" }, "example": example } })
+}
+
+fn gateway(words: &str) -> Value {
+    json!({ "schema": { "$ref": "#/components/schemas/GatewayError" }, "example": { "message": words } })
+}
+
+/// The schemas of errors.
+pub(super) fn schemas() -> Map<String, Value> {
+    let text = |description: &str| json!({ "type": "string", "description": description });
+    let uris: Vec<_> = Kind::ALL.iter().map(|kind| kind.uri()).collect();
+    // RFC 9457, as `Problem::body` writes it.
+    let problem = json!({
+        "type": "object",
+        "description": "Problem details (RFC 9457).",
+        "required": ["type", "title", "status", "detail", "request_id"],
+        "properties": {
+            "type": { "type": "string", "enum": uris, "description": "Which kind of problem: stable, decide by it." },
+            "title": text("The kind in words."),
+            "status": { "type": "integer", "description": "The HTTP status code." },
+            "detail": text("What happened, for a person."),
+            "request_id": text("Finds the request in the log."),
+            "errors": {
+                "type": "array",
+                "description": "What it is about, where that is known.",
+                "items": {
+                    "type": "object",
+                    "required": ["detail"],
+                    "properties": {
+                        "pointer": text("JSON pointer into the body; empty for the body itself."),
+                        "header": text("The name of the header."),
+                        "parameter": text("The name of the parameter."),
+                        "detail": text("What is wrong with it."),
+                    },
+                    "additionalProperties": false,
+                },
+            },
+        },
+        "additionalProperties": false,
+    });
+    let gateway = json!({
+        "type": "object",
+        "description": "What API Gateway answers where no function did.",
+        "properties": { "message": text("The status in words.") },
+    });
+    Map::from_iter([("Problem".to_owned(), problem), ("GatewayError".to_owned(), gateway)])
+}

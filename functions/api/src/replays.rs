@@ -1,0 +1,250 @@
+//! Replays: jobs that deliver many events again to one endpoint.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{
+    EndpointId, ReplayId, TenantId, Timestamp,
+    endpoint::State,
+    replay::{PausedFor, RATE, RATES, RUNNING_PER_TENANT, Status, What},
+};
+use platform::{
+    clock,
+    problem::{Kind, Problem},
+    store::{events::RETENTION_DAYS, replays::Replay},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{
+    Api,
+    resend::Nothing,
+    route::{Call, Page},
+};
+
+/// What is to be delivered again.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateReplay {
+    what: What,
+    /// From when on. Earlier than 30 days ago means all that is kept.
+    since: Timestamp,
+    /// Until when; now where it is missing.
+    #[serde(default)]
+    until: Option<Timestamp>,
+    /// Deliveries a second, at most as many as the endpoint takes; 10 where it is missing.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 100))]
+    rate: Option<u32>,
+    /// Whose events, where the endpoint is the operator's; the operator's own where it is missing.
+    #[serde(default)]
+    tenant: Option<TenantId>,
+}
+
+/// A replay, and how far it has come.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ReplayView {
+    id: ReplayId,
+    endpoint_id: EndpointId,
+    what: What,
+    /// From when on, inclusive.
+    since: Timestamp,
+    /// Until when, exclusive.
+    until: Timestamp,
+    /// Deliveries a second.
+    rate: u32,
+    /// Whose events, where the endpoint is the operator's; else null.
+    tenant: Option<TenantId>,
+    status: Status,
+    /// What it waits for; null where it goes on.
+    paused_for: Option<PausedFor>,
+    /// How many deliveries or events it has looked at.
+    seen: u64,
+    /// How many deliveries it has begun.
+    replayed: u64,
+    /// How far it has come, between `since` and `until`.
+    position: Timestamp,
+    created_at: Timestamp,
+    /// When it ended; null while it runs.
+    finished_at: Option<Timestamp>,
+    /// Why it failed, in words.
+    error: Option<String>,
+}
+
+impl ReplayView {
+    fn new(owner: &TenantId, replay: Replay) -> Self {
+        let names_tenant = owner.is_operator() && replay.what != What::Failed;
+        Self {
+            id: replay.id,
+            endpoint_id: replay.endpoint,
+            what: replay.what,
+            since: replay.since,
+            until: replay.until,
+            rate: replay.rate,
+            tenant: names_tenant.then_some(replay.tenant),
+            status: replay.status,
+            paused_for: replay.paused_for,
+            seen: replay.seen,
+            replayed: replay.replayed,
+            position: replay.position,
+            created_at: replay.created_at,
+            finished_at: replay.finished_at,
+            error: replay.error,
+        }
+    }
+}
+
+fn refuse(pointer: &str, why: impl Into<String>) -> Problem {
+    Problem::field(Kind::InvalidField, pointer, why)
+}
+
+/// The span, cut to what is kept.
+fn span(body: &CreateReplay, now: Timestamp) -> Result<(Timestamp, Timestamp), Problem> {
+    let until = body.until.unwrap_or(now);
+    if until > now {
+        return Err(refuse("/until", "must not be in the future"));
+    }
+    if body.since >= until {
+        return Err(refuse("/since", "must be before until"));
+    }
+    let oldest = now - Duration::from_hours(24 * RETENTION_DAYS.unsigned_abs());
+    if until <= oldest {
+        return Err(refuse(
+            "/until",
+            format!("must be within the {RETENTION_DAYS} days that events are kept"),
+        ));
+    }
+    Ok((body.since.max(oldest), until))
+}
+
+/// Whose events are delivered.
+async fn whose(api: &Api, owner: &TenantId, body: &CreateReplay) -> Result<TenantId, Problem> {
+    let Some(tenant) = &body.tenant else { return Ok(owner.clone()) };
+    if !owner.is_operator() {
+        return Err(refuse("/tenant", "is for the operator's endpoints"));
+    }
+    if body.what == What::Failed {
+        return Err(refuse("/tenant", "goes with missing and all; failed has the deliveries of all tenants"));
+    }
+    if !tenant.is_operator() && api.registry.tenant(tenant).await?.is_none() {
+        return Err(refuse("/tenant", "there is no tenant with this id"));
+    }
+    Ok(tenant.clone())
+}
+
+pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateReplay) -> Result<ReplayView, Problem> {
+    let endpoint: EndpointId = call.id("endpoint_id", "endpoint")?;
+    let owner = call.tenant()?;
+    let found = api.registry.endpoint_now(owner, endpoint).await?;
+    found
+        .filter(|endpoint| endpoint.state != State::Deleted)
+        .ok_or_else(|| Problem::not_found("endpoint"))?;
+    let (since, until) = span(&body, call.now)?;
+    let rate = body.rate.unwrap_or(RATE);
+    if !RATES.contains(&rate) {
+        let (least, most) = (RATES.start(), RATES.end());
+        return Err(refuse("/rate", format!("must be a whole number from {least} to {most}")));
+    }
+    let tenant = whose(&api, owner, &body).await?;
+    if api.events.running_replays(owner).await? >= RUNNING_PER_TENANT {
+        let why = format!("a tenant has at most {RUNNING_PER_TENANT} replays running");
+        return Err(Problem::new(Kind::LimitReached, why));
+    }
+    let replay = Replay {
+        id: ReplayId::new(call.now, clock::random()?),
+        endpoint,
+        tenant,
+        what: body.what,
+        since,
+        until,
+        rate,
+        status: Status::Running,
+        paused_for: None,
+        seen: 0,
+        replayed: 0,
+        cursor: None,
+        position: since,
+        created_at: call.now,
+        finished_at: None,
+        error: None,
+    };
+    let what = json!({
+        "endpoint_id": endpoint, "tenant": replay.tenant, "what": replay.what,
+        "since": since, "until": until, "rate": rate,
+    });
+    call.record(&api, replay.id, None, Some(what)).await?;
+    if !api.events.create_replay(owner, &replay).await? {
+        let why = "the endpoint has a replay running; cancel it or wait for its end";
+        return Err(Problem::new(Kind::ReplayRunning, why));
+    }
+    Ok(ReplayView::new(owner, replay))
+}
+
+async fn find(api: &Api, call: &Call) -> Result<Replay, Problem> {
+    let id: ReplayId = call.id("replay_id", "replay")?;
+    api.events.replay(call.tenant()?, id).await?.ok_or_else(|| Problem::not_found("replay"))
+}
+
+pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<ReplayView, Problem> {
+    Ok(ReplayView::new(call.tenant()?, find(&api, &call).await?))
+}
+
+pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<ReplayView>, Problem> {
+    let endpoint = call.query("endpoint_id").map(str::parse::<EndpointId>).transpose();
+    let endpoint = endpoint.map_err(|why| Problem::parameter("endpoint_id", why.to_string()))?;
+    let (owner, before) = (call.tenant()?, call.before::<ReplayId>()?);
+    let replays = api.events.list_replays(owner, endpoint, before, call.limit()? + 1).await?;
+    call.page(replays, |replay| replay.id, |replay| ReplayView::new(owner, replay))
+}
+
+pub(crate) async fn cancel(api: Arc<Api>, call: Call, _: Nothing) -> Result<ReplayView, Problem> {
+    let replay = find(&api, &call).await?;
+    let owner = call.tenant()?;
+    if replay.status == Status::Running {
+        let status = |status| Some(json!({ "status": status }));
+        call.record(&api, replay.id, status(Status::Running), status(Status::Cancelled)).await?;
+    } else {
+        call.unchanged();
+    }
+    let cancelled =
+        replay.status == Status::Running && api.events.cancel_replay(owner, &replay, call.now).await?;
+    let replay =
+        if cancelled || replay.status == Status::Running { find(&api, &call).await? } else { replay };
+    if replay.status != Status::Cancelled {
+        return Err(Problem::new(Kind::AlreadyFinished, "the replay has ended"));
+    }
+    Ok(ReplayView::new(owner, replay))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_lies_within_what_is_kept() {
+        const DAY: i64 = 86_400;
+        let now = Timestamp::from_secs(100 * DAY);
+        let at = |days: i64| Timestamp::from_secs(days * DAY);
+        for (since, until, expected) in [
+            (99, None, Ok((99, 100))),
+            (90, Some(95), Ok((90, 95))),
+            (1, None, Ok((70, 100))),
+            (100, None, Err("/since")),
+            (95, Some(95), Err("/since")),
+            (99, Some(101), Err("/until")),
+            (1, Some(70), Err("/until")),
+        ] {
+            let body = CreateReplay {
+                what: What::All,
+                since: at(since),
+                until: until.map(at),
+                rate: None,
+                tenant: None,
+            };
+            let found = span(&body, now);
+            let pointer = found.as_ref().err().and_then(|problem| problem.errors[0].pointer.clone());
+            assert_eq!(pointer.as_deref(), expected.err(), "{since} {until:?}");
+            assert_eq!(found.ok(), expected.ok().map(|(since, until)| (at(since), at(until))));
+        }
+    }
+}

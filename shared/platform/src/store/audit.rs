@@ -1,0 +1,206 @@
+//! The audit table: entries are added and never changed. What they say and how they are chained is
+//! `domain::audit`.
+//!
+//! An entry's number is its sort key and inserting overwrites nothing, so two writers cannot both
+//! take a place: who comes second takes the next one, behind the entry that it lost to.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::{Client, types::AttributeValue};
+use domain::{
+    TenantId, Timestamp,
+    audit::{Entry, Link, Sealed},
+};
+
+use super::{
+    Item, Table,
+    attributes::{integer, number, text},
+    keys,
+    statements::{Applied, Statement},
+};
+use crate::{Fault, clock};
+
+/// How often a place is tried for that others take, some seconds in all.
+const TRIES: u32 = 60;
+
+/// What became of an entry.
+#[derive(Debug)]
+pub enum Appended {
+    /// It is in the trail.
+    New(Box<Sealed>),
+    /// Others kept taking the place; nothing was written.
+    Contended,
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Audit {
+    table: Table,
+}
+
+impl Audit {
+    /// The trails in this table.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Self {
+        Self { table: Table { client, name: table } }
+    }
+
+    /// Adds an entry to the end of a tenant's trail.
+    pub async fn append(&self, tenant: &TenantId, entry: Entry) -> Result<Appended, Fault> {
+        let mut head = self.head(tenant).await?;
+        for _ in 0..TRIES {
+            let sealed = entry.clone().seal(tenant, &head);
+            let statement = Statement::insert(&self.table, item(tenant, &sealed));
+            let mut applied = self.table.execute(vec![statement], "writing the audit trail").await;
+            let unanswered = || Err(Fault::new("writing the audit trail", "there is no answer"));
+            let taken = match applied.pop().unwrap_or_else(unanswered)? {
+                Applied::Yes => return Ok(Appended::New(Box::new(sealed))),
+                Applied::No(Some(item)) => read(&item).link(),
+                Applied::No(None) => self.head(tenant).await?,
+            };
+            // A call that the client repeated lost to itself.
+            if taken == sealed.link() {
+                return Ok(Appended::New(Box::new(sealed)));
+            }
+            // Others are as busy here; whoever waits longest meets the fewest.
+            tokio::time::sleep(Duration::from_millis(40).mul_f64(clock::jitter())).await;
+            head = if taken.seq > head.seq { taken } else { self.head(tenant).await? };
+        }
+        Ok(Appended::Contended)
+    }
+
+    async fn head(&self, tenant: &TenantId) -> Result<Link, Fault> {
+        let newest = self.newest(tenant, None, 1).await?;
+        Ok(newest.first().map_or_else(Link::start, Sealed::link))
+    }
+
+    /// The newest entries of a tenant, of those before number `before`, newest first.
+    pub async fn newest(
+        &self,
+        tenant: &TenantId,
+        before: Option<u64>,
+        limit: i32,
+    ) -> Result<Vec<Sealed>, Fault> {
+        let last = before.unwrap_or(u64::MAX).saturating_sub(1);
+        self.query(tenant, "sk <= :at", last, false, limit).await
+    }
+
+    /// Entries of a tenant from number `from` on, in order.
+    pub async fn from(&self, tenant: &TenantId, from: u64, limit: i32) -> Result<Vec<Sealed>, Fault> {
+        self.query(tenant, "sk >= :at", from, true, limit).await
+    }
+
+    async fn query(
+        &self,
+        tenant: &TenantId,
+        condition: &str,
+        at: u64,
+        forward: bool,
+        limit: i32,
+    ) -> Result<Vec<Sealed>, Fault> {
+        let (pk, at) = keys::audit_entry(tenant, at.min(LAST));
+        let mut entries: Vec<Sealed> = Vec::new();
+        let mut start = None;
+        // One call reads 1 MB at most, and a page of large entries can be more.
+        loop {
+            let wanted = limit.saturating_sub(i32::try_from(entries.len()).unwrap_or(i32::MAX));
+            if wanted < 1 {
+                return Ok(entries);
+            }
+            let answer = self
+                .table
+                .client
+                .query()
+                .table_name(&self.table.name)
+                .key_condition_expression(format!("pk = :pk AND {condition}"))
+                .expression_attribute_values(":pk", AttributeValue::S(pk.clone()))
+                .expression_attribute_values(":at", AttributeValue::S(at.clone()))
+                .consistent_read(true)
+                .scan_index_forward(forward)
+                .limit(wanted)
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(Fault::on("reading the audit trail"))?;
+            entries.extend(answer.items.unwrap_or_default().iter().map(read));
+            start = answer.last_evaluated_key;
+            if start.is_none() {
+                return Ok(entries);
+            }
+        }
+    }
+}
+
+/// The last number that the sort key has room for.
+const LAST: u64 = 999_999_999_999;
+
+fn item(tenant: &TenantId, Sealed { entry, prev, hash }: &Sealed) -> Item {
+    let (pk, sk) = keys::audit_entry(tenant, entry.seq);
+    let texts = [
+        ("pk", &pk),
+        ("sk", &sk),
+        ("actor", &entry.actor),
+        ("action", &entry.action),
+        ("subject", &entry.subject),
+        ("request_id", &entry.request_id),
+        ("prev", prev),
+        ("hash", hash),
+    ];
+    let options = [("source_ip", &entry.source_ip), ("before", &entry.before), ("after", &entry.after)];
+    let options = options.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    let texts = texts.into_iter().chain(options);
+    let mut item: Item =
+        texts.map(|(name, value)| (name.to_owned(), AttributeValue::S(value.clone()))).collect();
+    item.insert("at".to_owned(), number(entry.at.millis()));
+    item
+}
+
+/// Reads a row, whatever it holds: one that somebody meddled with is still shown and counted, and
+/// does not fit its hash.
+fn read(item: &Item) -> Sealed {
+    let option = |name: &str| text(item, name).ok().map(str::to_owned);
+    let needed = |name: &str| option(name).unwrap_or_default();
+    let entry = Entry {
+        seq: needed("sk").parse().unwrap_or_default(),
+        at: Timestamp::from_millis(integer(item, "at").unwrap_or_default()),
+        actor: needed("actor"),
+        action: needed("action"),
+        subject: needed("subject"),
+        source_ip: option("source_ip"),
+        request_id: needed("request_id"),
+        before: option("before"),
+        after: option("after"),
+    };
+    Sealed { entry, prev: needed("prev"), hash: needed("hash") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_read_back() {
+        let tenant: TenantId = "acme".parse().unwrap();
+        let entry = Entry {
+            seq: 0,
+            at: Timestamp::from_millis(1_700_000_000_001),
+            actor: "operator".into(),
+            action: "endpoint.deleted".into(),
+            subject: "ept_1".into(),
+            source_ip: None,
+            request_id: "r".into(),
+            before: Some(r#"{"url":"https://example.com/"}"#.into()),
+            after: None,
+        };
+        let sealed = entry.seal(&tenant, &Link::start());
+        let row = item(&tenant, &sealed);
+        assert_eq!(read(&row), sealed);
+        assert_eq!(row["sk"], AttributeValue::S("000000000001".into()));
+        // What is odd is no reason to show nothing.
+        let mut odd = row;
+        odd.remove("at");
+        odd.insert("actor".into(), AttributeValue::Bool(true));
+        assert_ne!(read(&odd), sealed);
+        assert_eq!(read(&odd).entry.seq, 1);
+    }
+}

@@ -1,0 +1,259 @@
+//! The catalog of event types: a row for each, and one that counts them, their size, and the changes
+//! to any. Every change moves that count, so whoever knows the catalog at one count knows by a
+//! single small read that it still does.
+
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
+use domain::{
+    Timestamp,
+    catalog::{self, Entry},
+    event::{EventData, EventType},
+    schema::SchemaText,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+
+use super::{Registry, item};
+use crate::{
+    Fault,
+    store::{
+        Item, keys,
+        transactions::{has_reason, reasons},
+    },
+};
+
+const DOING: &str = "reading the catalog";
+
+/// A type with the count of the changes to it: a change is made on the condition that the count is
+/// still the one that was read.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// The type.
+    pub entry: Entry,
+    /// How often it was changed.
+    pub changes: u64,
+}
+
+/// What came of a change to the catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// It is made.
+    Yes,
+    /// Somebody else was first; read again.
+    Changed,
+    /// The catalog has no room for it.
+    Full,
+}
+
+#[derive(Serialize, Deserialize)]
+struct EventTypeRow {
+    r#type: EventType,
+    description: String,
+    /// Schema and example are kept as they were written, as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    schema: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    example: Option<String>,
+    version: u32,
+    archived: bool,
+    enforce: bool,
+    created_at: i64,
+    updated_at: i64,
+    changes: u64,
+}
+
+#[derive(Deserialize)]
+struct CatalogRow {
+    revision: u64,
+}
+
+impl EventTypeRow {
+    fn new(entry: &Entry, changes: u64) -> Self {
+        Self {
+            r#type: entry.event_type.clone(),
+            description: entry.description.clone(),
+            schema: entry.schema.as_ref().map(|schema| schema.as_str().to_owned()),
+            example: entry.example.as_ref().map(|example| example.as_str().to_owned()),
+            version: entry.version,
+            archived: entry.archived,
+            enforce: entry.enforce,
+            created_at: entry.created_at.millis(),
+            updated_at: entry.updated_at.millis(),
+            changes,
+        }
+    }
+
+    fn read(self) -> Result<Kept, Fault> {
+        let entry = Entry {
+            event_type: self.r#type,
+            description: self.description,
+            schema: self.schema.map(json::<SchemaText, _>).transpose()?,
+            example: self.example.map(json::<EventData, _>).transpose()?,
+            version: self.version,
+            archived: self.archived,
+            enforce: self.enforce,
+            created_at: Timestamp::from_millis(self.created_at),
+            updated_at: Timestamp::from_millis(self.updated_at),
+        };
+        Ok(Kept { entry, changes: self.changes })
+    }
+}
+
+/// A text of a row that was checked before it was written.
+fn json<T: TryFrom<Box<RawValue>, Error = E>, E: ToString>(text: String) -> Result<T, Fault> {
+    let raw = RawValue::from_string(text).map_err(Fault::on(DOING))?;
+    T::try_from(raw).map_err(|why| Fault::new(DOING, why.to_string()))
+}
+
+fn read<T: DeserializeOwned>(row: Item) -> Result<T, Fault> {
+    serde_dynamo::from_item(row).map_err(Fault::on(DOING))
+}
+
+impl Registry {
+    /// How often the catalog was changed; 0 where there is none.
+    pub async fn catalog_revision(&self) -> Result<u64, Fault> {
+        let row = self.get::<CatalogRow>(keys::catalog(), true).await?;
+        Ok(row.map_or(0, |row| row.revision))
+    }
+
+    /// One type of the catalog, as it is now.
+    pub async fn event_type(&self, event_type: &EventType) -> Result<Option<Kept>, Fault> {
+        let row = self.get::<EventTypeRow>(keys::event_type(event_type), true).await?;
+        row.map(EventTypeRow::read).transpose()
+    }
+
+    /// The whole catalog, in the order of the types' names.
+    pub async fn event_types(&self) -> Result<Vec<Entry>, Fault> {
+        let rows = self.table.rows_under(keys::catalog().0, keys::EVENT_TYPES, DOING).await?;
+        rows.into_iter().map(|row| Ok(read::<EventTypeRow>(row)?.read()?.entry)).collect()
+    }
+
+    /// Up to `limit` types of the catalog, in the order of their names: those behind `after`, archived
+    /// or not where that is asked for.
+    pub async fn list_event_types(
+        &self,
+        after: Option<&EventType>,
+        archived: Option<bool>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, Fault> {
+        let first = after.map_or_else(|| keys::EVENT_TYPES.to_owned(), |after| keys::event_type(after).1);
+        // `~` sorts behind everything that types are spelled with.
+        let last = format!("{}~", keys::EVENT_TYPES);
+        let mut found = Vec::new();
+        let mut from = None;
+        loop {
+            let answer = self
+                .table
+                .between(keys::catalog().0, first.clone(), last.clone())
+                .consistent_read(true)
+                // One more, since the bound itself is among them.
+                .limit(i32::try_from(limit).unwrap_or(i32::MAX).saturating_add(1))
+                .set_exclusive_start_key(from)
+                .send()
+                .await
+                .map_err(Fault::on(DOING))?;
+            for row in answer.items.unwrap_or_default() {
+                let entry = read::<EventTypeRow>(row)?.read()?.entry;
+                if Some(&entry.event_type) != after && archived.is_none_or(|asked| asked == entry.archived) {
+                    found.push(entry);
+                }
+            }
+            from = answer.last_evaluated_key;
+            if from.is_none() || found.len() >= limit {
+                found.truncate(limit);
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Writes a type of the catalog: a new one, or in place of what was read.
+    pub async fn write_event_type(&self, before: Option<&Kept>, entry: &Entry) -> Result<Written, Fault> {
+        let doing = "writing to the catalog";
+        let changes = before.map_or(1, |before| before.changes + 1);
+        let put = Put::builder()
+            .table_name(&self.table.name)
+            .set_item(Some(item(keys::event_type(&entry.event_type), &EventTypeRow::new(entry, changes))?));
+        let put = match before {
+            None => put.condition_expression("attribute_not_exists(pk)"),
+            Some(before) => put
+                .condition_expression(UNCHANGED)
+                .expression_attribute_values(":known", count(before.changes))
+                .expression_attribute_values(":made", made(before)),
+        };
+        let put = TransactWriteItem::builder().put(put.build().map_err(Fault::on(doing))?).build();
+        let sizes = (before.map_or(0, |before| before.entry.size()), entry.size());
+        self.change_catalog(i32::from(before.is_none()), sizes, put, doing).await
+    }
+
+    /// Takes a type out of the catalog.
+    pub async fn delete_event_type(&self, before: &Kept) -> Result<Written, Fault> {
+        let doing = "taking out of the catalog";
+        let (pk, sk) = keys::event_type(&before.entry.event_type);
+        let delete = Delete::builder()
+            .table_name(&self.table.name)
+            .key("pk", AttributeValue::S(pk))
+            .key("sk", AttributeValue::S(sk))
+            .condition_expression(UNCHANGED)
+            .expression_attribute_values(":known", count(before.changes))
+            .expression_attribute_values(":made", made(before))
+            .build()
+            .map_err(Fault::on(doing))?;
+        let delete = TransactWriteItem::builder().delete(delete).build();
+        self.change_catalog(-1, (before.entry.size(), 0), delete, doing).await
+    }
+
+    /// One change to a type, together with the count of them all.
+    async fn change_catalog(
+        &self,
+        more: i32,
+        (before, after): (usize, usize),
+        change: TransactWriteItem,
+        doing: &'static str,
+    ) -> Result<Written, Fault> {
+        let (pk, sk) = keys::catalog();
+        let growth = i64::try_from(after).unwrap_or(i64::MAX) - i64::try_from(before).unwrap_or(i64::MAX);
+        let update = Update::builder()
+            .table_name(&self.table.name)
+            .key("pk", AttributeValue::S(pk))
+            .key("sk", AttributeValue::S(sk))
+            .update_expression("ADD event_types :more, size_in_all :growth, revision :one")
+            .expression_attribute_values(":more", AttributeValue::N(more.to_string()))
+            .expression_attribute_values(":growth", AttributeValue::N(growth.to_string()))
+            .expression_attribute_values(":one", count(1));
+        let mut room = Vec::new();
+        let mut update = update;
+        if more > 0 {
+            room.push("event_types < :limit");
+            update =
+                update.expression_attribute_values(":limit", AttributeValue::N(catalog::LIMIT.to_string()));
+        }
+        if growth > 0 {
+            let left = i64::try_from(catalog::SIZE_LIMIT).unwrap_or(i64::MAX) - growth;
+            room.push("size_in_all <= :left");
+            update = update.expression_attribute_values(":left", AttributeValue::N(left.to_string()));
+        }
+        if !room.is_empty() {
+            let room = room.join(" AND ");
+            update = update.condition_expression(format!("attribute_not_exists(pk) OR ({room})"));
+        }
+        let update = update.build().map_err(Fault::on(doing))?;
+        let writes = vec![TransactWriteItem::builder().update(update).build(), change];
+        match self.transact(writes).await {
+            Ok(()) => Ok(Written::Yes),
+            Err(error) if reasons(&error).nth(1) == Some("ConditionalCheckFailed") => Ok(Written::Changed),
+            Err(error) if has_reason(&error, "ConditionalCheckFailed") => Ok(Written::Full),
+            Err(error) if has_reason(&error, "TransactionConflict") => Ok(Written::Changed),
+            Err(error) => Err(Fault::on(doing)(error)),
+        }
+    }
+}
+
+/// That a row is still the one that was read, and none that was made in its place since.
+const UNCHANGED: &str = "changes = :known AND created_at = :made";
+
+fn made(before: &Kept) -> AttributeValue {
+    AttributeValue::N(before.entry.created_at.millis().to_string())
+}
+
+fn count(number: u64) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}

@@ -1,0 +1,220 @@
+//! Statistics of endpoints: a row for each endpoint and hour, in the events table.
+//!
+//! They are written along with the attempts that they count, in the same call, and by an addition, so
+//! that nobody reads first. A row that is not there yet cannot be added to by a statement: the first
+//! attempts of an hour cost one more call. What goes wrong is logged and left out; nothing waits for
+//! it and nothing is tried again.
+
+use std::collections::HashMap;
+
+use domain::{
+    EndpointId, TenantId, Timestamp,
+    stats::{BINS, Stats, hour},
+};
+
+use super::{
+    Item,
+    attributes::{integer, millis, number, odd, text},
+    deliveries::{Change, Recorded},
+    events::Events,
+    keys,
+    statements::{Applied, Statement},
+};
+use crate::Fault;
+
+/// Days that a row is kept: those that are shown, and one more.
+const KEPT_DAYS: i64 = 8;
+
+const DOING: &str = "counting attempts";
+
+/// Whose statistics, of which endpoint, in which hour.
+pub type StatsKey = (TenantId, EndpointId, i64);
+
+/// Statistics to add, by their rows.
+pub type Counts = HashMap<StatsKey, Stats>;
+
+impl Events {
+    /// Makes changes, as [`Events::record`] does, and counts their attempts by the way. What could not
+    /// be counted because its row is not there yet is handed back.
+    pub async fn record_and_count(&self, changes: &[Change]) -> (Vec<Result<Recorded, Fault>>, Counts) {
+        let counts: Vec<_> = count(changes).into_iter().collect();
+        let statements = counts.iter().map(|(key, stats)| self.adding(key, stats)).collect();
+        let (recorded, counted) = self.record_with(changes, statements).await;
+        let mut uncounted = Counts::new();
+        let mut told = false;
+        for ((key, stats), counted) in counts.into_iter().zip(counted) {
+            match counted {
+                Ok(Applied::No(_)) => {
+                    uncounted.insert(key, stats);
+                }
+                // Where the call as a whole failed, the changes tell.
+                Err(fault) if !told && recorded.iter().any(Result::is_ok) => {
+                    told = true;
+                    tracing::warn!(%fault, tenant = %key.0, endpoint_id = %key.1, "attempts are not counted");
+                }
+                Ok(Applied::Yes) | Err(_) => {}
+            }
+        }
+        (recorded, uncounted)
+    }
+
+    /// Adds to a row that there is.
+    fn adding(&self, (owner, endpoint, hour): &StatsKey, stats: &Stats) -> Statement {
+        let counted = numbers(stats).filter(|(_, more)| *more > 0);
+        let update =
+            counted.fold(Statement::update(&self.table), |update, (name, more)| update.add(&name, more));
+        let times = times(stats).into_iter().flatten();
+        let update = times.fold(update, |update, (name, at)| update.set(name, number(at.millis())));
+        update.at(keys::stats(owner, *endpoint, *hour)).done().once()
+    }
+
+    /// Adds to a row that need not be there, for all of its numbers, so that there is something to add
+    /// to from then on.
+    pub async fn count(&self, (owner, endpoint, hour): &StatsKey, stats: &Stats) -> Result<(), Fault> {
+        let mut update = self.table.update(keys::stats(owner, *endpoint, *hour));
+        let mut added = Vec::new();
+        for (name, more) in numbers(stats) {
+            let more = i64::try_from(more).unwrap_or(i64::MAX);
+            update = update
+                .expression_attribute_names(format!("#{name}"), &name)
+                .expression_attribute_values(format!(":{name}"), number(more));
+            added.push(format!("#{name} :{name}"));
+        }
+        let mut set = vec!["expires_at = :expires_at".to_owned()];
+        for (name, at) in times(stats).into_iter().flatten() {
+            update = update.expression_attribute_values(format!(":{name}"), number(at.millis()));
+            set.push(format!("{name} = :{name}"));
+        }
+        let end = domain::stats::beginning(*hour).secs() + KEPT_DAYS * 86_400;
+        update
+            .expression_attribute_values(":expires_at", number(end))
+            .update_expression(format!("ADD {} SET {}", added.join(", "), set.join(", ")))
+            .send()
+            .await
+            .map_err(Fault::on(DOING))?;
+        Ok(())
+    }
+
+    /// An endpoint's statistics from one hour to another, both included; hours without attempts are
+    /// left out. One query, whose answer is 70 KB for a week.
+    pub async fn stats(
+        &self,
+        owner: &TenantId,
+        endpoint: EndpointId,
+        first: i64,
+        last: i64,
+    ) -> Result<Vec<(i64, Stats)>, Fault> {
+        let (pk, first) = keys::stats(owner, endpoint, first);
+        let (_, last) = keys::stats(owner, endpoint, last);
+        let rows = self.table.rows_between(pk, first, last, "reading statistics").await?;
+        let row = |item: &Item| {
+            let hour = keys::parse_stats(text(item, "sk")?).ok_or_else(|| odd("sk"))?;
+            Ok((hour, read_stats(item)))
+        };
+        rows.iter().map(row).collect()
+    }
+}
+
+/// What the attempts among some changes come to.
+fn count(changes: &[Change]) -> Counts {
+    let mut counts = Counts::new();
+    for change in changes {
+        let Some(attempt) = &change.attempt else { continue };
+        let owner = if change.operator { TenantId::operator() } else { change.tenant.clone() };
+        let key = (owner, change.id.endpoint, hour(change.now));
+        counts.entry(key).or_default().add(attempt, change.status);
+    }
+    counts
+}
+
+/// A row's numbers and what each grows by.
+fn numbers(stats: &Stats) -> impl Iterator<Item = (String, u64)> {
+    let counts = [
+        ("attempts", stats.attempts),
+        ("attempts_succeeded", stats.attempts_succeeded),
+        ("succeeded", stats.succeeded),
+        ("exhausted", stats.exhausted),
+    ];
+    let bins = (0..BINS).map(|at| format!("b{at}")).zip(stats.bins);
+    counts.into_iter().map(|(name, more)| (name.to_owned(), more)).chain(bins)
+}
+
+/// A row's times. Whoever writes last has the last word, by the clock of another function: they may
+/// be some moments off.
+fn times(stats: &Stats) -> [Option<(&'static str, Timestamp)>; 2] {
+    [
+        stats.last_success_at.map(|at| ("last_success_at", at)),
+        stats.last_failure_at.map(|at| ("last_failure_at", at)),
+    ]
+}
+
+fn read_stats(item: &Item) -> Stats {
+    // What is missing was never counted.
+    let number = |name: &str| integer(item, name).unwrap_or_default();
+    let mut bins = [0; BINS];
+    for (at, bin) in bins.iter_mut().enumerate() {
+        *bin = number(&format!("b{at}"));
+    }
+    Stats {
+        attempts: number("attempts"),
+        attempts_succeeded: number("attempts_succeeded"),
+        succeeded: number("succeeded"),
+        exhausted: number("exhausted"),
+        last_success_at: millis(item, "last_success_at").ok(),
+        last_failure_at: millis(item, "last_failure_at").ok(),
+        bins,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{
+        DeliveryId, EventId,
+        delivery::{Attempt, Outcome, Status},
+    };
+
+    use super::*;
+
+    #[test]
+    fn attempts_are_counted_by_owner_endpoint_and_hour() {
+        let at = Timestamp::from_secs;
+        let endpoint = |n| EndpointId::new(at(0), [n; 10]);
+        let change = |tenant: &str, operator, n, now, attempted: bool| {
+            let outcome = Outcome::Answered { status: 200, retry_after: None, excerpt: String::new() };
+            Change {
+                tenant: tenant.parse().unwrap(),
+                id: DeliveryId { event: EventId::new(at(0), [1; 10]), endpoint: endpoint(n) },
+                generation: 0,
+                operator,
+                event_type: None,
+                known: None,
+                attempt: attempted.then(|| Attempt::new(1, at(now), 1, &outcome)),
+                status: Status::Succeeded,
+                next_at: None,
+                parked_for: None,
+                place: None,
+                now: at(now),
+            }
+        };
+        let counts = count(&[
+            change("a", false, 1, 3599, true),
+            change("a", false, 1, 3598, true),
+            change("a", false, 1, 3600, true),
+            change("a", false, 2, 1, true),
+            change("a", true, 3, 1, true),
+            change("b", true, 3, 1, true),
+            change("a", false, 4, 1, false),
+        ]);
+        let mut found: Vec<_> = counts
+            .iter()
+            .map(|((owner, endpoint, hour), stats)| (owner.to_string(), *endpoint, *hour, stats.attempts))
+            .collect();
+        found.sort_unstable();
+        let expected = [("a", 1, 0, 2), ("a", 1, 1, 1), ("a", 2, 0, 1), ("operator", 3, 0, 2)];
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(owner, n, hour, count)| ((*owner).to_owned(), endpoint(*n), *hour, *count))
+            .collect();
+        assert_eq!(found, expected);
+    }
+}
