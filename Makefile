@@ -25,7 +25,7 @@ watch: ## the same stack, functions rebuilt on every change by cargo lambda watc
 	@$(PYTHON) dev/watch.py
 
 test: lint ## lints, then all tests on a local stack of their own (ARGS goes to cargo nextest run)
-	@$(PYTHON) dev/setup.py stack sam nextest clients
+	@$(PYTHON) dev/setup.py stack sam contract nextest clients
 	cargo build --locked --workspace --bins
 	@$(PYTHON) dev/stack.py with --aws-proxy-bin target/debug/chaos-proxy -- cargo nextest run --locked --workspace $(ARGS)
 

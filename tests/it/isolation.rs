@@ -16,6 +16,7 @@ async fn a_tenant_does_not_see_anothers_things() {
     let delivery_id = text(&owner.delivery(&event_id, "succeeded", SOON).await, "id");
     for path in [
         format!("/v1/endpoints/{endpoint_id}/secret"),
+        format!("/v1/endpoints/{endpoint_id}/stats"),
         format!("/v1/events/{event_id}"),
         format!("/v1/events/{event_id}/deliveries"),
         format!("/v1/deliveries/{delivery_id}"),

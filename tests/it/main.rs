@@ -1,18 +1,31 @@
 //! End-to-end journeys on the local stack: deployed functions, real queues, foreign clients.
 //! They need the stack that `make test` starts.
 
+mod alerts;
+mod attempts;
+mod audit;
 mod bad_input;
+mod catalog;
+mod contract;
 mod corners;
 mod crash;
+mod description;
+mod documents;
+mod drills;
 mod endpoints;
+mod filters;
 mod grants;
 mod held;
 mod inbound;
 mod isolation;
 mod journey;
+mod keys;
 mod publish;
+mod replays;
 mod retries;
 mod routes;
+mod stats;
+mod tracking;
 mod wide;
 
 use std::time::Duration;

@@ -183,7 +183,7 @@ async fn ed25519_signatures_verify_with_the_public_key() {
     assert_eq!(endpoint["secret"], json!(null), "the private key stays here");
     let public_key = text(&endpoint, "public_key");
     let shown = tenant.get(&format!("/v1/endpoints/{}/secret", text(&endpoint, "id"))).await.expect(200);
-    assert_eq!(shown, json!({ "secret": null, "public_key": public_key }));
+    assert_eq!((&shown["secret"], &shown["public_key"]), (&json!(null), &json!(public_key)));
     tenant.publish("contact.created", &json!({ "id": 1 }), "v1a").await;
     let received = receiver.wait_for(1, SOON).await.remove(0);
     foreign::verify_v1a(&received, &public_key).await.expect("Node's own ed25519 accepts it");

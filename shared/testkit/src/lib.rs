@@ -3,6 +3,7 @@
 //!
 //! Everything here is a process or a socket; nothing pretends to be a part of the product.
 
+pub mod alarms;
 pub mod foreign;
 pub mod process;
 pub mod proxy;
@@ -11,10 +12,12 @@ pub mod receiver;
 pub mod server;
 pub mod sign;
 pub mod stack;
+pub mod topic;
 pub mod wait;
 
 pub use receiver::{Received, Receiver, Reply};
 pub use stack::{Answer, Client, Stack};
+pub use topic::Subscription;
 pub use wait::eventually;
 
 /// A client for plain HTTP on this machine.

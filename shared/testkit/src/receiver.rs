@@ -22,12 +22,15 @@ pub struct Reply {
     pub headers: Vec<(&'static str, String)>,
     /// How long it takes first.
     pub delay: Duration,
+    /// The body.
+    pub body: Bytes,
 }
 
 impl Reply {
     /// Answers at once.
     pub fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), delay: Duration::ZERO }
+        let body = Bytes::from_static(b"noted");
+        Self { status, headers: Vec::new(), delay: Duration::ZERO, body }
     }
 
     /// Answers late.
@@ -112,7 +115,7 @@ impl Receiver {
                 for (name, value) in reply.headers {
                     response = response.header(name, value);
                 }
-                response.body(Bytes::from_static(b"noted")).ok()
+                response.body(reply.body).ok()
             }
         };
         let task = tokio::spawn(server::serve(listener, handle));

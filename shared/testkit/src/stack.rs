@@ -101,10 +101,15 @@ impl Stack {
     /// The same with a clock that the test sets. Everything that waits longer than a few seconds
     /// then waits in the due index, where the clock counts, and not in a queue.
     pub async fn deploy_with_clock(name: &str) -> (Self, Clock) {
+        Self::deploy_with_clock_and(name, &[]).await
+    }
+
+    /// The same with parameters of the template.
+    pub async fn deploy_with_clock_and(name: &str, parameters: &[(&str, &str)]) -> (Self, Clock) {
         let clock = Clock::new(name);
         let file = clock.file.to_str().expect("a path of text").to_owned();
-        let parameters = [("ClockFile", file.as_str()), ("LongestLaneWaitSeconds", "2")];
-        (Self::deploy_with(name, &parameters).await, clock)
+        let clocked = [("ClockFile", file.as_str()), ("LongestLaneWaitSeconds", "2")];
+        (Self::deploy_with(name, &[&clocked, parameters].concat()).await, clock)
     }
 
     /// The same, after `edit` has changed the template's text.
@@ -179,22 +184,48 @@ impl Stack {
         self.owner_call(service, "/", &headers, body).await
     }
 
+    /// A call of one of AWS's REST services, as the account's owner.
+    pub async fn rest(&self, method: Method, service: &str, path: &str, body: Value) -> Value {
+        json_of(&self.call(method, service, path, &[], body.to_string()).await)
+    }
+
+    /// A call of one of AWS's services that take forms, as the account's owner; the answer is XML.
+    pub async fn query(&self, service: &str, version: &str, parameters: &[(&str, &str)]) -> String {
+        let mut form = reqwest::Url::parse("http://form").expect("a URL");
+        form.query_pairs_mut().append_pair("Version", version).extend_pairs(parameters);
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        let body = form.query().unwrap_or_default().to_owned();
+        self.call(Method::POST, service, "/", &headers, body).await
+    }
+
     async fn owner_call(&self, service: &str, path: &str, headers: &[(&str, &str)], body: Value) -> Value {
+        json_of(&self.call(Method::POST, service, path, headers, body.to_string()).await)
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        service: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> String {
         let State { endpoint_url, region, access_key_id, .. } = &self.state;
         // The stack looks at who calls, not at the signature.
         let credential = format!(
             "AWS4-HMAC-SHA256 Credential={access_key_id}/20260101/{region}/{service}/aws4_request, SignedHeaders=host, Signature=0"
         );
-        let mut request =
-            http_client().post(format!("{endpoint_url}{path}")).header("authorization", credential);
+        let mut request = http_client()
+            .request(method, format!("{endpoint_url}{path}"))
+            .header("authorization", credential);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let answer = request.body(body.to_string()).send().await.expect("the stack answers");
+        let answer = request.body(body).send().await.expect("the stack answers");
         let status = answer.status();
         let text = answer.text().await.expect("an answer");
         assert!(status.is_success(), "{service} {headers:?}: {text}");
-        if text.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("JSON") }
+        text
     }
 
     /// What the template says of this name: an output.
@@ -209,7 +240,12 @@ impl Stack {
 
     /// The ARN of a queue, by the output that names its URL.
     pub fn queue_arn(&self, output: &str) -> String {
-        let name = self.output(output).rsplit('/').next().expect("a URL ends in a name");
+        self.queue_arn_of(self.output(output))
+    }
+
+    /// The ARN of a queue, by its URL.
+    pub fn queue_arn_of(&self, url: &str) -> String {
+        let name = url.rsplit('/').next().expect("a URL ends in a name");
         format!("arn:aws:sqs:{}:000000000000:{name}", self.state.region)
     }
 
@@ -347,6 +383,10 @@ impl Hits {
         let answer = http_client().get(&self.url).send().await.expect("the proxy answers");
         answer.text().await.expect("a number").parse().expect("a number")
     }
+}
+
+fn json_of(text: &str) -> Value {
+    if text.is_empty() { Value::Null } else { serde_json::from_str(text).expect("JSON") }
 }
 
 /// A text in a JSON object.

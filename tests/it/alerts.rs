@@ -1,0 +1,240 @@
+//! What owners and operators are told: each thing once, however often it happens.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use serde_json::{Value, json};
+use testkit::{Client, Receiver, Reply, Stack, Subscription, eventually, process, stack::text};
+
+use crate::{AFTER_A_CRASH, BELIEVED, SOON};
+
+/// Longer than a list of endpoints is believed by publishes.
+const LISTED: Duration = Duration::from_millis(1500);
+
+/// Time in which a second alert would have come.
+const QUIET: Duration = Duration::from_secs(4);
+
+fn types(received: &[testkit::Received]) -> Vec<String> {
+    let mut types: Vec<_> = received.iter().map(|one| text(&one.json(), "type")).collect();
+    types.sort_unstable();
+    types
+}
+
+async fn publish_many(tenant: &Client, count: usize) {
+    let events: Vec<_> =
+        (0..count).map(|n| json!({ "type": "contact.created", "data": { "n": n } })).collect();
+    for chunk in events.chunks(100) {
+        tenant.post("/v1/events/batch", &json!({ "events": chunk })).await.expect(202);
+    }
+}
+
+#[tokio::test]
+async fn a_storm_of_a_thousand_failures_is_one_alert() {
+    let stack = Stack::deploy("cw-storm").await;
+    let tenant = stack.tenant().await;
+    // One success now and then, so that the circuit stays closed on a slow machine, too.
+    let receiver = Receiver::answering(|n| Reply::status(if n % 21 == 20 { 200 } else { 500 })).await;
+    let single = json!({ "retry_schedule": [], "event_types": ["contact.*"] });
+    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), single).await;
+    let watcher = Receiver::start().await;
+    tenant.endpoint(&watcher.url(), &["delivery.*", "endpoint.*"]).await;
+    let topic = Subscription::to(&stack, "AlertsTopicArn", tenant.tenant_id()).await;
+    tokio::time::sleep(LISTED).await;
+    publish_many(&tenant, 1100).await;
+    let path = format!("/v1/endpoints/{endpoint_id}/stats");
+    let mut stats = Value::Null;
+    let finished = |stats: &Value| {
+        let number = |name: &str| stats[name].as_u64().unwrap_or_default();
+        number("deliveries_succeeded") + number("deliveries_exhausted")
+    };
+    for _ in 0..AFTER_A_CRASH.as_secs() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stats = tenant.get(&path).await.expect(200);
+        if finished(&stats) >= 1100 {
+            break;
+        }
+    }
+    assert!(finished(&stats) >= 1100, "{stats}");
+    assert!(stats["deliveries_exhausted"].as_u64() >= Some(1000), "{stats}");
+    assert!(receiver.requests().len() >= 1100);
+    let told = ["delivery.exhausted", "endpoint.failing"];
+    watcher.wait_for(2, SOON).await;
+    tokio::time::sleep(QUIET).await;
+    let received = watcher.requests();
+    assert_eq!(types(&received), told);
+    let messages = topic.messages().await;
+    let mut kinds: Vec<_> = messages.iter().map(|message| text(message, "type")).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, told, "{messages:?}");
+    for message in &messages {
+        assert_eq!(
+            (&message["tenant"], &message["endpoint_id"]),
+            (&json!(tenant.tenant_id()), &json!(endpoint_id))
+        );
+        assert!(message["message"].is_string() && message["time"].is_string(), "{message}");
+    }
+    let failing = received.iter().map(testkit::Received::json).find(|one| one["type"] == "endpoint.failing");
+    let data = &failing.unwrap()["data"];
+    assert_eq!((&data["reason"], &data["endpoint_id"]), (&json!("rate"), &json!(endpoint_id)));
+    assert!(
+        data["failure_rate"].as_f64().unwrap() >= 0.5 && data["attempts"].as_u64().unwrap() >= 20,
+        "{data}"
+    );
+    assert!(data["window"]["from"].is_string() && data["disabled_at"].is_null(), "{data}");
+    // Not a put for each failure: each of the functions that ran side by side tried once, or twice where
+    // it was at it already.
+    let logs = stack.logs("dispatcher").await;
+    let tried = logs.lines().filter(|line| line.contains(r#""alert":"delivery.exhausted""#)).count();
+    assert!((1..=24).contains(&tried), "{tried} tries for a thousand failures");
+}
+
+#[tokio::test]
+async fn an_alert_is_not_repeated_because_an_hour_ends() {
+    let (stack, clock) = Stack::deploy_with_clock("cw-alert-hour").await;
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::answering(|_| Reply::status(500)).await;
+    let single = json!({ "retry_schedule": [], "event_types": ["contact.*"] });
+    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), single).await;
+    let watcher = Receiver::start().await;
+    tenant.endpoint(&watcher.url(), &["delivery.*"]).await;
+    tokio::time::sleep(LISTED).await;
+    // A minute before a full hour.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let hour = Duration::from_hours(1);
+    let into = Duration::from_secs(now.as_secs() % hour.as_secs());
+    let mut ahead = (hour * 2).saturating_sub(Duration::from_mins(1) + into);
+    clock.ahead(ahead);
+    let first = tenant.publish("contact.created", &json!({}), "before").await;
+    tenant.delivery(&first, "exhausted", SOON).await;
+    watcher.wait_for(1, SOON).await;
+    // None of the functions that come then remembers.
+    for (pid, name) in stack.processes() {
+        if name == stack.functions["dispatcher"] {
+            process::kill(pid);
+        }
+    }
+    ahead += Duration::from_mins(3);
+    clock.ahead(ahead);
+    let second = tenant.publish("contact.created", &json!({}), "after").await;
+    tenant.delivery(&second, "exhausted", AFTER_A_CRASH).await;
+    tokio::time::sleep(QUIET).await;
+    assert_eq!(watcher.requests().len(), 1, "3 minutes later");
+    ahead += hour;
+    clock.ahead(ahead);
+    let third = tenant.publish("contact.created", &json!({}), "much later").await;
+    tenant.delivery(&third, "exhausted", AFTER_A_CRASH).await;
+    let told = watcher.wait_for(2, SOON).await;
+    assert_eq!(types(&told), ["delivery.exhausted"; 2]);
+    for (alert, event_id) in told.iter().zip([first, third]) {
+        let data = &alert.json()["data"];
+        assert_eq!((&data["event_id"], &data["endpoint_id"]), (&json!(event_id), &json!(endpoint_id)));
+    }
+}
+
+#[tokio::test]
+async fn a_topic_that_takes_nothing_keeps_nobody_from_being_told() {
+    let stack = Stack::deploy_edited("cw-no-topic", |template| {
+        let nowhere = "ALERTS_TOPIC_ARN: arn:aws:sns:us-east-1:000000000000:nowhere";
+        template.replace("ALERTS_TOPIC_ARN: !Ref AlertsTopic", nowhere)
+    })
+    .await;
+    let tenant = stack.tenant().await;
+    let (receiver, watcher) = (Receiver::answering(|_| Reply::status(500)).await, Receiver::start().await);
+    let single = json!({ "retry_schedule": [], "event_types": ["contact.*"] });
+    tenant.endpoint_with(&receiver.url(), single).await;
+    tenant.endpoint(&watcher.url(), &["delivery.exhausted"]).await;
+    tokio::time::sleep(LISTED).await;
+    let event_id = tenant.publish("contact.created", &json!({}), "no topic").await;
+    tenant.delivery(&event_id, "exhausted", SOON).await;
+    watcher.wait_for(1, SOON).await;
+    let refused = "the topic was not told of an alert";
+    eventually("the refusal in the dispatcher's log", SOON, || async {
+        let logs = stack.logs("dispatcher").await;
+        logs.lines().any(|line| line.contains(refused) && line.contains("SNS answered 4")).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_seldom_fails_is_no_alert() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::answering(|n| Reply::status(if n % 3 == 0 { 500 } else { 200 })).await;
+    let schedule =
+        json!({ "retry_schedule": [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1], "event_types": ["contact.*"] });
+    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), schedule).await;
+    let watcher = Receiver::start().await;
+    tenant.endpoint(&watcher.url(), &["endpoint.*"]).await;
+    tokio::time::sleep(LISTED).await;
+    publish_many(&tenant, 40).await;
+    eventually("all to arrive", AFTER_A_CRASH, || async {
+        let stats = tenant.get(&format!("/v1/endpoints/{endpoint_id}/stats")).await.expect(200);
+        (stats["deliveries_succeeded"] == 40).then_some(())
+    })
+    .await;
+    assert!(watcher.requests().is_empty(), "{:?}", types(&watcher.requests()));
+}
+
+#[tokio::test]
+async fn who_comes_back_is_said_to_recover() {
+    let (stack, clock) = Stack::deploy_with_clock("cw-recover").await;
+    let tenant = stack.tenant().await;
+    let well = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&well);
+    let status = move || if told.load(Ordering::Relaxed) { 200 } else { 500 };
+    let receiver = Receiver::answering(move |_| Reply::status(status())).await;
+    let schedule = json!({ "retry_schedule": [40, 600, 600], "event_types": ["contact.*"] });
+    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), schedule).await;
+    let watcher = Receiver::start().await;
+    tenant.endpoint(&watcher.url(), &["endpoint.*"]).await;
+    let path = format!("/v1/endpoints/{endpoint_id}");
+    let topic = Subscription::to(&stack, "AlertsTopicArn", tenant.tenant_id()).await;
+    tokio::time::sleep(LISTED).await;
+    // Many failures, and some more a minute later: the circuit opens.
+    publish_many(&tenant, 40).await;
+    receiver.wait_for(40, SOON).await;
+    eventually("the failures to be known", SOON, || async {
+        let endpoint = tenant.get(&path).await.expect(200);
+        (endpoint["health"]["failures"].as_u64() >= Some(10)).then_some(())
+    })
+    .await;
+    let mut ahead = Duration::from_mins(1);
+    clock.ahead(ahead);
+    stack.run_due().await;
+    eventually("the circuit to open", SOON, || async {
+        (tenant.get(&path).await.expect(200)["status"] == "circuit_open").then_some(())
+    })
+    .await;
+    tokio::time::sleep(BELIEVED).await;
+    publish_many(&tenant, 5).await;
+    well.store(true, Ordering::Relaxed);
+    let recovering = |received: Vec<testkit::Received>| -> Option<Value> {
+        received.iter().map(testkit::Received::json).find(|one| one["type"] == "endpoint.recovering")
+    };
+    let mut alert = None;
+    for _ in 0..20 {
+        ahead += Duration::from_secs(61);
+        clock.ahead(ahead);
+        stack.run_due().await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        alert = recovering(watcher.requests());
+        if alert.is_some() {
+            break;
+        }
+    }
+    let alert = alert.unwrap_or_else(|| panic!("nobody was told: {:?}", types(&watcher.requests())));
+    assert_eq!(alert["data"]["endpoint_id"], json!(endpoint_id));
+    let endpoint = tenant.get(&path).await.expect(200);
+    assert_eq!(endpoint["status"], "enabled");
+    tokio::time::sleep(QUIET).await;
+    let of_kind = |kind: &str| types(&watcher.requests()).iter().filter(|one| *one == kind).count();
+    assert_eq!((of_kind("endpoint.recovering"), of_kind("endpoint.failing")), (1, 1));
+    let messages = topic.messages().await;
+    let count = messages.iter().filter(|message| message["type"] == "endpoint.recovering").count();
+    assert_eq!(count, 1, "{messages:?}");
+}

@@ -1,0 +1,316 @@
+//! The catalog of event types: who keeps it, what it lets be published, and what it refuses.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use testkit::{Client, Receiver, Stack, eventually, stack::text, unique};
+
+use crate::{BELIEVED, SOON};
+
+/// An event type that no other test knows.
+fn event_type(word: &str) -> String {
+    format!("{}.{word}", unique("catalog"))
+}
+
+async fn put(stack: &Stack, body: &Value) -> Value {
+    stack.operator().post("/v1/event-types", body).await.expect(200)
+}
+
+/// Publishes until it is answered as it will be once every function knows the catalog.
+async fn answered(tenant: &Client, body: &Value, status: u16) -> testkit::Answer {
+    eventually(&format!("{status} for {body}"), SOON, || async {
+        let answer = tenant.post("/v1/events", body).await;
+        (answer.status == status).then_some(answer)
+    })
+    .await
+}
+
+fn contact() -> Value {
+    json!({
+        "type": "object",
+        "required": ["id"],
+        "properties": {
+            "id": { "type": "string" },
+            "address": { "$ref": "#/$defs/address" },
+        },
+        "$defs": { "address": { "properties": { "zip": { "type": "string", "pattern": "^[0-9]{5}$" } } } },
+    })
+}
+
+#[tokio::test]
+async fn data_that_is_not_like_the_schema_is_refused_where_that_is_enforced() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::start().await;
+    tenant.endpoint(&receiver.url(), &[]).await;
+    let name = event_type("enforced");
+    let entry = put(&stack, &json!({ "type": name, "schema": contact(), "enforce": true })).await;
+    assert_eq!((&entry["version"], &entry["enforce"]), (&json!(1), &json!(true)));
+    tokio::time::sleep(BELIEVED).await;
+    let wrong = json!({ "type": name, "data": { "id": "c_1", "address": { "zip": "whsec_private" } } });
+    let answer = tenant.post("/v1/events", &wrong).await;
+    assert_eq!(answer.status, 422);
+    assert_eq!((answer.problem(), answer.pointer()), ("invalid-field", "/data/address/zip"));
+    assert!(answer.json.to_string().contains("(pattern)"), "{}", answer.json);
+    assert!(!answer.json.to_string().contains("private"), "{}", answer.json);
+    // All that is wrong is said at once.
+    let answer =
+        tenant.post("/v1/events", &json!({ "type": name, "data": { "address": { "zip": 1 } } })).await;
+    let pointers: BTreeSet<_> =
+        answer.json["errors"].as_array().unwrap().iter().map(|error| text(error, "pointer")).collect();
+    assert_eq!(pointers, BTreeSet::from(["/data".to_owned(), "/data/address/zip".to_owned()]));
+    // In a batch each event has its own result.
+    let right = json!({ "type": name, "data": { "id": "c_1", "address": { "zip": "10115" } } });
+    let free = json!({ "type": event_type("unknown"), "data": { "id": 1 } });
+    let batch = json!({ "events": [right, wrong, free, { "type": name, "data": {} }, right] });
+    let results = tenant.post("/v1/events/batch", &batch).await.expect(202);
+    let results = results["data"].as_array().unwrap();
+    let statuses: Vec<_> = results.iter().map(|result| result["status"].as_u64().unwrap()).collect();
+    assert_eq!(statuses, [202, 422, 202, 422, 202]);
+    assert_eq!(results[1]["problem"], "urn:core-webhooks:problem:invalid-field");
+    assert!(text(&results[1], "detail").starts_with("/events/1/data/address/zip: "), "{}", results[1]);
+    assert!(
+        text(&results[3], "detail").starts_with("/events/3/data: must have the property"),
+        "{}",
+        results[3]
+    );
+    assert!(!results[1].to_string().contains("private"));
+    assert_eq!(results[2]["event"]["type"], free["type"]);
+    // A batch of which nothing is right.
+    let results = tenant.post("/v1/events/batch", &json!({ "events": [wrong] })).await.expect(202);
+    assert_eq!(results["data"][0]["status"], 422);
+    let received = receiver.wait_for(3, SOON).await;
+    assert!(received.iter().all(|received| received.json()["data"]["address"]["zip"] != "whsec_private"));
+}
+
+#[tokio::test]
+async fn archived_types_are_not_published_and_types_out_of_the_catalog_are() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let name = event_type("archived");
+    let path = format!("/v1/event-types/{name}");
+    put(&stack, &json!({ "type": name, "archived": true })).await;
+    let event = json!({ "type": name, "data": { "any": 1 } });
+    let answer = answered(&tenant, &event, 422).await;
+    assert_eq!((answer.problem(), answer.pointer()), ("invalid-field", "/type"));
+    eventually("the batch to be refused as well", SOON, || async {
+        let results = tenant.post("/v1/events/batch", &json!({ "events": [event] })).await.expect(202);
+        let detail = results["data"][0]["detail"].as_str().unwrap_or_default();
+        detail.starts_with("/events/0/type: is archived").then_some(())
+    })
+    .await;
+    stack.operator().patch(&path, &json!({ "archived": false })).await.expect(200);
+    answered(&tenant, &event, 202).await;
+    stack.operator().patch(&path, &json!({ "archived": true })).await.expect(200);
+    answered(&tenant, &event, 422).await;
+    stack.operator().delete(&path).await.expect(204);
+    answered(&tenant, &event, 202).await;
+    for answer in [tenant.get(&path).await, stack.operator().delete(&path).await] {
+        assert_eq!((answer.status, answer.problem()), (404, "not-found"));
+    }
+}
+
+#[tokio::test]
+async fn the_operator_keeps_the_catalog_and_everybody_reads_it() {
+    let stack = Stack::shared();
+    let (tenant, operator) = (stack.tenant().await, stack.operator());
+    let name = event_type("kept[v2].changed");
+    let path = format!("/v1/event-types/{name}");
+    let described = json!({
+        "type": name, "description": "A contact was changed.", "schema": contact(),
+        "example": { "id": "c_1", "address": { "zip": "10115" } },
+    });
+    let made = put(&stack, &described).await;
+    assert_eq!(made["created_at"], made["updated_at"]);
+    for (field, value) in described.as_object().unwrap() {
+        assert_eq!(&made[field], value, "{field}");
+    }
+    assert_eq!((&made["version"], &made["archived"]), (&json!(1), &json!(false)));
+    assert_eq!(tenant.get(&path).await.expect(200), made);
+    assert_eq!(tenant.get(&path.replace('[', "%5B").replace(']', "%5D")).await.expect(200), made);
+    // The same again changes nothing, in particular not the version.
+    assert_eq!(put(&stack, &described).await, made);
+    let changed = operator.patch(&path, &json!({ "description": "Changed." })).await.expect(200);
+    assert_eq!((&changed["version"], &changed["schema"]), (&json!(1), &made["schema"]));
+    assert!(text(&changed, "updated_at") > text(&made, "updated_at"));
+    let schema = json!({ "required": ["id"] });
+    let changed = operator.patch(&path, &json!({ "schema": schema })).await.expect(200);
+    assert_eq!((&changed["version"], &changed["schema"]), (&json!(2), &schema));
+    let changed = operator.patch(&path, &json!({ "schema": null, "example": null })).await.expect(200);
+    assert_eq!(
+        (&changed["version"], &changed["schema"], &changed["example"]),
+        (&json!(3), &json!(null), &json!(null))
+    );
+    // What is put takes the place of all that was said; the version counts on.
+    let again = put(&stack, &described).await;
+    assert_eq!((&again["version"], &again["description"]), (&json!(4), &described["description"]));
+    // Only the operator changes it, and only who may reads it.
+    for answer in [
+        tenant.post("/v1/event-types", &described).await,
+        tenant.patch(&path, &json!({ "archived": true })).await,
+        tenant.delete(&path).await,
+    ] {
+        assert_eq!((answer.status, answer.problem()), (403, "forbidden"));
+    }
+    let keys = format!("/v1/tenants/{}/keys", tenant.tenant_id());
+    let key = tenant.post(&keys, &json!({ "name": "x", "scopes": ["events:read"] })).await.expect(201);
+    let narrow = tenant.with_key(Some(text(&key, "key")));
+    assert_eq!(narrow.get(&path).await.status, 403);
+    for path in ["/v1/event-types/not%20a%20type", "/v1/event-types/catalog.none"] {
+        assert_eq!(tenant.get(path).await.status, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_catalog_is_listed_in_pages() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let prefix = unique("listed");
+    let mut made = BTreeSet::new();
+    for n in 0..7 {
+        let name = format!("{prefix}.n{n}");
+        put(&stack, &json!({ "type": name, "archived": n % 2 == 1 })).await;
+        made.insert(name);
+    }
+    let list = async |query: &str| {
+        let mut names = Vec::new();
+        let mut path = format!("/v1/event-types?limit=2{query}");
+        loop {
+            let page = tenant.get(&path).await.expect(200);
+            assert!(page["data"].as_array().unwrap().len() <= 2);
+            names.extend(page["data"].as_array().unwrap().iter().map(|entry| text(entry, "type")));
+            match page["next_cursor"].as_str() {
+                Some(cursor) => path = format!("/v1/event-types?limit=2{query}&cursor={cursor}"),
+                None => break,
+            }
+        }
+        assert!(names.is_sorted_by(|before, after| before < after), "{names:?}");
+        names.into_iter().filter(|name| name.starts_with(&prefix)).collect::<Vec<_>>()
+    };
+    let all: Vec<_> = made.iter().cloned().collect();
+    assert_eq!(list("").await, all);
+    let (archived, live): (Vec<_>, Vec<_>) =
+        all.iter().cloned().partition(|name| name.ends_with(['1', '3', '5']));
+    assert_eq!(list("&archived=true").await, archived);
+    assert_eq!(list("&archived=false").await, live);
+    for (query, parameter) in [("archived=yes", "archived"), ("cursor=a+b", "cursor"), ("limit=0", "limit")] {
+        let answer = tenant.get(&format!("/v1/event-types?{query}")).await;
+        assert_eq!((answer.status, &answer.json["errors"][0]["parameter"]), (400, &json!(parameter)));
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_schema_or_leads_elsewhere_is_refused() {
+    let stack = Stack::shared();
+    let operator = stack.operator();
+    let name = event_type("bad");
+    let deep = format!("{}1{}", "{\"not\":".repeat(101), "}".repeat(101));
+    for (fields, pointer) in [
+        (json!({ "schema": { "type": "strin" } }), "/schema/type"),
+        (
+            json!({ "schema": { "properties": { "a": { "$ref": "https://example.com/a" } } } }),
+            "/schema/properties/a/$ref",
+        ),
+        (json!({ "schema": { "$ref": "http://169.254.169.254/latest" } }), "/schema/$ref"),
+        (json!({ "schema": { "$ref": "file:///etc/passwd" } }), "/schema/$ref"),
+        (json!({ "schema": { "$ref": "#/$defs/none" } }), "/schema"),
+        (json!({ "schema": { "$schema": "http://json-schema.org/draft-07/schema#" } }), "/schema/$schema"),
+        (json!({ "schema": { "pattern": "(?=look)around" } }), "/schema/pattern"),
+        (json!({ "schema": { "description": "x".repeat(33_000) } }), "/schema"),
+        (json!({ "schema": serde_json::from_str::<Value>(&deep).unwrap() }), "/schema"),
+        (json!({ "schema": [] }), "/schema"),
+        (json!({ "schema": contact(), "example": { "id": 1 } }), "/example/id"),
+        (json!({ "example": [] }), "/example"),
+        (json!({ "enforce": true }), "/enforce"),
+        (json!({ "type": "endpoint.disabled" }), "/type"),
+        (json!({ "type": "not a type" }), "/type"),
+        (json!({ "typo": 1 }), "/typo"),
+    ] {
+        let mut body = json!({ "type": name });
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let answer = operator.post("/v1/event-types", &body).await;
+        let shown: String = fields.to_string().chars().take(200).collect();
+        assert_eq!((answer.status, answer.pointer()), (422, pointer), "{shown} {}", answer.json);
+    }
+    let path = format!("/v1/event-types/{name}");
+    assert_eq!(operator.get(&path).await.status, 404);
+    put(&stack, &json!({ "type": name, "schema": contact(), "example": { "id": "c_1" }, "enforce": true }))
+        .await;
+    for (change, pointer) in [
+        (json!({ "schema": null }), "/enforce"),
+        (json!({ "schema": { "required": ["name"] } }), "/example"),
+        (json!({ "example": {} }), "/example"),
+        (json!({ "archived": null }), "/archived"),
+        (json!({ "type": "other" }), "/type"),
+    ] {
+        let answer = operator.patch(&path, &change).await;
+        assert_eq!((answer.status, answer.pointer()), (422, pointer), "{change} {}", answer.json);
+    }
+}
+
+#[tokio::test]
+async fn changes_made_at_once_are_all_kept() {
+    let stack = Stack::shared();
+    let name = event_type("contended");
+    let path = format!("/v1/event-types/{name}");
+    put(&stack, &json!({ "type": name, "schema": contact() })).await;
+    let changes = [
+        json!({ "description": "at once" }),
+        json!({ "example": { "id": "c_1" } }),
+        json!({ "enforce": true }),
+        json!({ "archived": true }),
+        json!({ "schema": { "required": ["id"], "title": "second" } }),
+    ];
+    let patches = changes.iter().map(|change| {
+        let (operator, path, change) = (stack.operator(), path.clone(), change.clone());
+        tokio::spawn(async move {
+            // Who loses too often is told so, and tries again.
+            eventually("the change to be taken", SOON, || async {
+                let answer = operator.patch(&path, &change).await;
+                assert!(matches!(answer.status, 200 | 409), "{}", answer.json);
+                (answer.status == 200).then_some(())
+            })
+            .await;
+        })
+    });
+    for patch in patches.collect::<Vec<_>>() {
+        patch.await.unwrap();
+    }
+    let entry = stack.operator().get(&path).await.expect(200);
+    for change in &changes {
+        for (field, value) in change.as_object().unwrap() {
+            assert_eq!(&entry[field], value, "{field}");
+        }
+    }
+    assert_eq!(entry["version"], 2);
+}
+
+#[tokio::test]
+async fn the_catalog_has_an_end() {
+    let stack = Stack::deploy("cw-catalog").await;
+    let full = |types: &str, size: &str| {
+        json!({
+            "TableName": stack.output("RegistryTableName"),
+            "Item": {
+                "pk": { "S": "operator" }, "sk": { "S": "catalog" }, "revision": { "N": "7" },
+                "event_types": { "N": types }, "size_in_all": { "N": size },
+            },
+        })
+    };
+    let long = json!({ "type": "a.long", "description": "x".repeat(200) });
+    for (types, size, body, status) in [
+        ("499", "0", &json!({ "type": "a.b" }), 200),
+        ("500", "0", &json!({ "type": "a.c" }), 422),
+        // Another change to one that is there needs no place.
+        ("500", "0", &json!({ "type": "a.b", "description": "x" }), 200),
+        ("1", "2097000", &long, 422),
+        ("1", "2096952", &long, 200),
+    ] {
+        stack.aws("dynamodb", "DynamoDB_20120810.PutItem", full(types, size)).await;
+        let answer = stack.operator().post("/v1/event-types", body).await;
+        assert_eq!(answer.status, status, "{types} {size} {body} {}", answer.json);
+        if status == 422 {
+            assert_eq!(answer.problem(), "limit-reached");
+        }
+    }
+}

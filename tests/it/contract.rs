@@ -1,0 +1,101 @@
+//! The description holds for requests that nobody thought of: schemathesis makes them of it, valid
+//! ones and others, and looks for statuses, content types, headers and bodies that it does not
+//! describe, for 5xx, and for good requests refused and bad ones taken.
+
+use std::{env::temp_dir, process::Stdio, time::Duration};
+
+use serde_json::{Value, json};
+use testkit::{Client, Receiver, Stack, stack::root, stack::text};
+use tokio::process::Command;
+
+use crate::SOON;
+
+/// Far more than it takes on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(4);
+
+#[tokio::test]
+async fn no_request_gets_an_answer_that_is_not_described() {
+    let stack = Stack::deploy("cw-contract").await;
+    let tenant = stack.tenant().await;
+    let mut operator = stack.operator();
+    operator.tenant.clone_from(&tenant.tenant);
+    let things = Things::new(&tenant, &operator).await;
+    let (by_operator, by_tenant) = tokio::join!(
+        things.try_all(&stack, &operator, "coverage"),
+        things.try_all(&stack, &tenant, "examples,fuzzing"),
+    );
+    remove_endpoints(&tenant).await;
+    for said in [by_operator, by_tenant] {
+        assert!(said.is_ok(), "{}", said.unwrap_err());
+    }
+}
+
+/// What a tenant has, so that there is something to be found.
+struct Things {
+    source_id: String,
+    endpoint_id: String,
+    event_id: String,
+    delivery_id: String,
+    replay_id: String,
+    receiver: Receiver,
+}
+
+impl Things {
+    async fn new(tenant: &Client, operator: &Client) -> Self {
+        let receiver = Receiver::start().await;
+        let (endpoint_id, _) = tenant.endpoint(&receiver.url(), &[]).await;
+        let event_id = tenant.publish("contact.created", &json!({}), "found").await;
+        let delivery_id = text(&tenant.delivery(&event_id, "succeeded", SOON).await, "id");
+        let source = tenant.post("/v1/sources", &json!({ "provider": "stripe" })).await.expect(201);
+        let span = json!({ "what": "failed", "since": "2026-11-01T00:00:00Z" });
+        let replay = tenant.post(&format!("/v1/endpoints/{endpoint_id}/replays"), &span).await.expect(202);
+        let (source_id, replay_id) = (text(&source, "id"), text(&replay, "id"));
+        for event_type in ["found.known", "found.doomed"] {
+            operator.post("/v1/event-types", &json!({ "type": event_type })).await.expect(200);
+        }
+        Self { source_id, endpoint_id, event_id, delivery_id, replay_id, receiver }
+    }
+
+    /// Lets schemathesis try every operation with this key; what it says if it found something.
+    async fn try_all(&self, stack: &Stack, client: &Client, phases: &str) -> Result<(), String> {
+        let headers = [("tenant", client.tenant_id())];
+        let doomed =
+            client.post_with("/v1/endpoints", &headers, &json!({ "url": self.receiver.url() })).await;
+        let doomed = text(&doomed.expect(201), "id");
+        let clients = root().join("tests/it/clients");
+        let run = Command::new(root().join(".local/contract/bin/schemathesis"))
+            .arg("--config-file")
+            .arg(clients.join("schemathesis.toml"))
+            .args(["run", "--no-color", "--phases", phases])
+            .arg(format!("{}/v1/openapi.json", stack.api_url))
+            .current_dir(temp_dir())
+            .env("API_KEY", client.key.as_deref().unwrap())
+            .env("TENANT_ID", client.tenant_id())
+            .env("ENDPOINT_ID", &self.endpoint_id)
+            .env("DOOMED_ID", doomed)
+            .env("SOURCE_ID", &self.source_id)
+            .env("EVENT_ID", &self.event_id)
+            .env("DELIVERY_ID", &self.delivery_id)
+            .env("REPLAY_ID", &self.replay_id)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(PATIENCE, run).await.expect("an end").expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        println!("{said}");
+        if output.status.success() { Ok(()) } else { Err(said) }
+    }
+}
+
+/// What was published on the way need not be tried for days.
+async fn remove_endpoints(tenant: &Client) {
+    loop {
+        let page = tenant.get("/v1/endpoints?limit=250").await.expect(200);
+        for endpoint in page["data"].as_array().unwrap() {
+            tenant.delete(&format!("/v1/endpoints/{}", text(endpoint, "id"))).await.expect(204);
+        }
+        if page["next_cursor"] == Value::Null {
+            break;
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The API's description as a client reads it, and whether an answer is what it says.
+
+use std::{cell::RefCell, collections::HashMap};
+
+use jsonschema::Validator;
+use serde_json::{Value, json};
+use testkit::{Answer, Stack};
+
+/// `openapi.json` of a deployment.
+pub struct Description {
+    document: Value,
+    validators: RefCell<HashMap<String, Validator>>,
+}
+
+/// One operation of it.
+pub struct Operation<'a> {
+    pub method: &'a str,
+    pub path: &'a str,
+    pub row: &'a Value,
+}
+
+impl Description {
+    pub async fn of(stack: &Stack) -> Self {
+        let document = stack.anonymous().get("/v1/openapi.json").await.expect(200);
+        assert_eq!(document["openapi"], "3.1.0");
+        Self { document, validators: RefCell::default() }
+    }
+
+    /// All operations, those last that delete what the others read.
+    pub fn operations(&self) -> Vec<Operation<'_>> {
+        let paths = self.document["paths"].as_object().unwrap();
+        let mut operations: Vec<_> = paths
+            .iter()
+            .flat_map(|(path, methods)| {
+                let methods = methods.as_object().unwrap();
+                methods.iter().map(|(method, row)| Operation { method, path, row })
+            })
+            .collect();
+        operations.sort_by_key(|operation| operation.method == "delete");
+        operations
+    }
+
+    /// What is wrong with a value by a schema of the document.
+    pub fn faults(&self, schema: &Value, value: &Value) -> Vec<String> {
+        let mut validators = self.validators.borrow_mut();
+        let validator = validators.entry(schema.to_string()).or_insert_with(|| {
+            let mut whole = schema.clone();
+            whole["components"] = json!({ "schemas": self.document["components"]["schemas"] });
+            jsonschema::draft202012::options().should_validate_formats(true).build(&whole).unwrap()
+        });
+        validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect()
+    }
+
+    /// Asserts that an answer is one of those that are described: status, content type, headers and
+    /// body.
+    #[track_caller]
+    pub fn check(&self, operation: &Operation<'_>, answer: &Answer) {
+        let Operation { method, path, .. } = operation;
+        let place = format!("{method} {path}: {} {}", answer.status, answer.json);
+        let described = self.answer(operation, answer.status);
+        assert!(!described.is_null(), "{place}: the status is not described");
+        for (name, _) in described["headers"].as_object().into_iter().flatten() {
+            assert!(answer.headers.contains_key(name), "{place}: {name} is missing");
+        }
+        let Some(content) = described["content"].as_object() else { return };
+        let content_type = answer.headers["content-type"].to_str().unwrap();
+        let content =
+            content.get(content_type).unwrap_or_else(|| panic!("{place}: {content_type} is not described"));
+        let faults = self.faults(&content["schema"], &answer.json);
+        assert!(faults.is_empty(), "{place}: {faults:?}");
+    }
+
+    /// What is described of this status, null if nothing is.
+    pub fn answer<'a>(&'a self, operation: &Operation<'a>, status: u16) -> &'a Value {
+        let described = &operation.row["responses"][status.to_string()];
+        match described["$ref"].as_str() {
+            Some(reference) => self.document.pointer(&reference[1..]).unwrap(),
+            None => described,
+        }
+    }
+}
+
+impl Operation<'_> {
+    pub fn id(&self) -> &str {
+        self.row["operationId"].as_str().unwrap()
+    }
+
+    /// The status of success.
+    pub fn success(&self) -> u16 {
+        let statuses = self.row["responses"].as_object().unwrap();
+        statuses.keys().find(|status| status.starts_with('2')).unwrap().parse().unwrap()
+    }
+
+    /// The documented body; null where there is none.
+    pub fn body(&self) -> &Value {
+        &self.row["requestBody"]["content"]["application/json"]["example"]
+    }
+
+    pub fn is_public(&self) -> bool {
+        self.row["security"] == json!([])
+    }
+
+    pub fn is_the_operators(&self) -> bool {
+        self.row["description"] == "Needs the operator's key."
+    }
+
+    /// The path with this in place of each parameter.
+    pub fn place(&self, value: impl Fn(&str) -> String) -> String {
+        let segment = |segment: &str| match segment.strip_prefix('{').and_then(|name| name.strip_suffix('}'))
+        {
+            Some(name) => value(name),
+            None => segment.to_owned(),
+        };
+        self.path.split('/').map(segment).collect::<Vec<_>>().join("/")
+    }
+}

@@ -1,0 +1,346 @@
+//! Each alarm of the template goes off when what it is about really happens.
+//!
+//! A drill does harm to a deployment of its own until the alarm's own definition, as it is
+//! deployed, is breached by what was measured. `meter.rs` says how each metric is measured.
+
+mod meter;
+
+use std::{
+    collections::BTreeSet,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use testkit::{
+    Client, Receiver, Reply, Stack,
+    alarms::Alarm,
+    eventually,
+    proxy::{Fault, Rule},
+    stack::{root, text},
+};
+
+use crate::SOON;
+use meter::Meter;
+
+/// Alarms whose drills leave the deployment at work.
+const AT_WORK: [&str; 13] = [
+    "first-attempts-fail",
+    "tables-throttled",
+    "secrets-throttled",
+    "api-fails",
+    "errors-api",
+    "errors-inbound-stripe",
+    "errors-dispatcher",
+    "errors-fanout",
+    "errors-rescuer",
+    "errors-scheduler",
+    "deliveries-rescued",
+    "unreadable-not-empty",
+    "due-late",
+];
+
+/// Alarms whose drills need functions that take nothing from their queues, in this order: what is
+/// in flight cannot be asked for its age.
+const AT_REST: [&str; 6] = [
+    "fast-lane-late",
+    "slow-lane-late",
+    "pages-late",
+    "dead-letters-stay",
+    "fast-lane-in-flight",
+    "slow-lane-in-flight",
+];
+
+/// First attempts of the drill, above the 20 below which the alarm says nothing.
+const ATTEMPTS: usize = 25;
+
+/// More than the deployment's `AlarmInFlight`.
+const IN_FLIGHT: usize = 5;
+
+fn rule(operation: &str, tenant: &Client, fault: Fault, times: u32) -> Rule {
+    Rule { operation: operation.to_owned(), contains: vec![tenant.tenant_id().to_owned()], fault, times }
+}
+
+/// The alarms of these names; all of the deployment's tell its topic.
+async fn find(stack: &Stack, names: &[&str]) -> Vec<Alarm> {
+    let alarms = stack.alarms().await;
+    assert!(alarms.iter().all(|alarm| alarm.tells(stack.output("AlertsTopicArn"))));
+    let named = |name: &&str| alarms.iter().find(|alarm| alarm.name == *name).cloned();
+    names.iter().map(|name| named(name).unwrap_or_else(|| panic!("no alarm {name}"))).collect()
+}
+
+async fn quiet(meter: &Meter, alarms: &[Alarm]) {
+    for alarm in alarms {
+        let what = format!("{} to be quiet", alarm.name);
+        eventually(&what, SOON, || async {
+            let result = alarm.result(&meter.measure(alarm).await);
+            if alarm.is_breached_by(result) {
+                assert_eq!(result, None, "{} goes off by itself", alarm.name);
+                meter.flush().await;
+                return None;
+            }
+            Some(())
+        })
+        .await;
+    }
+}
+
+async fn goes_off(meter: &Meter, alarm: &Alarm) {
+    let began = Instant::now();
+    loop {
+        let measured = meter.measure(alarm).await;
+        let result = alarm.result(&measured);
+        if result.is_some() && alarm.is_breached_by(result) {
+            return;
+        }
+        assert!(began.elapsed() < SOON, "{} does not go off, at {result:?} of {measured:?}", alarm.name);
+        meter.flush().await;
+    }
+}
+
+#[tokio::test]
+async fn alarms_go_off_when_what_they_are_about_happens() {
+    let (stack, clock) = Stack::deploy_with_clock("cw-drills").await;
+    let meter = Meter::new(stack.clone());
+    let alarms = find(&stack, &AT_WORK).await;
+    stack.run_due().await;
+    quiet(&meter, &alarms).await;
+    let inbox = inbox(&stack).await;
+    tokio::join!(
+        first_attempts_fail(&stack),
+        a_table_throttles(&stack),
+        secrets_manager_throttles(&stack),
+        the_api_fails(&stack, &meter),
+        functions_die(&stack),
+        a_delivery_is_rescued(&stack),
+        a_message_cannot_be_read(&stack),
+        a_delivery_is_due(&stack),
+    );
+    clock.ahead(Duration::from_mins(30));
+    stack.run_due().await;
+    for alarm in &alarms {
+        goes_off(&meter, alarm).await;
+        // What functions measured reaches the stand-in's alarms as CloudWatch would take it there.
+        if alarm.is_plain() && alarm.watched()[0].namespace.starts_with("CoreWebhooks/") {
+            meter.relay(alarm).await;
+            told(&stack, &inbox, alarm).await;
+        }
+    }
+    the_dashboard_can_be_read(&stack).await;
+}
+
+#[tokio::test]
+async fn alarms_go_off_when_nobody_takes_from_the_queues() {
+    let parameters = [
+        ("AlarmLateSeconds", "2"),
+        ("AlarmSlowLateSeconds", "3"),
+        ("AlarmInFlight", "4"),
+        // What the drill takes stays in flight.
+        ("LaneVisibilitySeconds", "120"),
+    ];
+    let stack = Stack::deploy_with("cw-drills-rest", &parameters).await;
+    let meter = Meter::new(stack.clone());
+    let alarms = find(&stack, &AT_REST).await;
+    quiet(&meter, &alarms).await;
+    rest(&stack).await;
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::start().await;
+    tenant.endpoint(&receiver.url(), &[]).await;
+    for n in 0..IN_FLIGHT {
+        tenant.publish("contact.created", &json!({}), &format!("late {n}")).await;
+        send(&stack, "SlowLaneUrl", "{}").await;
+    }
+    send(&stack, "FanOutPagesUrl", "{}").await;
+    send(&stack, "DeadLettersUrl", "{}").await;
+    for alarm in &alarms {
+        if alarm.name.ends_with("-in-flight") {
+            meter.take(alarm, IN_FLIGHT).await;
+        }
+        goes_off(&meter, alarm).await;
+    }
+    assert!(receiver.requests().is_empty());
+}
+
+/// Alarms, their entries in the runbook and their drills are the same, by name.
+#[test]
+fn every_alarm_has_a_drill_and_an_entry_in_the_runbook() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let (template, runbook) = (read("template.yaml"), read("docs/runbook.md"));
+    let after = |text: &str, mark: &str| -> Vec<String> {
+        let found = text.lines().filter_map(|line| line.split_once(mark));
+        found.map(|(_, rest)| rest.split_whitespace().next().unwrap_or_default().to_owned()).collect()
+    };
+    let alarms = after(&template, "AlarmName: !Sub ${AWS::StackName}-");
+    assert_eq!(alarms.len(), template.matches("Type: AWS::CloudWatch::Alarm").count());
+    let drills: BTreeSet<_> = AT_WORK.iter().chain(&AT_REST).map(ToString::to_string).collect();
+    assert_eq!(alarms.iter().cloned().collect::<BTreeSet<_>>(), drills);
+    let named = after(&template, "See docs/runbook.md#");
+    assert_eq!(named.len(), alarms.len(), "an alarm does not say where to read on");
+    for (alarm, entry) in alarms.iter().zip(&named) {
+        let expected = if alarm.starts_with("errors-") { "function-errors" } else { alarm };
+        assert_eq!(entry, expected);
+    }
+    let entries = runbook.lines().filter_map(|line| line.strip_prefix("## ")).map(ToOwned::to_owned);
+    assert_eq!(entries.collect::<BTreeSet<_>>(), named.into_iter().collect());
+}
+
+async fn first_attempts_fail(stack: &Stack) {
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::answering(|_| Reply::status(500)).await;
+    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [86_400] })).await;
+    let events: Vec<_> = (0..ATTEMPTS).map(|_| json!({ "type": "contact.created", "data": {} })).collect();
+    tenant.post("/v1/events/batch", &json!({ "events": events })).await.expect(202);
+    receiver.wait_for(ATTEMPTS, SOON).await;
+}
+
+async fn a_table_throttles(stack: &Stack) {
+    let tenant = stack.tenant().await;
+    let hits = stack.rule(&rule("PutItem", &tenant, Fault::Throttle, 1)).await;
+    tenant.publish("contact.created", &json!({}), "throttled").await;
+    assert_eq!(hits.count().await, 1);
+}
+
+async fn secrets_manager_throttles(stack: &Stack) {
+    let tenant = stack.tenant().await;
+    let hits = stack.rule(&rule("CreateSecret", &tenant, Fault::Throttle, 1)).await;
+    let receiver = Receiver::start().await;
+    tenant.endpoint(&receiver.url(), &[]).await;
+    assert_eq!(hits.count().await, 1);
+}
+
+/// Requests that do not reach their table, beside some that do.
+async fn the_api_fails(stack: &Stack, meter: &Meter) {
+    let tenant = stack.tenant().await;
+    stack.rule(&rule("PutItem", &tenant, Fault::Cut, 1_000)).await;
+    let event = json!({ "type": "contact.created", "data": {} });
+    for _ in 0..5 {
+        meter.answered(tenant.post("/v1/events", &event).await.status);
+        meter.answered(tenant.get("/v1/events").await.status);
+    }
+}
+
+/// What no function can read makes it fail, as `aws lambda invoke` can do anywhere.
+async fn functions_die(stack: &Stack) {
+    for output in [
+        "ApiFunctionName",
+        "InboundStripeFunctionName",
+        "DispatcherFunctionName",
+        "FanOutFunctionName",
+        "RescuerFunctionName",
+        "SchedulerFunctionName",
+    ] {
+        for _ in 0..3 {
+            stack.try_invoke(output, json!({})).await.expect_err("it fails");
+        }
+    }
+}
+
+/// A message as it would be after 50 receives, of a delivery that was made meanwhile.
+async fn a_delivery_is_rescued(stack: &Stack) {
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::start().await;
+    let (endpoint_id, _) = tenant.endpoint(&receiver.url(), &[]).await;
+    let event_id = tenant.publish("contact.created", &json!({}), "rescued").await;
+    tenant.delivery(&event_id, "succeeded", SOON).await;
+    let body = json!({
+        "v": 1, "tenant": tenant.tenant_id(), "event_id": event_id, "endpoint_id": endpoint_id, "gen": 0,
+    });
+    send(stack, "DeadLettersUrl", &body.to_string()).await;
+}
+
+async fn a_message_cannot_be_read(stack: &Stack) {
+    send(stack, "DeadLettersUrl", "no JSON").await;
+}
+
+async fn a_delivery_is_due(stack: &Stack) {
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::answering(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
+    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [60] })).await;
+    let event_id = tenant.publish("contact.created", &json!({}), "due").await;
+    tenant.delivery(&event_id, "retrying", SOON).await;
+}
+
+async fn send(stack: &Stack, output: &str, body: &str) {
+    let message = json!({ "QueueUrl": stack.output(output), "MessageBody": body });
+    stack.aws("sqs", "AmazonSQS.SendMessage", message).await;
+}
+
+/// Lets functions take nothing more from their queues.
+async fn rest(stack: &Stack) {
+    const MAPPINGS: &str = "/2015-03-31/event-source-mappings/";
+    for output in ["DispatcherFunctionName", "FanOutFunctionName", "RescuerFunctionName"] {
+        let path = format!("{MAPPINGS}?FunctionName={}", stack.output(output));
+        let listed = stack.rest(Method::GET, "lambda", &path, Value::Null).await;
+        for mapping in listed["EventSourceMappings"].as_array().expect("mappings") {
+            let path = format!("{MAPPINGS}{}", text(mapping, "UUID"));
+            stack.rest(Method::PUT, "lambda", &path, json!({ "Enabled": false })).await;
+        }
+    }
+    // A look at a queue that had begun is over by then.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+}
+
+/// A queue that gets what the alarms' topic is told.
+async fn inbox(stack: &Stack) -> Inbox {
+    let name = format!("{}-inbox", stack.name());
+    let made = stack.aws("sqs", "AmazonSQS.CreateQueue", json!({ "QueueName": name })).await;
+    let url = text(&made, "QueueUrl");
+    let asked = json!({ "QueueUrl": url, "AttributeNames": ["QueueArn"] });
+    let asked = stack.aws("sqs", "AmazonSQS.GetQueueAttributes", asked).await;
+    let arn = text(&asked["Attributes"], "QueueArn");
+    let topic = stack.output("AlertsTopicArn");
+    let policy = json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow", "Principal": { "Service": "sns.amazonaws.com" }, "Action": "sqs:SendMessage",
+            "Resource": arn, "Condition": { "ArnEquals": { "aws:SourceArn": topic } },
+        }],
+    });
+    let allowed = json!({ "QueueUrl": url, "Attributes": { "Policy": policy.to_string() } });
+    stack.aws("sqs", "AmazonSQS.SetQueueAttributes", allowed).await;
+    let parameters = [("Action", "Subscribe"), ("TopicArn", topic), ("Protocol", "sqs"), ("Endpoint", &arn)];
+    stack.query("sns", "2010-03-31", &parameters).await;
+    Inbox { url, received: Mutex::default() }
+}
+
+/// What the topic was told, operational events too.
+struct Inbox {
+    url: String,
+    received: Mutex<Vec<Value>>,
+}
+
+impl Inbox {
+    /// Looks at what came since, and finds what is wanted in all that ever came.
+    async fn find<T>(&self, stack: &Stack, wanted: impl Fn(&Value) -> Option<T>) -> Option<T> {
+        let asked = json!({ "QueueUrl": self.url, "MaxNumberOfMessages": 10, "VisibilityTimeout": 600 });
+        let answer = stack.aws("sqs", "AmazonSQS.ReceiveMessage", asked).await;
+        let mut received = self.received.lock().expect("a lock");
+        received.extend(answer["Messages"].as_array().cloned().unwrap_or_default());
+        received.iter().find_map(wanted)
+    }
+}
+
+/// Waits until the topic was told of this alarm, with the way to its entry.
+async fn told(stack: &Stack, inbox: &Inbox, alarm: &Alarm) {
+    let what = format!("the topic to be told of {}", alarm.name);
+    eventually(&what, SOON, || async {
+        let named = |message: &Value| {
+            let envelope: Value = serde_json::from_str(message["Body"].as_str()?).ok()?;
+            let said: Value = serde_json::from_str(envelope["Message"].as_str()?).ok()?;
+            let alarm_name = format!("{}-{}", stack.name(), alarm.name);
+            (said["AlarmName"] == alarm_name && said["NewStateValue"] == "ALARM").then_some(said)
+        };
+        let said = inbox.find(stack, named).await?;
+        (said["AlarmDescription"] == alarm.description()).then_some(())
+    })
+    .await;
+}
+
+async fn the_dashboard_can_be_read(stack: &Stack) {
+    let name = json!({ "DashboardName": stack.name() });
+    let found = stack.aws("monitoring", "GraniteServiceVersion20100801.GetDashboard", name).await;
+    let body: Value = serde_json::from_str(&text(&found, "DashboardBody")).expect("the dashboard is JSON");
+    assert!(!body.to_string().contains("${"), "a reference is left in {body}");
+    assert!(body["widgets"].as_array().is_some_and(|widgets| widgets.len() > 10));
+}

@@ -1,0 +1,379 @@
+//! Deliveries that are made again, one by one and many by a job, and those that are called off.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use testkit::{
+    Client, Receiver, Reply, Stack, eventually,
+    proxy::{Fault, Rule},
+    stack::text,
+};
+
+use crate::{AFTER_A_CRASH, SOON};
+
+/// Longer than what a replay leaves to the index.
+const SETTLED: Duration = Duration::from_secs(40);
+
+/// Before everything that a test does.
+const LONG_AGO: &str = "2026-01-01T00:00:00Z";
+
+async fn publish_many(tenant: &Client, event_type: &str, count: usize) -> Vec<String> {
+    let events: Vec<_> = (0..count).map(|n| json!({ "type": event_type, "data": { "n": n } })).collect();
+    let mut ids = Vec::new();
+    for chunk in events.chunks(100) {
+        let results = tenant.post("/v1/events/batch", &json!({ "events": chunk })).await.expect(202);
+        ids.extend(results["data"].as_array().unwrap().iter().map(|result| text(&result["event"], "id")));
+    }
+    ids
+}
+
+fn delivery_id(event_id: &str, endpoint_id: &str) -> String {
+    format!("dlv_{}{}", &event_id[4..], &endpoint_id[4..])
+}
+
+async fn until(tenant: &Client, delivery_id: &str, status: &str) -> Value {
+    eventually(&format!("{delivery_id} to be {status}"), SOON, || async {
+        let answer = tenant.get(&format!("/v1/deliveries/{delivery_id}")).await;
+        (answer.json["status"] == status).then_some(answer.json)
+    })
+    .await
+}
+
+async fn replay(tenant: &Client, endpoint_id: &str, body: &Value) -> String {
+    let replay = tenant.post(&format!("/v1/endpoints/{endpoint_id}/replays"), body).await.expect(202);
+    assert_eq!((&replay["status"], &replay["replayed"]), (&json!("running"), &json!(0)));
+    text(&replay, "id")
+}
+
+async fn get(tenant: &Client, replay_id: &str) -> Value {
+    tenant.get(&format!("/v1/replays/{replay_id}")).await.expect(200)
+}
+
+fn ids(receiver: &Receiver) -> Vec<String> {
+    receiver.requests().iter().map(|received| received.id().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn what_has_ended_is_made_again_as_a_new_generation_once() {
+    let tenant = Stack::shared().tenant().await;
+    // The second request takes a while, so that who asks meanwhile finds it under way.
+    let reply = |n| match n {
+        0 => Reply::status(500),
+        1 => Reply::after(Duration::from_secs(8)),
+        _ => Reply::status(200),
+    };
+    let receiver = Receiver::answering(reply).await;
+    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [] })).await;
+    let event_id = tenant.publish("contact.created", &json!({}), "again").await;
+    let id = delivery_id(&event_id, &endpoint_id);
+    until(&tenant, &id, "exhausted").await;
+    let path = format!("/v1/deliveries/{id}/resend");
+    let no_body = json!({});
+    let again = || tenant.post(&path, &no_body);
+    let (first, second, third, fourth) = tokio::join!(again(), again(), again(), again());
+    for answer in [first, second, third, fourth] {
+        answer.expect(202);
+    }
+    let delivery = until(&tenant, &id, "succeeded").await;
+    assert_eq!(delivery["attempt_count"], 1, "its attempts are counted anew");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(ids(&receiver), [event_id.clone(), event_id.clone()], "one new generation, under the same id");
+    // What succeeded can be sent again too; what has ended cannot be called off.
+    tenant.post(&path, &json!({})).await.expect(202);
+    receiver.wait_for(3, SOON).await;
+    until(&tenant, &id, "succeeded").await;
+    let answer = tenant.post(&format!("/v1/deliveries/{id}/cancel"), &json!({})).await;
+    assert_eq!((answer.status, answer.problem()), (409, "already-finished"));
+    // Another tenant's is none.
+    let stranger = Stack::shared().tenant().await;
+    for end in ["resend", "cancel"] {
+        let answer = stranger.post(&format!("/v1/deliveries/{id}/{end}"), &json!({})).await;
+        assert_eq!((answer.status, answer.problem()), (404, "not-found"));
+    }
+    tenant.delete(&format!("/v1/endpoints/{endpoint_id}")).await.expect(204);
+    let answer = tenant.post(&path, &json!({})).await;
+    assert_eq!((answer.status, answer.problem()), (409, "endpoint-unavailable"));
+}
+
+#[tokio::test]
+async fn what_is_due_in_hours_goes_at_once() {
+    let tenant = Stack::shared().tenant().await;
+    let receiver = Receiver::answering(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
+    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [7200] })).await;
+    let event_id = tenant.publish("contact.created", &json!({}), "hours").await;
+    let id = delivery_id(&event_id, &endpoint_id);
+    until(&tenant, &id, "retrying").await;
+    tenant.post(&format!("/v1/deliveries/{id}/resend"), &json!({})).await.expect(202);
+    let delivery = until(&tenant, &id, "succeeded").await;
+    assert_eq!(delivery["attempt_count"], 2, "in its own generation");
+    assert_eq!(receiver.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn what_was_called_off_never_arrives() {
+    let (stack, clock) = Stack::deploy_with_clock("cw-cancel").await;
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::answering(|_| Reply::status(500)).await;
+    let settings = json!({ "retry_schedule": [60, 60], "event_types": ["contact.*"] });
+    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), settings).await;
+    let (held_id, _) = tenant
+        .endpoint_with(&receiver.url(), json!({ "disabled": true, "event_types": ["held.work"] }))
+        .await;
+    let cancel = async |id: &str| {
+        let cancelled = tenant.post(&format!("/v1/deliveries/{id}/cancel"), &json!({})).await.expect(200);
+        assert_eq!(
+            (&cancelled["status"], &cancelled["next_attempt_at"]),
+            (&json!("cancelled"), &json!(null))
+        );
+    };
+    // Retrying, in the due index.
+    let retrying = tenant.publish("contact.created", &json!({}), "retrying").await;
+    let retrying = delivery_id(&retrying, &endpoint_id);
+    until(&tenant, &retrying, "retrying").await;
+    cancel(&retrying).await;
+    cancel(&retrying).await;
+    // Parked: asking for it once more would only park it again.
+    let parked = tenant.publish("held.work", &json!({}), "parked").await;
+    let parked = delivery_id(&parked, &held_id);
+    until(&tenant, &parked, "parked").await;
+    let answer = tenant.post(&format!("/v1/deliveries/{parked}/resend"), &json!({})).await;
+    assert_eq!((answer.status, answer.problem()), (409, "endpoint-unavailable"));
+    cancel(&parked).await;
+    // Pending, without an item: its publish died before it sent the message.
+    let rule = Rule {
+        operation: "SendMessageBatch".to_owned(),
+        contains: vec![tenant.tenant_id().to_owned()],
+        fault: Fault::KillBefore,
+        times: 1,
+    };
+    let hits = stack.rule(&rule).await;
+    let body = json!({ "type": "contact.created", "data": {} });
+    let publish = || tenant.post_with("/v1/events", &[("idempotency-key", "pending")], &body);
+    assert!(publish().await.status >= 500);
+    assert_eq!(hits.count().await, 1);
+    let pending = eventually("the function to be back", SOON, || async {
+        let answer = tenant.get("/v1/events").await;
+        (answer.status == 200).then(|| text(&answer.json["data"][0], "id"))
+    })
+    .await;
+    let pending = delivery_id(&pending, &endpoint_id);
+    until(&tenant, &pending, "pending").await;
+    cancel(&pending).await;
+    // Everything that could bring them back.
+    clock.ahead(Duration::from_mins(5));
+    publish().await.expect(202);
+    tenant.post(&format!("/v1/endpoints/{held_id}/enable"), &json!({})).await.expect(200);
+    stack.run_due().await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    for id in [&retrying, &parked, &pending] {
+        until(&tenant, id, "cancelled").await;
+    }
+    assert_eq!(receiver.requests().len(), 1, "the first attempt of the first");
+}
+
+#[tokio::test]
+async fn a_replay_is_paced_beside_live_traffic_and_cancelled_half_way() {
+    let (stack, clock) = Stack::deploy_with_clock("cw-replay-pace").await;
+    let tenant = stack.tenant().await;
+    let well = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&well);
+    let status = move || if told.load(Ordering::Relaxed) { 200 } else { 500 };
+    let receiver = Receiver::answering(move |_| Reply::status(status())).await;
+    let live = Receiver::start().await;
+    let settings = json!({ "retry_schedule": [], "event_types": ["contact.*"] });
+    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), settings).await;
+    tenant.endpoint(&live.url(), &["live.*"]).await;
+    let events = publish_many(&tenant, "contact.created", 90).await;
+    receiver.wait_for(90, AFTER_A_CRASH).await;
+    for id in events.iter().rev().take(20) {
+        until(&tenant, &delivery_id(id, &endpoint_id), "exhausted").await;
+    }
+    well.store(true, Ordering::Relaxed);
+    let failed = receiver.requests().len();
+    let id = replay(&tenant, &endpoint_id, &json!({ "what": "failed", "since": LONG_AGO, "rate": 1 })).await;
+    let body = json!({ "what": "all", "since": LONG_AGO });
+    let answer = tenant.post(&format!("/v1/endpoints/{endpoint_id}/replays"), &body).await;
+    assert_eq!((answer.status, answer.problem()), (409, "replay-running"));
+    clock.ahead(SETTLED);
+    let began = Instant::now();
+    stack.run_due().await;
+    let shown = get(&tenant, &id).await;
+    assert_eq!(
+        (&shown["status"], &shown["seen"], &shown["replayed"]),
+        (&json!("running"), &json!(60), &json!(60))
+    );
+    assert!(
+        text(&shown, "since") < text(&shown, "position") && text(&shown, "position") < text(&shown, "until")
+    );
+    // Live events overtake it.
+    let mut late = Duration::ZERO;
+    for n in 0..8 {
+        let sent = Instant::now();
+        tenant.publish("live.event", &json!({}), &format!("live-{n}")).await;
+        live.wait_for(n + 1, SOON).await;
+        late = late.max(sent.elapsed());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(late < Duration::from_secs(5), "a live event took {late:?}");
+    let cancelled = tenant.post(&format!("/v1/replays/{id}/cancel"), &json!({})).await.expect(200);
+    assert_eq!((&cancelled["status"], &cancelled["replayed"]), (&json!("cancelled"), &json!(60)));
+    let arrived = receiver.requests().len() - failed;
+    let most = usize::try_from(began.elapsed().as_secs()).unwrap() + 15;
+    assert!((3..=most.min(59)).contains(&arrived), "{arrived} within {:?}", began.elapsed());
+    // It does not go on, and the endpoint can have another.
+    clock.ahead(SETTLED + Duration::from_mins(6));
+    stack.run_due().await;
+    assert_eq!(get(&tenant, &id).await["replayed"], 60);
+    tenant.post(&format!("/v1/replays/{id}/cancel"), &json!({})).await.expect(200);
+    let other = replay(&tenant, &endpoint_id, &json!({ "what": "failed", "since": LONG_AGO })).await;
+    let list = tenant.get(&format!("/v1/replays?endpoint_id={endpoint_id}&limit=1")).await.expect(200);
+    assert_eq!((&list["data"][0]["id"], &list["next_cursor"]), (&json!(other), &json!(other)));
+    let next = format!("/v1/replays?endpoint_id={endpoint_id}&limit=1&cursor={other}");
+    let next = tenant.get(&next).await.expect(200);
+    assert_eq!((&next["data"][0]["id"], &next["next_cursor"]), (&json!(id), &json!(null)));
+}
+
+#[tokio::test]
+async fn what_was_missed_is_recovered_and_a_new_endpoint_is_filled() {
+    let (stack, clock) = Stack::deploy_with_clock("cw-replay-missing").await;
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::start().await;
+    let (endpoint_id, _) = tenant.endpoint(&receiver.url(), &["contact.*"]).await;
+    let path = format!("/v1/endpoints/{endpoint_id}");
+    let before = publish_many(&tenant, "contact.created", 2).await;
+    receiver.wait_for(2, SOON).await;
+    tenant.post(&format!("{path}/disable"), &json!({ "events": "skip" })).await.expect(200);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let skipped = publish_many(&tenant, "contact.created", 5).await;
+    publish_many(&tenant, "deal.won", 1).await;
+
+    // While the endpoint is disabled, the replay waits and says so.
+    let missing = json!({ "what": "missing", "since": LONG_AGO, "rate": 100 });
+    let id = replay(&tenant, &endpoint_id, &missing).await;
+    let mut ahead = SETTLED;
+    clock.ahead(ahead);
+    stack.run_due().await;
+    let shown = get(&tenant, &id).await;
+    assert_eq!((&shown["status"], &shown["paused_for"]), (&json!("running"), &json!("endpoint_disabled")));
+    tenant.post(&format!("{path}/enable"), &json!({})).await.expect(200);
+    tokio::time::sleep(crate::BELIEVED).await;
+    ahead += Duration::from_mins(6);
+    clock.ahead(ahead);
+    stack.run_due().await;
+    let shown = get(&tenant, &id).await;
+    assert_eq!((&shown["status"], &shown["replayed"]), (&json!("completed"), &json!(5)), "{shown}");
+    receiver.wait_for(7, SOON).await;
+    let got: HashSet<_> = ids(&receiver).into_iter().collect();
+    assert_eq!(got, before.iter().chain(&skipped).cloned().collect());
+    assert_eq!(receiver.requests().len(), 7, "each once");
+    let delivery = until(&tenant, &delivery_id(&skipped[0], &endpoint_id), "succeeded").await;
+    assert_eq!(delivery["attempt_count"], 1);
+
+    // A new endpoint gets what it listens to.
+    let new = Receiver::start().await;
+    let (new_id, _) = tenant.endpoint(&new.url(), &["contact.*"]).await;
+    let id = replay(&tenant, &new_id, &missing).await;
+    ahead += SETTLED;
+    clock.ahead(ahead);
+    stack.run_due().await;
+    assert_eq!(get(&tenant, &id).await["status"], "completed");
+    new.wait_for(7, SOON).await;
+
+    // And all of it once more, by a scheduler that dies after sending and before keeping its progress.
+    for event in before.iter().chain(&skipped) {
+        until(&tenant, &delivery_id(event, &new_id), "succeeded").await;
+    }
+    let all = json!({ "what": "all", "since": LONG_AGO, "rate": 100 });
+    let id = replay(&tenant, &new_id, &all).await;
+    let rule = Rule {
+        operation: "TransactWriteItems".to_owned(),
+        contains: vec![id.clone()],
+        fault: Fault::KillBefore,
+        times: 1,
+    };
+    let hits = stack.rule(&rule).await;
+    ahead += SETTLED;
+    clock.ahead(ahead);
+    let _ = stack.try_invoke("SchedulerFunctionName", json!({ "job": "due" })).await;
+    assert_eq!(hits.count().await, 1);
+    new.wait_for(14, SOON).await;
+    assert_eq!(get(&tenant, &id).await["status"], "running");
+    ahead += Duration::from_mins(6);
+    clock.ahead(ahead);
+    eventually("the scheduler to be back", SOON, || async {
+        stack.try_invoke("SchedulerFunctionName", json!({ "job": "due" })).await.ok()
+    })
+    .await;
+    let shown = get(&tenant, &id).await;
+    assert_eq!((&shown["status"], &shown["replayed"]), (&json!("completed"), &json!(7)), "{shown}");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(new.requests().len(), 14, "no second generation");
+
+    // The operator's endpoint, too; the tenant sees nothing of it.
+    let operator = stack.operator();
+    let theirs = Receiver::start().await;
+    let (theirs_id, _) = operator.endpoint(&theirs.url(), &["contact.*"]).await;
+    let mut of_tenant = missing.clone();
+    of_tenant["tenant"] = json!(tenant.tenant_id());
+    let id = replay(&operator, &theirs_id, &of_tenant).await;
+    ahead += SETTLED;
+    clock.ahead(ahead);
+    stack.run_due().await;
+    let shown = get(&operator, &id).await;
+    assert_eq!((&shown["status"], &shown["tenant"]), (&json!("completed"), &json!(tenant.tenant_id())));
+    let received = theirs.wait_for(7, SOON).await;
+    assert!(received.iter().all(|one| one.header("core-webhooks-tenant") == tenant.tenant_id()));
+    let hidden = format!("/v1/deliveries/{}", delivery_id(&before[0], &theirs_id));
+    tenant.get(&hidden).await.expect(404);
+    let named = [("tenant", tenant.tenant_id())];
+    operator.send(Method::GET, &hidden, &named, None).await.expect(200);
+
+    // A deleted endpoint ends its replay.
+    let id = replay(&tenant, &new_id, &all).await;
+    tenant.delete(&format!("/v1/endpoints/{new_id}")).await.expect(204);
+    stack.run_due().await;
+    let shown = get(&tenant, &id).await;
+    assert_eq!((&shown["status"], &shown["error"]), (&json!("failed"), &json!("the endpoint was deleted")));
+}
+
+#[tokio::test]
+async fn replays_that_make_no_sense_are_refused() {
+    let stack = Stack::shared();
+    let (tenant, stranger) = (stack.tenant().await, stack.tenant().await);
+    let receiver = Receiver::start().await;
+    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), json!({ "disabled": true })).await;
+    let path = format!("/v1/endpoints/{endpoint_id}/replays");
+    for (body, pointer) in [
+        (json!({ "what": "everything", "since": LONG_AGO }), "/what"),
+        (json!({ "what": "all" }), ""),
+        (json!({ "what": "all", "since": "yesterday" }), "/since"),
+        (json!({ "what": "all", "since": "2999-01-01T00:00:00Z" }), "/since"),
+        (json!({ "what": "all", "since": LONG_AGO, "until": "2999-01-01T00:00:00Z" }), "/until"),
+        (
+            json!({ "what": "all", "since": "2020-01-01T00:00:00Z", "until": "2020-02-01T00:00:00Z" }),
+            "/until",
+        ),
+        (json!({ "what": "all", "since": LONG_AGO, "rate": 0 }), "/rate"),
+        (json!({ "what": "all", "since": LONG_AGO, "rate": 101 }), "/rate"),
+        (json!({ "what": "all", "since": LONG_AGO, "tenant": "acme" }), "/tenant"),
+        (json!({ "what": "all", "since": LONG_AGO, "speed": 1 }), "/speed"),
+    ] {
+        let answer = tenant.post(&path, &body).await;
+        assert_eq!((answer.status, answer.pointer()), (422, pointer), "{body}: {}", answer.json);
+    }
+    let body = json!({ "what": "all", "since": LONG_AGO });
+    stranger.post(&path, &body).await.expect(404);
+    let id = replay(&tenant, &endpoint_id, &body).await;
+    stranger.get(&format!("/v1/replays/{id}")).await.expect(404);
+    stranger.post(&format!("/v1/replays/{id}/cancel"), &json!({})).await.expect(404);
+    assert_eq!(stranger.get("/v1/replays").await.expect(200)["data"], json!([]));
+    tenant.post(&format!("/v1/replays/{id}/cancel"), &json!({})).await.expect(200);
+}
