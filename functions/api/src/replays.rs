@@ -167,6 +167,7 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateReplay) -> Res
         created_at: call.now,
         finished_at: None,
         error: None,
+        faults: 0,
     };
     let what = json!({
         "endpoint_id": endpoint, "tenant": replay.tenant, "what": replay.what,

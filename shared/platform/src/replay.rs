@@ -39,6 +39,10 @@ use crate::{
 /// How long a step has a replay for itself.
 const LEASE: Duration = Duration::from_mins(5);
 
+/// Steps that may fail one after the other, a lease apart: an hour. Something in its span cannot be
+/// read then, and whoever waits for it must hear of that.
+const FAULTS: u32 = 12;
+
 /// How far the newest end of a span must lie back before it is gone through: the indexes show a
 /// write late, and a replay passes each place once.
 const SETTLED: Duration = Duration::from_secs(30);
@@ -120,6 +124,9 @@ impl Replayer<'_> {
         if let Err(fault) = self.try_step(&mut taken, bounds, &mut let_go).await {
             let (owner, id) = (&taken.entry.owner, taken.entry.id);
             tracing::error!(%fault, tenant = %owner, replay_id = %id, "a replay was left half-way");
+            if let Err(fault) = self.stumble(&taken.entry, &mut taken.replay, bounds.now).await {
+                tracing::error!(%fault, replay_id = %taken.entry.id, "that a replay failed is not kept");
+            }
         }
         let Taken { entry, replay } = &taken;
         tracing::info!(
@@ -167,6 +174,7 @@ impl Replayer<'_> {
                 };
                 let (begun, known) = self.make(&entry.owner, replay, &endpoint, &part, spread, now).await?;
                 *let_go += begun;
+                (replay.faults, replay.error) = (0, None);
                 replay.replayed += u64::try_from(begun + known).unwrap_or(0);
                 replay.seen += u64::try_from(part.candidates.len()).unwrap_or(0);
                 if let Some(last) = part.candidates.last() {
@@ -186,6 +194,20 @@ impl Replayer<'_> {
             }
         }
         self.events.keep_replay(entry, replay, end_of_step, now).await?;
+        Ok(())
+    }
+
+    /// Counts a step that failed. It is tried again when its lease ends, unless too many did.
+    async fn stumble(&self, entry: &DueReplay, replay: &mut Replay, now: Timestamp) -> Result<(), Fault> {
+        replay.faults += 1;
+        if replay.faults >= FAULTS {
+            let why = "something behind `position` could not be read for an hour; replay what comes after it";
+            return self.end(entry, replay, Status::Failed, Some(why), now).await;
+        }
+        // What failed may have been its end.
+        (replay.status, replay.finished_at) = (Status::Running, None);
+        replay.error = Some("the last step failed and is tried again".to_owned());
+        self.events.keep_replay(entry, replay, entry.place.at, now).await?;
         Ok(())
     }
 

@@ -54,8 +54,11 @@ pub struct Replay {
     pub created_at: Timestamp,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
-    /// Why it failed, in words.
+    /// Why it failed, or what its last step met, in words.
     pub error: Option<String>,
+    /// Steps that failed one after the other.
+    #[serde(default)]
+    pub faults: u32,
 }
 
 impl Events {
