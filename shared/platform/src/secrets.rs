@@ -9,7 +9,10 @@
 mod change;
 mod operator_key;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use aws_sdk_secretsmanager::{
     Client,
@@ -36,8 +39,9 @@ use crate::{
 /// Secrets Manager's limit, in bytes.
 const LIMIT: usize = 64 * 1024;
 
-/// How often a change is tried when others change the same document, some 10 s in all.
-const TRIES: u32 = 60;
+/// How long a change is tried when others change the same document: whoever calls must still be
+/// answered within the function's time.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whose secrets a document holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -254,7 +258,8 @@ impl Secrets {
         change: Change<'_>,
     ) -> Result<(u32, Vec<Kept>), SetError> {
         let lease = token()?;
-        for _ in 0..TRIES {
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
             if registry.take_secrets_lease(tenant, holder, &lease, clock::now()).await? {
                 let set = self.change_once(registry, tenant, holder, owner, shard, change).await;
                 // Where this fails the lease runs out by itself.
