@@ -122,6 +122,8 @@ async fn what_nobody_can_read_is_set_apart_and_can_be_sent_back() {
         })
         .await;
     }
+    // The stand-in takes a function's last lines when it is called the next time.
+    stack.invoke("RescuerFunctionName", json!({ "Records": [] })).await;
     let logs = stack.logs("rescuer").await;
     assert!(logs.contains("nobody can read"), "{logs}");
 }

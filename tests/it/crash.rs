@@ -30,7 +30,10 @@ async fn the_dispatcher_dies_in_the_middle_of_a_batch() {
         results["data"].as_array().unwrap().iter().map(|result| text(&result["event"], "id")).collect();
 
     let victim = receiver.wait_for(1, AFTER_A_CRASH).await.remove(0);
-    process::kill(process::of_peer(victim.peer).expect("the dispatcher is still waiting for an answer"));
+    process::kill(
+        process::of_peer(victim.peer, receiver.address())
+            .expect("the dispatcher is still waiting for an answer"),
+    );
 
     for id in &ids {
         tenant.delivery(id, "succeeded", AFTER_A_CRASH).await;

@@ -11,17 +11,19 @@ const FUNCTION_NAME: &str = "AWS_LAMBDA_FUNCTION_NAME=";
 pub struct Peer {
     /// Its address.
     pub address: SocketAddr,
+    /// Our end. A port of theirs can have connections to several of ours.
+    ours: SocketAddr,
     process: OnceLock<Option<(u32, Option<String>)>>,
 }
 
 impl Peer {
-    /// Whoever holds this address.
-    pub fn new(address: SocketAddr) -> Self {
-        Self { address, process: OnceLock::new() }
+    /// Whoever holds `address` in a connection to `ours`.
+    pub fn new(address: SocketAddr, ours: SocketAddr) -> Self {
+        Self { address, ours, process: OnceLock::new() }
     }
 
     fn process(&self) -> Option<&(u32, Option<String>)> {
-        self.process.get_or_init(|| of_peer(self.address).map(|pid| (pid, function(pid)))).as_ref()
+        self.process.get_or_init(|| of_peer(self.address, self.ours).map(|pid| (pid, function(pid)))).as_ref()
     }
 
     /// Its process.
@@ -58,9 +60,9 @@ pub fn functions_below(directory: &Path) -> Vec<(u32, String)> {
     processes.filter_map(function).collect()
 }
 
-/// The process that holds the local end `peer` of a connection to this machine.
-pub fn of_peer(peer: SocketAddr) -> Option<u32> {
-    let inode = socket_inode(peer.port())?;
+/// The process that holds the end `peer` of a connection to `ours` on this machine.
+pub fn of_peer(peer: SocketAddr, ours: SocketAddr) -> Option<u32> {
+    let inode = socket_inode(peer.port(), ours.port())?;
     let wanted = format!("socket:[{inode}]");
     for process in fs::read_dir("/proc").ok()?.flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
@@ -74,14 +76,17 @@ pub fn of_peer(peer: SocketAddr) -> Option<u32> {
     None
 }
 
-/// The inode of the socket whose local port this is. Format: `proc_net_tcp(5)`.
-fn socket_inode(port: u16) -> Option<u64> {
+/// The inode of the socket with these ports, its own and the one that it is connected to. The own
+/// one alone is not enough: the kernel gives it to several connections that lead elsewhere. Format:
+/// `proc_net_tcp(5)`.
+fn socket_inode(own: u16, other: u16) -> Option<u64> {
     let table = fs::read_to_string("/proc/net/tcp").ok()?;
     table.lines().skip(1).find_map(|line| {
         let columns: Vec<_> = line.split_whitespace().collect();
-        let local = u16::from_str_radix(columns.get(1)?.split(':').nth(1)?, 16).ok()?;
+        let port = |at: usize| u16::from_str_radix(columns.get(at)?.split(':').nth(1)?, 16).ok();
         // State 01: established.
-        (local == port && columns.get(3) == Some(&"01")).then(|| columns.get(9)?.parse().ok())?
+        (port(1)? == own && port(2)? == other && columns.get(3) == Some(&"01"))
+            .then(|| columns.get(9)?.parse().ok())?
     })
 }
 

@@ -122,6 +122,11 @@ impl Receiver {
         Self { address, requests, task }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Its URL.
     pub fn url(&self) -> String {
         format!("http://{}/webhooks", self.address)

@@ -20,7 +20,8 @@ where
     let handle = Arc::new(handle);
     loop {
         let Ok((stream, peer)) = listener.accept().await else { continue };
-        let (handle, peer) = (Arc::clone(&handle), Arc::new(Peer::new(peer)));
+        let Ok(ours) = stream.local_addr() else { continue };
+        let (handle, peer) = (Arc::clone(&handle), Arc::new(Peer::new(peer, ours)));
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
                 let (handle, peer) = (Arc::clone(&handle), Arc::clone(&peer));

@@ -147,7 +147,7 @@ mod tests {
     fn the_same_seed_draws_the_same_faults() {
         let call =
             Call { service: "sqs".to_owned(), operation: "SendMessageBatch".to_owned(), targeted: true };
-        let peer = Peer::new(([127, 0, 0, 1], 1).into());
+        let peer = Peer::new(([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into());
         let draw = || {
             let chaos = Chaos::default();
             assert!(chaos.begin(plan(r#"{"seed": 7, "per_mille": {"cut": 100, "delay": 100}}"#)));
@@ -166,7 +166,7 @@ mod tests {
             operation: operation.to_owned(),
             targeted: true,
         };
-        let peer = Peer::new(([127, 0, 0, 1], 1).into());
+        let peer = Peer::new(([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into());
         let chaos = Chaos::default();
         assert!(chaos.draw(&call("PutItem"), &peer).is_none());
         assert!(chaos.begin(plan(r#"{"seed": 7, "per_mille": {"cut": 1000}, "operations": ["PutItem"]}"#)));
