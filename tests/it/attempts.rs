@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::{Client, Receiver, Stack, eventually, foreign, receiver::Reply, stack::text};
-use tokio::net::TcpListener;
 
 use crate::SOON;
 
@@ -160,7 +159,10 @@ async fn a_test_event_that_gets_no_answer_says_why() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
     let hanging = Receiver::answering(|_| Reply::after(Duration::from_mins(1))).await;
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // Held and not listened on: nobody else gets the port.
+    let held = tokio::net::TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = held.local_addr().unwrap();
     for (url, failure, word) in [
         (hanging.url(), "timeout", "timeout"),
         (format!("http://{closed}/"), "connect", "listens"),

@@ -76,7 +76,10 @@ async fn a_failed_attempt_is_retried_with_the_same_id() {
 async fn an_endpoint_that_is_not_there_is_named_as_such() {
     let tenant = Stack::shared().tenant().await;
     // A port that was free a moment ago.
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Held and not listened on: nobody else gets the port.
+    let held = tokio::net::TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = held.local_addr().unwrap();
     tenant.endpoint(&format!("http://{closed}/"), &[]).await;
     let event_id = tenant.publish("contact.created", &json!({}), "nobody").await;
     let delivery = tenant.delivery(&event_id, "retrying", SOON).await;

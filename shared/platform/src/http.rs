@@ -591,7 +591,10 @@ mod tests {
     #[tokio::test]
     async fn tells_failures_apart() {
         // A port that was free a moment ago, and one that speaks no TLS.
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        // Held and not listened on: nobody else gets the port.
+        let held = tokio::net::TcpSocket::new_v4().unwrap();
+        held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let closed = held.local_addr().unwrap();
         let plain = listen(|_, mut stream| async move {
             let _ = stream.write_all(b"this is not TLS and not HTTP\r\n\r\n").await;
             // Closing first could reset the connection before the client has read its answer.

@@ -23,7 +23,7 @@ use rustls::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::mpsc,
     time::sleep,
 };
@@ -170,7 +170,10 @@ async fn a_failure_counts_the_part_it_ended_in() {
         while stream.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {}
     })
     .await;
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // Held and not listened on: nobody else gets the port.
+    let held = tokio::net::TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = held.local_addr().unwrap();
     let hanging = answering(TIMEOUT).await;
     let egress = looking_up();
     let far = Failure::RefusedAddress;
