@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use testkit::{Client, Receiver, Reply, Stack, Subscription, eventually, process, stack::text};
+use testkit::{Receiver, Reply, Stack, Subscription, eventually, process, stack::text};
 
 use crate::{AFTER_A_CRASH, BELIEVED, SOON};
 
@@ -25,14 +25,6 @@ fn types(received: &[testkit::Received]) -> Vec<String> {
     types
 }
 
-async fn publish_many(tenant: &Client, count: usize) {
-    let events: Vec<_> =
-        (0..count).map(|n| json!({ "type": "contact.created", "data": { "n": n } })).collect();
-    for chunk in events.chunks(100) {
-        tenant.post("/v1/events/batch", &json!({ "events": chunk })).await.expect(202);
-    }
-}
-
 #[tokio::test]
 async fn a_storm_of_a_thousand_failures_is_one_alert() {
     let stack = Stack::deploy("cw-storm").await;
@@ -45,7 +37,7 @@ async fn a_storm_of_a_thousand_failures_is_one_alert() {
     tenant.endpoint(&watcher.url(), &["delivery.*", "endpoint.*"]).await;
     let topic = Subscription::to(&stack, "AlertsTopicArn", tenant.tenant_id()).await;
     tokio::time::sleep(LISTED).await;
-    publish_many(&tenant, 1100).await;
+    tenant.publish_many("contact.created", 1100).await;
     let path = format!("/v1/endpoints/{endpoint_id}/stats");
     let mut stats = Value::Null;
     let finished = |stats: &Value| {
@@ -173,7 +165,7 @@ async fn an_endpoint_that_seldom_fails_is_no_alert() {
     let watcher = Receiver::start().await;
     tenant.endpoint(&watcher.url(), &["endpoint.*"]).await;
     tokio::time::sleep(LISTED).await;
-    publish_many(&tenant, 40).await;
+    tenant.publish_many("contact.created", 40).await;
     eventually("all to arrive", AFTER_A_CRASH, || async {
         let stats = tenant.get(&format!("/v1/endpoints/{endpoint_id}/stats")).await.expect(200);
         (stats["deliveries_succeeded"] == 40).then_some(())
@@ -198,7 +190,7 @@ async fn who_comes_back_is_said_to_recover() {
     let topic = Subscription::to(&stack, "AlertsTopicArn", tenant.tenant_id()).await;
     tokio::time::sleep(LISTED).await;
     // Many failures, and some more a minute later: the circuit opens.
-    publish_many(&tenant, 40).await;
+    tenant.publish_many("contact.created", 40).await;
     receiver.wait_for(40, SOON).await;
     eventually("the failures to be known", SOON, || async {
         let endpoint = tenant.get(&path).await.expect(200);
@@ -213,7 +205,7 @@ async fn who_comes_back_is_said_to_recover() {
     })
     .await;
     tokio::time::sleep(BELIEVED).await;
-    publish_many(&tenant, 5).await;
+    tenant.publish_many("contact.created", 5).await;
     well.store(true, Ordering::Relaxed);
     let recovering = |received: Vec<testkit::Received>| -> Option<Value> {
         received.iter().map(testkit::Received::json).find(|one| one["type"] == "endpoint.recovering")

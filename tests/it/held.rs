@@ -21,16 +21,6 @@ async fn failing() -> (Receiver, Arc<AtomicBool>) {
     (Receiver::answering(move |_| Reply::status(status())).await, well)
 }
 
-async fn publish_many(tenant: &Client, event_type: &str, count: usize) -> Vec<String> {
-    let events: Vec<_> = (0..count).map(|n| json!({ "type": event_type, "data": { "n": n } })).collect();
-    let mut ids = Vec::new();
-    for chunk in events.chunks(100) {
-        let results = tenant.post("/v1/events/batch", &json!({ "events": chunk })).await.expect(202);
-        ids.extend(results["data"].as_array().unwrap().iter().map(|result| text(&result["event"], "id")));
-    }
-    ids
-}
-
 async fn status(tenant: &Client, event_id: &str) -> Value {
     let page = tenant.get(&format!("/v1/events/{event_id}/deliveries")).await.expect(200);
     page["data"][0].clone()
@@ -43,7 +33,7 @@ async fn what_a_disabled_endpoint_misses_is_held_and_drained() {
     let receiver = Receiver::start().await;
     let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), json!({ "disabled": true })).await;
     let path = format!("/v1/endpoints/{endpoint_id}");
-    let ids = publish_many(&tenant, "contact.created", 30).await;
+    let ids = tenant.publish_many("contact.created", 30).await;
     for id in &ids {
         assert_eq!(tenant.delivery(id, "parked", SOON).await["parked_for"], "disabled");
     }
@@ -71,7 +61,7 @@ async fn held_work_is_dropped_where_that_is_wanted_and_skipped_events_are_never_
     let disabled = tenant.post(&format!("{path}/disable"), &json!({})).await.expect(200);
     assert_eq!((&disabled["status"], &disabled["disabled"]["events"]), (&json!("disabled"), &json!("hold")));
     tokio::time::sleep(BELIEVED).await;
-    let ids = publish_many(&tenant, "contact.created", 12).await;
+    let ids = tenant.publish_many("contact.created", 12).await;
     for id in &ids {
         tenant.delivery(id, "parked", SOON).await;
     }
@@ -84,11 +74,11 @@ async fn held_work_is_dropped_where_that_is_wanted_and_skipped_events_are_never_
     assert_eq!(disabled["disabled"]["events"], "skip");
     // The list that a publish goes by is a second old at most.
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    let skipped = publish_many(&tenant, "contact.created", 1).await.remove(0);
+    let skipped = tenant.publish_many("contact.created", 1).await.remove(0);
     assert_eq!(status(&tenant, &skipped).await, json!(null), "it does not go there");
     tenant.post(&format!("{path}/enable"), &json!({})).await.expect(200);
     tokio::time::sleep(BELIEVED).await;
-    let after = publish_many(&tenant, "contact.created", 1).await.remove(0);
+    let after = tenant.publish_many("contact.created", 1).await.remove(0);
     tenant.delivery(&after, "succeeded", SOON).await;
     stack.run_due().await;
     assert_eq!(receiver.requests().len(), 1);
@@ -103,7 +93,7 @@ async fn a_deleted_endpoint_gets_nothing_more() {
     let (held_id, _) = tenant
         .endpoint_with(&receiver.url(), json!({ "disabled": true, "event_types": ["held.work"] }))
         .await;
-    let failing = publish_many(&tenant, "contact.created", 1).await.remove(0);
+    let failing = tenant.publish_many("contact.created", 1).await.remove(0);
     tenant.delivery(&failing, "retrying", SOON).await;
     let held = tenant.publish("held.work", &json!({}), "held").await;
     let parked = eventually("the held one", SOON, || async {
@@ -138,7 +128,7 @@ async fn an_endpoint_that_is_down_is_left_alone_and_comes_back_by_a_probe() {
         tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [40, 600, 600, 600] })).await;
     let path = format!("/v1/endpoints/{endpoint_id}");
     // Ten failures, and one half a minute after the first.
-    let mut ids = publish_many(&tenant, "contact.created", 12).await;
+    let mut ids = tenant.publish_many("contact.created", 12).await;
     receiver.wait_for(12, SOON).await;
     for id in &ids {
         tenant.delivery(id, "retrying", SOON).await;
@@ -157,7 +147,7 @@ async fn an_endpoint_that_is_down_is_left_alone_and_comes_back_by_a_probe() {
 
     // While it is open nothing is attempted.
     let tried = receiver.requests().len();
-    ids.extend(publish_many(&tenant, "contact.created", 20).await);
+    ids.extend(tenant.publish_many("contact.created", 20).await);
     for id in &ids[12..] {
         assert_eq!(tenant.delivery(id, "parked", SOON).await["parked_for"], "circuit_open");
     }
@@ -213,7 +203,7 @@ async fn days_of_nothing_but_failure_disable_an_endpoint_after_a_warning() {
     for step in 0..24 {
         clock.ahead(Duration::from_hours(6 * step));
         let before = receiver.requests().len();
-        publish_many(&tenant, "contact.created", 4).await;
+        tenant.publish_many("contact.created", 4).await;
         stack.run_due().await;
         // At least a probe is made, or the endpoint is disabled.
         let endpoint = eventually("an attempt", AFTER_A_CRASH, || async {

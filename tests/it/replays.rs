@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use testkit::{
     Client, Receiver, Reply, Stack, eventually,
     proxy::{Fault, Rule},
-    stack::text,
+    stack::{delivery_id, text},
 };
 
 use crate::{AFTER_A_CRASH, SOON};
@@ -24,20 +24,6 @@ const SETTLED: Duration = Duration::from_secs(40);
 
 /// Before everything that a test does.
 const LONG_AGO: &str = "2026-01-01T00:00:00Z";
-
-async fn publish_many(tenant: &Client, event_type: &str, count: usize) -> Vec<String> {
-    let events: Vec<_> = (0..count).map(|n| json!({ "type": event_type, "data": { "n": n } })).collect();
-    let mut ids = Vec::new();
-    for chunk in events.chunks(100) {
-        let results = tenant.post("/v1/events/batch", &json!({ "events": chunk })).await.expect(202);
-        ids.extend(results["data"].as_array().unwrap().iter().map(|result| text(&result["event"], "id")));
-    }
-    ids
-}
-
-fn delivery_id(event_id: &str, endpoint_id: &str) -> String {
-    format!("dlv_{}{}", &event_id[4..], &endpoint_id[4..])
-}
 
 async fn until(tenant: &Client, delivery_id: &str, status: &str) -> Value {
     eventually(&format!("{delivery_id} to be {status}"), SOON, || async {
@@ -191,7 +177,7 @@ async fn a_replay_is_paced_beside_live_traffic_and_cancelled_half_way() {
     let settings = json!({ "retry_schedule": [], "event_types": ["contact.*"] });
     let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), settings).await;
     tenant.endpoint(&live.url(), &["live.*"]).await;
-    let events = publish_many(&tenant, "contact.created", 90).await;
+    let events = tenant.publish_many("contact.created", 90).await;
     receiver.wait_for(90, AFTER_A_CRASH).await;
     for id in events.iter().rev().take(20) {
         until(&tenant, &delivery_id(id, &endpoint_id), "exhausted").await;
@@ -248,12 +234,12 @@ async fn what_was_missed_is_recovered_and_a_new_endpoint_is_filled() {
     let receiver = Receiver::start().await;
     let (endpoint_id, _) = tenant.endpoint(&receiver.url(), &["contact.*"]).await;
     let path = format!("/v1/endpoints/{endpoint_id}");
-    let before = publish_many(&tenant, "contact.created", 2).await;
+    let before = tenant.publish_many("contact.created", 2).await;
     receiver.wait_for(2, SOON).await;
     tenant.post(&format!("{path}/disable"), &json!({ "events": "skip" })).await.expect(200);
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    let skipped = publish_many(&tenant, "contact.created", 5).await;
-    publish_many(&tenant, "deal.won", 1).await;
+    let skipped = tenant.publish_many("contact.created", 5).await;
+    tenant.publish_many("deal.won", 1).await;
 
     // While the endpoint is disabled, the replay waits and says so.
     let missing = json!({ "what": "missing", "since": LONG_AGO, "rate": 100 });

@@ -2,7 +2,10 @@
 
 use reqwest::Method;
 use serde_json::{Map, Value, json};
-use testkit::{Client, Receiver, Stack, stack::root, stack::text};
+use testkit::{
+    Client, Receiver, Stack,
+    stack::{self, root, text},
+};
 
 use crate::{
     SOON,
@@ -32,7 +35,7 @@ async fn every_route_answers_as_described() {
     let replay = tenant.post(&format!("/v1/endpoints/{waiting}/replays"), &body).await.expect(202);
     let replay_id = text(&replay, "id");
     let parked = tenant.publish("walk.parked", &json!({}), "parked").await;
-    let parked = format!("dlv_{}{}", &parked[4..], &waiting[4..]);
+    let parked = stack::delivery_id(&parked, &waiting);
     let known = [
         ("{type}", "walk.known"),
         ("{replay_id}", replay_id.as_str()),

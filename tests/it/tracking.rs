@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use testkit::{
     Client, Receiver, Reply, Stack, eventually,
     proxy::{Fault, Rule},
-    stack::{Hits, millis_of, text},
+    stack::{Hits, delivery_id, millis_of, text},
 };
 
 use crate::{AFTER_A_CRASH, SOON};
@@ -23,10 +23,6 @@ async fn counted(stack: &Stack, operation: &str, contains: &[&str]) -> Hits {
     let contains = contains.iter().map(ToString::to_string).collect();
     let fault = Fault::Delay { ms: 0 };
     stack.rule(&Rule { operation: operation.to_owned(), contains, fault, times: u32::MAX }).await
-}
-
-fn delivery_id(event_id: &str, endpoint_id: &str) -> String {
-    format!("dlv_{}{}", &event_id[4..], &endpoint_id[4..])
 }
 
 /// What the table keeps about a delivery.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use testkit::{
     Client, Received, Receiver, Reply, Stack, eventually, foreign,
     proxy::{Fault, Rule},
-    stack::text,
+    stack::{delivery_id, text},
 };
 
 use crate::{AFTER_A_CRASH, SOON};
@@ -110,7 +110,7 @@ async fn the_operators_endpoints_get_every_tenants_events_and_tenants_do_not_see
     let (endpoint_id, secret) = operator.endpoint(&receiver.url(), &["contact.*"]).await;
     for tenant in [&one, &other] {
         let event_id = tenant.publish("contact.created", &json!({}), "seen").await;
-        let delivery_id = format!("dlv_{}{}", &event_id[4..], &endpoint_id[4..]);
+        let delivery_id = delivery_id(&event_id, &endpoint_id);
         let named = [("tenant", tenant.tenant_id())];
         let path = format!("/v1/deliveries/{delivery_id}");
         eventually("the delivery", SOON, || async {

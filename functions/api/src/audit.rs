@@ -16,6 +16,7 @@ use domain::{
     TenantId, Timestamp,
     audit::{Broken, Entry, Flaw, Link, Sealed, changed, verify as verify_chain},
     endpoint::Endpoint,
+    headers::REDACTED,
     key::Caller,
 };
 use platform::{
@@ -30,8 +31,8 @@ use url::Url;
 
 use crate::{
     Api,
-    endpoints::{EndpointView, REDACTED},
-    route::{Call, Page, fit},
+    endpoints::EndpointView,
+    route::{Call, Page},
 };
 
 /// What a call leaves in the trail: who acts, and what its row calls it.
@@ -257,13 +258,9 @@ impl From<Sealed> for AuditEntry {
 pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<AuditEntry>, Problem> {
     let limit = call.limit()?;
     let more = i32::try_from(limit + 1).unwrap_or(i32::MAX);
-    let mut entries = api.audit.newest(call.tenant()?, call.before::<u64>()?, more).await?;
-    let next = entries.len() > limit;
-    entries.truncate(limit);
-    let mut data: Vec<_> = entries.into_iter().map(AuditEntry::from).collect();
-    let next = fit(&mut data)? || next;
-    let next_cursor = data.last().filter(|_| next).map(|last| last.seq.to_string());
-    Ok(Page { data, next_cursor })
+    let entries = api.audit.newest(call.tenant()?, call.before::<u64>()?, more).await?;
+    let data = entries.into_iter().map(AuditEntry::from).collect();
+    Ok(Page::cut(data, limit, |last: &AuditEntry| last.seq.to_string())?)
 }
 
 /// Where a trail does not hold.

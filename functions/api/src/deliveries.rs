@@ -165,12 +165,18 @@ pub(crate) struct FullDelivery {
     earlier: Vec<EarlierGeneration>,
 }
 
-pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<FullDelivery, Problem> {
+/// The delivery of the path, with its event and up to `limit` generations, less the one that counts,
+/// the latest first. It is one if its event's snapshot names it, or if it has been begun since.
+pub(crate) async fn find_one(
+    api: &Api,
+    call: &Call,
+    limit: i32,
+) -> Result<(StoredEvent, Found, Vec<Kept>), Problem> {
     let id: DeliveryId = call.id("delivery_id", "delivery")?;
     let tenant = call.tenant()?;
     let missing = || Problem::not_found("delivery");
     let event = api.events.get(tenant, id.event).await?.ok_or_else(missing)?;
-    let mut generations = api.events.kept_generations(tenant, id, GENERATIONS).await?.into_iter();
+    let mut generations = api.events.kept_generations(tenant, id, limit).await?.into_iter();
     let found = if let Some(latest) = generations.next() {
         Found::from(latest)
     } else {
@@ -178,10 +184,12 @@ pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<FullDelivery, Probl
         let target = targets.into_iter().find(|target| target.endpoint == id.endpoint);
         Found { target: target.ok_or_else(missing)?, kept: None }
     };
-    if !shown(&call, found.target) {
-        return Err(missing());
-    }
-    let earlier = generations.map(|Kept { delivery, .. }| EarlierGeneration {
+    if shown(call, found.target) { Ok((event, found, generations.collect())) } else { Err(missing()) }
+}
+
+pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<FullDelivery, Problem> {
+    let (event, found, earlier) = find_one(&api, &call, GENERATIONS).await?;
+    let earlier = earlier.into_iter().map(|Kept { delivery, .. }| EarlierGeneration {
         generation: delivery.generation,
         status: delivery.status,
         attempt_count: delivery.attempts.len(),
@@ -189,5 +197,6 @@ pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<FullDelivery, Probl
     });
     let earlier = earlier.collect();
     let mut told = stories::tell(&api, &call, &event, vec![found]).await?;
-    Ok(FullDelivery { delivery: told.pop().ok_or_else(missing)?, earlier })
+    let delivery = told.pop().ok_or_else(|| Problem::not_found("delivery"))?;
+    Ok(FullDelivery { delivery, earlier })
 }

@@ -12,7 +12,7 @@ use domain::{
     },
     event::EventTypeFilter,
     filter::Filter,
-    headers::{CustomHeaders, is_sensitive},
+    headers::{CustomHeaders, REDACTED, is_sensitive},
     health::{Gate, Health, gate},
     limit, retry,
 };
@@ -34,15 +34,12 @@ use crate::{
     Api,
     body::{Description, nullable, present},
     listens,
-    route::{Call, Page, fit},
+    route::{Call, Page},
     signing_keys::{EndpointSecret, Signing, secrets_problem, wanted_key},
 };
 
 /// Filters of one endpoint.
 const FILTER_LIMIT: usize = 100;
-
-/// What is shown in place of a header's value that may be a secret.
-pub(crate) const REDACTED: &str = "[redacted]";
 
 /// An endpoint to create.
 #[derive(Deserialize, JsonSchema)]
@@ -591,11 +588,7 @@ fn check_url(api: &Api, text: &str) -> Result<String, Problem> {
 pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<EndpointView>, Problem> {
     let limit = call.limit()?;
     let before = call.before::<EndpointId>()?;
-    let mut endpoints = api.registry.list_endpoints(call.tenant()?, before, limit + 1).await?;
-    let more = endpoints.len() > limit;
-    endpoints.truncate(limit);
-    let mut data: Vec<_> = endpoints.iter().map(|endpoint| EndpointView::new(endpoint, call.now)).collect();
-    let more = fit(&mut data)? || more;
-    let next_cursor = data.last().filter(|_| more).map(|last| last.id.to_string());
-    Ok(Page { data, next_cursor })
+    let endpoints = api.registry.list_endpoints(call.tenant()?, before, limit + 1).await?;
+    let data = endpoints.iter().map(|endpoint| EndpointView::new(endpoint, call.now)).collect();
+    Ok(Page::cut(data, limit, |last: &EndpointView| last.id.to_string())?)
 }

@@ -292,11 +292,8 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<EventView>, P
     let row = if tenant.is_operator() { None } else { api.registry.tenant(tenant).await? };
     let made = row.map_or(kept_since, |row| Timestamp::from_millis(row.created_at));
     let found = api.events.list(tenant, call.now, before, made.max(kept_since), limit + 1).await?;
-    let more = found.len() > limit;
-    let data: Vec<EventView> = found.into_iter().take(limit).map(EventView::from).collect();
-    let next_cursor = data
-        .last()
-        .filter(|_| more)
-        .map(|last| BASE64_URL_SAFE_NO_PAD.encode(keys::timeline_place(last.created_at, last.id)));
-    Ok(Page { data, next_cursor })
+    let data = found.into_iter().map(EventView::from).collect();
+    let cursor =
+        |last: &EventView| BASE64_URL_SAFE_NO_PAD.encode(keys::timeline_place(last.created_at, last.id));
+    Ok(Page::cut(data, limit, cursor)?)
 }

@@ -194,8 +194,10 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<ReplayView>, 
     let endpoint = call.query("endpoint_id").map(str::parse::<EndpointId>).transpose();
     let endpoint = endpoint.map_err(|why| Problem::parameter("endpoint_id", why.to_string()))?;
     let (owner, before) = (call.tenant()?, call.before::<ReplayId>()?);
-    let replays = api.events.list_replays(owner, endpoint, before, call.limit()? + 1).await?;
-    call.page(replays, |replay| replay.id, |replay| ReplayView::new(owner, replay))
+    let limit = call.limit()?;
+    let replays = api.events.list_replays(owner, endpoint, before, limit + 1).await?;
+    let data = replays.into_iter().map(|replay| ReplayView::new(owner, replay)).collect();
+    Ok(Page::cut(data, limit, |last: &ReplayView| last.id.to_string())?)
 }
 
 pub(crate) async fn cancel(api: Arc<Api>, call: Call, _: Nothing) -> Result<ReplayView, Problem> {

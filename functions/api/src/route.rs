@@ -1,6 +1,6 @@
 //! What a route is: one row that says everything about it, and the way from a request to its row.
 
-use std::{collections::HashMap, fmt::Display, pin::Pin, str::FromStr, sync::Arc};
+use std::{collections::HashMap, pin::Pin, str::FromStr, sync::Arc};
 
 use domain::{
     TenantId, Timestamp,
@@ -346,13 +346,7 @@ impl Call {
 
     /// How many entries a page may have.
     pub(crate) fn limit(&self) -> Result<usize, Problem> {
-        match self.query.get("limit") {
-            None => Ok(50),
-            Some(text) => match text.parse() {
-                Ok(limit @ 1..=250) => Ok(limit),
-                _ => Err(Problem::parameter("limit", "must be a whole number from 1 to 250")),
-            },
-        }
+        self.whole_number("limit", 50, 250).map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
     }
 
     /// A query parameter that is a whole number from 1 to `most`.
@@ -362,25 +356,6 @@ impl Call {
             Some(Ok(number)) if (1..=most).contains(&number) => Ok(number),
             Some(_) => Err(Problem::parameter(name, format!("must be a whole number from 1 to {most}"))),
         }
-    }
-
-    /// The page of `rows`, which come newest first, that this call asks for; the cursor is the id
-    /// of the last row on the page before.
-    pub(crate) fn page<R, I, V>(
-        &self,
-        rows: impl IntoIterator<Item = R>,
-        id: impl Fn(&R) -> I,
-        view: impl Fn(R) -> V,
-    ) -> Result<Page<V>, Problem>
-    where
-        I: Ord + FromStr + Display,
-    {
-        let limit = self.limit()?;
-        let before = self.before::<I>()?;
-        let mut rows = rows.into_iter().filter(|row| before.as_ref().is_none_or(|before| id(row) < *before));
-        let page: Vec<R> = rows.by_ref().take(limit).collect();
-        let next_cursor = rows.next().and(page.last()).map(|last| id(last).to_string());
-        Ok(Page { data: page.into_iter().map(view).collect(), next_cursor })
     }
 
     /// The id that the page begins behind, in a list whose cursors are ids.
@@ -403,19 +378,6 @@ impl Call {
 /// Bytes of one answer's entries: Lambda answers with 6 MB at most, escapes included.
 const ANSWER_LIMIT: usize = 2 * 1024 * 1024;
 
-/// Cuts a page where its entries become too long for one answer; whether there is more behind it.
-pub(crate) fn fit<T: Serialize>(entries: &mut Vec<T>) -> Result<bool, Fault> {
-    let mut bytes = 0;
-    for (at, entry) in entries.iter().enumerate() {
-        bytes += serde_json::to_string(entry).map_err(Fault::on("writing an answer"))?.len();
-        if bytes > ANSWER_LIMIT && at > 0 {
-            entries.truncate(at);
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 /// A page of a list.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Page<T> {
@@ -423,6 +385,26 @@ pub(crate) struct Page<T> {
     pub(crate) data: Vec<T>,
     /// Pass it as `cursor` to get the next page; null at the end.
     pub(crate) next_cursor: Option<String>,
+}
+
+impl<T: Serialize> Page<T> {
+    /// The first `limit` of these entries, of which there is one more where the list goes on, or as
+    /// many as go into one answer. The cursor is that of the last one.
+    pub(crate) fn cut(mut data: Vec<T>, limit: usize, cursor: impl Fn(&T) -> String) -> Result<Self, Fault> {
+        let mut bytes = 0;
+        let mut fit = 0;
+        for entry in data.iter().take(limit) {
+            bytes += serde_json::to_string(entry).map_err(Fault::on("writing an answer"))?.len();
+            if bytes > ANSWER_LIMIT && fit > 0 {
+                break;
+            }
+            fit += 1;
+        }
+        let more = data.len() > fit;
+        data.truncate(fit);
+        let next_cursor = data.last().filter(|_| more).map(cursor);
+        Ok(Self { data, next_cursor })
+    }
 }
 
 /// What a path leads to.

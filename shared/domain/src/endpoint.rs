@@ -193,12 +193,6 @@ impl Subscriber {
 }
 
 impl Endpoint {
-    /// Whether an event is of those that it listens to, whether or not it is served.
-    #[must_use]
-    pub fn listens_to(&self, event: &Facts) -> bool {
-        event.is_of(&self.event_types) && event.is_on(&self.channels) && event.passes(self.filter.as_ref())
-    }
-
     /// When its failed attempts are followed by another.
     #[must_use]
     pub fn policy(&self) -> Policy {

@@ -184,17 +184,8 @@ impl EventData {
     /// Whether it holds more values than are looked into.
     #[must_use]
     pub fn has_too_many_values(&self) -> bool {
-        let (mut values, mut in_text, mut escaped) = (0u32, false, false);
-        for byte in self.0.get().bytes() {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' if in_text => escaped = true,
-                b'"' => in_text = !in_text,
-                // Every value but the first of its list or object has a comma before it.
-                b'{' | b'[' | b',' if !in_text => values += 1,
-                _ => {}
-            }
-        }
+        // Every value but the first of its list or object has a comma before it.
+        let values = outside_texts(self.0.get()).filter(|byte| matches!(byte, b'{' | b'[' | b',')).count();
         values > VALUES_LIMIT
     }
 
@@ -221,7 +212,7 @@ impl TryFrom<Box<RawValue>> for EventData {
 
 /// Values of an event's data that filters and schemas look into. An object is some 640 bytes in
 /// memory, and functions have 128 MB: a megabyte of small objects would be as much.
-pub const VALUES_LIMIT: u32 = 20_000;
+pub const VALUES_LIMIT: usize = 20_000;
 
 /// How deep objects and arrays may lie in each other: more than anyone means, and less than the
 /// parsers of receivers give up at, of which 128 is a common limit.
@@ -234,21 +225,38 @@ pub(crate) fn is_too_deep(json: &str) -> bool {
 
 /// How deep a valid JSON text is nested.
 fn depth(json: &str) -> u32 {
-    let (mut deepest, mut depth, mut in_text, mut escaped) = (0, 0u32, false, false);
-    for byte in json.bytes() {
+    let (mut deepest, mut depth) = (0, 0u32);
+    for byte in outside_texts(json) {
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_text => escaped = true,
-            b'"' => in_text = !in_text,
-            b'{' | b'[' if !in_text => {
+            b'{' | b'[' => {
                 depth += 1;
                 deepest = deepest.max(depth);
             }
-            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
+            b'}' | b']' => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
     deepest
+}
+
+/// The bytes of a valid JSON text that are not within its texts.
+fn outside_texts(json: &str) -> impl Iterator<Item = u8> {
+    let (mut in_text, mut escaped) = (false, false);
+    json.bytes().filter(move |byte| match byte {
+        _ if escaped => {
+            escaped = false;
+            false
+        }
+        b'\\' if in_text => {
+            escaped = true;
+            false
+        }
+        b'"' => {
+            in_text = !in_text;
+            false
+        }
+        _ => !in_text,
+    })
 }
 
 impl Serialize for EventData {
@@ -331,7 +339,7 @@ mod tests {
 
     #[test]
     fn only_so_many_values_are_looked_into() {
-        let limit = usize::try_from(VALUES_LIMIT).unwrap();
+        let limit = VALUES_LIMIT;
         let list = |members: usize| format!(r#"{{"a":[{}]}}"#, vec!["0"; members].join(","));
         for (json, looked_into) in [
             (r#"{"a":",,[[{{"}"#.to_owned(), true),

@@ -21,6 +21,9 @@ pub const VALUE_LIMIT: usize = 1024;
 /// it too.
 pub const TOTAL_LIMIT: usize = 4096;
 
+/// What is shown in place of a value that may be a secret.
+pub const REDACTED: &str = "[redacted]";
+
 /// Names that are refused.
 const RESERVED: [&str; 17] = [
     // Ours.

@@ -262,6 +262,12 @@ impl TenantId {
         self.0 == Self::OPERATOR
     }
 
+    /// Whose endpoint it is that gets an event of this tenant: the operator's own, or the tenant's.
+    #[must_use]
+    pub fn owner_of_endpoint(&self, operator: bool) -> Self {
+        if operator { Self::operator() } else { self.clone() }
+    }
+
     /// The id as text, for keys of the store.
     #[must_use]
     pub fn as_str(&self) -> &str {

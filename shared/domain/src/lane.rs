@@ -56,7 +56,7 @@ impl Message<'_> {
     /// Whose endpoint it goes to.
     #[must_use]
     pub fn owner(&self) -> TenantId {
-        if self.operator { TenantId::operator() } else { self.tenant.clone() }
+        self.tenant.owner_of_endpoint(self.operator)
     }
 }
 

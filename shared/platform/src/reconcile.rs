@@ -559,7 +559,7 @@ impl Run<'_> {
         }
         seen.mended += expired.len();
         let tell = |change: &Change| {
-            let owner = if change.operator { TenantId::operator() } else { tenant.clone() };
+            let owner = tenant.owner_of_endpoint(change.operator);
             let id = change.id;
             async move { self.of.alerts.raise(&owner, id.endpoint, &Alert::Expired(id)).await }
         };

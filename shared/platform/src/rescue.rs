@@ -97,8 +97,7 @@ impl Rescuer {
                 place: Some(Place { pk: keys::due(id, at), at }),
                 now,
             };
-            let recorded = self.events.record(&[change]).await.pop();
-            match recorded.unwrap_or_else(|| Err(Fault::new("parking", "there is no answer")))? {
+            match self.events.record_one(change).await? {
                 Recorded::New => break,
                 Recorded::Lost(found) => stored = Some(found),
             }

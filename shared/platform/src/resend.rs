@@ -79,9 +79,8 @@ pub struct Resender<'a> {
 impl Resender<'_> {
     /// Has a delivery made again.
     pub async fn resend(&self, of: &Subject, now: Timestamp) -> Result<Resent, Fault> {
-        let operator = TenantId::operator();
-        let owner = if of.operator { &operator } else { &of.tenant };
-        match self.registry.endpoint_now(owner, of.id.endpoint).await?.map(|endpoint| endpoint.state) {
+        let owner = of.tenant.owner_of_endpoint(of.operator);
+        match self.registry.endpoint_now(&owner, of.id.endpoint).await?.map(|endpoint| endpoint.state) {
             Some(State::Enabled) => {}
             Some(State::Disabled(_)) => return Ok(Resent::Disabled),
             Some(State::Deleted) | None => return Ok(Resent::Deleted),
@@ -135,7 +134,6 @@ impl Resender<'_> {
         mut stored: Option<Delivery>,
         now: Timestamp,
     ) -> Result<Cancelled, Fault> {
-        const DOING: &str = "cancelling a delivery";
         loop {
             match stored.as_ref().map(|stored| stored.status) {
                 Some(Status::Cancelled) => return Ok(Cancelled::Yes),
@@ -156,9 +154,8 @@ impl Resender<'_> {
                 place: None,
                 now,
             };
-            let recorded = self.events.record(&[change]).await.pop();
             // Each round is lost only to one more recorded attempt, and those are bounded.
-            match recorded.unwrap_or_else(|| Err(Fault::new(DOING, "there is no answer")))? {
+            match self.events.record_one(change).await? {
                 Recorded::New => {
                     tracing::info!(tenant = %of.tenant, delivery_id = %of.id, "cancelled");
                     return Ok(Cancelled::Yes);

@@ -9,7 +9,7 @@ use domain::{
     delivery::{Attempt, Outcome},
     endpoint::Endpoint,
     event::{self, EventData, EventType},
-    headers::is_sensitive,
+    headers::{REDACTED, is_sensitive},
 };
 use reqwest::header::{self, HeaderMap, HeaderValue};
 
@@ -20,9 +20,6 @@ use crate::{
     store::{leases::Leases, registry::Registry},
     webhook::Webhook,
 };
-
-/// What is shown in place of a header's value that may be a secret.
-const REDACTED: &str = "[redacted]";
 
 /// What sending test events needs.
 #[derive(Debug)]

@@ -389,6 +389,11 @@ fn json_of(text: &str) -> Value {
     if text.is_empty() { Value::Null } else { serde_json::from_str(text).expect("JSON") }
 }
 
+/// The id of an event's delivery to an endpoint.
+pub fn delivery_id(event_id: &str, endpoint_id: &str) -> String {
+    format!("dlv_{}{}", &event_id[4..], &endpoint_id[4..])
+}
+
 /// A text in a JSON object.
 pub fn text(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap_or_else(|| panic!("there is no text {name} in {value}")).to_owned()
@@ -553,6 +558,18 @@ impl Client {
         let body = json!({ "type": event_type, "data": data });
         let headers = [("idempotency-key", idempotency_key)];
         text(&self.post_with("/v1/events", &headers, &body).await.expect(202), "id")
+    }
+
+    /// Publishes so many events in batches, and returns their ids.
+    pub async fn publish_many(&self, event_type: &str, count: usize) -> Vec<String> {
+        let events: Vec<_> = (0..count).map(|n| json!({ "type": event_type, "data": { "n": n } })).collect();
+        let mut ids = Vec::new();
+        for chunk in events.chunks(100) {
+            let results = self.post("/v1/events/batch", &json!({ "events": chunk })).await.expect(202);
+            let results = results["data"].as_array().expect("results");
+            ids.extend(results.iter().map(|result| text(&result["event"], "id")));
+        }
+        ids
     }
 
     /// The delivery of an event that has one endpoint, once it has this status.

@@ -146,10 +146,10 @@ impl Dispatcher {
                 None => {}
             }
         }
-        let Worked { settled, known, recording } = self.work_off(works, deadline).await;
+        let Worked { mut settled, known, recording } = self.work_off(works, deadline).await;
         measures::write(settled.iter().filter_map(|settled| settled.first.as_ref()), clock::now());
-        for settled in &settled {
-            fates[settled.at] = settled.fate.clone();
+        for settled in &mut settled {
+            fates[settled.at] = std::mem::replace(&mut settled.fate, Fate::Keep);
         }
         // First of all: nothing that follows is worth a message's time.
         let kept = self.carry_out(lane, handles, fates).await;

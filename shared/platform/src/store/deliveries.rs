@@ -195,6 +195,12 @@ impl Events {
         (results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect(), more)
     }
 
+    /// Makes one change, as [`Self::record`] does.
+    pub async fn record_one(&self, change: Change) -> Result<Recorded, Fault> {
+        let unanswered = || Err(Fault::new("recording a change", "there is no answer"));
+        self.record(&[change]).await.pop().unwrap_or_else(unanswered)
+    }
+
     async fn lost(&self, change: &Change, item: Option<Item>) -> Result<Recorded, Fault> {
         let stored = match item {
             Some(item) => Some(read_delivery(&item)?),
@@ -222,8 +228,8 @@ impl Events {
             ),
             None => (None, None),
         };
-        let owner = if change.operator { &TenantId::operator() } else { &change.tenant };
-        let list_pk = AttributeValue::S(keys::list(owner, change.id, change.status.group()));
+        let owner = change.tenant.owner_of_endpoint(change.operator);
+        let list_pk = AttributeValue::S(keys::list(&owner, change.id, change.status.group()));
         let Some(known) = change.known else {
             let (pk, sk) = key;
             let mut item = Item::from([

@@ -53,8 +53,8 @@ pub struct DueDelivery {
 impl DueDelivery {
     /// Where it stands among those of its endpoint, once it has this status.
     fn list(&self, status: Status) -> String {
-        let owner = if self.operator { &TenantId::operator() } else { &self.key.tenant };
-        keys::list(owner, self.key.id, status.group())
+        let owner = self.key.tenant.owner_of_endpoint(self.operator);
+        keys::list(&owner, self.key.id, status.group())
     }
 }
 

@@ -104,7 +104,7 @@ impl Events {
 fn first_item(begin: &Begin, now: Timestamp) -> Item {
     let Begin { key: DeliveryKey { tenant, id, generation }, .. } = begin;
     let (pk, sk) = keys::delivery(tenant, *id, *generation);
-    let owner = if begin.operator { &TenantId::operator() } else { tenant };
+    let owner = tenant.owner_of_endpoint(begin.operator);
     let lease = now + LEASE;
     let text = AttributeValue::S;
     let item = [
@@ -116,7 +116,7 @@ fn first_item(begin: &Begin, now: Timestamp) -> Item {
         ("next_at", Some(number(now.millis()))),
         ("due_pk", Some(text(keys::due(*id, lease)))),
         ("due_at", Some(number(lease.millis()))),
-        ("list_pk", Some(text(keys::list(owner, *id, Status::Retrying.group())))),
+        ("list_pk", Some(text(keys::list(&owner, *id, Status::Retrying.group())))),
         ("list_sk", Some(text(keys::list_place(now, id.event, *generation)))),
         ("expires_at", Some(expires_at(now))),
         ("operator", begin.operator.then_some(AttributeValue::Bool(true))),

@@ -120,7 +120,7 @@ fn count(changes: &[Change]) -> Counts {
     let mut counts = Counts::new();
     for change in changes {
         let Some(attempt) = &change.attempt else { continue };
-        let owner = if change.operator { TenantId::operator() } else { change.tenant.clone() };
+        let owner = change.tenant.owner_of_endpoint(change.operator);
         let key = (owner, change.id.endpoint, hour(change.now));
         counts.entry(key).or_default().add(attempt, change.status);
     }

@@ -308,14 +308,9 @@ impl Registry {
         loop {
             let answer = self
                 .table
-                .client
-                .query()
-                .table_name(&self.table.name)
-                .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+                .between(tenant.to_string(), prefix.to_owned(), format!("{prefix}~"))
                 .projection_expression("id, event_types, disabled, health, channels, #filter")
                 .expression_attribute_names("#filter", "filter")
-                .expression_attribute_values(":pk", AttributeValue::S(tenant.to_string()))
-                .expression_attribute_values(":prefix", AttributeValue::S(prefix.to_owned()))
                 .consistent_read(true)
                 .set_exclusive_start_key(from)
                 .send()
