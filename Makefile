@@ -12,8 +12,15 @@ SAM = .local/sam/bin/sam
 # cargo-lambda finds zig through the Python beside it.
 WITH_CARGO_LAMBDA = PATH="$(CURDIR)/.local/build/bin:$$PATH"
 
+# Caches of 1 s: tests wait for a change to take effect everywhere. `make run` and deployed stacks keep 10 s.
+define ON_A_STACK
+@$(PYTHON) dev/setup.py stack sam contract nextest clients
+cargo build --locked --workspace --bins
+@$(PYTHON) dev/stack.py with --aws-proxy-bin target/debug/chaos-proxy --param CacheSeconds=1 --
+endef
+
 .DEFAULT_GOAL := help
-.PHONY: help run watch test chaos lint bench build deploy redrive clean
+.PHONY: help run watch test soak chaos lint bench build deploy redrive clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -24,10 +31,11 @@ run: ## local stack, demo tenant and one webhook all the way; stays up (ONCE=1 e
 watch: ## the same stack, functions rebuilt on every change by cargo lambda watch
 	@$(PYTHON) dev/watch.py
 
-test: lint ## lints, then all tests on a local stack of their own (ARGS goes to cargo nextest run)
-	@$(PYTHON) dev/setup.py stack sam contract nextest clients
-	cargo build --locked --workspace --bins
-	@$(PYTHON) dev/stack.py with --aws-proxy-bin target/debug/chaos-proxy -- cargo nextest run --locked --workspace $(ARGS)
+test: lint ## lints, then all tests but those of soak, on a local stack (ARGS goes to cargo nextest run)
+	$(ON_A_STACK) cargo nextest run --locked --workspace $(ARGS)
+
+soak: ## the load tests: thousands of webhooks, on a local stack (ARGS goes to cargo nextest run)
+	$(ON_A_STACK) cargo nextest run --locked --workspace --profile soak $(ARGS)
 
 chaos: ## a minute of random faults and killed functions under load; nothing may be lost (SEED, SECONDS)
 	@$(PYTHON) dev/setup.py stack sam

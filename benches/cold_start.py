@@ -48,6 +48,7 @@ ENVIRONMENT = {
     "ALERTS_TOPIC_ARN": "arn:aws:sns:us-east-1:000000000000:alerts",
     "SECRETS_PREFIX": "bench",
     "OPERATOR_KEY_SECRET": "bench",
+    "CACHE_SECONDS": "10",
 }
 
 

@@ -36,6 +36,8 @@ class Stack:
             "access_key_id": ADMIN,
             "secret_access_key": ADMIN,
             "log_dir": str(self.run_dir / "logs"),
+            # Deployments that are added later get the same, unless they are given others.
+            "parameters": dict(options.param),
             "stacks": {},
         }
         self.port = port
@@ -47,7 +49,7 @@ class Stack:
             functions_endpoint = self._start_proxy() or self.options.aws_proxy or self.state["endpoint_url"]
             stand_in = self._start_stand_in(functions_endpoint)
             self._await_ready(stand_in)
-            self.add(self.options.stack_name, ROOT / "template.yaml", dict(self.options.param))
+            self.add(self.options.stack_name, ROOT / "template.yaml", self.state["parameters"])
             procs.require_loopback(stand_in)
             save(self.state_file, self.state)
         except BaseException:
@@ -170,8 +172,9 @@ def add(options):
         raise Problem(f"{state_file} is missing: is the stack up?")
     state = json.loads(state_file.read_text())
     run_dir = Path(state["log_dir"]).parent
+    given = state["parameters"] | dict(options.param)
     deployed = deploy(
-        state["endpoint_url"], run_dir, options.stack_name, Path(options.template), options.bin_dir, dict(options.param)
+        state["endpoint_url"], run_dir, options.stack_name, Path(options.template), options.bin_dir, given
     )
     # Several may be added at once: read again under a lock.
     with open(run_dir / "lock", "w", encoding="utf-8") as lock:
