@@ -43,14 +43,15 @@ chaos: ## a minute of random faults and killed functions under load; nothing may
 	@$(PYTHON) dev/stack.py with --aws-proxy-bin target/debug/chaos-proxy -- target/debug/chaos \
 		$(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
 
-lint: ## formatting, clippy, licences and duplicate crates, the template
-	@$(PYTHON) dev/setup.py sam
+lint: ## formatting, clippy, licences and duplicate crates, the template and its grants
+	@$(PYTHON) dev/setup.py sam deny
 	cargo fmt --all --check
 	cargo fetch --locked
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	$(PYTHON) dev/licences.py
+	.local/deny/bin/cargo-deny --offline --locked check -D unmatched-skip -D unnecessary-skip licenses bans
 	$(SAM) validate --lint --region us-east-1
 	.local/sam/bin/cfn-lint template.yaml
+	.local/sam/bin/python dev/grants.py
 
 bench: ## release binaries: cold start, size, calls of AWS, CPU and time per delivery, beside their bars
 	@$(PYTHON) dev/setup.py stack sam

