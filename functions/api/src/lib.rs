@@ -4,44 +4,34 @@
 //! Handlers get what they need as values and answer with a value or a [`Problem`].
 
 mod audit;
-mod body;
 mod deliveries;
-mod endpoint_deliveries;
 mod endpoints;
-mod event_types;
 mod events;
-mod listens;
+mod http;
 mod openapi;
 mod replays;
-mod resend;
-mod route;
 mod routes;
-mod signing_keys;
 mod sources;
-mod stats;
-mod stories;
 mod tenants;
-mod test_event;
 
 use std::sync::Arc;
 
-use domain::egress::Allow;
+use domain::endpoint::egress::Allow;
+use http::route::{Access, Call, Found, Router};
 use platform::{
     alert::Alerts,
     auth,
-    catalog::Catalog,
-    clock, config,
-    http::Egress,
-    lambda,
-    lambda::{Request, Response},
-    problem::{Kind, Problem},
-    publish::Publisher,
+    lambda::{
+        http::{Request, Response, run_http},
+        problem::{Kind, Problem},
+    },
+    publish::{Publisher, catalog::Catalog},
+    runtime::{clock, config},
     secrets::{OperatorKey, Secrets},
     setup::Parts,
     store::{audit::Audit, events::Events, registry::Registry},
-    test_event::TestEvents,
+    webhook::{egress::Egress, test_event::TestEvents},
 };
-use route::{Access, Call, Found, Router};
 
 /// What the handlers need.
 struct Api {
@@ -81,7 +71,7 @@ pub async fn serve() -> Result<(), lambda_runtime::Error> {
         events: parts.events,
     });
     let router = Router::new(routes::all())?;
-    lambda::run_http(|request| answer(&router, &api, request)).await
+    run_http(|request| answer(&router, &api, request)).await
 }
 
 async fn answer(router: &Router, api: &Arc<Api>, request: Request) -> Response {

@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use domain::{
     EndpointId, ReplayId, TenantId, Timestamp,
     endpoint::State,
-    replay::{PausedFor, RATE, RATES, RUNNING_PER_TENANT, Status, What},
+    recovery::replay::{PausedFor, RATE, RATES, RUNNING_PER_TENANT, Status, What},
 };
 use platform::{
-    clock,
-    problem::{Kind, Problem},
-    store::{events::RETENTION_DAYS, replays::Replay},
+    lambda::problem::{Kind, Problem},
+    runtime::clock,
+    store::{due::replays::Replay, events::RETENTION_DAYS},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,8 +18,8 @@ use serde_json::json;
 
 use crate::{
     Api,
-    resend::Nothing,
-    route::{Call, Page},
+    deliveries::resend::Nothing,
+    http::route::{Call, Page},
 };
 
 /// What is to be delivered again.

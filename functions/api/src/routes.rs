@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use domain::key::Scope;
+use domain::ids::key::Scope;
 use platform::{
-    problem::{Kind, Problem},
+    lambda::problem::{Kind, Problem},
     publish::PAYLOAD_LIMIT,
 };
 use schemars::JsonSchema;
@@ -12,9 +12,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    Api, audit, deliveries, endpoint_deliveries, endpoints, event_types, events, openapi, replays, resend,
-    route::{Access, Call, PAGE, Parameter, Route},
-    signing_keys, sources, stats, tenants, test_event,
+    Api, audit,
+    deliveries::{self, resend},
+    endpoints::{self, secret, stats, test_event},
+    events::{self, types},
+    http::route::{Access, Call, PAGE, Parameter, Route},
+    openapi, replays, sources, tenants,
 };
 
 const EXPAND: Parameter = Parameter {
@@ -60,7 +63,7 @@ const BATCH_BODY_LIMIT: usize = 4 * 1024 * 1024;
 const CATALOG_BODY_LIMIT: usize = 80 * 1024;
 
 /// The parameters of the catalog's list.
-const EVENT_TYPE_PAGE: [Parameter; 3] = [PAGE[0], PAGE[1], event_types::ARCHIVED];
+const EVENT_TYPE_PAGE: [Parameter; 3] = [PAGE[0], PAGE[1], types::ARCHIVED];
 
 /// Every route there is.
 #[allow(clippy::too_many_lines, reason = "it is a table")]
@@ -102,10 +105,10 @@ pub(crate) fn all() -> Vec<Route> {
             .summary("Enable an endpoint, and drain or drop what was held for it.")
             .example(r#"{"held":"drain","drain_rate":25}"#)
             .problems(&[Kind::Contended]),
-        Route::get("/v1/endpoints/{endpoint_id}/secret", "get_endpoint_secret", Access::Scope(Scope::EndpointsSecret), signing_keys::reveal)
+        Route::get("/v1/endpoints/{endpoint_id}/secret", "get_endpoint_secret", Access::Scope(Scope::EndpointsSecret), secret::reveal)
             .audited("endpoint.secret.revealed")
             .summary("Reveal the signing keys of an endpoint."),
-        Route::post("/v1/endpoints/{endpoint_id}/secret/rotate", "rotate_endpoint_secret", Access::Scope(Scope::EndpointsSecret), 200, signing_keys::rotate)
+        Route::post("/v1/endpoints/{endpoint_id}/secret/rotate", "rotate_endpoint_secret", Access::Scope(Scope::EndpointsSecret), 200, secret::rotate)
             .audited("endpoint.secret.rotated")
             .summary("Give an endpoint a new signing key, beside which the one before stays valid for a while.")
             .example(r#"{"overlap_seconds":86400}"#)
@@ -128,24 +131,24 @@ pub(crate) fn all() -> Vec<Route> {
             .summary("Set a source's secrets, in place of those before.")
             .example(r#"{"secrets":["whsec_only_an_example_secret","whsec_another_example_secret"]}"#)
             .problems(&[Kind::Contended]),
-        Route::post("/v1/event-types", "put_event_type", Access::Operator, 200, event_types::put)
+        Route::post("/v1/event-types", "put_event_type", Access::Operator, 200, types::put)
             .audited("event_type.put")
             .summary("Put an event type into the catalog, in place of what was there under its name.")
             .example(r#"{"type":"invoice.paid","description":"An invoice was paid in full.","schema":{"type":"object","required":["id"],"properties":{"id":{"type":"string"},"amount":{"type":"number","minimum":0}}},"example":{"id":"inv_1","amount":120.5},"enforce":true}"#)
             .body_limit(CATALOG_BODY_LIMIT)
             .problems(&[Kind::LimitReached, Kind::Contended]),
-        Route::get("/v1/event-types", "list_event_types", Access::Scope(Scope::EventTypesRead), event_types::list)
+        Route::get("/v1/event-types", "list_event_types", Access::Scope(Scope::EventTypesRead), types::list)
             .summary("List the catalog of event types, in the order of their names.")
             .parameters(&EVENT_TYPE_PAGE),
-        Route::get("/v1/event-types/{type}", "get_event_type", Access::Scope(Scope::EventTypesRead), event_types::get)
+        Route::get("/v1/event-types/{type}", "get_event_type", Access::Scope(Scope::EventTypesRead), types::get)
             .summary("Get an event type of the catalog."),
-        Route::patch("/v1/event-types/{type}", "update_event_type", Access::Operator, event_types::update)
+        Route::patch("/v1/event-types/{type}", "update_event_type", Access::Operator, types::update)
             .audited("event_type.updated")
             .summary("Change an event type of the catalog. What is left out stays; another schema is another version.")
             .example(r#"{"description":"An invoice was paid in full, or more.","enforce":false}"#)
             .body_limit(CATALOG_BODY_LIMIT)
             .problems(&[Kind::LimitReached, Kind::Contended]),
-        Route::delete("/v1/event-types/{type}", "delete_event_type", Access::Operator, event_types::delete)
+        Route::delete("/v1/event-types/{type}", "delete_event_type", Access::Operator, types::delete)
             .audited("event_type.deleted")
             .summary("Take an event type out of the catalog. It can be published as any other then.")
             .problems(&[Kind::Contended]),
@@ -168,9 +171,9 @@ pub(crate) fn all() -> Vec<Route> {
         Route::get("/v1/events/{event_id}/deliveries", "list_event_deliveries", Access::Scope(Scope::EventsRead), deliveries::list)
             .summary("List an event's deliveries, one for each endpoint it goes to.")
             .parameters(&PAGE),
-        Route::get("/v1/endpoints/{endpoint_id}/deliveries", "list_endpoint_deliveries", Access::Scope(Scope::EventsRead), endpoint_deliveries::list)
+        Route::get("/v1/endpoints/{endpoint_id}/deliveries", "list_endpoint_deliveries", Access::Scope(Scope::EventsRead), endpoints::deliveries::list)
             .summary("List an endpoint's deliveries, newest first.")
-            .parameters(&endpoint_deliveries::PARAMETERS),
+            .parameters(&endpoints::deliveries::PARAMETERS),
         Route::get("/v1/deliveries/{delivery_id}", "get_delivery", Access::Scope(Scope::EventsRead), deliveries::get)
             .summary("Get a delivery with its attempts, and its story in words."),
         Route::post("/v1/deliveries/{delivery_id}/resend", "resend_delivery", Access::Scope(Scope::EventsWrite), 202, resend::resend)
@@ -219,79 +222,4 @@ async fn describe(_: Arc<Api>, call: Call) -> Result<Document, Problem> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-    use crate::route::{Found, Method, Router};
-
-    #[test]
-    fn every_row_is_whole() {
-        let mut ids = HashSet::new();
-        for route in all() {
-            assert!(ids.insert(route.id), "{} stands twice", route.id);
-            assert!(route.summary.ends_with('.'), "{} has no summary", route.id);
-            assert_eq!(
-                route.example.is_some(),
-                matches!(route.method, Method::Post | Method::Patch),
-                "{}",
-                route.id
-            );
-            if let Some(example) = route.example {
-                serde_json::from_str::<Value>(example).unwrap();
-            }
-        }
-    }
-
-    #[test]
-    fn every_change_is_audited() {
-        // Events are what tenants send, not what people and keys change.
-        let exempt = ["publish_event", "publish_events"];
-        let mut actions = HashSet::new();
-        for route in all() {
-            let changes = route.method != Method::Get && !exempt.contains(&route.id);
-            assert!(route.audited.is_some() || !changes, "{} leaves nothing in the audit trail", route.id);
-            assert!(route.audited.is_none_or(|action| actions.insert(action)), "{}", route.id);
-        }
-    }
-
-    #[test]
-    fn every_row_is_found_by_its_own_path() {
-        let router = Router::new(all()).unwrap();
-        for route in all() {
-            let path = route.path.replace(['{', '}'], "");
-            let Found::Route(found, _) = router.find(route.method.as_str(), &path) else {
-                panic!("{} is not found", route.id)
-            };
-            assert_eq!(found.id, route.id);
-        }
-        assert!(
-            matches!(router.find("DELETE", "/v1/events"), Found::OtherMethods(methods) if methods.len() == 2)
-        );
-        assert!(matches!(router.find("GET", "/v1/nothing"), Found::Nothing));
-    }
-
-    #[test]
-    fn every_reference_of_the_description_leads_somewhere() {
-        fn references(value: &Value, found: &mut Vec<String>) {
-            match value {
-                Value::Object(map) => {
-                    if let Some(Value::String(reference)) = map.get("$ref") {
-                        found.push(reference.clone());
-                    }
-                    map.values().for_each(|value| references(value, found));
-                }
-                Value::Array(list) => list.iter().for_each(|value| references(value, found)),
-                _ => {}
-            }
-        }
-        let document = openapi::document(&all(), "https://example.com");
-        let mut found = Vec::new();
-        references(&document, &mut found);
-        assert!(!found.is_empty());
-        for reference in found {
-            let pointer = reference.strip_prefix('#').unwrap();
-            assert!(document.pointer(pointer).is_some(), "{reference}");
-        }
-    }
-}
+mod tests;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use domain::{Secret, SourceId, Timestamp, provider::Provider};
+use domain::{Secret, SourceId, Timestamp, inbound::Provider};
 use platform::{
-    clock,
-    problem::{Kind, Problem},
+    lambda::problem::{Kind, Problem},
+    runtime::clock,
     secrets::Holder,
     store::registry::Source,
 };
@@ -13,7 +13,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{Api, body::Description, route::Call, signing_keys::secrets_problem};
+use crate::{
+    Api,
+    endpoints::secret::secrets_problem,
+    http::{body::Description, route::Call},
+};
 
 /// Active secrets of one source: the present one, those being rolled, and some to spare.
 const SECRET_LIMIT: usize = 10;

@@ -4,18 +4,21 @@ use std::sync::Arc;
 
 use domain::{
     KeyId, Secret, TenantId, Timestamp,
-    key::{self, Caller, Scope},
+    ids::key::{self, Caller, Scope},
 };
 use platform::{
-    clock,
-    problem::{Kind, Problem},
+    lambda::problem::{Kind, Problem},
+    runtime::clock,
     store::registry::Created,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{Api, body::Name, route::Call};
+use crate::{
+    Api,
+    http::{body::Name, route::Call},
+};
 
 /// A tenant to create.
 #[derive(Deserialize, JsonSchema)]

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use lambda_runtime::Error;
 use platform::{
-    config,
     dispatch::{Dispatcher, Watch},
-    http::Egress,
-    lambda,
+    lambda::http,
+    runtime::config,
     setup::Parts,
+    webhook::egress::Egress,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -26,7 +26,7 @@ async fn main() -> Result<(), Error> {
         events: parts.events,
         lanes: parts.lanes,
     });
-    lambda::run_sqs(|records, deadline| {
+    http::run_sqs(|records, deadline| {
         let dispatcher = Arc::clone(&dispatcher);
         async move { dispatcher.batch(records, deadline).await }
     })

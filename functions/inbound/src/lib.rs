@@ -7,19 +7,23 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     Secret, SourceId, TenantId, Timestamp,
-    channel::Channels,
-    provider::{Malformed, Provider},
-    verify::{self, Reject, Verified},
+    event::channel::Channels,
+    inbound::{
+        Malformed, Provider,
+        verify::{self, Reject, Verified},
+    },
 };
 use platform::{
-    Fault, clock, lambda,
-    lambda::{Request, Response},
-    problem::{Kind, Problem},
+    Fault,
+    lambda::{
+        http::{self, Request, Response},
+        problem::{Kind, Problem},
+    },
     publish::{Identity, NewEvent, PAYLOAD_LIMIT, Publisher, Refused},
+    runtime::{clock, telemetry},
     secrets::{Holder, Secrets},
     setup::Parts,
     store::registry::{Registry, Source},
-    telemetry,
 };
 
 /// How old a source's secrets must be before a failed verification reads them again, so that a
@@ -35,7 +39,7 @@ pub async fn serve(provider: Provider) -> Result<(), lambda_runtime::Error> {
         publisher: parts.publisher()?,
         registry: parts.registry,
     };
-    lambda::run_http(|request| inbound.answer(request)).await
+    http::run_http(|request| inbound.answer(request)).await
 }
 
 struct Inbound {

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use lambda_runtime::Error;
-use platform::{lambda, reconcile::Reconciler, schedule::Scheduler, setup::Parts};
+use platform::{
+    lambda::http,
+    recovery::{reconcile::Reconciler, schedule::Scheduler},
+    setup::Parts,
+};
 use serde::Deserialize;
 
 /// What a schedule asks for.
@@ -29,7 +33,7 @@ async fn main() -> Result<(), Error> {
         events: parts.events,
     };
     let (scheduler, reconciler) = (&scheduler, &reconciler);
-    lambda::run_schedule(|job, deadline| async move {
+    http::run_schedule(|job, deadline| async move {
         match job {
             Job::Due => scheduler.run(deadline).await,
             Job::Reconcile => reconciler.run(deadline).await,

@@ -16,12 +16,16 @@ use std::{
 
 use domain::{
     EndpointId, EventId, Timestamp,
-    delivery::{self, Attempt, Claim, Delivery, Failure, Lost, Origin, Outcome, ParkedFor, Status},
-    driver::{self, LaneKind, Situation, Wait},
-    endpoint::{DRAIN_RATE, Disabled, DisabledBy, Endpoint, OnDisable, Settings, State},
-    health::{self, Gate, Health, Tally, Verdict},
-    limit,
-    retry::{self, Next},
+    delivery::{
+        self, Attempt, Claim, Delivery, Failure, Lost, Origin, Outcome, ParkedFor, Status,
+        driver::{self, LaneKind, Situation, Wait},
+        retry::{self, Next},
+    },
+    endpoint::{
+        DRAIN_RATE, Disabled, DisabledBy, Endpoint, OnDisable, Settings, State,
+        health::{self, Gate, Health, Tally, Verdict},
+        limit,
+    },
 };
 use proptest::{
     prelude::*,
@@ -38,7 +42,7 @@ const RUN: Duration = Duration::from_mins(2);
 const CACHED: Duration = Duration::from_secs(10);
 /// How far the index may be behind the table; less than [`QUIET`] by a dispatcher's life.
 const LAG: Duration = Duration::from_secs(75);
-/// The times of `platform::store::due` and `platform::schedule`.
+/// The times of `platform::store::due` and `platform::recovery::schedule`.
 const LEASE: Duration = Duration::from_mins(10);
 const QUIET: Duration = Duration::from_mins(2);
 const DRAIN_LEASE: Duration = Duration::from_mins(5);
@@ -473,7 +477,7 @@ impl World {
         self.unseen.push_back((self.now, Key::Drain, drain.map(|drain| Place::Due(drain.due))));
     }
 
-    /// The write of `platform::store::deliveries`: true, or false where its condition failed.
+    /// The write of `platform::store::events::deliveries`: true, or false where its condition failed.
     fn record(&mut self, of: usize, change: &Change) -> Result<bool, Wrong> {
         let stored = self.items[of].clone();
         let meets = match (&stored, change.known) {
@@ -1184,7 +1188,7 @@ impl World {
         Ok(())
     }
 
-    /// As `platform::reconcile`, which sends what nobody seems to drive.
+    /// As `platform::recovery::reconcile`, which sends what nobody seems to drive.
     fn reconcile(&mut self, of: usize, luck: Luck) {
         let Some(accepted) = self.events[of].accepted else { return };
         let lost = self.items[of].as_ref().is_none_or(|item| {

@@ -10,8 +10,10 @@ use std::{
 
 use domain::{
     Secret, Timestamp,
-    provider::Provider,
-    verify::{Reject, verify},
+    inbound::{
+        Provider,
+        verify::{Reject, verify},
+    },
 };
 use serde_json::Value;
 

@@ -7,14 +7,14 @@ use tokio::sync::Semaphore;
 
 use crate::{
     alert::Alerts,
-    aws, config,
-    lanes::{Lane, Lanes},
-    objects::Objects,
-    publish::Publisher,
+    aws::{s3::Objects, sdk, sns::Topic},
+    publish::{
+        Publisher,
+        lanes::{Lane, Lanes},
+    },
+    runtime::{config, telemetry},
     secrets::Secrets,
-    store::{audit::Audit, events::Events, leases::Leases, registry::Registry},
-    telemetry,
-    topic::Topic,
+    store::{audit::Audit, events::Events, registry::Registry, table::leases::Leases},
 };
 
 /// A function's start is over before it began.
@@ -39,11 +39,11 @@ impl Parts {
     pub fn new() -> Result<Self, Error> {
         let runtime = config::Runtime::read()?;
         telemetry::start(runtime.log_level, runtime.metrics_namespace.clone());
-        let http = aws::http_client()?;
-        let sdk = aws::sdk_config(http.clone(), &runtime);
-        let dynamodb = aws::dynamodb(&sdk);
+        let http = sdk::http_client()?;
+        let sdk = sdk::sdk_config(http.clone(), &runtime);
+        let dynamodb = sdk::dynamodb(&sdk);
         let objects = Objects::new(http.clone(), &runtime, &config::payloads_bucket()?);
-        let lane = |url| Arc::new(Lane::new(aws::sqs(&sdk), url));
+        let lane = |url| Arc::new(Lane::new(sdk::sqs(&sdk), url));
         Ok(Self {
             registry: Arc::new(Registry::new(dynamodb.clone(), config::registry_table()?)),
             events: Events::new(dynamodb, config::events_table()?, objects),
@@ -57,7 +57,7 @@ impl Parts {
     /// One more queue.
     #[must_use]
     pub fn queue(&self, url: String) -> Arc<Lane> {
-        Arc::new(Lane::new(aws::sqs(&self.sdk), url))
+        Arc::new(Lane::new(sdk::sqs(&self.sdk), url))
     }
 
     /// By what events are published.
@@ -79,22 +79,22 @@ impl Parts {
 
     /// Where rate limits are counted.
     pub fn leases(&self) -> Result<Leases, Error> {
-        Ok(Leases::new(aws::dynamodb(&self.sdk), config::leases_table()?))
+        Ok(Leases::new(sdk::dynamodb(&self.sdk), config::leases_table()?))
     }
 
     /// Where it is written what people and keys did.
     pub fn audit(&self) -> Result<Audit, Error> {
-        Ok(Audit::new(aws::dynamodb(&self.sdk), config::audit_table()?))
+        Ok(Audit::new(sdk::dynamodb(&self.sdk), config::audit_table()?))
     }
 
     /// Where tenants' secrets lie.
     pub fn secrets(&self) -> Result<Secrets, Error> {
-        Ok(Secrets::new(aws::secrets_manager(&self.sdk), config::secrets_prefix()?))
+        Ok(Secrets::new(sdk::secrets_manager(&self.sdk), config::secrets_prefix()?))
     }
 
     /// A client of Secrets Manager.
     #[must_use]
     pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
-        aws::secrets_manager(&self.sdk)
+        sdk::secrets_manager(&self.sdk)
     }
 }

@@ -5,7 +5,7 @@ use schemars::SchemaGenerator;
 use serde_json::{Value, json};
 
 use super::parsed;
-use crate::route::{Access, Parameter, Route, SchemaOf, schema_of};
+use crate::http::route::{Access, Parameter, Route, SchemaOf, schema_of};
 
 /// What the parameters in paths are.
 const IN_PATHS: &[(&str, SchemaOf)] = &[

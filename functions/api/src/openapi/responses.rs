@@ -2,13 +2,13 @@
 
 use platform::{
     Fault,
-    problem::{Kind, Problem},
+    lambda::problem::{Kind, Problem},
 };
 use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
 use super::{parameters, parsed};
-use crate::route::{Access, Route};
+use crate::http::route::{Access, Route};
 
 /// How requests are named in the examples.
 const REQUEST_ID: &str = "5707e20f-0a56-4ba8-909b-639cd4c84823";

@@ -4,18 +4,19 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     TenantId, Timestamp,
-    delivery::ParkedFor,
-    driver::LaneKind,
-    endpoint::{Disabled, DisabledBy, Endpoint, OnDisable, State},
-    health::{self, Gate, Tally, Verdict},
-    limit::Rate,
+    delivery::{ParkedFor, driver::LaneKind},
+    endpoint::{
+        Disabled, DisabledBy, Endpoint, OnDisable, State,
+        health::{self, Gate, Tally, Verdict},
+        limit::Rate,
+    },
 };
 
 use super::{Admitted, Dispatcher, EndpointKey, recorder::Ticket, work::Work};
 use crate::{
     Fault,
     alert::Alert,
-    clock,
+    runtime::clock,
     store::due::{DISABLED_STEP, DRAIN_STEP, Held},
 };
 

@@ -5,12 +5,16 @@ use std::time::{Duration, Instant};
 
 use domain::{
     TenantId,
+    delivery::stats::{self, Judged, Stats},
     endpoint::{Endpoint, State},
-    stats::{self, Judged, Stats},
 };
 
 use super::{Dispatcher, EndpointKey};
-use crate::{Fault, alert::Alert, cache::Cache, clock};
+use crate::{
+    Fault,
+    alert::Alert,
+    runtime::{cache::Cache, clock},
+};
 
 /// Endpoints that one function keeps an eye on.
 const WATCHED: usize = 4096;

@@ -5,7 +5,7 @@ use domain::{
     delivery::{Attempt, Outcome},
 };
 
-use crate::telemetry::{self, Metric, Unit};
+use crate::runtime::telemetry::{self, Metric, Unit};
 
 /// A delivery's first attempt, once it is on record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

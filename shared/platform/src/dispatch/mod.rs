@@ -17,7 +17,9 @@ mod work;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::{
-    DeliveryId, EndpointId, TenantId, Timestamp, driver::LaneKind, endpoint::Endpoint, health::Tally,
+    DeliveryId, EndpointId, TenantId, Timestamp,
+    delivery::driver::LaneKind,
+    endpoint::{Endpoint, health::Tally},
 };
 use futures_util::future::join_all;
 use tokio::{sync::Semaphore, task::JoinHandle};
@@ -33,12 +35,12 @@ use self::{
 use crate::{
     Fault,
     alert::{Alert, Alerts},
-    clock,
-    http::Egress,
-    lambda::Record,
-    lanes::{Body, Hide, Lanes, Outgoing, fault_backoff},
+    lambda::http::Record,
+    publish::lanes::{Body, Hide, Lanes, Outgoing, fault_backoff},
+    runtime::clock,
     secrets::Secrets,
-    store::{events::Events, leases::Leases, registry::Registry, stats::Counts},
+    store::{events::Events, registry::Registry, stats::Counts, table::leases::Leases},
+    webhook::egress::Egress,
 };
 
 /// What must be left of an invocation beside the attempt itself, to record what came of it.

@@ -18,8 +18,10 @@ use tokio::{
 use crate::{
     Fault,
     store::{
-        deliveries::{Change, Recorded},
-        events::Events,
+        events::{
+            Events,
+            deliveries::{Change, Recorded},
+        },
         stats::Counts,
     },
 };

@@ -4,13 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     DeliveryId, EventId, TenantId, Timestamp,
-    delivery::{self, Attempt, Claim, Lost, Origin, Outcome, ParkedFor, Status},
-    driver::{self, LaneKind, Situation, Wait},
-    endpoint::Endpoint,
+    delivery::{
+        self, Attempt, Claim, Lost, Origin, Outcome, ParkedFor, Status,
+        driver::{self, LaneKind, Situation, Wait},
+        lane::{self, Message},
+        retry::{self, Next},
+    },
+    endpoint::{Endpoint, health},
     event::EventType,
-    health,
-    lane::{self, Message},
-    retry::{self, Next},
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -21,15 +22,15 @@ use super::{
     recorder::{Recorder, Ticket},
 };
 use crate::{
-    Fault, clock,
-    http::Called,
-    lambda::Record,
+    Fault,
+    lambda::http::Record,
+    runtime::clock,
     store::{
-        deliveries::{Change, Place, Recorded},
         due::LEASE,
-        keys,
+        events::deliveries::{Change, Place, Recorded},
+        table::keys,
     },
-    webhook::Webhook,
+    webhook::{egress::Called, request::Webhook},
 };
 
 /// What one look at a message says.

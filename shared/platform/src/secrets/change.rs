@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
     Secret, Timestamp,
-    signing_keys::{self, Kept, Refusal},
+    signing::keys::{self, Kept, Refusal},
 };
 
 use crate::Fault;
@@ -73,7 +73,7 @@ impl Change<'_> {
                         before.push(kept.clone());
                     }
                 }
-                signing_keys::rotate(&before, new, overlap, now).map_err(SetError::Refused)?
+                keys::rotate(&before, new, overlap, now).map_err(SetError::Refused)?
             }
         };
         document.insert(owner.to_owned(), Clone::clone(&after));

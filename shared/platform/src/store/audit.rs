@@ -14,11 +14,13 @@ use domain::{
 
 use super::{
     Item, Table,
-    attributes::{integer, number, text},
-    keys,
-    statements::{Applied, Statement},
+    table::{
+        attributes::{integer, number, text},
+        keys,
+        statements::{Applied, Statement},
+    },
 };
-use crate::{Fault, clock};
+use crate::{Fault, runtime::clock};
 
 /// How often a place is tried for that others take, some seconds in all.
 const TRIES: u32 = 60;

@@ -13,31 +13,22 @@ use aws_sdk_dynamodb::{
     types::AttributeValue,
 };
 
+use self::table::keys;
 use crate::Fault;
 
-mod attempts;
-mod attributes;
 pub mod audit;
-pub mod deliveries;
 pub mod due;
 pub mod events;
-pub mod generations;
-pub mod keys;
-pub mod leases;
-pub mod lists;
 pub mod registry;
-pub mod replays;
-mod statements;
 pub mod stats;
-pub mod tracking;
-mod transactions;
+pub mod table;
 
 /// One row, as a table holds it.
 pub type Item = HashMap<String, AttributeValue>;
 
 /// One table, and the calls that both stores make.
 #[derive(Debug, Clone)]
-struct Table {
+pub(crate) struct Table {
     client: Client,
     name: String,
 }

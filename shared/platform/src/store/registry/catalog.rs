@@ -5,9 +5,11 @@
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 use domain::{
     Timestamp,
-    catalog::{self, Entry},
-    event::{EventData, EventType},
-    schema::SchemaText,
+    event::{
+        EventData, EventType,
+        catalog::{self, Entry},
+        schema::SchemaText,
+    },
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -16,8 +18,11 @@ use super::{Registry, item};
 use crate::{
     Fault,
     store::{
-        Item, keys,
-        transactions::{has_reason, reasons},
+        Item,
+        table::{
+            keys,
+            transactions::{has_reason, reasons},
+        },
     },
 };
 

@@ -8,18 +8,15 @@ use aws_sdk_dynamodb::{
 };
 use domain::{
     EndpointId, TenantId, Timestamp,
-    channel::Channels,
-    endpoint::{self, Disabled, Endpoint, Settings, State, Subscriber},
-    event::EventTypeFilter,
-    filter::Filter,
-    health::Health,
+    endpoint::{self, Disabled, Endpoint, Settings, State, Subscriber, health::Health},
+    event::{EventTypeFilter, channel::Channels, filter::Filter},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{Registry, Tenant, first_condition_failed};
 use crate::{
     Fault,
-    store::{keys, update_if},
+    store::{table::keys, update_if},
 };
 
 /// Whether an endpoint was written.
@@ -113,7 +110,7 @@ struct SubscriberRow {
 
 /// A filter as an attribute: JSON text, since a number of the table is not quite one of JSON.
 mod as_text {
-    use domain::filter::Filter;
+    use domain::event::filter::Filter;
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
     #[allow(clippy::ref_option, reason = "as serde calls it")]

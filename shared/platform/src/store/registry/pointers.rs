@@ -11,7 +11,7 @@ use super::{Registry, item};
 use crate::{
     Fault,
     secrets::Holder,
-    store::{keys, put_if},
+    store::{put_if, table::keys},
 };
 
 /// How long a lease holds whose holder was lost: longer than a change takes.

@@ -1,0 +1,135 @@
+//! Bodies: JSON into types, and errors that point at the field.
+
+use platform::lambda::problem::{Kind, Problem};
+use schemars::JsonSchema;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny},
+};
+use serde_path_to_error::{Path, Segment};
+
+/// Reads a body. The types refuse fields they do not know.
+pub(crate) fn parse<T: DeserializeOwned>(content_type: Option<&str>, bytes: &[u8]) -> Result<T, Problem> {
+    if let Some(content_type) = content_type {
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case("application/json") {
+            return Err(Problem::header(
+                Kind::UnsupportedMediaType,
+                "Content-Type",
+                "must be application/json",
+            ));
+        }
+    }
+    if bytes.trim_ascii().is_empty() {
+        let detail = "the body is empty; it must be a JSON object, {} at least";
+        return Err(Problem::new(Kind::InvalidRequest, detail));
+    }
+    // Where a struct is wanted, serde would take its fields in an array too.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::field(Kind::InvalidField, "", "must be a JSON object"));
+    }
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let pointer = pointer(error.path());
+        let inner = error.into_inner();
+        match inner.classify() {
+            serde_json::error::Category::Data => Problem::field(Kind::InvalidField, pointer, words(&inner)),
+            // Where one of some words is wanted, serde takes null for a fault of syntax.
+            _ if is_json(bytes) => Problem::field(Kind::InvalidField, pointer, "must not be null"),
+            _ => Problem::new(Kind::InvalidRequest, format!("the body is not JSON: {inner}")),
+        }
+    })?;
+    json.end()
+        .map_err(|error| Problem::new(Kind::InvalidRequest, format!("the body is not JSON: {error}")))?;
+    Ok(value)
+}
+
+fn is_json(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
+}
+
+/// The error without the place in the text, which the pointer says better, and without what was
+/// found there, which may be a secret.
+fn words(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let text = text.strip_suffix(&place).unwrap_or(&text);
+    match text.rsplit_once(", expected ") {
+        Some((_, "u8" | "u16" | "u32" | "u64" | "usize")) => "must be a whole number".to_owned(),
+        Some((_, wanted)) => format!("must be {wanted}"),
+        None => text.to_owned(),
+    }
+}
+
+/// A path as a JSON pointer (RFC 6901).
+fn pointer(path: &Path) -> String {
+    let segments = path.iter().filter_map(|segment| match segment {
+        Segment::Seq { index } => Some(index.to_string()),
+        Segment::Map { key } => Some(key.replace('~', "~0").replace('/', "~1")),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    });
+    segments.fold(String::new(), |pointer, segment| pointer + "/" + &segment)
+}
+
+/// Refuses null where there is no default to go back to.
+pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Tells null from nothing.
+#[allow(clippy::option_option, reason = "a field is left out, null, or a value")]
+pub(crate) fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// A text that people gave to something: 1 to 200 characters.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(!try_from)]
+pub(crate) struct Name(#[schemars(length(min = 1, max = 200), regex(pattern = r"\S"))] String);
+
+impl Name {
+    pub(crate) fn into_inner(self) -> String {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        let text = text.trim();
+        if (1..=200).contains(&text.chars().count()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("must be 1 to 200 characters")
+        }
+    }
+}
+
+/// A longer text, which can be empty: at most 1000 characters.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(!try_from)]
+pub(crate) struct Description(#[schemars(length(max = 1000))] String);
+
+impl Description {
+    pub(crate) fn into_inner(self) -> String {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Description {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        if text.chars().count() <= 1000 { Ok(Self(text)) } else { Err("must be at most 1000 characters") }
+    }
+}
+
+#[cfg(test)]
+mod tests;

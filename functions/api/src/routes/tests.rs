@@ -1,0 +1,74 @@
+use std::collections::HashSet;
+
+use super::*;
+use crate::http::route::{Found, Method, Router};
+
+#[test]
+fn every_row_is_whole() {
+    let mut ids = HashSet::new();
+    for route in all() {
+        assert!(ids.insert(route.id), "{} stands twice", route.id);
+        assert!(route.summary.ends_with('.'), "{} has no summary", route.id);
+        assert_eq!(
+            route.example.is_some(),
+            matches!(route.method, Method::Post | Method::Patch),
+            "{}",
+            route.id
+        );
+        if let Some(example) = route.example {
+            serde_json::from_str::<Value>(example).unwrap();
+        }
+    }
+}
+
+#[test]
+fn every_change_is_audited() {
+    // Events are what tenants send, not what people and keys change.
+    let exempt = ["publish_event", "publish_events"];
+    let mut actions = HashSet::new();
+    for route in all() {
+        let changes = route.method != Method::Get && !exempt.contains(&route.id);
+        assert!(route.audited.is_some() || !changes, "{} leaves nothing in the audit trail", route.id);
+        assert!(route.audited.is_none_or(|action| actions.insert(action)), "{}", route.id);
+    }
+}
+
+#[test]
+fn every_row_is_found_by_its_own_path() {
+    let router = Router::new(all()).unwrap();
+    for route in all() {
+        let path = route.path.replace(['{', '}'], "");
+        let Found::Route(found, _) = router.find(route.method.as_str(), &path) else {
+            panic!("{} is not found", route.id)
+        };
+        assert_eq!(found.id, route.id);
+    }
+    assert!(
+        matches!(router.find("DELETE", "/v1/events"), Found::OtherMethods(methods) if methods.len() == 2)
+    );
+    assert!(matches!(router.find("GET", "/v1/nothing"), Found::Nothing));
+}
+
+#[test]
+fn every_reference_of_the_description_leads_somewhere() {
+    fn references(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => {
+                if let Some(Value::String(reference)) = map.get("$ref") {
+                    found.push(reference.clone());
+                }
+                map.values().for_each(|value| references(value, found));
+            }
+            Value::Array(list) => list.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+    let document = openapi::document(&all(), "https://example.com");
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(!found.is_empty());
+    for reference in found {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+}

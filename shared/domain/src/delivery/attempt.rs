@@ -1,0 +1,145 @@
+//! What an attempt tells beside its outcome: how long its parts took, which of the answer's headers
+//! are kept, and how much of its body.
+//!
+//! An update bills the whole item, so every byte kept is paid for on each later attempt. A delivery
+//! that succeeds at once is to stay within one write unit, 1 KiB: what is kept of a success shares
+//! [`SUCCESS_ROOM`]. A failure tells more, since somebody has to mend it.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Longest excerpt of an answer, in bytes: of the last attempt, where that failed.
+pub const EXCERPT_LIMIT: usize = 4096;
+
+/// Longest excerpt of earlier attempts, in bytes.
+pub const EARLIER_EXCERPT_LIMIT: usize = 512;
+
+/// What a success keeps of its answer, headers and excerpt together, in bytes as they are stored.
+pub const SUCCESS_ROOM: usize = 512;
+
+/// What a success keeps of its answer's headers, in bytes as they are stored.
+const SUCCESS_HEADERS_ROOM: usize = 160;
+
+/// What a failure keeps of its answer's headers, in bytes as they are stored.
+const FAILURE_HEADERS_ROOM: usize = 512;
+
+/// Longest value of a header that is kept, in bytes.
+const VALUE_LIMIT: usize = 200;
+
+/// The headers of an answer that are kept, what tells most first: the room may not do for all.
+/// They say when to come again, where the thing went, what the answer is, under which name the
+/// receiver and what stands before it have logged it, who answered, and by which clock. Cookies and
+/// what has to do with credentials are never kept.
+pub const KEPT_HEADERS: [&str; 20] = [
+    "retry-after",
+    "location",
+    "allow",
+    "content-type",
+    "x-request-id",
+    "request-id",
+    "x-correlation-id",
+    "x-amzn-requestid",
+    "x-amzn-errortype",
+    "x-amz-cf-id",
+    "cf-ray",
+    "x-vercel-id",
+    "fly-request-id",
+    "x-cloud-trace-context",
+    "traceresponse",
+    "server",
+    "date",
+    "content-length",
+    "content-encoding",
+    "via",
+];
+
+/// How long the parts of an attempt took, in milliseconds. They follow each other; what is missing
+/// to the whole is the answer's body, and what was spent on a connection that broke. A part of the
+/// way to a connection that was not over when the attempt failed counts up to then.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Timing {
+    /// Whether the request was sent on a connection that was there before. Look-up, connection and
+    /// TLS are then null.
+    #[serde(default)]
+    pub reused: bool,
+    /// Finding the host's addresses; null where the host is an address.
+    #[serde(default)]
+    pub dns_ms: Option<u32>,
+    /// Making the connection.
+    #[serde(default)]
+    pub connect_ms: Option<u32>,
+    /// The TLS handshake; null over plain http.
+    #[serde(default)]
+    pub tls_ms: Option<u32>,
+    /// From then on, or on a reused connection from the beginning, to the end of the answer's head:
+    /// the request, and the receiver's own time. Null where no answer came.
+    #[serde(default)]
+    pub first_byte_ms: Option<u32>,
+}
+
+/// What an attempt tells beside its outcome.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// How long its parts took.
+    pub timing: Timing,
+    /// The answer's headers, as [`kept_headers`] chose them.
+    pub headers: BTreeMap<String, String>,
+}
+
+/// Chooses the headers that are kept of an answer with this status. `value` gives the first value
+/// of a header.
+pub fn kept_headers<'a>(status: u16, value: impl Fn(&str) -> Option<&'a [u8]>) -> BTreeMap<String, String> {
+    let mut room = if (200..300).contains(&status) { SUCCESS_HEADERS_ROOM } else { FAILURE_HEADERS_ROOM };
+    let mut kept = BTreeMap::new();
+    for name in KEPT_HEADERS {
+        let Some(text) = value(name).map(String::from_utf8_lossy) else { continue };
+        let text = match name {
+            "location" if !(300..400).contains(&status) && status != 201 => continue,
+            // What follows the path may be a secret: a token, a state.
+            "location" => Cow::Borrowed(text.split(['?', '#']).next().unwrap_or_default()),
+            _ => Cow::Borrowed(&*text),
+        };
+        let text = fitting(&text, VALUE_LIMIT);
+        let Some(left) = room.checked_sub(header_len(name, text)) else { continue };
+        room = left;
+        kept.insert(name.to_owned(), text.to_owned());
+    }
+    kept
+}
+
+/// The excerpt that a success keeps beside these headers.
+#[must_use]
+pub fn success_excerpt<'a>(text: &'a str, headers: &BTreeMap<String, String>) -> &'a str {
+    let headers: usize = headers.iter().map(|(name, value)| header_len(name, value)).sum();
+    fitting(text, SUCCESS_ROOM.saturating_sub(headers))
+}
+
+/// The beginning of `text` that takes at most `room` bytes in JSON, cut between characters.
+#[must_use]
+pub fn fitting(text: &str, room: usize) -> &str {
+    let mut used = 0;
+    let end = text.char_indices().find(|(_, char)| {
+        used += json_len(*char);
+        used > room
+    });
+    end.map_or(text, |(at, _)| &text[..at])
+}
+
+/// Bytes of a header in JSON: `"name":"value",`.
+fn header_len(name: &str, value: &str) -> usize {
+    name.len() + value.chars().map(json_len).sum::<usize>() + 6
+}
+
+/// Bytes of a character within a text of JSON (RFC 8259, section 7), as serde writes it.
+fn json_len(char: char) -> usize {
+    match char {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+        '\0'..='\u{1f}' => 6,
+        _ => char.len_utf8(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,444 @@
+//! Deliveries: their states, their attempts, and who may act on them when.
+//!
+//! The rules keep one promise: every delivery that is not finished has a live driver, a message
+//! in a lane or an entry in the due index. What follows an attempt is decided in
+//! [`crate::delivery::retry`], where it waits for that in [`crate::delivery::driver`].
+
+pub mod attempt;
+pub mod driver;
+pub mod lane;
+pub mod retry;
+pub mod stats;
+
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Timestamp,
+    delivery::attempt::{Timing, Told},
+};
+
+/// Where a delivery stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// On its way, not attempted yet.
+    Pending,
+    /// Attempted without success; tried again at `next_attempt_at`.
+    Retrying,
+    /// Waiting for its endpoint, not for a time; see `parked_for`.
+    Parked,
+    /// The endpoint answered 2xx. Final.
+    Succeeded,
+    /// Every attempt of the schedule failed. Final.
+    Exhausted,
+    /// Called off, by a person or because its endpoint was deleted. Final.
+    Cancelled,
+    /// Not finished when its event's retention ended. Final.
+    Expired,
+}
+
+impl Status {
+    /// Whether nothing further happens by itself.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Pending | Self::Retrying | Self::Parked => false,
+            Self::Succeeded | Self::Exhausted | Self::Cancelled | Self::Expired => true,
+        }
+    }
+
+    /// The status of a delivery for which this one is stored: what was parked before its first
+    /// attempt is pending again once it is let go.
+    #[must_use]
+    pub fn shown(stored: Self, attempts: u32) -> Self {
+        if stored == Self::Retrying && attempts == 0 { Self::Pending } else { stored }
+    }
+
+    /// Which group of its endpoint's deliveries it is listed in.
+    #[must_use]
+    pub fn group(self) -> Group {
+        match self {
+            Self::Pending | Self::Retrying | Self::Parked => Group::Open,
+            Self::Exhausted | Self::Cancelled | Self::Expired => Group::Failed,
+            Self::Succeeded => Group::Delivered,
+        }
+    }
+
+    /// The word for it, in the store and the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Retrying => "retrying",
+            Self::Parked => "parked",
+            Self::Succeeded => "succeeded",
+            Self::Exhausted => "exhausted",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl FromStr for Status {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        use Status::{Cancelled, Exhausted, Expired, Parked, Pending, Retrying, Succeeded};
+        [Pending, Retrying, Parked, Succeeded, Exhausted, Cancelled, Expired]
+            .into_iter()
+            .find(|status| status.as_str() == text)
+            .ok_or(UnknownWord)
+    }
+}
+
+/// What lists of an endpoint's deliveries are kept apart by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Group {
+    /// Not finished.
+    Open,
+    /// Finished without success.
+    Failed,
+    /// Succeeded.
+    Delivered,
+}
+
+impl Group {
+    /// In the order in which a delivery can go through them: who reads them in this order misses
+    /// none that moves meanwhile.
+    pub const ALL: [Self; 3] = [Self::Open, Self::Failed, Self::Delivered];
+
+    /// The word for it, in the store.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Failed => "failed",
+            Self::Delivered => "delivered",
+        }
+    }
+}
+
+/// The text is none of the words there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownWord;
+
+/// What a parked delivery waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ParkedFor {
+    /// The endpoint failed so often that it is left alone for a while.
+    CircuitOpen,
+    /// The endpoint takes no more for now, by its own rate limit or because it said so.
+    RateLimit,
+    /// The endpoint is disabled, and what it misses is held for it.
+    Disabled,
+}
+
+impl ParkedFor {
+    /// The word for it, in the store and the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CircuitOpen => "circuit_open",
+            Self::RateLimit => "rate_limit",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+impl FromStr for ParkedFor {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        [Self::CircuitOpen, Self::RateLimit, Self::Disabled]
+            .into_iter()
+            .find(|reason| reason.as_str() == text)
+            .ok_or(UnknownWord)
+    }
+}
+
+/// Why an attempt got no answer that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// The endpoint answered, but not with 2xx.
+    Status,
+    /// The host's name was not found.
+    Dns,
+    /// No connection to the host.
+    Connect,
+    /// The host's certificate or TLS was not acceptable.
+    Tls,
+    /// No whole answer within the time-out.
+    Timeout,
+    /// The connection broke, or what came was not HTTP.
+    Protocol,
+    /// The endpoint answered with 2xx, but the answer's body broke off or had not ended when the
+    /// time-out was over: a receiver that died while it answered may not have kept the webhook.
+    Body,
+    /// The address may not be called.
+    RefusedAddress,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Status => "the endpoint did not answer with 2xx",
+            Self::Dns => "the host name could not be resolved",
+            Self::Connect => "no connection could be made to the host",
+            Self::Tls => "the TLS handshake failed; check the certificate and its chain",
+            Self::Timeout => "the endpoint did not answer in time",
+            Self::Protocol => "the connection broke before a whole HTTP answer came",
+            Self::Body => {
+                "the endpoint's answer began with 2xx, but its body broke off or did not end in time"
+            }
+            Self::RefusedAddress => "the host resolves to an address that may not be called",
+        })
+    }
+}
+
+/// What came of one HTTP try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The endpoint answered.
+    Answered {
+        /// HTTP status code.
+        status: u16,
+        /// The `Retry-After` header, if there was one.
+        retry_after: Option<String>,
+        /// The beginning of the body, at most [`attempt::EXCERPT_LIMIT`] bytes.
+        excerpt: String,
+    },
+    /// It did not.
+    Failed(Failure),
+}
+
+impl Outcome {
+    /// Whether the webhook counts as received.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        matches!(self, Self::Answered { status: 200..=299, .. })
+    }
+
+    /// Whether the endpoint wants nothing more, ever: 410.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Answered { status: 410, .. })
+    }
+
+    /// Whether the endpoint, or what stands before it, has too much to do: 429, 502, 504
+    /// (Standard Webhooks 1.0.0 names these for throttling), or any answer that says when to come
+    /// again.
+    #[must_use]
+    pub fn is_throttle(&self) -> bool {
+        match self {
+            Self::Answered { status: 429 | 502 | 504, .. } => true,
+            Self::Answered { status: 503, retry_after, .. } => retry_after.is_some(),
+            _ => false,
+        }
+    }
+}
+
+/// One HTTP try, as it is kept and shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Attempt {
+    /// Counted from 1.
+    pub n: u32,
+    /// When it began.
+    pub at: Timestamp,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u32,
+    /// How long its parts took; null where that was not measured.
+    #[serde(default)]
+    pub timing: Option<Timing>,
+    /// The HTTP status code, if the endpoint answered.
+    #[serde(default)]
+    pub status_code: Option<u16>,
+    /// What went wrong; absent on success.
+    #[serde(default)]
+    pub failure: Option<Failure>,
+    /// The same in words.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// Those of the answer's headers that are kept.
+    #[serde(default)]
+    pub response_headers: BTreeMap<String, String>,
+    /// The beginning of the answer's body: at most 512 bytes, or 4 KiB of the last attempt where
+    /// that failed.
+    #[serde(default)]
+    pub response_excerpt: Option<String>,
+}
+
+impl Attempt {
+    /// The record of `outcome`, without what else was told.
+    #[must_use]
+    pub fn new(n: u32, at: Timestamp, duration_ms: u32, outcome: &Outcome) -> Self {
+        let (status_code, failure, excerpt) = match outcome {
+            Outcome::Answered { status, excerpt, .. } => {
+                let failure = (!outcome.is_success()).then_some(Failure::Status);
+                (Some(*status), failure, (!excerpt.is_empty()).then(|| excerpt.clone()))
+            }
+            Outcome::Failed(failure) => (None, Some(*failure), None),
+        };
+        Self {
+            n,
+            at,
+            duration_ms,
+            timing: None,
+            status_code,
+            failure,
+            error: in_words(status_code, failure),
+            response_headers: BTreeMap::new(),
+            response_excerpt: excerpt,
+        }
+    }
+
+    /// The same with what else was told. A success keeps less of its answer.
+    #[must_use]
+    pub fn telling(mut self, told: Told) -> Self {
+        self.timing = Some(told.timing);
+        self.response_headers = told.headers;
+        if self.failure.is_none()
+            && let Some(excerpt) = &mut self.response_excerpt
+        {
+            excerpt.truncate(attempt::success_excerpt(excerpt, &self.response_headers).len());
+        }
+        self
+    }
+}
+
+/// What went wrong, in words.
+#[must_use]
+pub fn in_words(status_code: Option<u16>, failure: Option<Failure>) -> Option<String> {
+    failure.map(|failure| match status_code {
+        Some(status @ 300..=399) => format!("the endpoint answered {status}; redirects are not followed"),
+        Some(status) => format!("the endpoint answered {status}"),
+        None => failure.to_string(),
+    })
+}
+
+/// One event's way to one endpoint, as the store knows it. One that was never attempted is not
+/// stored: it is `pending` because its event's snapshot names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Where it stands.
+    pub status: Status,
+    /// 0 until it is replayed.
+    pub generation: u32,
+    /// All tries so far, in order.
+    pub attempts: Vec<Attempt>,
+    /// When the next try is due; unless it is parked or finished.
+    pub next_attempt_at: Option<Timestamp>,
+    /// What it waits for; only while `parked`.
+    pub parked_for: Option<ParkedFor>,
+    /// Whether it stands in the due index, which is a driver in itself.
+    pub in_due_index: bool,
+}
+
+/// What a dispatcher may do with a message it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Make attempt number n.
+    Attempt(u32),
+    /// Nothing is left to do: delete the message.
+    Drop,
+    /// Not yet: keep the message hidden until then.
+    Keep(Timestamp),
+}
+
+/// How long after its event was accepted a message is taken for the first of its delivery. A
+/// repeated publish sends another, which arrives 30 s after the acceptance at the earliest: this,
+/// an attempt (15 s) and its recording (3 s) end before that.
+pub const FRESH: Duration = Duration::from_secs(10);
+
+/// By how much a message that is not the driver of the next attempt stays behind it. Where two
+/// messages drive one delivery, the first then makes the attempt and the second finds it made.
+const BEHIND: Duration = Duration::from_secs(20);
+
+/// How far a due attempt must have been missed before its driver is taken for lost.
+const LOST_AFTER: Duration = Duration::from_hours(1);
+
+/// How a message came about, as far as it tells whether its delivery may have been touched before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// 0 until the delivery is replayed.
+    pub generation: u32,
+    /// How often the message was received, this time included.
+    pub received: u32,
+    /// Sent by a repeated publish: another message may already have driven the delivery.
+    pub check: bool,
+    /// Moved from another lane or sent from the due index: the delivery was touched before.
+    pub again: bool,
+    /// When the event was accepted, where the message says so.
+    pub accepted: Option<Timestamp>,
+}
+
+/// Whether the message can be acted on without reading the delivery: the first time it comes,
+/// unless another message may have come before it.
+#[must_use]
+pub fn may_skip_reading(origin: Origin, now: Timestamp) -> bool {
+    let fresh = origin.accepted.is_some_and(|accepted| now.since(accepted) < FRESH);
+    origin.generation == 0 && origin.received <= 1 && !origin.check && !origin.again && fresh
+}
+
+/// Decides what to do with a message, given the stored delivery.
+///
+/// A parked delivery, and one that stands in the due index and is not due yet, has its driver
+/// there: another message is one too many. A message that a repeated publish sent (`check`) and
+/// that comes for the first time is dropped as soon as the delivery is stored: whoever stored it
+/// holds the driver. Where the next attempt is long overdue that driver is lost, and the message
+/// takes its place; so does one that comes again, since it may be the driver itself.
+#[must_use]
+pub fn claim(stored: Option<&Delivery>, origin: Origin, now: Timestamp) -> Claim {
+    let Some(delivery) = stored else { return Claim::Attempt(1) };
+    if delivery.status.is_final() || delivery.status == Status::Parked {
+        return Claim::Drop;
+    }
+    let due = delivery.next_attempt_at.unwrap_or(now);
+    let repeated = origin.check && origin.received <= 1 && now.since(due) < LOST_AFTER;
+    // One that is a little early is the driver, by another clock.
+    let indexed = delivery.in_due_index && due > now + BEHIND;
+    if repeated || indexed {
+        Claim::Drop
+    } else if due > now {
+        Claim::Keep(due + BEHIND)
+    } else {
+        Claim::Attempt(next_number(delivery))
+    }
+}
+
+/// The number of the attempt after those recorded.
+#[must_use]
+pub fn next_number(delivery: &Delivery) -> u32 {
+    delivery.attempts.iter().map(|attempt| attempt.n).max().unwrap_or(0) + 1
+}
+
+/// What one does whose attempt was not recorded because another was recorded in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// The delivery is finished: delete the message.
+    Drop,
+    /// The endpoint has taken it, which the record does not know yet: record the success as
+    /// the next attempt.
+    RecordSuccess,
+    /// Keep the message: it may be the only driver.
+    Keep(Timestamp),
+}
+
+/// Decides for the loser of a recording, given what is stored.
+#[must_use]
+pub fn lose(stored: &Delivery, succeeded: bool, now: Timestamp) -> Lost {
+    if stored.status.is_final() || (stored.in_due_index && !succeeded) {
+        Lost::Drop
+    } else if succeeded {
+        Lost::RecordSuccess
+    } else {
+        Lost::Keep(stored.next_attempt_at.unwrap_or(now) + BEHIND)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,309 @@
+//! Identifiers: parsed once at the edge, types afterwards.
+//!
+//! An id is a prefix and 26 characters of Crockford's base32 (lower case) that hold 128 bits.
+//! Random ids start with 48 bits of milliseconds, so they sort by time (the layout of ULID,
+//! <https://github.com/ulid/spec>); ids derived from a key are the head of a SHA-256.
+//! This file owns their spelling; who creates them when is the platform's business.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::{Digest, Sha256};
+
+use crate::Timestamp;
+
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// Characters that spell 128 bits, five bits each.
+const LEN: usize = 26;
+
+/// Why a text is not an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidId {
+    expected: &'static str,
+}
+
+impl fmt::Display for InvalidId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "must be {}", self.expected)
+    }
+}
+
+impl std::error::Error for InvalidId {}
+
+fn encode(value: u128) -> String {
+    (0..LEN)
+        .rev()
+        .map(|place| char::from(ALPHABET[usize::try_from((value >> (place * 5)) & 31).unwrap_or(0)]))
+        .collect()
+}
+
+fn decode(text: &str) -> Option<u128> {
+    let digits = text.as_bytes();
+    // 26 digits hold 130 bits: a first digit over 7 would not fit.
+    if digits.len() != LEN || digits[0] > b'7' {
+        return None;
+    }
+    digits.iter().try_fold(0u128, |value, digit| {
+        let place = ALPHABET.iter().position(|known| known == digit)?;
+        Some((value << 5) | place as u128)
+    })
+}
+
+/// A number that sorts by `now` and is otherwise `random`.
+fn time_ordered(now: Timestamp, random: [u8; 10]) -> u128 {
+    let mut tail = [0u8; 16];
+    tail[6..].copy_from_slice(&random);
+    (u128::from(now.millis().unsigned_abs()) << 80) | u128::from_be_bytes(tail)
+}
+
+/// The head of a SHA-256 over `parts`, each preceded by its length so that no two lists of
+/// parts run together to the same bytes.
+fn derived(parts: &[&[u8]]) -> u128 {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    let mut head = [0u8; 16];
+    head.copy_from_slice(&digest[..16]);
+    u128::from_be_bytes(head)
+}
+
+macro_rules! serde_as_text {
+    ($name:ident, $pattern:expr, $example:expr, $description:expr) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(de::Error::custom)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({
+                    "type": "string", "pattern": $pattern, "description": $description, "examples": [$example],
+                })
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+macro_rules! prefixed_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(u128);
+
+        impl $name {
+            /// A fresh id that sorts by `now`; `random` comes from a cryptographic source.
+            #[must_use]
+            pub fn new(now: Timestamp, random: [u8; 10]) -> Self {
+                Self(time_ordered(now, random))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "_{}"), encode(self.0))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                text.strip_prefix(concat!($prefix, "_"))
+                    .and_then(decode)
+                    .map(Self)
+                    .ok_or(InvalidId { expected: concat!("an id that starts with ", $prefix, "_") })
+            }
+        }
+
+        serde_as_text!(
+            $name,
+            concat!("^", $prefix, "_[0-7][0-9a-hjkmnp-tv-z]{25}$"),
+            concat!($prefix, "_01kavg7r8e6mt4xw2z5v9b3csq"),
+            concat!("An id that begins with `", $prefix, "_`.")
+        );
+    };
+}
+
+prefixed_id!(
+    /// One event. Derived from its idempotency key where one is given, so that publishing
+    /// the same thing twice meets itself in the store.
+    EventId, "evt"
+);
+prefixed_id!(
+    /// One subscribed URL.
+    EndpointId, "ept"
+);
+prefixed_id!(
+    /// One inbound URL; its 80 random bits make the URL unguessable.
+    SourceId, "src"
+);
+prefixed_id!(
+    /// One API key (the name of it, not the key).
+    KeyId, "key"
+);
+prefixed_id!(
+    /// One replay: a job that delivers many events again.
+    ReplayId, "rpl"
+);
+
+impl EventId {
+    /// The id of what `tenant` publishes under `idempotency_key`.
+    #[must_use]
+    pub fn from_idempotency_key(tenant: &TenantId, idempotency_key: &str) -> Self {
+        Self(derived(&[b"idempotency-key", tenant.as_str().as_bytes(), idempotency_key.as_bytes()]))
+    }
+
+    /// The id of the event that `source` received as its provider's `event_id`.
+    #[must_use]
+    pub fn from_provider_event(tenant: &TenantId, source: SourceId, event_id: &str) -> Self {
+        let source = source.to_string();
+        Self(derived(&[
+            b"provider-event",
+            tenant.as_str().as_bytes(),
+            source.as_bytes(),
+            event_id.as_bytes(),
+        ]))
+    }
+
+    /// The id of the operational event of this name about an endpoint in one window of time.
+    #[must_use]
+    pub fn from_alert(tenant: &TenantId, name: &str, endpoint: EndpointId, window: i64) -> Self {
+        let endpoint = endpoint.to_string();
+        Self(derived(&[
+            b"alert",
+            tenant.as_str().as_bytes(),
+            name.as_bytes(),
+            endpoint.as_bytes(),
+            &window.to_be_bytes(),
+        ]))
+    }
+}
+
+/// One event's way to one endpoint. It spells both ids, so it needs no look-up table.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DeliveryId {
+    /// What is delivered.
+    pub event: EventId,
+    /// Where to.
+    pub endpoint: EndpointId,
+}
+
+impl fmt::Display for DeliveryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "dlv_{}{}", encode(self.event.0), encode(self.endpoint.0))
+    }
+}
+
+impl FromStr for DeliveryId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        text.strip_prefix("dlv_")
+            .and_then(|digits| digits.split_at_checked(LEN))
+            .and_then(|(event, endpoint)| {
+                Some(Self { event: EventId(decode(event)?), endpoint: EndpointId(decode(endpoint)?) })
+            })
+            .ok_or(InvalidId { expected: "an id that starts with dlv_" })
+    }
+}
+
+serde_as_text!(
+    DeliveryId,
+    "^dlv_([0-7][0-9a-hjkmnp-tv-z]{25}){2}$",
+    "dlv_01kavg7r8e6mt4xw2z5v9b3csq01kavg7r8e6mt4xw2z5v9b3csq",
+    "An id that begins with `dlv_`."
+);
+
+/// A customer of the CRM, by an id of ours (`ten_…`) or by the CRM's own.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TenantId(String);
+
+impl TenantId {
+    /// The CRM itself, which is a tenant too: what it publishes in its own name stays there.
+    pub const OPERATOR: &str = "operator";
+
+    /// A fresh id for a tenant whom the CRM did not name.
+    #[must_use]
+    pub fn new(now: Timestamp, random: [u8; 10]) -> Self {
+        Self(format!("ten_{}", encode(time_ordered(now, random))))
+    }
+
+    /// The operator's own tenant.
+    #[must_use]
+    pub fn operator() -> Self {
+        Self(Self::OPERATOR.to_owned())
+    }
+
+    /// Whether this is the operator's own tenant.
+    #[must_use]
+    pub fn is_operator(&self) -> bool {
+        self.0 == Self::OPERATOR
+    }
+
+    /// Whose endpoint it is that gets an event of this tenant: the operator's own, or the tenant's.
+    #[must_use]
+    pub fn owner_of_endpoint(&self, operator: bool) -> Self {
+        if operator { Self::operator() } else { self.clone() }
+    }
+
+    /// The id as text, for keys of the store.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for TenantId {
+    type Err = InvalidId;
+
+    /// The alphabet leaves out `#` and `/`, which separate the parts of table keys and of the
+    /// names of secrets: no tenant can spell another one's rows.
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let mut bytes = text.bytes();
+        let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+        let rest = bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
+        if first && rest && text.len() <= 64 {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidId { expected: "1 to 64 of A-Z a-z 0-9 . _ - that start with a letter or digit" })
+        }
+    }
+}
+
+serde_as_text!(
+    TenantId,
+    "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+    "acme",
+    "The CRM's own id of a tenant, or ours (`ten_…`)."
+);
+
+#[cfg(test)]
+mod tests;

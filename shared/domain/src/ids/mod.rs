@@ -1,0 +1,6 @@
+//! Identifiers and other small values: ids, times, secrets, API keys. Nothing here knows of events or endpoints.
+
+pub mod id;
+pub mod key;
+pub mod secret;
+pub mod timestamp;

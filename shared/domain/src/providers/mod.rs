@@ -1,3 +1,0 @@
-//! One file per provider, each with its row.
-
-pub mod stripe;

@@ -1,0 +1,164 @@
+//! The signing keys of one endpoint over time: which of them sign, and what a rotation leaves.
+//!
+//! Newest first. The first one has no end; those that it replaced go on signing until theirs, so
+//! that a receiver verifies with either while it changes over. How a key signs is `sign.rs`.
+
+use std::{fmt, time::Duration};
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use sha2::{Digest, Sha256};
+
+use super::SigningKey;
+use crate::{Secret, Timestamp, ids::key::hex};
+
+/// Old keys that may sign beside the newest: each is one more signature in every webhook's header,
+/// and libraries try them one by one.
+pub const OLD_KEYS: usize = 3;
+
+/// The longest time that a rotation leaves to the key it replaces.
+pub const LONGEST_OVERLAP: Duration = Duration::from_hours(7 * 24);
+
+/// The time that it leaves where nobody says.
+pub const OVERLAP: Duration = Duration::from_hours(24);
+
+/// A secret as a document of Secrets Manager holds it: its text alone where that is all there is to
+/// say, as for every key that its endpoint was made with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The secret.
+    pub secret: Secret,
+    /// When a rotation brought it; the endpoint's own time where it is missing.
+    pub created_at: Option<Timestamp>,
+    /// When it ends; never where it is missing.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A secret of which there is more to say than its text; times in milliseconds.
+#[derive(Serialize, Deserialize)]
+struct Dated<S> {
+    key: S,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    created_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<i64>,
+}
+
+impl Serialize for Kept {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { secret, created_at, expires_at } = self;
+        if created_at.is_none() && expires_at.is_none() {
+            return secret.serialize(serializer);
+        }
+        let millis = |at: &Option<Timestamp>| at.map(Timestamp::millis);
+        Dated { key: secret, created_at: millis(created_at), expires_at: millis(expires_at) }
+            .serialize(serializer)
+    }
+}
+
+/// By hand: serde's own way to read one of two forms keeps a copy that nobody wipes.
+struct Either;
+
+impl<'de> Visitor<'de> for Either {
+    type Value = Kept;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a secret, or one with its times")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Kept, E> {
+        Ok(Kept::from(Secret::new(text.to_owned())))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Kept, E> {
+        Ok(Kept::from(Secret::new(text)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Kept, A::Error> {
+        let dated: Dated<Secret> = Dated::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Kept {
+            secret: dated.key,
+            created_at: dated.created_at.map(Timestamp::from_millis),
+            expires_at: dated.expires_at.map(Timestamp::from_millis),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Kept {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl From<Secret> for Kept {
+    fn from(secret: Secret) -> Self {
+        Self { secret, created_at: None, expires_at: None }
+    }
+}
+
+impl Kept {
+    /// Whether it counts at this time. Its end is the first moment at which it does not.
+    #[must_use]
+    pub fn is_active(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+/// Why keys are not rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// [`OLD_KEYS`] would still sign; one of them ends then.
+    TooMany {
+        /// When there is room again.
+        until: Timestamp,
+    },
+    /// The new key is the one that is newest already.
+    Same,
+}
+
+/// The keys after a rotation: the new one, then those before as far as they still sign. None of
+/// these goes on longer than `overlap`, nor longer than it would have; 0 ends them all. A key that
+/// comes back is the newest again, and no longer an old one.
+///
+/// # Errors
+/// [`Refusal`] where nothing may change.
+pub fn rotate(
+    before: &[Kept],
+    new: &Secret,
+    overlap: Duration,
+    now: Timestamp,
+) -> Result<Vec<Kept>, Refusal> {
+    let end = now + overlap.min(LONGEST_OVERLAP);
+    if before.first().is_some_and(|newest| newest.secret == *new) {
+        return Err(Refusal::Same);
+    }
+    let old: Vec<Kept> = before
+        .iter()
+        .filter(|kept| kept.secret != *new)
+        .map(|kept| Kept { expires_at: Some(kept.expires_at.map_or(end, |at| at.min(end))), ..kept.clone() })
+        .filter(|kept| kept.is_active(now))
+        .collect();
+    if old.len() > OLD_KEYS {
+        let until = old.iter().filter_map(|kept| kept.expires_at).min().unwrap_or(end);
+        return Err(Refusal::TooMany { until });
+    }
+    let newest = Kept { secret: new.clone(), created_at: Some(now), expires_at: None };
+    Ok(std::iter::once(newest).chain(old).collect())
+}
+
+/// What a key is called where it must not be shown: the head of a hash of its public half or, where
+/// it has none, of itself. 64 bits tell keys apart and tell nothing of one with 192 random bits.
+#[must_use]
+pub fn fingerprint(key: &SigningKey) -> String {
+    let hash = Sha256::new().chain_update("core-webhooks signing key\n");
+    let hash = match key.public_key() {
+        Some(public) => hash.chain_update(public),
+        None => hash.chain_update(key.to_secret().expose()),
+    };
+    hex(&hash.finalize()[..8])
+}
+
+#[cfg(test)]
+mod tests;

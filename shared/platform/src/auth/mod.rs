@@ -1,0 +1,65 @@
+//! Who is calling, and for which tenant.
+
+use domain::Secret;
+use domain::{
+    TenantId,
+    ids::key::{self, Caller},
+};
+
+use crate::{
+    lambda::problem::{Kind, Problem},
+    secrets::OperatorKey,
+    store::registry::Registry,
+};
+
+/// The header in which the operator names the tenant it acts for.
+pub const TENANT_HEADER: &str = "Tenant";
+
+/// Finds out who holds the key in an `Authorization` header.
+pub async fn caller(
+    registry: &Registry,
+    operator_key: &OperatorKey,
+    authorization: Option<&str>,
+) -> Result<Caller, Problem> {
+    let refuse = |why: &str| Problem::header(Kind::Unauthorized, "Authorization", why);
+    let header = authorization.ok_or_else(|| refuse("is missing; send: Bearer and an API key"))?;
+    let token = header
+        .split_once(' ')
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim())
+        .filter(|token| !token.is_empty() && token.len() <= 256)
+        .ok_or_else(|| refuse("must be: Bearer and an API key"))?;
+    let found = if token.starts_with(key::PREFIX) {
+        registry.caller(&key::hash(token)).await?
+    } else {
+        // Compared in constant time.
+        (operator_key.get().await? == Secret::new(token.to_owned())).then_some(Caller::Operator)
+    };
+    found.ok_or_else(|| refuse("this API key is not known"))
+}
+
+/// The tenant that the caller acts for, given the [`TENANT_HEADER`].
+///
+/// A key acts for its own tenant, and naming another is refused whether that exists or not.
+/// The operator acts for whom it names, or for itself.
+pub async fn tenant(registry: &Registry, caller: &Caller, named: Option<&str>) -> Result<TenantId, Problem> {
+    let named = named
+        .map(str::parse::<TenantId>)
+        .transpose()
+        .map_err(|error| Problem::header(Kind::InvalidRequest, TENANT_HEADER, error.to_string()))?;
+    match (caller, named) {
+        (Caller::Key { tenant, .. }, None) => Ok(tenant.clone()),
+        (Caller::Key { tenant, .. }, Some(named)) if *tenant == named => Ok(named),
+        (Caller::Key { .. }, Some(_)) => {
+            Err(Problem::header(Kind::Forbidden, TENANT_HEADER, "names a tenant that this API key is not of"))
+        }
+        (Caller::Operator, None) => Ok(TenantId::operator()),
+        (Caller::Operator, Some(named)) if named.is_operator() => Ok(named),
+        (Caller::Operator, Some(named)) => {
+            let exists = registry.tenant(&named).await?.is_some();
+            exists.then_some(named).ok_or_else(|| {
+                Problem::header(Kind::NotFound, TENANT_HEADER, "there is no tenant with this id")
+            })
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The bucket of large payloads: objects are put and got, nothing else.
+//!
+//! Two plain requests, signed by the SDK's own signer, instead of the SDK's client of S3: that
+//! one would be the largest part of every binary, for what is done with few events.
+
+use std::{
+    fmt::{self, Write},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use domain::{EventId, TenantId};
+use reqwest::{Client, Method, StatusCode};
+
+use super::signed::{Request, Sender, Service};
+use crate::{Fault, runtime::config::Runtime};
+
+/// The longest object that is read, in bytes. A payload has half of that at most.
+pub const LIMIT: usize = 2 * 1024 * 1024;
+
+/// S3 answers 500 and 503 now and then and says to try again
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance-guidelines.html>).
+/// Three tries fit into half an invocation, as with the SDK's clients.
+const S3: Service =
+    Service { name: "s3", title: "S3", tries: 3, timeout: Duration::from_secs(5), limit: LIMIT, as_s3: true };
+
+/// The key of a payload: of this event, with this SHA-256 of the bytes as they are stored.
+///
+/// Because the bytes are in the key, whoever puts another body, or another encoding of it, under
+/// the same event cannot change what a stored event points to.
+#[must_use]
+pub fn payload_key(tenant: &TenantId, event: EventId, sha256: &[u8; 32]) -> String {
+    let mut key = format!("payloads/{tenant}/{event}/");
+    for byte in sha256 {
+        // A String takes everything.
+        let _ = write!(key, "{byte:02x}");
+    }
+    key
+}
+
+/// The bucket.
+#[derive(Clone)]
+pub struct Objects {
+    sender: Sender,
+    /// What a key is put behind.
+    base: String,
+}
+
+impl fmt::Debug for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Objects").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+impl Objects {
+    /// The objects in this bucket, over [`crate::aws::sdk::http_client`].
+    #[must_use]
+    pub fn new(client: Client, runtime: &Runtime, bucket: &str) -> Self {
+        Self { sender: Sender::new(client, runtime, S3), base: base(runtime, bucket) }
+    }
+
+    /// Puts an object; one that is there under the key is replaced.
+    ///
+    /// `key` is made of what needs no escaping in a URL, as [`payload_key`] makes it.
+    pub async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), Fault> {
+        let doing = "storing an object";
+        let (status, body) = self.send(doing, Method::PUT, key, bytes.into()).await?;
+        if status.is_success() { Ok(()) } else { Err(self.sender.refused(doing, status, body)) }
+    }
+
+    /// Gets an object; `None` where there is none.
+    ///
+    /// AWS says so only to a role that may list the bucket. To ours, which may not, what is
+    /// missing is forbidden, and that is a fault
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>, "Permissions").
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Fault> {
+        let doing = "reading an object";
+        let (status, body) = self.send(doing, Method::GET, key, Bytes::new()).await?;
+        match (status, body) {
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            (status, Some(bytes)) if status.is_success() => Ok(Some(bytes)),
+            (status, None) if status.is_success() => {
+                Err(Fault::new(doing, "it is longer than any that was stored"))
+            }
+            (status, body) => Err(self.sender.refused(doing, status, body)),
+        }
+    }
+
+    async fn send(
+        &self,
+        doing: &'static str,
+        method: Method,
+        key: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Option<Vec<u8>>), Fault> {
+        let url = format!("{}{key}", self.base);
+        let request = Request { method: &method, url: &url, content_type: None, body: &body };
+        self.sender.send(doing, request).await
+    }
+}
+
+/// What a key is put behind to make its URL.
+///
+/// On AWS the bucket is in the host: the form that every region has and that AWS keeps, while it
+/// means to drop the other (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html>).
+/// A name with a dot would not fit the certificate, and `CloudFormation` gives none. The local
+/// stack has no name for each bucket, so there it is in the path.
+fn base(runtime: &Runtime, bucket: &str) -> String {
+    let region = &runtime.region;
+    match &runtime.endpoint_url {
+        Some(url) => format!("{}/{bucket}/", url.trim_end_matches('/')),
+        None if region.starts_with("cn-") => format!("https://{bucket}.s3.{region}.amazonaws.com.cn/"),
+        None => format!("https://{bucket}.s3.{region}.amazonaws.com/"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

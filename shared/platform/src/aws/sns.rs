@@ -1,0 +1,94 @@
+//! The topic of alerts: for those who run this deployment, by whatever they subscribe to it.
+//!
+//! Only publishing; who subscribes is none of our business.
+//! Source: <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>.
+
+use std::{fmt, time::Duration};
+
+use reqwest::{Client, Method};
+use url::form_urlencoded;
+
+use super::signed::{Request, Sender, Service};
+use crate::{Fault, runtime::config::Runtime};
+
+/// Telling is worth little time: whoever tells has messages that wait for an answer.
+const SNS: Service = Service {
+    name: "sns",
+    title: "SNS",
+    tries: 2,
+    timeout: Duration::from_secs(2),
+    limit: 64 * 1024,
+    as_s3: false,
+};
+
+/// The topic.
+pub struct Topic {
+    sender: Sender,
+    url: String,
+    arn: String,
+}
+
+impl fmt::Debug for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Topic").field("arn", &self.arn).finish_non_exhaustive()
+    }
+}
+
+impl Topic {
+    /// The topic of this ARN, over [`crate::aws::sdk::http_client`].
+    #[must_use]
+    pub fn new(client: Client, runtime: &Runtime, arn: String) -> Self {
+        Self { sender: Sender::new(client, runtime, SNS), url: url(runtime), arn }
+    }
+
+    /// Publishes a message. Subscribers can filter by its attributes; the subject is what an e-mail
+    /// shows: at most 100 characters of ASCII.
+    pub async fn publish(
+        &self,
+        subject: &str,
+        message: &str,
+        attributes: &[(&str, &str)],
+    ) -> Result<(), Fault> {
+        const DOING: &str = "publishing to the topic of alerts";
+        let body = self.form(subject, message, attributes).into();
+        let request = Request {
+            method: &Method::POST,
+            url: &self.url,
+            content_type: Some("application/x-www-form-urlencoded"),
+            body: &body,
+        };
+        let (status, body) = self.sender.send(DOING, request).await?;
+        if status.is_success() { Ok(()) } else { Err(self.sender.refused(DOING, status, body)) }
+    }
+
+    fn form(&self, subject: &str, message: &str, attributes: &[(&str, &str)]) -> String {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs([
+            ("Action", "Publish"),
+            ("Version", "2010-03-31"),
+            ("TopicArn", &self.arn),
+            ("Subject", subject),
+            ("Message", message),
+        ]);
+        for (at, (name, value)) in (1..).zip(attributes) {
+            let field = |end| format!("MessageAttributes.entry.{at}.{end}");
+            form.append_pair(&field("Name"), name);
+            form.append_pair(&field("Value.DataType"), "String");
+            form.append_pair(&field("Value.StringValue"), value);
+        }
+        form.finish()
+    }
+}
+
+/// Where SNS is (<https://docs.aws.amazon.com/general/latest/gr/sns.html>).
+fn url(runtime: &Runtime) -> String {
+    let region = &runtime.region;
+    match &runtime.endpoint_url {
+        Some(url) => format!("{}/", url.trim_end_matches('/')),
+        None if region.starts_with("cn-") => format!("https://sns.{region}.amazonaws.com.cn/"),
+        None => format!("https://sns.{region}.amazonaws.com/"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

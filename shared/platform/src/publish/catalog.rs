@@ -1,0 +1,125 @@
+//! The catalog of event types as publishing asks it: which types are archived, and what data is not
+//! like the schema that is enforced.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use domain::event::{
+    EventData, EventType,
+    catalog::{Entry, judge},
+    schema::{Schema, SchemaText, Violation},
+};
+
+use crate::{Fault, store::registry::Registry};
+
+/// How long what is known of the catalog is believed.
+const MAX_AGE: Duration = Duration::from_secs(10);
+
+/// Why the catalog does not let an event be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unfit {
+    /// Its type is archived.
+    Archived,
+    /// Its data is not as the type's schema wants it; the pointers lead into the data.
+    Data(Vec<Violation>),
+}
+
+/// The catalog. It is read as one list, and only where it changed since; a schema is made ready once,
+/// when the first event asks for it.
+#[derive(Debug)]
+pub struct Catalog {
+    registry: Arc<Registry>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Known {
+    /// When it was looked at last.
+    at: Option<Instant>,
+    revision: u64,
+    rules: Arc<Rules>,
+}
+
+/// What the catalog asks of events at one time. Types of which it asks nothing are not among them.
+#[derive(Debug, Default)]
+pub struct Rules(HashMap<EventType, Arc<Rule>>);
+
+#[derive(Debug)]
+struct Rule {
+    archived: bool,
+    enforced: Option<SchemaText>,
+    schema: OnceLock<Option<Schema>>,
+}
+
+impl Catalog {
+    /// The catalog in this registry.
+    #[must_use]
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Self { registry, known: Mutex::default() }
+    }
+
+    /// What the catalog asks of events, at most ten seconds old.
+    pub async fn rules(&self) -> Result<Arc<Rules>, Fault> {
+        let known = self.lock().clone();
+        if known.at.is_some_and(|at| at.elapsed() < MAX_AGE) {
+            return Ok(known.rules);
+        }
+        // The count before the list: what is changed in between is seen by the next look.
+        let (at, revision) = (Instant::now(), self.registry.catalog_revision().await?);
+        let rules = if revision == known.revision {
+            known.rules
+        } else {
+            Arc::new(known.rules.renewed(self.registry.event_types().await?))
+        };
+        *self.lock() = Known { at: Some(at), revision, rules: Arc::clone(&rules) };
+        Ok(rules)
+    }
+
+    /// Makes the next look a fresh one.
+    pub fn forget(&self) {
+        self.lock().at = None;
+    }
+
+    /// A panic while the lock was held leaves it whole: each change is one assignment.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rules {
+    /// The rules of this catalog. Those that are as before are kept, with their schemas ready.
+    fn renewed(&self, types: Vec<Entry>) -> Self {
+        let rule = |entry: Entry| {
+            let enforced = entry.schema.filter(|_| entry.enforce);
+            if !entry.archived && enforced.is_none() {
+                return None;
+            }
+            let before = self.0.get(&entry.event_type).filter(|rule| {
+                let texts = [&rule.enforced, &enforced].map(|text| text.as_ref().map(SchemaText::as_str));
+                rule.archived == entry.archived && texts[0] == texts[1]
+            });
+            let new = || Arc::new(Rule { archived: entry.archived, enforced, schema: OnceLock::new() });
+            Some((entry.event_type, before.cloned().unwrap_or_else(new)))
+        };
+        Self(types.into_iter().filter_map(rule).collect())
+    }
+
+    /// Why an event of this type with this data is not published, if it is not.
+    pub fn unfit(&self, event_type: &EventType, data: &EventData) -> Result<Option<Unfit>, Fault> {
+        let Some(rule) = self.0.get(event_type) else { return Ok(None) };
+        if rule.archived {
+            return Ok(Some(Unfit::Archived));
+        }
+        let Some(text) = &rule.enforced else { return Ok(None) };
+        let schema = rule.schema.get_or_init(|| Schema::compile(text).ok());
+        let odd = || Fault::new("reading the catalog", "a schema that was checked is no schema");
+        let violations = judge(schema.as_ref().ok_or_else(odd)?, data);
+        Ok((!violations.is_empty()).then_some(Unfit::Data(violations)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

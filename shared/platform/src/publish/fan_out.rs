@@ -1,0 +1,92 @@
+//! The verb that sends a wide event's messages, page by page.
+//!
+//! Pages are all enqueued when the event is published, so they are worked off side by side. A page
+//! that comes again, because its function died, sends its messages marked as repeats: each of those
+//! looks at its delivery before it does anything.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{
+    Timestamp,
+    delivery::{
+        driver::LaneKind,
+        lane::{self, PageMessage},
+    },
+};
+
+use super::lanes::{Body, Hide, Lane, Lanes, Outgoing, fault_backoff};
+use crate::{
+    Fault,
+    lambda::http::Record,
+    publish,
+    runtime::clock,
+    store::events::{Events, Snapshot},
+};
+
+/// What fanning out needs.
+#[derive(Debug)]
+pub struct FanOut {
+    /// Where events and their pages are stored.
+    pub events: Events,
+    /// Where the messages go.
+    pub lanes: Lanes,
+    /// Where the pages come from.
+    pub pages: Arc<Lane>,
+}
+
+impl FanOut {
+    /// Works off pages, and returns the ids of the messages that stay.
+    pub async fn batch(&self, records: Vec<Record>, deadline: Timestamp) -> Vec<String> {
+        let mut kept = Vec::new();
+        let mut hide = Vec::new();
+        for record in records {
+            let left = deadline.since(clock::machine_now()).saturating_sub(Duration::from_secs(2));
+            let result = tokio::time::timeout(left, self.page(&record)).await;
+            let result =
+                result.unwrap_or_else(|_| Err(Fault::new("fanning out", "the invocation's time was over")));
+            if let Err(fault) = result {
+                tracing::error!(%fault, message_id = record.message_id, "a page stays in its queue");
+                // Its receives are to outlast an outage, as those of the lanes do.
+                let wait = fault_backoff(record.received());
+                hide.push(Hide { receipt_handle: record.receipt_handle, wait });
+                kept.push(record.message_id);
+            }
+        }
+        self.pages.hide(&hide).await;
+        kept
+    }
+
+    async fn page(&self, record: &Record) -> Result<(), Fault> {
+        const DOING: &str = "fanning out";
+        let message: PageMessage = serde_json::from_str(&record.body).map_err(Fault::on(DOING))?;
+        if message.v != lane::VERSION {
+            return Err(Fault::new(DOING, "the message has a version that this function does not know"));
+        }
+        let PageMessage { tenant, event_id, page, .. } = &message;
+        let Some(event) = self.events.get(tenant, *event_id).await? else {
+            // It was stored before its pages were sent, so its retention is over.
+            tracing::warn!(%tenant, %event_id, "a page's event is no longer kept");
+            return Ok(());
+        };
+        let Snapshot::Pages { id, .. } = &event.snapshot else {
+            return Err(Fault::new(DOING, "the event has no pages"));
+        };
+        let found = self.events.page(tenant, *event_id, id, *page).await?;
+        let found = found.ok_or_else(|| Fault::new(DOING, "the event has no such page"))?;
+        let now = clock::now();
+        let check = message.check || record.received() > 1;
+        let delay = if check { publish::repeat_delay(event.at, now) } else { Duration::ZERO };
+        let inline = event.fits_inline();
+        let event = Arc::new(event);
+        let outgoing = |target| Outgoing {
+            tenant: tenant.clone(),
+            body: Body::First { event: Arc::clone(&event), target, inline, check },
+            delay,
+        };
+        let messages: Vec<_> = found.targets.iter().copied().map(outgoing).collect();
+        let lane = if found.slow { LaneKind::Slow } else { LaneKind::Fast };
+        self.lanes.get(lane).send(&messages).await?;
+        tracing::info!(%tenant, %event_id, page, endpoints = messages.len(), check, "page");
+        Ok(())
+    }
+}

@@ -1,0 +1,393 @@
+//! The verb in the middle: every producer publishes, nothing else writes events.
+
+pub mod catalog;
+pub mod fan_out;
+pub mod lanes;
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{
+    EndpointId, EventId, SourceId, TenantId, Timestamp,
+    delivery::{
+        driver::LaneKind,
+        lane::{self, PageMessage},
+    },
+    endpoint::{SNAPSHOT_INLINE, Subscriber, Target},
+    event::{self, EventData, EventType, channel::Channels, listen::Facts},
+};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
+
+use crate::{
+    Fault,
+    publish::lanes::{Body, Lane, Lanes, Outgoing},
+    runtime::clock,
+    store::{
+        events::{Events, Put, Snapshot, StoredEvent},
+        registry::Registry,
+    },
+};
+
+/// Largest payload, in bytes.
+pub const PAYLOAD_LIMIT: usize = 1024 * 1024;
+
+/// How long a repeated publish leaves the first one to itself: its messages carry a delay that
+/// ends this long after the event was accepted. Within that the first attempt is usually on
+/// record, and the repeat's message finds it. Longer than [`domain::delivery::FRESH`], a whole
+/// attempt and its recording together.
+const SETTLING: Duration = Duration::from_secs(30);
+
+/// By how much several repeats are spread out.
+const SPREAD: Duration = Duration::from_secs(10);
+
+/// Events of one call that are prepared at the same time.
+const CONCURRENCY: usize = 16;
+
+/// What makes two publishings the same.
+#[derive(Debug, Clone)]
+pub enum Identity {
+    /// Nothing: each is its own event.
+    None,
+    /// The client's key; the same key with another body is refused.
+    IdempotencyKey(String),
+    /// The provider's own id of the event; providers change details between their retries, so
+    /// the body is not compared.
+    ProviderEvent(SourceId, String),
+    /// An operational event, of which there is one for its subject and its window of time. Only
+    /// those endpoints get it that ask for it by name, and never the one that it is about.
+    Alert {
+        /// What it is called among those about the same endpoint.
+        name: &'static str,
+        /// The endpoint that it is about.
+        endpoint: EndpointId,
+        /// Which window of time.
+        window: i64,
+    },
+}
+
+/// An event to publish.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// Its type.
+    pub event_type: EventType,
+    /// When it happened, if its producer said so.
+    pub timestamp: Option<Timestamp>,
+    /// Its object.
+    pub data: EventData,
+    /// The channels that it is on.
+    pub channels: Channels,
+    /// What makes it the same as another.
+    pub identity: Identity,
+}
+
+/// An event that was accepted, now or before.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// Which one.
+    pub id: EventId,
+    /// Its type.
+    pub event_type: EventType,
+    /// When it happened.
+    pub timestamp: Timestamp,
+    /// When it was accepted first.
+    pub at: Timestamp,
+    /// Whether that was now.
+    pub new: bool,
+}
+
+/// Why an event was not accepted.
+#[derive(Debug)]
+pub enum Refused {
+    /// The idempotency key was used for another body.
+    Conflict,
+    /// The payload is over [`PAYLOAD_LIMIT`].
+    TooLarge,
+    /// Our failure; publishing again completes it.
+    Fault(Fault),
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// What publishing needs.
+#[derive(Debug)]
+pub struct Publisher {
+    /// Where endpoints are looked up.
+    pub registry: Arc<Registry>,
+    /// Where events are stored.
+    pub events: Events,
+    /// Where deliveries begin.
+    pub lanes: Lanes,
+    /// Where the pages of wide fan-outs begin.
+    pub fan_out: Arc<Lane>,
+    /// Lets one wide event at a time be put into words.
+    pub wide: Semaphore,
+}
+
+/// The endpoints that events of a tenant can go to: its own and the operator's.
+struct Subscribed {
+    own: Arc<Vec<Subscriber>>,
+    operator: Arc<Vec<Subscriber>>,
+}
+
+impl Subscribed {
+    fn targets(&self, event: &NewEvent) -> Vec<Target> {
+        let about = match event.identity {
+            Identity::Alert { endpoint, .. } => Some(endpoint),
+            _ => None,
+        };
+        let facts = Facts::new(&event.event_type, &event.channels, &event.data);
+        let goes = |endpoint: &&Subscriber| match about {
+            Some(about) => endpoint.id != about && endpoint.matches_operational(&facts),
+            None => endpoint.matches(&facts),
+        };
+        let own = self.own.iter().filter(goes).map(|endpoint| (endpoint.id, false));
+        let operator = self.operator.iter().filter(goes).map(|endpoint| (endpoint.id, true));
+        own.chain(operator).map(|(endpoint, operator)| Target { endpoint, operator }).collect()
+    }
+
+    fn is_slow(&self, target: &Target, now: Timestamp) -> bool {
+        let endpoints = if target.operator { &self.operator } else { &self.own };
+        // The lists come in the order of ids.
+        let found = endpoints.binary_search_by_key(&target.endpoint, |endpoint| endpoint.id).ok();
+        found.and_then(|at| endpoints.get(at)).is_some_and(|endpoint| endpoint.health.is_slow(now))
+    }
+}
+
+/// Messages on their way out, by queue.
+#[derive(Default)]
+struct Outbox {
+    fast: Vec<Outgoing>,
+    slow: Vec<Outgoing>,
+    pages: Vec<Outgoing>,
+}
+
+impl Publisher {
+    /// Publishes one event.
+    pub async fn publish(
+        &self,
+        tenant: &TenantId,
+        event: NewEvent,
+        now: Timestamp,
+    ) -> Result<Published, Refused> {
+        let mut results = self.publish_all(tenant, vec![event], now).await;
+        results.pop().unwrap_or_else(|| Err(Fault::new("publishing", "no result came of one event").into()))
+    }
+
+    /// Publishes many events, with a result for each, in order.
+    ///
+    /// An event counts as accepted only when it is stored and all its messages are in a lane.
+    /// Where sending fails, every event of the call is reported as failed: publishing them again
+    /// under the same idempotency keys completes what is missing.
+    pub async fn publish_all(
+        &self,
+        tenant: &TenantId,
+        events: Vec<NewEvent>,
+        now: Timestamp,
+    ) -> Vec<Result<Published, Refused>> {
+        // Read once for the whole call, whose events all go by what is subscribed now.
+        let subscribed = match self.subscribed(tenant).await {
+            Ok(subscribed) => subscribed,
+            Err(fault) => {
+                tracing::error!(%fault, %tenant, "publishing stopped before storing");
+                let unread = || Fault::new("publishing", "the endpoints could not be read");
+                return events.iter().map(|_| Err(unread().into())).collect();
+            }
+        };
+        let identities: Vec<_> = events.iter().map(|event| event.identity.clone()).collect();
+        let prepared = events.into_iter().map(|event| self.prepare(tenant, event, &subscribed, now));
+        let prepared: Vec<_> = stream::iter(prepared).buffered(CONCURRENCY).collect().await;
+        let (places, new): (Vec<_>, Vec<_>) = prepared
+            .iter()
+            .enumerate()
+            .filter_map(|(at, event)| Some((at, event.as_ref().ok()?.clone())))
+            .unzip();
+        let mut results: Vec<_> = prepared.into_iter().map(|event| event.map(|_| None)).collect();
+        let mut outbox = Outbox::default();
+        let put = self.events.put_all(tenant, &new).await;
+        for ((at, new), put) in places.into_iter().zip(new).zip(put) {
+            results[at] = match put {
+                Err(fault) => Err(fault.into()),
+                Ok(put) => {
+                    Self::enqueue(tenant, &identities[at], new, put, &subscribed, now, &mut outbox).map(Some)
+                }
+            };
+        }
+        let sent = self.send(&outbox).await;
+        if let Err(fault) = &sent {
+            tracing::error!(%fault, %tenant, "publishing stopped between storing and sending");
+        }
+        let unsent = || Fault::new("publishing", "the lane did not take the messages").into();
+        let unanswered = || Fault::new("publishing", "storing gave no answer").into();
+        let results = results.into_iter().map(|result| result?.ok_or_else(unanswered));
+        results.map(|result| if sent.is_err() { result.and(Err(unsent())) } else { result }).collect()
+    }
+
+    async fn subscribed(&self, tenant: &TenantId) -> Result<Subscribed, Fault> {
+        let own = self.registry.subscribers(tenant).await?;
+        let operator = if tenant.is_operator() {
+            Arc::default()
+        } else {
+            self.registry.subscribers(&TenantId::operator()).await?
+        };
+        Ok(Subscribed { own, operator })
+    }
+
+    /// Makes of an event what is stored; the endpoints of a wide fan-out are stored here already.
+    async fn prepare(
+        &self,
+        tenant: &TenantId,
+        event: NewEvent,
+        subscribed: &Subscribed,
+        now: Timestamp,
+    ) -> Result<StoredEvent, Refused> {
+        let id = match &event.identity {
+            Identity::None => EventId::new(now, clock::random()?),
+            Identity::IdempotencyKey(key) => EventId::from_idempotency_key(tenant, key),
+            Identity::ProviderEvent(source, event_id) => {
+                EventId::from_provider_event(tenant, *source, event_id)
+            }
+            Identity::Alert { name, endpoint, window } => {
+                EventId::from_alert(tenant, name, *endpoint, *window)
+            }
+        };
+        let timestamp = event.timestamp.unwrap_or(now);
+        let payload = event::payload(&event.event_type, timestamp, &event.data);
+        if payload.len() > PAYLOAD_LIMIT {
+            return Err(Refused::TooLarge);
+        }
+        let targets = subscribed.targets(&event);
+        let is_slow = |target: &Target| subscribed.is_slow(target, now);
+        // Ten thousand endpoints in words are some megabytes, and a batch has a hundred events.
+        let closed = |_| Fault::new("publishing", "wide events are over");
+        let _turn = if targets.len() > SNAPSHOT_INLINE {
+            Some(self.wide.acquire().await.map_err(closed)?)
+        } else {
+            None
+        };
+        let snapshot = self.events.put_snapshot(tenant, id, targets, is_slow, now).await?;
+        let payload = RawValue::from_string(payload).map_err(Fault::on("writing a payload"))?;
+        Ok(StoredEvent {
+            id,
+            timestamp,
+            at: now,
+            source_id: match event.identity {
+                Identity::ProviderEvent(source, _) => Some(source),
+                Identity::None | Identity::IdempotencyKey(_) | Identity::Alert { .. } => None,
+            },
+            payload: self.events.keep_payload(tenant, id, payload).await?,
+            fingerprint: event::fingerprint(&event.event_type, event.timestamp, &event.data, &event.channels),
+            snapshot,
+            channels: event.channels,
+            event_type: event.event_type,
+        })
+    }
+
+    /// Says which messages a stored event needs.
+    fn enqueue(
+        tenant: &TenantId,
+        identity: &Identity,
+        new: StoredEvent,
+        put: Put,
+        subscribed: &Subscribed,
+        now: Timestamp,
+        outbox: &mut Outbox,
+    ) -> Result<Published, Refused> {
+        let (event, check) = match put {
+            Put::New => (new, false),
+            Put::Exists(stored) => {
+                if matches!(identity, Identity::IdempotencyKey(_)) && stored.fingerprint != new.fingerprint {
+                    return Err(Refused::Conflict);
+                }
+                (*stored, true)
+            }
+        };
+        let StoredEvent { id, timestamp, at, .. } = event;
+        let published = Published { id, event_type: event.event_type.clone(), timestamp, at, new: !check };
+        // There is one alert for a window, and somebody has sent it.
+        if check && matches!(identity, Identity::Alert { .. }) {
+            return Ok(published);
+        }
+        let delay = if check { repeat_delay(at, now) } else { Duration::ZERO };
+        fill(outbox, tenant, event, check, delay, |target| subscribed.is_slow(target, now));
+        Ok(published)
+    }
+
+    /// Sends messages of a stored event to some of its endpoints again, marked so that what was
+    /// delivered is not posted once more.
+    pub async fn resend(
+        &self,
+        tenant: &TenantId,
+        event: StoredEvent,
+        targets: &[Target],
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let delay = repeat_delay(event.at, now);
+        let event = Arc::new(event);
+        let inline = event.fits_inline();
+        let outgoing = |target: &Target| Outgoing {
+            tenant: tenant.clone(),
+            body: Body::First { event: Arc::clone(&event), target: *target, inline, check: true },
+            delay,
+        };
+        let messages: Vec<_> = targets.iter().map(outgoing).collect();
+        self.lanes.get(LaneKind::Slow).send(&messages).await
+    }
+
+    async fn send(&self, outbox: &Outbox) -> Result<(), Fault> {
+        let Outbox { fast, slow, pages } = outbox;
+        let queues = [
+            (self.lanes.get(LaneKind::Fast), fast),
+            (self.lanes.get(LaneKind::Slow), slow),
+            (&*self.fan_out, pages),
+        ];
+        stream::iter(queues.map(Ok)).try_for_each(|(lane, messages)| lane.send(messages)).await
+    }
+}
+
+/// How long the messages of a repeated publish are held back.
+pub(crate) fn repeat_delay(accepted: Timestamp, now: Timestamp) -> Duration {
+    // Spread, so that many repeats do not all arrive at the same moment.
+    (SETTLING + SPREAD.mul_f64(clock::jitter())).saturating_sub(now.since(accepted))
+}
+
+/// Puts an event's messages into the box: one for each endpoint, or one for each page of them.
+fn fill(
+    outbox: &mut Outbox,
+    tenant: &TenantId,
+    event: StoredEvent,
+    check: bool,
+    delay: Duration,
+    is_slow: impl Fn(&Target) -> bool,
+) {
+    let event = Arc::new(event);
+    let outgoing = |body| Outgoing { tenant: tenant.clone(), body, delay };
+    match &event.snapshot {
+        Snapshot::Inline(targets) => {
+            let inline = event.fits_inline();
+            for target in targets {
+                let lane = if is_slow(target) { &mut outbox.slow } else { &mut outbox.fast };
+                lane.push(outgoing(Body::First {
+                    event: Arc::clone(&event),
+                    target: *target,
+                    inline,
+                    check,
+                }));
+            }
+        }
+        Snapshot::Pages { count, .. } => {
+            let page = |page| PageMessage {
+                v: lane::VERSION,
+                tenant: tenant.clone(),
+                event_id: event.id,
+                page,
+                check,
+            };
+            outbox.pages.extend((0..*count).map(|at| outgoing(Body::Page(page(at)))));
+        }
+    }
+}

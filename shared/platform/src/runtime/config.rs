@@ -1,0 +1,161 @@
+//! The environment: every name a function reads, once, at its start.
+
+use std::{fmt::Display, path::PathBuf, str::FromStr, time::Duration};
+
+use domain::{Secret, delivery::driver, endpoint::egress::Allow};
+
+use super::clock;
+
+/// A variable is missing or cannot be read.
+#[derive(Debug)]
+pub struct ConfigError(String);
+
+impl Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// What Lambda itself sets.
+#[derive(Debug)]
+pub struct Runtime {
+    /// `AWS_REGION`.
+    pub region: String,
+    /// `AWS_ENDPOINT_URL`: set on the local stack alone.
+    pub endpoint_url: Option<String>,
+    /// `AWS_ACCESS_KEY_ID` of the function's role.
+    pub access_key_id: String,
+    /// `AWS_SECRET_ACCESS_KEY` of the function's role.
+    pub secret_access_key: Secret,
+    /// `AWS_SESSION_TOKEN` of the function's role.
+    pub session_token: Option<Secret>,
+    /// `LOG_LEVEL`: error, warn, info (default), debug or trace.
+    pub log_level: tracing::Level,
+    /// `METRICS_NAMESPACE`.
+    pub metrics_namespace: String,
+}
+
+impl Runtime {
+    /// Reads what every function needs.
+    pub fn read() -> Result<Self, ConfigError> {
+        if let Some(file) = clock_file() {
+            clock::set_ahead_file(file);
+        }
+        Ok(Self {
+            region: required("AWS_REGION")?,
+            endpoint_url: optional("AWS_ENDPOINT_URL"),
+            access_key_id: required("AWS_ACCESS_KEY_ID")?,
+            secret_access_key: Secret::new(required("AWS_SECRET_ACCESS_KEY")?),
+            session_token: optional("AWS_SESSION_TOKEN").map(Secret::new),
+            log_level: parsed("LOG_LEVEL", "info")?,
+            metrics_namespace: optional("METRICS_NAMESPACE").unwrap_or_else(|| "CoreWebhooks".to_owned()),
+        })
+    }
+}
+
+/// `REGISTRY_TABLE`: the name of the registry table.
+pub fn registry_table() -> Result<String, ConfigError> {
+    required("REGISTRY_TABLE")
+}
+
+/// `EVENTS_TABLE`: the name of the events table.
+pub fn events_table() -> Result<String, ConfigError> {
+    required("EVENTS_TABLE")
+}
+
+/// `PAYLOADS_BUCKET`: the name of the bucket of large payloads.
+pub fn payloads_bucket() -> Result<String, ConfigError> {
+    required("PAYLOADS_BUCKET")
+}
+
+/// `FAST_LANE_URL`: the URL of the fast lane's queue.
+pub fn fast_lane_url() -> Result<String, ConfigError> {
+    required("FAST_LANE_URL")
+}
+
+/// `SLOW_LANE_URL`: the URL of the slow lane's queue.
+pub fn slow_lane_url() -> Result<String, ConfigError> {
+    required("SLOW_LANE_URL")
+}
+
+/// `FAN_OUT_URL`: the URL of the queue of pages of wide fan-outs.
+pub fn fan_out_url() -> Result<String, ConfigError> {
+    required("FAN_OUT_URL")
+}
+
+/// `UNREADABLE_URL`: the URL of the queue where messages end that nobody can read.
+pub fn unreadable_url() -> Result<String, ConfigError> {
+    required("UNREADABLE_URL")
+}
+
+/// `ALERTS_TOPIC_ARN`: the ARN of the topic of alerts.
+pub fn alerts_topic_arn() -> Result<String, ConfigError> {
+    required("ALERTS_TOPIC_ARN")
+}
+
+/// `LEASES_TABLE`: the name of the leases table.
+pub fn leases_table() -> Result<String, ConfigError> {
+    required("LEASES_TABLE")
+}
+
+/// `AUDIT_TABLE`: the name of the audit table.
+pub fn audit_table() -> Result<String, ConfigError> {
+    required("AUDIT_TABLE")
+}
+
+/// `LONGEST_LANE_WAIT_SECONDS`: what waits longer waits in the due index; 900 at most.
+pub fn longest_lane_wait() -> Result<Duration, ConfigError> {
+    let secs = parsed("LONGEST_LANE_WAIT_SECONDS", "900")?;
+    Ok(Duration::from_secs(secs).min(driver::SLOW_WAIT))
+}
+
+/// `DISABLE_AFTER_DAYS`: days of nothing but failure that disable an endpoint; 0 for never.
+pub fn disable_after_days() -> Result<u32, ConfigError> {
+    parsed("DISABLE_AFTER_DAYS", "5")
+}
+
+/// `CLOCK_FILE`: a file that says by how many milliseconds the clock is ahead; tests' alone.
+fn clock_file() -> Option<PathBuf> {
+    optional("CLOCK_FILE").map(PathBuf::from)
+}
+
+/// `SECRETS_PREFIX`: what the names of this deployment's secrets begin with.
+pub fn secrets_prefix() -> Result<String, ConfigError> {
+    required("SECRETS_PREFIX")
+}
+
+/// `OPERATOR_KEY_SECRET`: the ARN of the secret that holds the operator's key.
+pub fn operator_key_secret() -> Result<String, ConfigError> {
+    required("OPERATOR_KEY_SECRET")
+}
+
+/// `EGRESS_ALLOW`: networks that may be called besides the public internet; the local stack's.
+pub fn egress_allow() -> Result<Allow, ConfigError> {
+    parsed("EGRESS_ALLOW", "")
+}
+
+/// `PUBLIC_URL`: where the API is reached from outside, where that is not its own address.
+#[must_use]
+pub fn public_url() -> Option<String> {
+    optional("PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned())
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+fn optional(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn required(name: &str) -> Result<String, ConfigError> {
+    optional(name).ok_or_else(|| ConfigError(format!("the environment variable {name} is not set")))
+}
+
+fn parsed<T: FromStr<Err: Display>>(name: &str, default: &str) -> Result<T, ConfigError> {
+    let value = optional(name);
+    value
+        .as_deref()
+        .unwrap_or(default)
+        .parse()
+        .map_err(|error| ConfigError(format!("the environment variable {name} cannot be read: {error}")))
+}

@@ -1,0 +1,291 @@
+//! Replays: a row each, which is its own entry in the due index while it runs, and a row for each
+//! endpoint that has one running. Both are written together, so neither is ever left alone.
+
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, ReturnValue, TransactWriteItem, Update};
+use domain::{
+    EndpointId, ReplayId, TenantId, Timestamp,
+    recovery::replay::{PausedFor, Status, What},
+};
+use serde::{Deserialize, Serialize};
+
+use super::DueReplay;
+use crate::Fault;
+use crate::store::{
+    Item,
+    events::{Events, deliveries::Place},
+    put_if,
+    table::{
+        attributes::{expires_at, number},
+        keys,
+        transactions::first_condition_failed,
+    },
+    update_if,
+};
+
+/// A replay, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replay {
+    /// Which one.
+    pub id: ReplayId,
+    /// The endpoint that gets it.
+    pub endpoint: EndpointId,
+    /// Whose events it delivers: the owner's own, or those of a tenant where the endpoint is the
+    /// operator's.
+    pub tenant: TenantId,
+    /// What it delivers.
+    pub what: What,
+    /// From when on; inclusive.
+    pub since: Timestamp,
+    /// Until when; exclusive.
+    pub until: Timestamp,
+    /// Deliveries a second.
+    pub rate: u32,
+    /// Where it stands.
+    pub status: Status,
+    /// What it waits for, where it does not go on at present.
+    pub paused_for: Option<PausedFor>,
+    /// How many deliveries or events it has looked at.
+    pub seen: u64,
+    /// How many deliveries it has begun.
+    pub replayed: u64,
+    /// Where it stands in what it goes through; `None` at its beginning.
+    pub cursor: Option<String>,
+    /// How far it has come.
+    pub position: Timestamp,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Why it failed, or what its last step met, in words.
+    pub error: Option<String>,
+    /// Steps that failed one after the other.
+    #[serde(default)]
+    pub faults: u32,
+}
+
+impl Events {
+    /// Makes a replay that begins at once. False where the endpoint has one running.
+    pub async fn create_replay(&self, owner: &TenantId, replay: &Replay) -> Result<bool, Fault> {
+        const DOING: &str = "writing a replay";
+        let (pk, sk) = keys::running(owner, replay.endpoint);
+        let running = Item::from([
+            ("pk".to_owned(), AttributeValue::S(pk)),
+            ("sk".to_owned(), AttributeValue::S(sk)),
+            ("id".to_owned(), AttributeValue::S(replay.id.to_string())),
+        ]);
+        let first = Put::builder()
+            .table_name(&self.table.name)
+            .set_item(Some(running))
+            .condition_expression("attribute_not_exists(pk)")
+            .build()
+            .map_err(Fault::on(DOING))?;
+        let created = replay.created_at;
+        let row = Put::builder()
+            .table_name(&self.table.name)
+            .set_item(Some(replay_item(owner, replay, Some(created), created)?))
+            .condition_expression("attribute_not_exists(pk)")
+            .build()
+            .map_err(Fault::on(DOING))?;
+        let writes = vec![
+            TransactWriteItem::builder().put(first).build(),
+            TransactWriteItem::builder().put(row).build(),
+        ];
+        self.transact_if(writes, DOING).await
+    }
+
+    /// How many replays of an owner are running.
+    pub async fn running_replays(&self, owner: &TenantId) -> Result<usize, Fault> {
+        let doing = "counting replays";
+        Ok(self.table.rows_under(keys::replays_partition(owner), keys::RUNNING, doing).await?.len())
+    }
+
+    /// One replay, read consistently.
+    pub async fn replay(&self, owner: &TenantId, id: ReplayId) -> Result<Option<Replay>, Fault> {
+        let item = self.get_item(keys::replay(owner, id)).await?;
+        item.map(read_replay).transpose()
+    }
+
+    /// Replays of an owner, the newest first: up to `limit` of those before `before`, of one endpoint
+    /// where that is asked for.
+    pub async fn list_replays(
+        &self,
+        owner: &TenantId,
+        endpoint: Option<EndpointId>,
+        before: Option<ReplayId>,
+        limit: usize,
+    ) -> Result<Vec<Replay>, Fault> {
+        // `~` sorts behind every id.
+        let last = before.map_or_else(|| format!("{}~", keys::REPLAYS), |id| keys::replay(owner, id).1);
+        let mut found = Vec::new();
+        let mut start = None;
+        loop {
+            let answer = self
+                .table
+                .between(keys::replays_partition(owner), keys::REPLAYS.to_owned(), last.clone())
+                .scan_index_forward(false)
+                .consistent_read(true)
+                // One more, since the bound itself is among them.
+                .limit(i32::try_from(limit).unwrap_or(i32::MAX).saturating_add(1))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(Fault::on("listing replays"))?;
+            for item in answer.items.unwrap_or_default() {
+                let replay = read_replay(item)?;
+                if Some(replay.id) != before && endpoint.is_none_or(|wanted| wanted == replay.endpoint) {
+                    found.push(replay);
+                }
+            }
+            start = answer.last_evaluated_key;
+            if start.is_none() || found.len() >= limit {
+                found.truncate(limit);
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Stops a replay before its next step. False where it is not running any more.
+    pub async fn cancel_replay(
+        &self,
+        owner: &TenantId,
+        replay: &Replay,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
+        const DOING: &str = "cancelling a replay";
+        let (pk, sk) = keys::replay(owner, replay.id);
+        let text = |status: Status| serde_dynamo::to_attribute_value(status).map_err(Fault::on(DOING));
+        let finished = serde_dynamo::to_attribute_value(now).map_err(Fault::on(DOING))?;
+        let update = Update::builder()
+            .table_name(&self.table.name)
+            .key("pk", AttributeValue::S(pk))
+            .key("sk", AttributeValue::S(sk))
+            .update_expression(
+                "SET #status = :cancelled, finished_at = :now, paused_for = :nothing REMOVE due_pk, due_at",
+            )
+            .condition_expression("#status = :running")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":cancelled", text(Status::Cancelled)?)
+            .expression_attribute_values(":running", text(Status::Running)?)
+            .expression_attribute_values(":now", finished)
+            .expression_attribute_values(":nothing", AttributeValue::Null(true))
+            .build()
+            .map_err(Fault::on(DOING))?;
+        let writes = vec![
+            TransactWriteItem::builder().update(update).build(),
+            self.not_running(owner, replay.endpoint, DOING)?,
+        ];
+        self.transact_if(writes, DOING).await
+    }
+
+    /// Takes a replay for one step: moves its entry ahead, if it still stands where it was found.
+    pub async fn take_replay(&self, entry: &DueReplay, lease: Timestamp) -> Result<Option<Replay>, Fault> {
+        let taken = self
+            .table
+            .update(keys::replay(&entry.owner, entry.id))
+            .update_expression("SET due_pk = :pk, due_at = :due")
+            .condition_expression("due_pk = :old_pk AND due_at = :old_due")
+            .expression_attribute_values(":pk", AttributeValue::S(keys::due_replay(entry.id, lease)))
+            .expression_attribute_values(":due", number(lease.millis()))
+            .expression_attribute_values(":old_pk", AttributeValue::S(entry.place.pk.clone()))
+            .expression_attribute_values(":old_due", number(entry.place.at.millis()))
+            .return_values(ReturnValue::AllNew);
+        let taken = update_if(taken, "taking a replay").await?;
+        taken.and_then(|answer| answer.attributes).map(read_replay).transpose()
+    }
+
+    /// Keeps how far a replay has come that still stands where `entry` says, and when it goes on.
+    /// False where it does not: somebody cancelled it.
+    pub async fn keep_replay(
+        &self,
+        entry: &DueReplay,
+        replay: &Replay,
+        due: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
+        let put = self
+            .table
+            .put(replay_item(&entry.owner, replay, Some(due), now)?)
+            .condition_expression("due_pk = :pk AND due_at = :due")
+            .expression_attribute_values(":pk", AttributeValue::S(entry.place.pk.clone()))
+            .expression_attribute_values(":due", number(entry.place.at.millis()));
+        put_if(put, "keeping a replay's progress").await
+    }
+
+    /// Ends a replay that still stands where `entry` says. False where it does not.
+    pub async fn end_replay(
+        &self,
+        entry: &DueReplay,
+        replay: &Replay,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
+        const DOING: &str = "ending a replay";
+        let put = Put::builder()
+            .table_name(&self.table.name)
+            .set_item(Some(replay_item(&entry.owner, replay, None, now)?))
+            .condition_expression("due_pk = :pk AND due_at = :due")
+            .expression_attribute_values(":pk", AttributeValue::S(entry.place.pk.clone()))
+            .expression_attribute_values(":due", number(entry.place.at.millis()))
+            .build()
+            .map_err(Fault::on(DOING))?;
+        let writes = vec![
+            TransactWriteItem::builder().put(put).build(),
+            self.not_running(&entry.owner, replay.endpoint, DOING)?,
+        ];
+        self.transact_if(writes, DOING).await
+    }
+
+    /// Only whoever ends the endpoint's running replay in the same transaction may do this.
+    fn not_running(
+        &self,
+        owner: &TenantId,
+        endpoint: EndpointId,
+        doing: &'static str,
+    ) -> Result<TransactWriteItem, Fault> {
+        let (pk, sk) = keys::running(owner, endpoint);
+        let delete = Delete::builder()
+            .table_name(&self.table.name)
+            .key("pk", AttributeValue::S(pk))
+            .key("sk", AttributeValue::S(sk))
+            .build()
+            .map_err(Fault::on(doing))?;
+        Ok(TransactWriteItem::builder().delete(delete).build())
+    }
+
+    /// False where the condition of the first write did not hold.
+    async fn transact_if(&self, writes: Vec<TransactWriteItem>, doing: &'static str) -> Result<bool, Fault> {
+        match self.table.transact(writes).await {
+            Ok(()) => Ok(true),
+            Err(error) if first_condition_failed(&error) => Ok(false),
+            Err(error) => Err(Fault::on(doing)(error)),
+        }
+    }
+}
+
+fn replay_item(
+    owner: &TenantId,
+    replay: &Replay,
+    due: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Item, Fault> {
+    let mut item: Item = serde_dynamo::to_item(replay).map_err(Fault::on("writing a replay"))?;
+    let (pk, sk) = keys::replay(owner, replay.id);
+    let mut put = |name: &str, value| item.insert(name.to_owned(), value);
+    put("pk", AttributeValue::S(pk));
+    put("sk", AttributeValue::S(sk));
+    // As long as it runs, it is kept.
+    put("expires_at", expires_at(now));
+    if let Some(due) = due {
+        put("due_pk", AttributeValue::S(keys::due_replay(replay.id, due)));
+        put("due_at", number(due.millis()));
+    }
+    Ok(item)
+}
+
+fn read_replay(item: Item) -> Result<Replay, Fault> {
+    serde_dynamo::from_item(item).map_err(Fault::on("reading a replay"))
+}
+
+/// Where a replay's entry stands that is due then.
+pub(crate) fn replay_place(id: ReplayId, due: Timestamp) -> Place {
+    Place { pk: keys::due_replay(id, due), at: due }
+}

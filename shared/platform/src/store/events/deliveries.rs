@@ -1,0 +1,323 @@
+//! Deliveries with their attempts, in the events table.
+//!
+//! A delivery without an attempt has no item, unless something was to be kept about it. All
+//! changes of a batch of messages are written together, each on its own condition.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::{
+    DeliveryId, EndpointId, EventId, TenantId, Timestamp,
+    delivery::{Attempt, Delivery, ParkedFor, Status},
+    event::EventType,
+};
+
+use super::{Events, attempts};
+use crate::Fault;
+use crate::store::{
+    Item,
+    table::{
+        attributes::{expires_at, flag, integer, millis, number, odd, text},
+        keys,
+        statements::{Applied, Statement},
+    },
+};
+
+/// Rows that one call reads of where deliveries stand: about 1 MB in memory.
+const STANDINGS: i32 = 1000;
+
+/// What came of a change to a delivery.
+#[derive(Debug)]
+pub enum Recorded {
+    /// It is made.
+    New,
+    /// The delivery is not what it was taken for: another attempt stands in its place, or it is
+    /// finished.
+    Lost(Delivery),
+}
+
+/// A place in the due index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Its partition: of a time, or of an endpoint whose work is held.
+    pub pk: String,
+    /// When it is due, or since when it is held.
+    pub at: Timestamp,
+}
+
+/// A change to a delivery: an attempt and what follows from it, or only the latter.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Whose event it is.
+    pub tenant: TenantId,
+    /// Which delivery.
+    pub id: DeliveryId,
+    /// 0 until it is replayed.
+    pub generation: u32,
+    /// Whether the endpoint is the operator's.
+    pub operator: bool,
+    /// The event's type, for lists; kept where the delivery is written for the first time.
+    pub event_type: Option<EventType>,
+    /// How many attempts are on record; `None` where the delivery is not.
+    pub known: Option<u32>,
+    /// The attempt after those.
+    pub attempt: Option<Attempt>,
+    /// Where the delivery then stands.
+    pub status: Status,
+    /// When it is tried again.
+    pub next_at: Option<Timestamp>,
+    /// What it waits for.
+    pub parked_for: Option<ParkedFor>,
+    /// Where it stands in the due index.
+    pub place: Option<Place>,
+    /// When the change is made.
+    pub now: Timestamp,
+}
+
+/// A delivery and whose event it is of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DeliveryKey {
+    /// Whose event it is.
+    pub tenant: TenantId,
+    /// Which delivery.
+    pub id: DeliveryId,
+    /// 0 until it is replayed.
+    pub generation: u32,
+}
+
+/// Where a delivery stands, without its attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// 0 until it is replayed.
+    pub generation: u32,
+    /// How many attempts are on record.
+    pub attempts: u32,
+    /// Its status, as it is written.
+    pub status: Status,
+    /// When the next try is due; unless it is parked or finished.
+    pub next_attempt_at: Option<Timestamp>,
+    /// Whether it stands in the due index, which is a driver in itself.
+    pub in_due_index: bool,
+    /// Whether the endpoint is the operator's.
+    pub operator: bool,
+}
+
+impl Events {
+    /// One delivery in its present generation, read consistently; `None` where nothing is kept
+    /// about it.
+    pub async fn delivery(
+        &self,
+        tenant: &TenantId,
+        id: DeliveryId,
+        generation: u32,
+    ) -> Result<Option<Delivery>, Fault> {
+        let item = self.get_item(keys::delivery(tenant, id, generation)).await?;
+        item.map(|item| read_delivery(&item)).transpose()
+    }
+
+    /// Where an event's deliveries stand about which something is kept, in the order of their
+    /// endpoints and generations. A row that cannot be read fails alone: it is there, so it is not
+    /// left out.
+    ///
+    /// Read eventually consistently: for those who make sure of it later, by a condition on their
+    /// write or by a message that is checked.
+    pub async fn standings(
+        &self,
+        tenant: &TenantId,
+        event: EventId,
+    ) -> Result<Vec<(EndpointId, Result<Standing, Fault>)>, Fault> {
+        let mut found = Vec::new();
+        let mut start = None;
+        loop {
+            let mut query = self
+                .table
+                .client
+                .query()
+                .table_name(&self.table.name)
+                .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+                .expression_attribute_values(":pk", AttributeValue::S(keys::event_partition(tenant, event)))
+                .expression_attribute_values(":prefix", AttributeValue::S(keys::DELIVERIES.to_owned()))
+                // Some of these words are reserved, so all of them go by another name.
+                .projection_expression("#sk, #gen, #n, #status, #next_at, #due_pk, #operator");
+            for name in ["sk", "gen", "n", "status", "next_at", "due_pk", "operator"] {
+                query = query.expression_attribute_names(format!("#{name}"), name);
+            }
+            let answer = query
+                .limit(STANDINGS)
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(Fault::on("listing deliveries"))?;
+            for item in answer.items() {
+                let (endpoint, _) = keys::parse_delivery(text(item, "sk")?).ok_or_else(|| odd("sk"))?;
+                found.push((endpoint, read_standing(item)));
+            }
+            start = answer.last_evaluated_key;
+            if start.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Makes changes, which name a delivery once at most, and says what came of each.
+    ///
+    /// A change is made on the condition that the delivery has as many attempts as were known, that
+    /// it is not finished, and, where it leaves the delivery to a message, that the due index has no
+    /// place for it.
+    pub async fn record(&self, changes: &[Change]) -> Vec<Result<Recorded, Fault>> {
+        self.record_with(changes, Vec::new()).await.0
+    }
+
+    /// The same, with further statements in the same call, and what came of those.
+    pub(crate) async fn record_with(
+        &self,
+        changes: &[Change],
+        more: Vec<Statement>,
+    ) -> (Vec<Result<Recorded, Fault>>, Vec<Result<Applied, Fault>>) {
+        const DOING: &str = "recording attempts";
+        let statements: Vec<_> = changes.iter().map(|change| self.statement(change)).collect();
+        // What cannot be put into words fails alone.
+        let (good, bad): (Vec<_>, Vec<_>) =
+            statements.into_iter().enumerate().partition(|(_, statement)| statement.is_ok());
+        let (places, mut good): (Vec<_>, Vec<_>) =
+            good.into_iter().filter_map(|(at, statement)| Some((at, statement.ok()?))).unzip();
+        let mut results: Vec<Option<Result<Recorded, Fault>>> = changes.iter().map(|_| None).collect();
+        for (at, statement) in bad {
+            results[at] = statement.err().map(Err);
+        }
+        good.extend(more);
+        let mut applied = self.table.execute(good, DOING).await;
+        let more = applied.split_off(places.len().min(applied.len()));
+        for (at, applied) in places.into_iter().zip(applied) {
+            results[at] = Some(match applied {
+                Ok(Applied::Yes) => Ok(Recorded::New),
+                Ok(Applied::No(item)) => self.lost(&changes[at], item).await,
+                Err(fault) => Err(fault),
+            });
+        }
+        let unanswered = || Err(Fault::new(DOING, "a change has no answer"));
+        (results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect(), more)
+    }
+
+    /// Makes one change, as [`Self::record`] does.
+    pub async fn record_one(&self, change: Change) -> Result<Recorded, Fault> {
+        let unanswered = || Err(Fault::new("recording a change", "there is no answer"));
+        self.record(&[change]).await.pop().unwrap_or_else(unanswered)
+    }
+
+    async fn lost(&self, change: &Change, item: Option<Item>) -> Result<Recorded, Fault> {
+        let stored = match item {
+            Some(item) => Some(read_delivery(&item)?),
+            None => self.delivery(&change.tenant, change.id, change.generation).await?,
+        };
+        stored
+            .map(Recorded::Lost)
+            .ok_or_else(|| Fault::new("recording attempts", "the delivery of an earlier attempt is gone"))
+    }
+
+    fn statement(&self, change: &Change) -> Result<Statement, Fault> {
+        let key = keys::delivery(&change.tenant, change.id, change.generation);
+        let attempt = change.attempt.as_ref();
+        let stored = attempt.map(attempts::write).transpose()?;
+        let status = AttributeValue::S(change.status.as_str().to_owned());
+        let n = number(i64::from(attempt.map_or(change.known.unwrap_or(0), |attempt| attempt.n)));
+        let next_at = change.next_at.map(|at| number(at.millis()));
+        let parked_for = change.parked_for.map(|reason| AttributeValue::S(reason.as_str().to_owned()));
+        let due_pk = change.place.as_ref().map(|place| AttributeValue::S(place.pk.clone()));
+        let due_at = change.place.as_ref().map(|place| number(place.at.millis()));
+        let (attempt, excerpt) = match attempt.zip(stored) {
+            Some((attempt, (text, excerpt))) => (
+                Some((format!("a{}", attempt.n), AttributeValue::S(text))),
+                excerpt.map(|text| AttributeValue::S(text.to_owned())),
+            ),
+            None => (None, None),
+        };
+        let owner = change.tenant.owner_of_endpoint(change.operator);
+        let list_pk = AttributeValue::S(keys::list(&owner, change.id, change.status.group()));
+        let Some(known) = change.known else {
+            let (pk, sk) = key;
+            let mut item = Item::from([
+                ("pk".to_owned(), AttributeValue::S(pk)),
+                ("sk".to_owned(), AttributeValue::S(sk)),
+                ("gen".to_owned(), number(i64::from(change.generation))),
+                ("n".to_owned(), n),
+                ("status".to_owned(), status),
+                ("list_pk".to_owned(), list_pk),
+                (
+                    "list_sk".to_owned(),
+                    AttributeValue::S(keys::list_place(change.now, change.id.event, change.generation)),
+                ),
+                ("expires_at".to_owned(), expires_at(change.now)),
+            ]);
+            item.extend(attempt);
+            let more = [
+                ("next_at", next_at),
+                ("parked_for", parked_for),
+                ("due_pk", due_pk),
+                ("due_at", due_at),
+                ("last_excerpt", excerpt),
+                ("operator", change.operator.then_some(AttributeValue::Bool(true))),
+                ("type", change.event_type.as_ref().map(|name| AttributeValue::S(name.to_string()))),
+            ];
+            item.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+            return Ok(Statement::insert(&self.table, item));
+        };
+        // A place that somebody else made meanwhile may be the only driver.
+        let keeps_no_place = change.place.is_none() && !change.status.is_final();
+        let mut update =
+            Statement::update(&self.table).set("n", n).set("status", status).set("list_pk", list_pk);
+        if let Some((name, text)) = attempt {
+            // The long excerpt is the last attempt's alone.
+            update = update.set(&name, text).put("last_excerpt", excerpt);
+        }
+        let condition = update
+            .put("next_at", next_at)
+            .put("parked_for", parked_for)
+            .put("due_pk", due_pk)
+            .put("due_at", due_at)
+            .at(key)
+            .and("n", number(i64::from(known)))
+            .and_one_of("status", &UNFINISHED);
+        Ok(if keeps_no_place { condition.and_missing("due_pk") } else { condition }.done())
+    }
+}
+
+/// The statuses in which a delivery can still be changed.
+pub(crate) const UNFINISHED: [&str; 3] = ["pending", "retrying", "parked"];
+
+pub(crate) fn read_delivery(item: &Item) -> Result<Delivery, Fault> {
+    let count: u32 = integer(item, "n")?;
+    let last_excerpt =
+        if item.contains_key("last_excerpt") { Some(text(item, "last_excerpt")?) } else { None };
+    let attempts = (1..=count)
+        .map(|n| attempts::read(text(item, &format!("a{n}"))?, last_excerpt.filter(|_| n == count)));
+    let status: Status = text(item, "status")?.parse().map_err(|_| odd("status"))?;
+    Ok(Delivery {
+        status: Status::shown(status, count),
+        generation: integer(item, "gen")?,
+        attempts: attempts.collect::<Result<_, _>>()?,
+        next_attempt_at: if item.contains_key("next_at") { Some(millis(item, "next_at")?) } else { None },
+        parked_for: if item.contains_key("parked_for") { Some(parsed_reason(item)?) } else { None },
+        in_due_index: item.contains_key("due_pk"),
+    })
+}
+
+fn read_standing(item: &Item) -> Result<Standing, Fault> {
+    Ok(Standing {
+        generation: integer(item, "gen")?,
+        attempts: integer(item, "n")?,
+        status: text(item, "status")?.parse().map_err(|_| odd("status"))?,
+        next_attempt_at: if item.contains_key("next_at") { Some(millis(item, "next_at")?) } else { None },
+        in_due_index: item.contains_key("due_pk"),
+        operator: flag(item, "operator"),
+    })
+}
+
+fn parsed_reason(item: &Item) -> Result<ParkedFor, Fault> {
+    text(item, "parked_for")?.parse().map_err(|_| odd("parked_for"))
+}
+
+/// The delivery that an item's key names.
+pub(crate) fn read_key(item: &Item) -> Result<DeliveryKey, Fault> {
+    let (tenant, event) = keys::parse_event_partition(text(item, "pk")?).ok_or_else(|| odd("pk"))?;
+    let (endpoint, generation) = keys::parse_delivery(text(item, "sk")?).ok_or_else(|| odd("sk"))?;
+    Ok(DeliveryKey { tenant, id: DeliveryId { event, endpoint }, generation })
+}

@@ -1,0 +1,225 @@
+//! An endpoint's deliveries by time: the index `deliveries` of the events table.
+//!
+//! It has what was written about: a delivery that waits for its first attempt in a lane has no item
+//! yet. Each group has shards, which are read side by side and merged; an index shows a write late.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::{
+    EndpointId, EventId, TenantId, Timestamp,
+    delivery::{Group, ParkedFor, Status},
+    event::EventType,
+};
+use futures_util::future::try_join_all;
+
+use super::{
+    Events,
+    deliveries::{DeliveryKey, read_key},
+};
+use crate::Fault;
+use crate::store::{
+    Item,
+    table::{
+        attributes::{flag, integer, millis, odd, parsed, text},
+        keys,
+    },
+};
+
+/// A place in an endpoint's deliveries. They are ordered by when they were first written, then by
+/// event and generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ListPlace {
+    /// When the delivery was first written.
+    pub at: Timestamp,
+    /// What it is of.
+    pub event: EventId,
+    /// 0 until it is replayed.
+    pub generation: u32,
+}
+
+/// One of an endpoint's deliveries, without its attempts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Which one, and whose event it is of.
+    pub key: DeliveryKey,
+    /// Where it stands in the list.
+    pub place: ListPlace,
+    /// Its status.
+    pub status: Status,
+    /// How many attempts are on record.
+    pub attempts: u32,
+    /// When the next try is due; unless it is parked or finished.
+    pub next_attempt_at: Option<Timestamp>,
+    /// What it waits for; only while `parked`.
+    pub parked_for: Option<ParkedFor>,
+    /// Its event's type, where whoever wrote it first knew it.
+    pub event_type: Option<EventType>,
+    /// Whether the endpoint is the operator's.
+    pub operator: bool,
+}
+
+/// Which way a list is read, and from where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// The newest first, those before this place (all, where there is none), and none that was
+    /// first written before `since`.
+    NewestFirst {
+        /// Exclusive.
+        before: Option<ListPlace>,
+        /// Inclusive.
+        since: Timestamp,
+    },
+    /// The oldest first, those behind this place, and none that was first written at `until` or
+    /// later.
+    OldestFirst {
+        /// Exclusive, as a place; else inclusive, as a time.
+        after: Result<ListPlace, Timestamp>,
+        /// Exclusive.
+        until: Timestamp,
+    },
+}
+
+/// What one look at several groups of a list found, the newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merged {
+    /// All there is down to the floor, each once.
+    pub rows: Vec<Listed>,
+    /// How far down the look went; `None` where it saw the end of the list.
+    pub floor: Option<ListPlace>,
+}
+
+/// Merges groups, which were read one after another, newest first and up to `limit` of each. A
+/// delivery that moved meanwhile is found twice; what was read later is newer.
+#[must_use]
+pub fn merged(groups: Vec<Vec<Listed>>, limit: usize) -> Merged {
+    // What a full group has below its last is not known, so nothing is below that.
+    let full = groups.iter().filter(|group| group.len() >= limit);
+    let floor = full.filter_map(|group| group.last()).map(|last| last.place).max();
+    let mut by_place: BTreeMap<ListPlace, Listed> = BTreeMap::new();
+    by_place.extend(groups.into_iter().flatten().map(|listed| (listed.place, listed)));
+    let above = |listed: &Listed| floor.is_none_or(|floor| listed.place >= floor);
+    Merged { rows: by_place.into_values().rev().filter(above).collect(), floor }
+}
+
+impl Events {
+    /// One look at several groups of an endpoint's deliveries: the newest before `before` and since
+    /// `since`, `limit` of each group at most. It takes a query of each shard of each group.
+    ///
+    /// The groups are read in the order of [`Group::ALL`]: a delivery that moves on meanwhile is
+    /// found where it was or where it went.
+    pub async fn look(
+        &self,
+        owner: &TenantId,
+        endpoint: EndpointId,
+        groups: &[Group],
+        (before, since): (Option<ListPlace>, Timestamp),
+        limit: usize,
+    ) -> Result<Merged, Fault> {
+        let mut found = Vec::new();
+        for group in Group::ALL.into_iter().filter(|group| groups.contains(group)) {
+            let span = Span::NewestFirst { before, since };
+            found.push(self.listed(owner, endpoint, group, span, limit).await?);
+        }
+        Ok(merged(found, limit))
+    }
+
+    /// One group of an endpoint's deliveries, at most `limit` of them in order: what one query of
+    /// each shard finds, merged. Fewer than `limit` means that there are no more.
+    pub async fn listed(
+        &self,
+        owner: &TenantId,
+        endpoint: EndpointId,
+        group: Group,
+        span: Span,
+        limit: usize,
+    ) -> Result<Vec<Listed>, Fault> {
+        let shards = (0..keys::list_shards(owner))
+            .map(|shard| self.listed_shard(keys::list_partition(owner, endpoint, group, shard), span, limit));
+        let mut found: Vec<Listed> = try_join_all(shards).await?.into_iter().flatten().collect();
+        found.sort_unstable_by_key(|listed| listed.place);
+        if let Span::NewestFirst { .. } = span {
+            found.reverse();
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    async fn listed_shard(&self, pk: String, span: Span, limit: usize) -> Result<Vec<Listed>, Fault> {
+        let doing = "listing an endpoint's deliveries";
+        // `~` sorts behind everything that keys are spelled with, `!` before it.
+        let (first, last, forward) = match span {
+            Span::NewestFirst { before, since } => {
+                (from_time(since), before.map_or_else(|| "~".to_owned(), place_text), false)
+            }
+            Span::OldestFirst { after, until } => {
+                (after.map_or_else(from_time, place_text), from_time(until), true)
+            }
+        };
+        let mut found = Vec::new();
+        if first > last {
+            // DynamoDB refuses bounds in the wrong order.
+            return Ok(found);
+        }
+        let mut start = None;
+        loop {
+            let answer = self
+                .table
+                .client
+                .query()
+                .table_name(&self.table.name)
+                .index_name("deliveries")
+                .key_condition_expression("list_pk = :pk AND list_sk BETWEEN :first AND :last")
+                .expression_attribute_values(":pk", AttributeValue::S(pk.clone()))
+                .expression_attribute_values(":first", AttributeValue::S(first.clone()))
+                .expression_attribute_values(":last", AttributeValue::S(last.clone()))
+                .scan_index_forward(forward)
+                // One more, since the bound itself is among them.
+                .limit(i32::try_from(limit).unwrap_or(i32::MAX).saturating_add(1))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(Fault::on(doing))?;
+            for item in answer.items() {
+                let place = text(item, "list_sk")?;
+                if place != first && place != last {
+                    found.push(read_listed(item)?);
+                }
+            }
+            start = answer.last_evaluated_key;
+            if start.is_none() || found.len() >= limit {
+                return Ok(found);
+            }
+        }
+    }
+}
+
+fn place_text(place: ListPlace) -> String {
+    keys::list_place(place.at, place.event, place.generation)
+}
+
+/// Before everything that was first written then.
+fn from_time(at: Timestamp) -> String {
+    format!("{:015}", at.millis())
+}
+
+fn read_listed(item: &Item) -> Result<Listed, Fault> {
+    let place = keys::parse_list_place(text(item, "list_sk")?).ok_or_else(|| odd("list_sk"))?;
+    let (at, event, generation) = place;
+    let attempts = integer(item, "n")?;
+    let status = parsed(item, "status").map_err(|_| odd("status"))?;
+    let optional = |name: &str| item.contains_key(name);
+    Ok(Listed {
+        key: read_key(item)?,
+        place: ListPlace { at, event, generation },
+        status: Status::shown(status, attempts),
+        attempts,
+        next_attempt_at: if optional("next_at") { Some(millis(item, "next_at")?) } else { None },
+        parked_for: if optional("parked_for") { Some(parsed(item, "parked_for")?) } else { None },
+        event_type: if optional("type") { Some(parsed(item, "type")?) } else { None },
+        operator: flag(item, "operator"),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,41 @@
+//! Attributes of the events table, in and out.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::Timestamp;
+
+use crate::Fault;
+use crate::store::{Item, events::RETENTION_DAYS};
+
+pub(crate) fn odd(attribute: &str) -> Fault {
+    Fault::new("reading the events table", format!("the attribute {attribute} is missing or odd"))
+}
+
+pub(crate) fn text<'a>(item: &'a Item, name: &str) -> Result<&'a str, Fault> {
+    item.get(name).and_then(|value| value.as_s().ok()).map(String::as_str).ok_or_else(|| odd(name))
+}
+
+pub(crate) fn parsed<T: std::str::FromStr>(item: &Item, name: &str) -> Result<T, Fault> {
+    text(item, name)?.parse().map_err(|_| odd(name))
+}
+
+pub(crate) fn integer<T: std::str::FromStr>(item: &Item, name: &str) -> Result<T, Fault> {
+    let digits = item.get(name).and_then(|value| value.as_n().ok());
+    digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| odd(name))
+}
+
+pub(crate) fn millis(item: &Item, name: &str) -> Result<Timestamp, Fault> {
+    integer(item, name).map(Timestamp::from_millis)
+}
+
+pub(crate) fn number(value: i64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+pub(crate) fn flag(item: &Item, name: &str) -> bool {
+    item.get(name).and_then(|value| value.as_bool().ok()).copied().unwrap_or(false)
+}
+
+/// When DynamoDB may drop the item, in the seconds since 1970 that its TTL wants.
+pub(crate) fn expires_at(from: Timestamp) -> AttributeValue {
+    number(from.secs() + RETENTION_DAYS * 86_400)
+}

@@ -1,0 +1,391 @@
+//! The spelling of every table key. A key of a tenant's row begins with the tenant, which the
+//! builders take first, so no row can be asked for without saying whose.
+
+use domain::{
+    DeliveryId, EndpointId, EventId, KeyId, ReplayId, SourceId, TenantId, Timestamp, delivery::Group,
+    event::EventType,
+};
+
+use crate::secrets::Holder;
+
+/// Shards of a tenant's timeline per day: today is always one hot day.
+pub const TIMELINE_SHARDS: u8 = 4;
+
+/// A partition key and a sort key.
+pub type Key = (String, String);
+
+/// The tenant's own row.
+#[must_use]
+pub fn tenant(tenant: &TenantId) -> Key {
+    (tenant.to_string(), "tenant".to_owned())
+}
+
+/// One API key, for its tenant.
+#[must_use]
+pub fn api_key(tenant: &TenantId, id: KeyId) -> Key {
+    (tenant.to_string(), format!("key#{id}"))
+}
+
+/// One API key, for those who hold the key and do not know yet whose it is.
+#[must_use]
+pub fn api_key_lookup(hash: &str) -> Key {
+    // `#` is in no tenant's id, so this cannot be a tenant's partition.
+    (format!("keyhash#{hash}"), "lookup".to_owned())
+}
+
+/// What the sort keys of the catalog's event types begin with.
+pub const EVENT_TYPES: &str = "event_type#";
+
+/// One event type of the catalog, which is the operator's.
+#[must_use]
+pub fn event_type(event_type: &EventType) -> Key {
+    (TenantId::OPERATOR.to_owned(), format!("{EVENT_TYPES}{event_type}"))
+}
+
+/// What counts the catalog's types and the changes to them.
+#[must_use]
+pub fn catalog() -> Key {
+    (TenantId::OPERATOR.to_owned(), "catalog".to_owned())
+}
+
+/// What the sort keys of a tenant's endpoints begin with.
+pub const ENDPOINTS: &str = "endpoint#";
+
+/// One endpoint.
+#[must_use]
+pub fn endpoint(tenant: &TenantId, id: EndpointId) -> Key {
+    (tenant.to_string(), format!("{ENDPOINTS}{id}"))
+}
+
+/// What is left of a deleted endpoint, apart from those that lists show.
+#[must_use]
+pub fn tombstone(tenant: &TenantId, id: EndpointId) -> Key {
+    (tenant.to_string(), format!("gone#{id}"))
+}
+
+/// One source, for its tenant.
+#[must_use]
+pub fn source(tenant: &TenantId, id: SourceId) -> Key {
+    (tenant.to_string(), format!("source#{id}"))
+}
+
+/// One source, for a request that arrives at its URL.
+#[must_use]
+pub fn source_lookup(id: SourceId) -> Key {
+    (format!("source#{id}"), "lookup".to_owned())
+}
+
+/// What the sort keys of the pointers to a tenant's secrets begin with.
+#[must_use]
+pub fn secrets_of(holder: Holder) -> String {
+    format!("secret#{}#", holder.as_str())
+}
+
+/// The pointer to the current version of one of a tenant's secrets.
+#[must_use]
+pub fn secret(tenant: &TenantId, holder: Holder, shard: u32) -> Key {
+    (tenant.to_string(), format!("{}{shard:04}", secrets_of(holder)))
+}
+
+/// The lease of whoever is changing a tenant's secrets of one kind.
+#[must_use]
+pub fn secrets_lease(tenant: &TenantId, holder: Holder) -> Key {
+    (tenant.to_string(), format!("lease#{}", holder.as_str()))
+}
+
+/// The partition of an event and its deliveries.
+#[must_use]
+pub fn event_partition(tenant: &TenantId, id: EventId) -> String {
+    format!("{tenant}#{id}")
+}
+
+/// One event.
+#[must_use]
+pub fn event(tenant: &TenantId, id: EventId) -> Key {
+    (event_partition(tenant, id), "event".to_owned())
+}
+
+/// What the sort keys of an event's deliveries begin with.
+pub const DELIVERIES: &str = "delivery#";
+
+/// One generation of a delivery.
+#[must_use]
+pub fn delivery(tenant: &TenantId, id: DeliveryId, generation: u32) -> Key {
+    (event_partition(tenant, id.event), format!("{DELIVERIES}{}#{generation:04}", id.endpoint))
+}
+
+/// What the sort keys of all generations of a delivery to this endpoint begin with.
+#[must_use]
+pub fn generations_of_delivery(endpoint: EndpointId) -> String {
+    format!("{DELIVERIES}{endpoint}#")
+}
+
+/// The partition of a delivery, and what the sort keys of its generations begin with.
+#[must_use]
+pub fn generations(tenant: &TenantId, id: DeliveryId) -> Key {
+    (event_partition(tenant, id.event), generations_of_delivery(id.endpoint))
+}
+
+/// Reads the partition of an event back.
+#[must_use]
+pub fn parse_event_partition(pk: &str) -> Option<(TenantId, EventId)> {
+    let (tenant, event) = pk.split_once('#')?;
+    Some((tenant.parse().ok()?, event.parse().ok()?))
+}
+
+/// Reads the sort key of a delivery back: its endpoint and its generation.
+#[must_use]
+pub fn parse_delivery(sk: &str) -> Option<(EndpointId, u32)> {
+    let (endpoint, generation) = sk.strip_prefix(DELIVERIES)?.split_once('#')?;
+    Some((endpoint.parse().ok()?, generation.parse().ok()?))
+}
+
+/// One page of the endpoints that a widely fanned-out event goes to. `snapshot` tells the pages of
+/// one publish from those of another that lost to it.
+#[must_use]
+pub fn page(tenant: &TenantId, event: EventId, snapshot: &str, page: u32) -> Key {
+    (event_partition(tenant, event), format!("page#{snapshot}#{page:04}"))
+}
+
+/// Milliseconds in one bucket of the due index. Five minutes: a run of the scheduler looks at few
+/// of them, and what was put off together is spread over several by its jitter.
+const BUCKET_MILLIS: i64 = 300_000;
+
+/// Shards of each bucket.
+pub const DUE_SHARDS: u8 = 8;
+
+/// Shards of the work that is held for one endpoint.
+pub const HELD_SHARDS: u8 = 8;
+
+/// The bucket of the due index that holds this time.
+#[must_use]
+pub fn bucket(at: Timestamp) -> i64 {
+    at.millis() / BUCKET_MILLIS
+}
+
+/// When a bucket ends.
+#[must_use]
+pub fn bucket_end(bucket: i64) -> Timestamp {
+    Timestamp::from_millis((bucket + 1) * BUCKET_MILLIS)
+}
+
+/// One shard of a bucket. It does not begin with a tenant: who looks for what is due does not know
+/// whose it is.
+#[must_use]
+pub fn due_partition(bucket: i64, shard: u8) -> String {
+    format!("due#{bucket}#{shard}")
+}
+
+/// Where a delivery stands in the due index that is due at this time.
+#[must_use]
+pub fn due(id: DeliveryId, at: Timestamp) -> String {
+    due_partition(bucket(at), shard_of(id, DUE_SHARDS))
+}
+
+/// One shard of the work held for an endpoint; `owner` is whose endpoint it is.
+#[must_use]
+pub fn held_partition(owner: &TenantId, endpoint: EndpointId, shard: u8) -> String {
+    format!("held#{owner}#{endpoint}#{shard}")
+}
+
+/// Where a delivery stands that waits for its endpoint.
+#[must_use]
+pub fn held(owner: &TenantId, id: DeliveryId) -> String {
+    held_partition(owner, id.endpoint, shard_of(id, HELD_SHARDS))
+}
+
+/// Shards of each group of an endpoint's deliveries. A partition takes 1,000 writes a second, and
+/// an endpoint of the operator gets the events of all tenants.
+#[must_use]
+pub fn list_shards(owner: &TenantId) -> u8 {
+    if owner.is_operator() { 16 } else { 4 }
+}
+
+/// One shard of one group of an endpoint's deliveries; `owner` is whose endpoint it is.
+#[must_use]
+pub fn list_partition(owner: &TenantId, endpoint: EndpointId, group: Group, shard: u8) -> String {
+    format!("list#{owner}#{endpoint}#{}#{shard}", group.as_str())
+}
+
+/// Where a delivery stands among those of its endpoint.
+#[must_use]
+pub fn list(owner: &TenantId, id: DeliveryId, group: Group) -> String {
+    list_partition(owner, id.endpoint, group, shard_of(id, list_shards(owner)))
+}
+
+/// Its place there: by the time at which it was first written, which never changes, then by what it
+/// is of.
+#[must_use]
+pub fn list_place(at: Timestamp, event: EventId, generation: u32) -> String {
+    format!("{:015}#{event}#{generation:04}", at.millis())
+}
+
+/// Reads [`list_place`] back.
+#[must_use]
+pub fn parse_list_place(text: &str) -> Option<(Timestamp, EventId, u32)> {
+    let (millis, rest) = text.split_once('#')?;
+    let (event, generation) = rest.split_once('#')?;
+    Some((Timestamp::from_millis(millis.parse().ok()?), event.parse().ok()?, generation.parse().ok()?))
+}
+
+fn shard_of(id: DeliveryId, shards: u8) -> u8 {
+    // Event ids end in random characters, derived or not; endpoints differ within one event.
+    let last = |text: String| text.bytes().last().unwrap_or_default();
+    last(id.event.to_string()).wrapping_add(last(id.endpoint.to_string())) % shards
+}
+
+/// What all work held for one endpoint comes back by: its entry in the due index.
+#[must_use]
+pub fn drain(owner: &TenantId, endpoint: EndpointId) -> Key {
+    (format!("{owner}#{endpoint}"), DRAIN.to_owned())
+}
+
+/// The sort key of such an entry.
+pub const DRAIN: &str = "drain";
+
+/// Reads the partition of such an entry back.
+#[must_use]
+pub fn parse_drain_partition(pk: &str) -> Option<(TenantId, EndpointId)> {
+    let (owner, endpoint) = pk.split_once('#')?;
+    Some((owner.parse().ok()?, endpoint.parse().ok()?))
+}
+
+/// What the sort keys of an endpoint's statistics begin with.
+const STATS: &str = "stats#";
+
+/// An endpoint's statistics of one hour, in a partition of their own: how busy they are must not
+/// keep the endpoint's drain entry from being written. Eight digits of hours since 1970
+/// reach beyond the last year that RFC 3339 can spell.
+#[must_use]
+pub fn stats(owner: &TenantId, endpoint: EndpointId, hour: i64) -> Key {
+    (format!("{owner}#{endpoint}#stats"), format!("{STATS}{hour:08}"))
+}
+
+/// Reads the sort key of statistics back.
+#[must_use]
+pub fn parse_stats(sk: &str) -> Option<i64> {
+    sk.strip_prefix(STATS)?.parse().ok()
+}
+
+/// The partition of a tenant's replays.
+#[must_use]
+pub fn replays_partition(owner: &TenantId) -> String {
+    format!("{owner}#replays")
+}
+
+/// What the sort keys of replays begin with.
+pub const REPLAYS: &str = "replay#";
+
+/// One replay.
+#[must_use]
+pub fn replay(owner: &TenantId, id: ReplayId) -> Key {
+    (replays_partition(owner), format!("{REPLAYS}{id}"))
+}
+
+/// Reads the key of a replay back.
+#[must_use]
+pub fn parse_replay(pk: &str, sk: &str) -> Option<(TenantId, ReplayId)> {
+    let (owner, _) = pk.split_once('#')?;
+    Some((owner.parse().ok()?, sk.strip_prefix(REPLAYS)?.parse().ok()?))
+}
+
+/// What the sort keys of endpoints begin with that have a replay running.
+pub const RUNNING: &str = "running#";
+
+/// That an endpoint has a replay running.
+#[must_use]
+pub fn running(owner: &TenantId, endpoint: EndpointId) -> Key {
+    (replays_partition(owner), format!("{RUNNING}{endpoint}"))
+}
+
+/// Where a replay stands in the due index that goes on at this time.
+#[must_use]
+pub fn due_replay(id: ReplayId, at: Timestamp) -> String {
+    let last = id.to_string().bytes().last().unwrap_or_default();
+    due_partition(bucket(at), last % DUE_SHARDS)
+}
+
+/// The limiter of one endpoint, in the leases table.
+#[must_use]
+pub fn limiter(owner: &TenantId, endpoint: EndpointId) -> Key {
+    (format!("{owner}#{endpoint}"), "limiter".to_owned())
+}
+
+/// One entry of a tenant's audit trail, in the audit table. Twelve digits sort as numbers do.
+#[must_use]
+pub fn audit_entry(tenant: &TenantId, seq: u64) -> Key {
+    (tenant.to_string(), audit_place(seq))
+}
+
+/// The sort key of such an entry.
+#[must_use]
+pub fn audit_place(seq: u64) -> String {
+    format!("{seq:012}")
+}
+
+/// The limiter of the test events of all of a tenant's endpoints, in the leases table.
+#[must_use]
+pub fn tests_limiter(owner: &TenantId) -> Key {
+    (owner.to_string(), "tests".to_owned())
+}
+
+/// The limiter of the test events of one endpoint, in the leases table.
+#[must_use]
+pub fn test_limiter(owner: &TenantId, endpoint: EndpointId) -> Key {
+    (format!("{owner}#{endpoint}"), "test".to_owned())
+}
+
+/// How far a job has come that goes through all tenants or all time.
+#[must_use]
+pub fn progress(job: &str) -> Key {
+    // `#` is in no tenant's id.
+    ("progress#".to_owned(), job.to_owned())
+}
+
+/// Shards of the list of all tenants.
+pub const TENANT_SHARDS: u8 = 4;
+
+/// One shard of the list of all tenants.
+#[must_use]
+pub fn tenants_partition(shard: u8) -> String {
+    format!("tenants#{shard}")
+}
+
+/// A tenant's place in the list of all tenants.
+#[must_use]
+pub fn tenant_listing(tenant: &TenantId) -> Key {
+    let sum = tenant.as_str().bytes().fold(0u8, u8::wrapping_add);
+    (tenants_partition(sum % TENANT_SHARDS), tenant.to_string())
+}
+
+/// One shard of one day of a tenant's timeline.
+#[must_use]
+pub fn timeline_partition(tenant: &TenantId, day: i64, shard: u8) -> String {
+    format!("{tenant}#{day}#{shard}")
+}
+
+/// Where an event stands in its tenant's timeline.
+#[must_use]
+pub fn timeline(tenant: &TenantId, id: EventId, at: Timestamp) -> Key {
+    let text = id.to_string();
+    // The last character is random in every id, derived or not.
+    let shard = text.bytes().last().unwrap_or_default() % TIMELINE_SHARDS;
+    (timeline_partition(tenant, at.day(), shard), timeline_place(at, id))
+}
+
+/// The sort key in the timeline: by time, then by id. 15 digits of milliseconds reach the
+/// last year that RFC 3339 can spell.
+#[must_use]
+pub fn timeline_place(at: Timestamp, id: EventId) -> String {
+    format!("{:015}#{id}", at.millis())
+}
+
+/// Reads [`timeline_place`] back.
+#[must_use]
+pub fn parse_timeline_place(text: &str) -> Option<(Timestamp, EventId)> {
+    let (millis, id) = text.split_once('#')?;
+    Some((Timestamp::from_millis(millis.parse().ok()?), id.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! The leases table: what lives for minutes and saves work. Nothing is wrong when it is lost.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use aws_sdk_dynamodb::{
+    Client,
+    operation::update_item::UpdateItemError,
+    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+};
+use domain::{
+    EndpointId, TenantId, Timestamp,
+    endpoint::limit::{self, Block, Grant, Rate},
+};
+
+use super::keys::{self, Key};
+use crate::Fault;
+use crate::store::{Item, Table};
+
+/// How long a limiter outlives its last use, in seconds: longer than any wait it can ask for.
+const LIMITER_SECS: i64 = 3600;
+
+/// How often a limiter is asked that others keep changing.
+const TRIES: u32 = 4;
+
+/// Blocks of permits that are kept. Fewer endpoints have a limit that high.
+const BLOCKS: usize = 1000;
+
+/// Test events of one endpoint that may go, a second and at once: enough for a person, and for
+/// nobody else.
+const TESTS_PER_SECOND: u32 = 1;
+const TESTS_AT_ONCE: u32 = 5;
+
+/// Test events of all of a tenant's endpoints: per second, and at once. At 15 s each, as many
+/// functions as hang at a time are 15 times as many.
+const OWNERS_TESTS_PER_SECOND: u32 = 2;
+const OWNERS_TESTS_AT_ONCE: u32 = 20;
+
+/// The table, with the permits that were taken ahead of their use.
+#[derive(Debug)]
+pub struct Leases {
+    table: Table,
+    blocks: Mutex<HashMap<(TenantId, EndpointId), Block>>,
+}
+
+impl Leases {
+    /// The leases in this table.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Self {
+        Self { table: Table { client, name: table }, blocks: Mutex::default() }
+    }
+
+    fn block<T>(&self, owner: &TenantId, endpoint: EndpointId, change: impl FnOnce(&mut Block) -> T) -> T {
+        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        if blocks.len() >= BLOCKS {
+            // What is lost is a few permits.
+            blocks.clear();
+        }
+        change(blocks.entry((owner.clone(), endpoint)).or_default())
+    }
+
+    /// Takes up to `wanted` permits to call an endpoint, as its rate allows: out of the block that
+    /// was taken ahead, and the rest out of the table.
+    pub async fn take_permits(
+        &self,
+        owner: &TenantId,
+        endpoint: EndpointId,
+        rate: Rate,
+        wanted: u32,
+        now: Timestamp,
+    ) -> Result<Grant, Fault> {
+        let micros = limit::micros(now);
+        let ahead = self.block(owner, endpoint, |block| block.take(wanted, micros));
+        let wanted = wanted - ahead;
+        if wanted == 0 {
+            return Ok(Grant { permits: ahead, tat: micros, wait: 0 });
+        }
+        let asked = limit::to_ask(rate, wanted);
+        let grant = self.charge_for(&keys::limiter(owner, endpoint), rate, asked, now).await?;
+        let spare = grant.permits.saturating_sub(wanted);
+        if spare > 0 {
+            self.block(owner, endpoint, |block| block.put(spare, micros));
+        }
+        let permits = ahead + (grant.permits - spare);
+        Ok(Grant { permits, wait: if grant.permits >= wanted { 0 } else { grant.wait }, ..grant })
+    }
+
+    /// Takes the permit for one test event, out of a limiter of its own.
+    pub async fn take_test_permit(
+        &self,
+        owner: &TenantId,
+        endpoint: EndpointId,
+        now: Timestamp,
+    ) -> Result<Grant, Fault> {
+        let rate = Rate::per_second(TESTS_PER_SECOND).with_burst(TESTS_AT_ONCE);
+        let grant = self.charge_for(&keys::test_limiter(owner, endpoint), rate, 1, now).await?;
+        if grant.permits == 0 {
+            return Ok(grant);
+        }
+        // Each holds a function for as long as its endpoint hangs, and all tenants share functions.
+        let rate = Rate::per_second(OWNERS_TESTS_PER_SECOND).with_burst(OWNERS_TESTS_AT_ONCE);
+        self.charge_for(&keys::tests_limiter(owner), rate, 1, now).await
+    }
+
+    /// DynamoDB has no `max()`, so there are two updates: one for a limiter that is idle, one for a
+    /// busy one. A failed condition tells the number that is kept, and the next try is right unless
+    /// somebody else was faster.
+    async fn charge_for(
+        &self,
+        limiter: &Key,
+        rate: Rate,
+        wanted: u32,
+        now: Timestamp,
+    ) -> Result<Grant, Fault> {
+        let micros = limit::micros(now);
+        let mut known = None;
+        for _ in 0..TRIES {
+            let grant = limit::grant(known, rate, wanted, micros);
+            if grant.permits == 0 {
+                return Ok(grant);
+            }
+            match self.charge(limiter, known, grant.tat, now).await? {
+                Charge::Made => return Ok(grant),
+                Charge::Found(found) => known = found,
+            }
+        }
+        // Others take them all; asking once more would not make more of them.
+        Ok(Grant { permits: 0, tat: micros, wait: 1_000_000 })
+    }
+
+    /// Moves the number from `known` (or from idle) to `tat`; what is there instead, where it was
+    /// another.
+    async fn charge(
+        &self,
+        limiter: &Key,
+        known: Option<i64>,
+        tat: i64,
+        now: Timestamp,
+    ) -> Result<Charge, Fault> {
+        let micros = limit::micros(now);
+        let number = |value: i64| AttributeValue::N(value.to_string());
+        let update = self
+            .table
+            .update(limiter.clone())
+            .update_expression("SET tat = :tat, expires_at = :expires")
+            .expression_attribute_values(":tat", number(tat))
+            .expression_attribute_values(":expires", number(now.secs() + LIMITER_SECS))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let update = match known.filter(|known| *known > micros) {
+            None => update
+                .condition_expression("attribute_not_exists(tat) OR tat <= :now")
+                .expression_attribute_values(":now", number(micros)),
+            Some(known) => update
+                .condition_expression("tat = :known")
+                .expression_attribute_values(":known", number(known)),
+        };
+        match update.send().await {
+            Ok(_) => Ok(Charge::Made),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    let tat = |item: &Item| item.get("tat")?.as_n().ok()?.parse().ok();
+                    Ok(Charge::Found(failed.item.as_ref().and_then(tat)))
+                }
+                _ => Err(Fault::on("charging a rate limit")(error)),
+            },
+        }
+    }
+}
+
+/// What came of charging a limiter.
+enum Charge {
+    Made,
+    /// It keeps another number, or none.
+    Found(Option<i64>),
+}

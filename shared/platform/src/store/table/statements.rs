@@ -1,0 +1,313 @@
+//! Many conditional writes in one call: up to 25 `PartiQL` statements, each judged on its own.
+//!
+//! A call costs a function more CPU than signing and posting a webhook does, so what a batch of
+//! messages leads to is written together.
+//! Source: <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchExecuteStatement.html>
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::{
+    AttributeValue, BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementRequest,
+    ReturnValuesOnConditionCheckFailure,
+};
+use futures_util::{StreamExt, stream};
+
+use crate::store::{Item, Table};
+use crate::{Fault, aws::throttles, runtime::clock};
+
+/// Statements in one call.
+pub(crate) const BATCH: usize = 25;
+
+/// Calls under way at once.
+const CONCURRENCY: usize = 8;
+
+/// Bytes of parameters in one call; a batch of large events is split by it.
+const BATCH_BYTES: usize = 1024 * 1024;
+
+/// How often a statement is tried that the table had no capacity for.
+const TRIES: u32 = 4;
+
+/// One write and its condition, which also names the item by its whole key.
+#[derive(Debug, Clone)]
+pub(crate) struct Statement {
+    text: String,
+    parameters: Vec<AttributeValue>,
+    once: bool,
+}
+
+/// What came of one statement.
+#[derive(Debug)]
+pub(crate) enum Applied {
+    /// It was carried out.
+    Yes,
+    /// Its condition did not hold; the item as it is, where the table says so.
+    No(Option<Item>),
+}
+
+impl Statement {
+    /// Makes an item, unless there is one under its key.
+    pub(crate) fn insert(table: &Table, item: Item) -> Self {
+        let (names, parameters): (Vec<_>, Vec<_>) = item.into_iter().unzip();
+        let values: Vec<_> = names.iter().map(|name| format!("'{name}': ?")).collect();
+        let text = format!("INSERT INTO \"{}\" VALUE {{{}}}", table.name, values.join(", "));
+        Self { text, parameters, once: false }
+    }
+
+    /// The same, tried once: not worth that others wait for it.
+    pub(crate) fn once(self) -> Self {
+        Self { once: true, ..self }
+    }
+
+    /// Changes an item that there is.
+    pub(crate) fn update(table: &Table) -> Update {
+        Update { text: format!("UPDATE \"{}\"", table.name), parameters: Vec::new() }
+    }
+
+    fn bytes(&self) -> usize {
+        let size = |value: &AttributeValue| match value {
+            AttributeValue::S(text) | AttributeValue::N(text) => text.len(),
+            AttributeValue::B(blob) => blob.as_ref().len() * 4 / 3,
+            _ => 64,
+        };
+        self.text.len() + self.parameters.iter().map(size).sum::<usize>()
+    }
+}
+
+fn add(text: &mut String, parts: &[&str]) {
+    text.extend(parts.iter().copied());
+}
+
+/// An update in the making. Names come from code, values are parameters.
+pub(crate) struct Update {
+    text: String,
+    parameters: Vec<AttributeValue>,
+}
+
+impl Update {
+    pub(crate) fn set(mut self, name: &str, value: AttributeValue) -> Self {
+        add(&mut self.text, &[" SET \"", name, "\"=?"]);
+        self.parameters.push(value);
+        self
+    }
+
+    /// Adds to a number that is there.
+    /// Source: <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-operators.html>,
+    /// "Arithmetic operators", and that a value may be the result of an operation:
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-reference.update.html>.
+    pub(crate) fn add(mut self, name: &str, more: u64) -> Self {
+        add(&mut self.text, &[" SET \"", name, "\"=\"", name, "\" + ", &more.to_string()]);
+        self
+    }
+
+    pub(crate) fn remove(mut self, name: &str) -> Self {
+        add(&mut self.text, &[" REMOVE \"", name, "\""]);
+        self
+    }
+
+    /// Sets the attribute to a value, or removes it where there is none.
+    pub(crate) fn put(self, name: &str, value: Option<AttributeValue>) -> Self {
+        match value {
+            Some(value) => self.set(name, value),
+            None => self.remove(name),
+        }
+    }
+
+    pub(crate) fn at(mut self, (pk, sk): super::keys::Key) -> Condition {
+        self.text += " WHERE \"pk\"=? AND \"sk\"=?";
+        self.parameters.extend([AttributeValue::S(pk), AttributeValue::S(sk)]);
+        Condition(Statement { text: self.text, parameters: self.parameters, once: false })
+    }
+}
+
+/// The conditions of an update.
+pub(crate) struct Condition(Statement);
+
+impl Condition {
+    pub(crate) fn and(mut self, name: &str, value: AttributeValue) -> Self {
+        add(&mut self.0.text, &[" AND \"", name, "\"=?"]);
+        self.0.parameters.push(value);
+        self
+    }
+
+    pub(crate) fn and_one_of(mut self, name: &str, values: &[&str]) -> Self {
+        let values: Vec<_> = values.iter().map(|value| format!("'{value}'")).collect();
+        add(&mut self.0.text, &[" AND \"", name, "\" IN [", &values.join(","), "]"]);
+        self
+    }
+
+    pub(crate) fn and_missing(mut self, name: &str) -> Self {
+        add(&mut self.0.text, &[" AND \"", name, "\" IS MISSING"]);
+        self
+    }
+
+    pub(crate) fn done(self) -> Statement {
+        self.0
+    }
+}
+
+impl Table {
+    /// Carries out all statements, in calls of up to 25, and says for each what came of it. No two
+    /// of them may name the same item.
+    pub(crate) async fn execute(
+        &self,
+        statements: Vec<Statement>,
+        doing: &'static str,
+    ) -> Vec<Result<Applied, Fault>> {
+        let calls = split(statements).into_iter().map(|batch| self.execute_batch(batch, doing));
+        let answers: Vec<Vec<_>> = stream::iter(calls).buffered(CONCURRENCY).collect().await;
+        answers.into_iter().flatten().collect()
+    }
+
+    async fn execute_batch(
+        &self,
+        statements: Vec<Statement>,
+        doing: &'static str,
+    ) -> Vec<Result<Applied, Fault>> {
+        let mut results: Vec<Option<Result<Applied, Fault>>> = statements.iter().map(|_| None).collect();
+        for round in 1..=TRIES {
+            let open: Vec<usize> = (0..statements.len()).filter(|at| results[*at].is_none()).collect();
+            if open.is_empty() {
+                break;
+            }
+            if round > 1 {
+                let wait = Duration::from_millis(50) * 2u32.pow(round);
+                tokio::time::sleep(wait.mul_f64(0.5 + clock::jitter())).await;
+            }
+            self.execute_round(&statements, &open, round == TRIES, &mut results, doing).await;
+        }
+        let unanswered = || Err(Fault::new(doing, "a statement has no answer"));
+        results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect()
+    }
+
+    async fn execute_round(
+        &self,
+        statements: &[Statement],
+        open: &[usize],
+        last: bool,
+        results: &mut [Option<Result<Applied, Fault>>],
+        doing: &'static str,
+    ) {
+        let requests = open.iter().map(|at| {
+            let Statement { text, parameters, .. } = &statements[*at];
+            BatchStatementRequest::builder()
+                .statement(text)
+                .set_parameters((!parameters.is_empty()).then(|| parameters.clone()))
+                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+                .build()
+        });
+        let requests = match requests.collect::<Result<Vec<_>, _>>() {
+            Ok(requests) => requests,
+            Err(error) => {
+                let text = error.to_string();
+                for at in open {
+                    results[*at] = Some(Err(Fault::new(doing, text.clone())));
+                }
+                return;
+            }
+        };
+        match self.client.batch_execute_statement().set_statements(Some(requests)).send().await {
+            Ok(answer) => {
+                let answers = answer.responses.unwrap_or_default();
+                for (at, answer) in open.iter().zip(answers) {
+                    // Who tries once can do without.
+                    if !statements[*at].once && answer.error.as_ref().is_some_and(is_throttling) {
+                        throttles::add(throttles::Service::DynamoDb);
+                    }
+                    results[*at] = judge(answer.error, last || statements[*at].once, doing);
+                }
+            }
+            Err(error) => {
+                // The same for all of them; the log gets the whole of it once.
+                let fault = Fault::on(doing)(error);
+                let text = fault.to_string();
+                for at in open {
+                    results[*at] = Some(Err(Fault::new(doing, text.clone())));
+                }
+            }
+        }
+    }
+}
+
+fn is_throttling(error: &BatchStatementError) -> bool {
+    use BatchStatementErrorCodeEnum as Code;
+    matches!(
+        error.code,
+        Some(Code::ThrottlingError | Code::ProvisionedThroughputExceeded | Code::RequestLimitExceeded)
+    )
+}
+
+/// What an entry of the answer says; nothing where the statement is to be tried again.
+fn judge(
+    error: Option<BatchStatementError>,
+    last: bool,
+    doing: &'static str,
+) -> Option<Result<Applied, Fault>> {
+    use BatchStatementErrorCodeEnum as Code;
+    let Some(error) = error else { return Some(Ok(Applied::Yes)) };
+    match error.code {
+        Some(Code::ConditionalCheckFailed | Code::DuplicateItem) => Some(Ok(Applied::No(error.item))),
+        Some(
+            Code::ThrottlingError
+            | Code::ProvisionedThroughputExceeded
+            | Code::RequestLimitExceeded
+            | Code::InternalServerError
+            | Code::TransactionConflict,
+        ) if !last => None,
+        code => {
+            let code = code.as_ref().map_or("an error without a code", Code::as_str);
+            Some(Err(Fault::new(doing, format!("{code}: {}", error.message.unwrap_or_default()))))
+        }
+    }
+}
+
+/// Cuts a list into calls, by number and by bytes.
+fn split(statements: Vec<Statement>) -> Vec<Vec<Statement>> {
+    let mut batches: Vec<Vec<Statement>> = Vec::new();
+    let mut bytes = 0;
+    for statement in statements {
+        let size = statement.bytes();
+        match batches.last_mut() {
+            Some(batch) if batch.len() < BATCH && bytes + size <= BATCH_BYTES => {
+                bytes += size;
+                batch.push(statement);
+            }
+            _ => {
+                bytes = size;
+                batches.push(vec![statement]);
+            }
+        }
+    }
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statement(bytes: usize) -> Statement {
+        Statement { text: String::new(), parameters: vec![AttributeValue::S("x".repeat(bytes))], once: false }
+    }
+
+    #[test]
+    fn calls_are_cut_by_number_and_by_bytes() {
+        let sizes = |statements: Vec<Statement>| split(statements).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(sizes(vec![statement(10); 60]), [25, 25, 10]);
+        assert_eq!(sizes(vec![statement(300 * 1024); 7]), [3, 3, 1]);
+        assert_eq!(sizes(vec![statement(2 * BATCH_BYTES); 2]), [1, 1]);
+        assert_eq!(sizes(Vec::new()), [0; 0]);
+    }
+
+    #[test]
+    fn entries_are_judged_one_by_one() {
+        let error = |code: &str| Some(BatchStatementError::builder().code(code.into()).build());
+        assert!(matches!(judge(None, false, "x"), Some(Ok(Applied::Yes))));
+        for code in ["ConditionalCheckFailed", "DuplicateItem"] {
+            assert!(matches!(judge(error(code), false, "x"), Some(Ok(Applied::No(None)))), "{code}");
+        }
+        for code in ["ThrottlingError", "ProvisionedThroughputExceeded", "TransactionConflict"] {
+            assert!(judge(error(code), false, "x").is_none(), "{code}");
+            assert!(matches!(judge(error(code), true, "x"), Some(Err(_))), "{code}");
+        }
+        assert!(matches!(judge(error("AccessDenied"), false, "x"), Some(Err(_))));
+    }
+}

@@ -1,0 +1,212 @@
+//! How long the parts of an attempt take, look-up, connection, TLS and the first byte: told by
+//! what reqwest asks of us on the way.
+//!
+//! Whoever is asked notes the time in the task-local of the call at hand: the resolver, the store
+//! of TLS sessions, which a handshake asks first of all, and a layer around the connector. So
+//! nothing has to be carried through reqwest, and calls cannot mix: a connection that a call makes
+//! is made within that call's own future. There is one exception. Where an idle connection
+//! turns up before a new one is ready, the call takes that, and the new one is finished in a task
+//! of its own, for others, where there is nothing to note anything in. The addresses of the
+//! connection that answered tell whether it is the one that the call made.
+
+use std::{
+    cell::Cell,
+    net::SocketAddr,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use domain::delivery::attempt::Timing;
+use futures_util::future::BoxFuture;
+use http::Extensions;
+use hyper_util::client::legacy::connect::{Connection, HttpInfo};
+use rustls::{
+    NamedGroup,
+    client::{
+        ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue,
+        Tls13ClientSessionValue,
+    },
+    pki_types::ServerName,
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// TLS sessions that can be resumed; rustls's own number.
+const SESSIONS: usize = 256;
+
+tokio::task_local! {
+    /// What is noted of the call at hand.
+    static NOTES: Cell<Notes>;
+}
+
+/// Both ends of a connection, by which it is told from others.
+type Ends = (SocketAddr, SocketAddr);
+
+/// When the parts of a call began and ended, as far as they did.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Notes {
+    connecting: Option<Instant>,
+    asked: Option<Instant>,
+    resolved: Option<Instant>,
+    handshake: Option<Instant>,
+    connected: Option<Instant>,
+    ends: Option<Ends>,
+}
+
+fn note(change: impl FnOnce(&mut Notes)) {
+    // Outside of a call nobody wants to know.
+    let _ = NOTES.try_with(|notes| {
+        let mut changed = notes.get();
+        change(&mut changed);
+        notes.set(changed);
+    });
+}
+
+/// Runs a call, and tells what was noted meanwhile.
+pub(crate) async fn noted<T>(call: impl Future<Output = T>) -> (T, Notes) {
+    NOTES
+        .scope(Cell::new(Notes::default()), async {
+            let came = call.await;
+            (came, NOTES.with(Cell::get))
+        })
+        .await
+}
+
+/// A name's addresses are asked for.
+pub(crate) fn asked() {
+    note(|notes| notes.asked = Some(Instant::now()));
+}
+
+/// They are there, and may be called.
+pub(crate) fn resolved() {
+    note(|notes| notes.resolved = Some(Instant::now()));
+}
+
+impl Notes {
+    /// Whether no new connection was begun, so that what was sent went out on an idle one.
+    pub(crate) fn went_on_idle(&self) -> bool {
+        self.connecting.is_none()
+    }
+
+    /// How long the parts took of a call that began at `began`. It ended at `ended`: with an
+    /// answer's head, which came by the connection `used`, or without one.
+    pub(crate) fn timing(&self, began: Instant, ended: Instant, used: Option<&Extensions>) -> Timing {
+        let ms = |from: Instant, to: Instant| millis(to.saturating_duration_since(from));
+        let answered = used.is_some();
+        let used = used.and_then(|extensions| extensions.get::<HttpInfo>()).map(ends);
+        let reused = answered && (self.connected.is_none() || (used.is_some() && used != self.ends));
+        if reused || self.went_on_idle() {
+            let first_byte_ms = answered.then(|| ms(began, ended));
+            return Timing { reused: true, first_byte_ms, ..Timing::default() };
+        }
+        // An address is connected to at once, a name once it is resolved.
+        let begun = if self.asked.is_some() { self.resolved } else { self.connecting };
+        Timing {
+            reused: false,
+            dns_ms: self.asked.map(|asked| ms(asked, self.resolved.unwrap_or(ended))),
+            connect_ms: begun.map(|begun| ms(begun, self.handshake.or(self.connected).unwrap_or(ended))),
+            tls_ms: self.handshake.map(|handshake| ms(handshake, self.connected.unwrap_or(ended))),
+            first_byte_ms: self.connected.filter(|_| answered).map(|connected| ms(connected, ended)),
+        }
+    }
+}
+
+/// Milliseconds, as they are kept.
+pub(crate) fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+fn ends(info: &HttpInfo) -> Ends {
+    (info.local_addr(), info.remote_addr())
+}
+
+/// Notes when connections begin and when they are ready, TLS included.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Watch;
+
+impl<S> Layer<S> for Watch {
+    type Service = Watched<S>;
+
+    fn layer(&self, inner: S) -> Watched<S> {
+        Watched(inner)
+    }
+}
+
+/// A connector that is watched.
+#[derive(Debug, Clone)]
+pub(crate) struct Watched<S>(S);
+
+impl<S, R> Service<R> for Watched<S>
+where
+    S: Service<R>,
+    S::Response: Connection,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        // From the beginning, where one connection takes the place of another.
+        note(|notes| *notes = Notes { connecting: Some(Instant::now()), ..Notes::default() });
+        let connecting = self.0.call(request);
+        Box::pin(async move {
+            let connection = connecting.await?;
+            let mut extensions = Extensions::new();
+            connection.connected().get_extras(&mut extensions);
+            note(|notes| {
+                notes.connected = Some(Instant::now());
+                notes.ends = extensions.get::<HttpInfo>().map(ends);
+            });
+            Ok(connection)
+        })
+    }
+}
+
+/// TLS sessions as rustls keeps them by default, and the time when a handshake asks for one.
+pub(crate) fn watched_sessions() -> Resumption {
+    Resumption::store(Arc::new(Sessions(ClientSessionMemoryCache::new(SESSIONS))))
+}
+
+#[derive(Debug)]
+struct Sessions(ClientSessionMemoryCache);
+
+impl ClientSessionStore for Sessions {
+    fn set_kx_hint(&self, name: ServerName<'static>, group: NamedGroup) {
+        self.0.set_kx_hint(name, group);
+    }
+
+    fn kx_hint(&self, name: &ServerName<'_>) -> Option<NamedGroup> {
+        self.0.kx_hint(name)
+    }
+
+    fn set_tls12_session(&self, name: ServerName<'static>, value: Tls12ClientSessionValue) {
+        self.0.set_tls12_session(name, value);
+    }
+
+    fn tls12_session(&self, name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.0.tls12_session(name)
+    }
+
+    fn remove_tls12_session(&self, name: &ServerName<'static>) {
+        self.0.remove_tls12_session(name);
+    }
+
+    fn insert_tls13_ticket(&self, name: ServerName<'static>, value: Tls13ClientSessionValue) {
+        self.0.insert_tls13_ticket(name, value);
+    }
+
+    fn take_tls13_ticket(&self, name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        // The first thing that a handshake asks for, before it sends anything.
+        note(|notes| notes.handshake = Some(Instant::now()));
+        self.0.take_tls13_ticket(name)
+    }
+}
+
+#[cfg(test)]
+mod tests;
