@@ -124,7 +124,7 @@ def run(options):
         SNAPSHOT.write_text(text, encoding="utf-8")
         return
     expected = SNAPSHOT.read_text(encoding="utf-8")
-    difference = difflib.unified_diff(expected.splitlines(), text.splitlines(), "dev/grants.txt", "template.yaml", n=0)
+    difference = difflib.unified_diff(expected.splitlines(), text.splitlines(), "dev/grants.txt", "template.yaml", n=0, lineterm="")
     if shown := "\n".join(line for line in difference if not line.startswith("@@")):
         raise Problem(f"the template's grants have changed; if that is wanted: dev/grants.py --write\n{shown}")
     say(f"{len(lines)} grants, as in dev/grants.txt")
