@@ -1,4 +1,4 @@
-"""What `sam deploy` gets locally: the built binaries as zips, and a copy of the template that names them."""
+"""Prepares a local `sam deploy`: the built binaries as zips, and a copy of the template that names them."""
 
 import platform
 import re
@@ -9,7 +9,7 @@ from base import LOCAL, Problem
 
 PACKAGES = LOCAL / "packages"
 
-# The machine's name for its architecture, in Lambda's words.
+# Lambda's name for an architecture, by the machine's own.
 ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
 
 
@@ -17,16 +17,16 @@ def architecture():
     """This machine's architecture as the template names it."""
     machine = platform.machine()
     if machine not in ARCHITECTURES:
-        raise Problem(f"Lambda has no {machine} functions; x86_64 or aarch64 is needed")
+        raise Problem(f"Lambda does not support {machine}; use an x86_64 or aarch64 machine")
     return ARCHITECTURES[machine]
 
 
 def package(binary):
-    """A zip with the binary as `bootstrap`; the one of the last run when the binary has not changed."""
+    """A zip with the binary as `bootstrap`. An unchanged binary keeps the zip of the last run."""
     try:
         stat = binary.stat()
     except FileNotFoundError:
-        raise Problem(f"{binary} is missing: build it first (cargo build)") from None
+        raise Problem(f"{binary} does not exist; run cargo build first") from None
     target = PACKAGES / f"{binary.name}.{stat.st_ino:x}-{stat.st_size:x}-{stat.st_mtime_ns:x}.zip"
     if target.exists():
         return target
@@ -36,7 +36,7 @@ def package(binary):
     entry.compress_type = zipfile.ZIP_DEFLATED
     partial = target.with_suffix(".partial")
     with zipfile.ZipFile(partial, "w") as archive:
-        # Level 1: about 70 MB/s; a higher one costs seconds and saves little.
+        # Level 1 compresses about 70 MB/s. A higher level takes seconds longer and saves little.
         archive.writestr(entry, binary.read_bytes(), compresslevel=1)
     for old in PACKAGES.glob(f"{binary.name}.*.zip"):
         old.unlink(missing_ok=True)
@@ -99,8 +99,8 @@ def _without_metric_math(block):
     return [] if is_alarm and any(line.strip() == "Metrics:" for line in block) else block
 
 
-def parameters(template, wanted):
-    """Those of the wanted parameters that the template declares."""
+def declared(template, values):
+    """The parameter values whose parameters the template declares."""
     section = re.search(r"^Parameters:\n((?:(?:[ #].*)?\n)*)", template, re.MULTILINE)
-    declared = set(re.findall(r"^ {2}(\w+):", section[1], re.MULTILINE)) if section else set()
-    return {key: value for key, value in wanted.items() if key in declared}
+    names = set(re.findall(r"^ {2}(\w+):", section[1], re.MULTILINE)) if section else set()
+    return {key: value for key, value in values.items() if key in names}
