@@ -175,7 +175,8 @@ def run(options):
     say(
         f"\n{POLLER_CALLS} of the calls per delivery are Lambda's own ReceiveMessage and DeleteMessageBatch for each "
         f"batch of 10.\nThey are computed, because the proxy cannot count them inside the stand-in. The stack's own "
-        f"time is that of PutItem,\nSendMessageBatch and a function that only posts. With {LATENCIES} events each, the p99 is about the slowest."
+        f"time is that of PutItem,\nSendMessageBatch and a function that only posts. "
+        f"With {LATENCIES} events each, the p99 is about the slowest."
     )
 
 
