@@ -52,10 +52,10 @@ async fn without_the_grant_to_send_nothing_is_acknowledged() {
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url(), &[]).await;
-    let answer = tenant.post("/v1/events", &json!({ "type": "contact.created", "data": {} })).await;
-    assert_eq!((answer.status, answer.problem()), (500, "internal"));
+    let response = tenant.post("/v1/events", &json!({ "type": "contact.created", "data": {} })).await;
+    assert_eq!((response.status, response.problem()), (500, "internal"));
     // The client hears nothing of our insides.
-    assert!(!answer.json.to_string().contains("AccessDenied"));
+    assert!(!response.json.to_string().contains("AccessDenied"));
     let logs = stack.logs("api").await;
     assert!(
         logs.lines().any(|line| line.contains("sending to a lane") && line.contains("AccessDenied")),
