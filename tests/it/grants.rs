@@ -48,7 +48,9 @@ async fn without_the_grant_to_read_signing_keys_nothing_is_sent() {
 
 #[tokio::test]
 async fn without_the_grant_to_send_nothing_is_acknowledged() {
-    let stack = Stack::deploy_edited("cw-no-lane", |template| without(template, "Publishing", "SendDeliveries")).await;
+    let stack =
+        Stack::deploy_edited("cw-no-lane", |template| without(template, "Publishing", "SendDeliveries"))
+            .await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url(), &[]).await;
