@@ -14,8 +14,9 @@ use domain::{
     endpoint::{
         Disabled, DisabledBy, Endpoint, LIMIT_PER_TENANT, OnDisable, Settings, State, TIMEOUT_SECS,
         URL_LIMIT, egress,
+        gate::{Gate, gate},
         headers::{CustomHeaders, REDACTED, is_sensitive},
-        health::{Gate, Health, gate},
+        health::Health,
         limit,
     },
     event::{
