@@ -24,11 +24,11 @@ use domain::{
         channel::{Channels, PER_ENDPOINT},
         filter::Filter,
     },
+    ids::holder::Holder,
 };
 use platform::{
     lambda::problem::{Kind, Problem},
     runtime::clock,
-    secrets::Holder,
     store::{
         due::Held,
         registry::{Edit, EndpointCreated},
