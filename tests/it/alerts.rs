@@ -30,8 +30,8 @@ async fn a_storm_of_a_thousand_failures_is_one_alert() {
     let stack = Stack::deploy("cw-storm").await;
     let tenant = stack.tenant().await;
     // One success now and then, so that the circuit stays closed on a slow machine, too.
-    let receiver = Receiver::answering(|n| Reply::status(if n % 21 == 20 { 200 } else { 500 })).await;
-    let single = json!({ "retry_schedule": [], "event_types": ["contact.*"] });
+    let receiver = Receiver::responding(|n| Reply::status(if n % 21 == 20 { 200 } else { 500 })).await;
+    let single = json!({ "retry_schedule_seconds": [], "event_types": ["contact.*"] });
     let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), single).await;
     let watcher = Receiver::start().await;
     tenant.endpoint(&watcher.url(), &["delivery.*", "endpoint.*"]).await;
@@ -89,8 +89,8 @@ async fn a_storm_of_a_thousand_failures_is_one_alert() {
 async fn an_alert_is_not_repeated_because_an_hour_ends() {
     let (stack, clock) = Stack::deploy_with_clock("cw-alert-hour").await;
     let tenant = stack.tenant().await;
-    let receiver = Receiver::answering(|_| Reply::status(500)).await;
-    let single = json!({ "retry_schedule": [], "event_types": ["contact.*"] });
+    let receiver = Receiver::responding(|_| Reply::status(500)).await;
+    let single = json!({ "retry_schedule_seconds": [], "event_types": ["contact.*"] });
     let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), single).await;
     let watcher = Receiver::start().await;
     tenant.endpoint(&watcher.url(), &["delivery.*"]).await;
@@ -136,8 +136,8 @@ async fn a_topic_that_takes_nothing_keeps_nobody_from_being_told() {
     })
     .await;
     let tenant = stack.tenant().await;
-    let (receiver, watcher) = (Receiver::answering(|_| Reply::status(500)).await, Receiver::start().await);
-    let single = json!({ "retry_schedule": [], "event_types": ["contact.*"] });
+    let (receiver, watcher) = (Receiver::responding(|_| Reply::status(500)).await, Receiver::start().await);
+    let single = json!({ "retry_schedule_seconds": [], "event_types": ["contact.*"] });
     tenant.endpoint_with(&receiver.url(), single).await;
     tenant.endpoint(&watcher.url(), &["delivery.exhausted"]).await;
     tokio::time::sleep(LISTED).await;
@@ -158,9 +158,8 @@ async fn a_topic_that_takes_nothing_keeps_nobody_from_being_told() {
 async fn an_endpoint_that_seldom_fails_is_no_alert() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
-    let receiver = Receiver::answering(|n| Reply::status(if n % 3 == 0 { 500 } else { 200 })).await;
-    let schedule =
-        json!({ "retry_schedule": [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1], "event_types": ["contact.*"] });
+    let receiver = Receiver::responding(|n| Reply::status(if n % 3 == 0 { 500 } else { 200 })).await;
+    let schedule = json!({ "retry_schedule_seconds": [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1], "event_types": ["contact.*"] });
     let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), schedule).await;
     let watcher = Receiver::start().await;
     tenant.endpoint(&watcher.url(), &["endpoint.*"]).await;
@@ -181,8 +180,8 @@ async fn who_comes_back_is_said_to_recover() {
     let well = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&well);
     let status = move || if told.load(Ordering::Relaxed) { 200 } else { 500 };
-    let receiver = Receiver::answering(move |_| Reply::status(status())).await;
-    let schedule = json!({ "retry_schedule": [40, 600, 600], "event_types": ["contact.*"] });
+    let receiver = Receiver::responding(move |_| Reply::status(status())).await;
+    let schedule = json!({ "retry_schedule_seconds": [40, 600, 600], "event_types": ["contact.*"] });
     let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), schedule).await;
     let watcher = Receiver::start().await;
     tenant.endpoint(&watcher.url(), &["endpoint.*"]).await;
@@ -208,7 +207,7 @@ async fn who_comes_back_is_said_to_recover() {
     tenant.publish_many("contact.created", 5).await;
     well.store(true, Ordering::Relaxed);
     let recovering = |received: Vec<testkit::Received>| -> Option<Value> {
-        received.iter().map(testkit::Received::json).find(|one| one["type"] == "endpoint.recovering")
+        received.iter().map(testkit::Received::json).find(|one| one["type"] == "endpoint.recovered")
     };
     let mut alert = None;
     for _ in 0..20 {
@@ -227,8 +226,8 @@ async fn who_comes_back_is_said_to_recover() {
     assert_eq!(endpoint["status"], "enabled");
     tokio::time::sleep(QUIET).await;
     let of_kind = |kind: &str| types(&watcher.requests()).iter().filter(|one| *one == kind).count();
-    assert_eq!((of_kind("endpoint.recovering"), of_kind("endpoint.failing")), (1, 1));
+    assert_eq!((of_kind("endpoint.recovered"), of_kind("endpoint.failing")), (1, 1));
     let messages = topic.messages().await;
-    let count = messages.iter().filter(|message| message["type"] == "endpoint.recovering").count();
+    let count = messages.iter().filter(|message| message["type"] == "endpoint.recovered").count();
     assert_eq!(count, 1, "{messages:?}");
 }

@@ -20,7 +20,7 @@ async fn test(tenant: &Client, endpoint_id: &str, body: Value) -> Value {
 #[tokio::test]
 async fn an_attempt_tells_how_long_its_parts_took_and_what_was_answered() {
     let tenant = Stack::shared().tenant().await;
-    let receiver = Receiver::answering(|_| {
+    let receiver = Receiver::responding(|_| {
         let headers = [("content-type", "text/plain"), ("x-request-id", "r-1"), ("set-cookie", "sid=secret")];
         Reply { delay: Duration::from_millis(150), ..reply(200, "thanks", &headers) }
     })
@@ -67,14 +67,14 @@ async fn the_last_failure_keeps_more_of_its_answer() {
     let tenant = Stack::shared().tenant().await;
     let long = "no \u{1f41b} ".repeat(2000);
     let body = long.clone();
-    let receiver = Receiver::answering(move |n| {
+    let receiver = Receiver::responding(move |n| {
         let mut body = body.clone().into_bytes();
         // Not UTF-8.
         body[0] = 0xff;
         reply(if n < 2 { 500 } else { 503 }, body, &[("server", "a-server")])
     })
     .await;
-    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [1, 1] })).await;
+    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [1, 1] })).await;
     let event_id = tenant.publish("contact.created", &json!({}), "long").await;
     let delivery = tenant.delivery(&event_id, "exhausted", Duration::from_mins(1)).await;
     let attempts = delivery["attempts"].as_array().unwrap();
@@ -93,13 +93,13 @@ async fn the_last_failure_keeps_more_of_its_answer() {
 #[tokio::test]
 async fn a_test_event_tells_what_it_sent_and_what_came() {
     let tenant = Stack::shared().tenant().await;
-    let receiver = Receiver::answering(|n| match n {
+    let receiver = Receiver::responding(|n| match n {
         0 => reply(200, "fine", &[("set-cookie", "sid=1"), ("cf-ray", "abc")]),
         _ => reply(500, "x".repeat(5000), &[("content-type", "text/html")]),
     })
     .await;
     let settings = json!({
-        "event_types": ["deal.won"], "disabled": true, "svix_headers": true,
+        "event_types": ["deal.won"], "status": "disabled", "svix_headers": true,
         "headers": { "X-Region": "west", "Authorization": "Bearer of-the-receiver" },
     });
     let (endpoint_id, secret) = tenant.endpoint_with(&receiver.url(), settings).await;
@@ -130,7 +130,7 @@ async fn a_test_event_tells_what_it_sent_and_what_came() {
     );
     assert_eq!(told["response"]["headers"]["cf-ray"], "abc");
     assert!(!told.to_string().contains("sid=1") && !told.to_string().contains("of-the-receiver"), "{told}");
-    assert!(text(&told, "what_to_do").starts_with("Nothing"));
+    assert!(text(&told, "suggested_action").starts_with("Nothing"));
     assert!(told["attempt"]["timing"]["first_byte_ms"].is_u64(), "{told}");
 
     // One that fails, with a type and data of its own.
@@ -145,7 +145,7 @@ async fn a_test_event_tells_what_it_sent_and_what_came() {
     assert_eq!((&told["succeeded"], &told["response"]["status"]), (&json!(false), &json!(500)));
     assert_eq!(text(&told["response"], "body").len(), 4096);
     assert_eq!(told["attempt"]["error"], "the endpoint answered 500");
-    assert!(text(&told, "what_to_do").contains("log"));
+    assert!(text(&told, "suggested_action").contains("log"));
 
     // Nothing is kept of it, and nothing follows from it.
     assert_eq!(tenant.get("/v1/events").await.expect(200)["data"], json!([]));
@@ -155,10 +155,10 @@ async fn a_test_event_tells_what_it_sent_and_what_came() {
 }
 
 #[tokio::test]
-async fn a_test_event_that_gets_no_answer_says_why() {
+async fn a_test_event_that_gets_no_response_says_why() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
-    let hanging = Receiver::answering(|_| Reply::after(Duration::from_mins(1))).await;
+    let hanging = Receiver::responding(|_| Reply::after(Duration::from_mins(1))).await;
     // Held and not listened on: nobody else gets the port.
     let held = tokio::net::TcpSocket::new_v4().unwrap();
     held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -167,10 +167,10 @@ async fn a_test_event_that_gets_no_answer_says_why() {
         (hanging.url(), "timeout", "timeout"),
         (format!("http://{closed}/"), "connect", "listens"),
         (format!("http://no-such-host.invalid:{}/", closed.port()), "dns", "DNS"),
-        ("https://10.0.0.1/".to_owned(), "refused_address", "public"),
+        ("https://10.0.0.1/".to_owned(), "blocked_address", "public"),
     ] {
         let (endpoint_id, _) =
-            tenant.endpoint_with("https://example.com/webhooks", json!({ "timeout": 2 })).await;
+            tenant.endpoint_with("https://example.com/webhooks", json!({ "timeout_seconds": 2 })).await;
         // The API would not take all of these; a name can come to lead to such places.
         let change = json!({
             "TableName": stack.output("RegistryTableName"),
@@ -187,7 +187,7 @@ async fn a_test_event_that_gets_no_answer_says_why() {
         assert_eq!((&told["succeeded"], &told["response"]), (&json!(false), &json!(null)), "{url}");
         assert_eq!(told["attempt"]["failure"], failure, "{told}");
         assert!(told["attempt"]["error"].is_string(), "{told}");
-        assert!(text(&told, "what_to_do").contains(word), "{told}");
+        assert!(text(&told, "suggested_action").contains(word), "{told}");
         let took = told["attempt"]["duration_ms"].as_u64().unwrap();
         assert!(took < 4000 && (failure != "timeout" || took >= 2000), "{url}: {took}");
     }
@@ -208,15 +208,18 @@ async fn test_events_are_for_people() {
         (json!({ "type": "endpoint.disabled" }), "/type"),
         (json!({ "more": 1 }), "/more"),
     ] {
-        let answer = tenant.post(&path, &body).await;
-        assert_eq!((answer.status, answer.problem(), answer.pointer()), (422, "invalid-field", pointer));
+        let response = tenant.post(&path, &body).await;
+        assert_eq!(
+            (response.status, response.problem(), response.pointer()),
+            (422, "invalid-field", pointer)
+        );
     }
     // A receiver believes what is signed, so what it says is for those who may publish.
     let keys = format!("/v1/tenants/{}/keys", tenant.tenant_id());
     let lesser = json!({ "name": "endpoints alone", "scopes": ["endpoints:write"] });
     let lesser = text(&tenant.post(&keys, &lesser).await.expect(201), "key");
-    let answer = tenant.with_key(Some(lesser)).post(&path, &json!({ "data": {} })).await;
-    assert_eq!((answer.status, answer.problem()), (403, "forbidden"));
+    let response = tenant.with_key(Some(lesser)).post(&path, &json!({ "data": {} })).await;
+    assert_eq!((response.status, response.problem()), (403, "forbidden"));
     assert!(receiver.requests().is_empty());
     let many: Vec<_> = (0..12)
         .map(|_| {
@@ -226,10 +229,15 @@ async fn test_events_are_for_people() {
         .collect();
     let mut refused = 0;
     for one in many {
-        let answer = one.await.unwrap();
-        if answer.status != 200 {
-            assert_eq!((answer.status, answer.problem()), (429, "too-many-requests"), "{}", answer.json);
-            let wait: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        let response = one.await.unwrap();
+        if response.status != 200 {
+            assert_eq!(
+                (response.status, response.problem()),
+                (429, "too-many-requests"),
+                "{}",
+                response.json
+            );
+            let wait: u64 = response.headers["retry-after"].to_str().unwrap().parse().unwrap();
             assert!((1..=3).contains(&wait), "{wait}");
             refused += 1;
         }
@@ -249,6 +257,6 @@ async fn test_events_are_for_people() {
     let received = receiver.requests().pop().unwrap();
     foreign::verify(&received, &secret).await.expect("the library accepts it");
     operator.delete(&format!("/v1/endpoints/{endpoint_id}")).await;
-    let answer = operator.post(&format!("/v1/endpoints/{endpoint_id}/test"), &json!({})).await;
-    assert_eq!(answer.status, 404, "it was deleted");
+    let response = operator.post(&format!("/v1/endpoints/{endpoint_id}/test"), &json!({})).await;
+    assert_eq!(response.status, 404, "it was deleted");
 }

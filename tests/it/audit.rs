@@ -38,8 +38,8 @@ async fn every_change_is_in_the_trail_without_secrets() {
     let path = format!("/v1/endpoints/{id}");
     let change = json!({ "rate_limit": 5, "headers": { "x-tag": "private-other" } });
     tenant.patch(&path, &change).await.expect(200);
-    tenant.post(&format!("{path}/disable"), &json!({ "events": "skip" })).await.expect(200);
-    tenant.post(&format!("{path}/enable"), &json!({ "drain_rate": 9 })).await.expect(200);
+    tenant.post(&format!("{path}/disable"), &json!({ "mode": "skip" })).await.expect(200);
+    tenant.post(&format!("{path}/enable"), &json!({ "delivery_rate": 9 })).await.expect(200);
     tenant.get(&format!("{path}/secret")).await.expect(200);
     let rotated = tenant.post(&format!("{path}/secret/rotate"), &json!({})).await.expect(200);
     tenant.delete(&path).await.expect(204);
@@ -79,8 +79,8 @@ async fn every_change_is_in_the_trail_without_secrets() {
     assert_eq!(updated["after"]["rate_limit"], 5);
     assert_eq!(updated["after"]["headers"], json!({ "x-tag": "[redacted]" }));
     assert_eq!(updated["after"].get("url"), None, "only what was changed");
-    assert_eq!(entries[4]["after"]["disabled"]["events"], "skip");
-    assert_eq!(entries[5]["after"], json!({ "disabled": null, "drain_rate": 9 }));
+    assert_eq!(entries[4]["after"]["disabled"]["mode"], "skip");
+    assert_eq!(entries[5]["after"], json!({ "disabled": null, "delivery_rate": 9 }));
     assert_eq!(entries[9]["after"]["secret_count"], 1);
     let all = json!(entries).to_string();
     for secret in ["private", &secret[6..], &text(&rotated, "secret")[6..]] {
@@ -136,7 +136,7 @@ async fn what_is_tampered_with_is_found() {
     };
     tamper(&stack, &tenant, 4, "SET actor = :a", json!({ ":a": { "S": "key_of_nobody" } })).await;
     assert_eq!(broken(verified(&tenant).await), (json!(false), json!(4), json!(3)));
-    // An attribute that is gone is shown as such, and no reason to answer nothing.
+    // An attribute that is gone is shown as such, and the rest of the entry is still returned.
     tamper(&stack, &tenant, 3, "REMOVE request_id", json!(null)).await;
     assert_eq!(broken(verified(&tenant).await), (json!(false), json!(3), json!(2)));
     assert_eq!(trail(&tenant).await.len(), 7);
@@ -155,8 +155,8 @@ async fn what_is_tampered_with_is_found() {
     let cut = tenant.get(&format!("/v1/audit/verify?cursor={noted}")).await.expect(200);
     assert_eq!(broken(cut), (json!(false), json!(6), json!(0)));
     for cursor in ["x", "5", "0-00", "1-zz"] {
-        let answer = tenant.get(&format!("/v1/audit/verify?cursor={cursor}")).await;
-        assert_eq!((answer.status, answer.problem()), (400, "invalid-request"), "{cursor}");
+        let response = tenant.get(&format!("/v1/audit/verify?cursor={cursor}")).await;
+        assert_eq!((response.status, response.problem()), (400, "invalid-request"), "{cursor}");
     }
 }
 
@@ -200,8 +200,8 @@ async fn a_change_that_fails_is_said_to_have_failed() {
         },
     });
     stack.aws("dynamodb", "DynamoDB_20120810.PutItem", pointer).await;
-    let answer = tenant.post("/v1/sources", &json!({ "provider": "stripe" })).await;
-    assert!(answer.status >= 400, "{}", answer.json);
+    let response = tenant.post("/v1/sources", &json!({ "provider": "stripe" })).await;
+    assert!(response.status >= 400, "{}", response.json);
     let entries = trail(&tenant).await;
     let actions: Vec<_> = entries[2..].iter().map(|entry| text(entry, "action")).collect();
     assert_eq!(actions, ["source.created", "source.created.failed"]);
@@ -217,14 +217,14 @@ async fn without_the_trail_nothing_is_changed_and_no_key_is_shown() {
     let table = json!({ "TableName": stack.output("AuditTableName") });
     stack.aws("dynamodb", "DynamoDB_20120810.DeleteTable", table).await;
     let path = format!("/v1/endpoints/{id}");
-    for answer in [
+    for response in [
         tenant.get(&format!("{path}/secret")).await,
         tenant.post(&format!("{path}/secret/rotate"), &json!({})).await,
         tenant.patch(&path, &json!({ "description": "other" })).await,
         tenant.delete(&path).await,
     ] {
-        assert_eq!((answer.status, answer.problem()), (500, "internal"));
-        assert!(!answer.json.to_string().contains(&secret[6..]));
+        assert_eq!((response.status, response.problem()), (500, "internal"));
+        assert!(!response.json.to_string().contains(&secret[6..]));
     }
     let endpoint = tenant.get(&path).await.expect(200);
     assert_eq!(endpoint["description"], "");
@@ -238,25 +238,25 @@ async fn without_the_grant_no_tenant_is_made() {
         without(template, "ApiRole", "AppendToAuditTrail")
     })
     .await;
-    let answer = stack.operator().post("/v1/tenants", &json!({ "id": "unseen", "name": "Unseen" })).await;
-    assert_eq!((answer.status, answer.problem()), (500, "internal"));
+    let response = stack.operator().post("/v1/tenants", &json!({ "id": "unseen", "name": "Unseen" })).await;
+    assert_eq!((response.status, response.problem()), (500, "internal"));
     let named = [("tenant", "unseen")];
-    let answer = stack.operator().send(reqwest::Method::GET, "/v1/endpoints", &named, None).await;
-    assert_eq!((answer.status, answer.problem()), (404, "not-found"));
+    let response = stack.operator().send(reqwest::Method::GET, "/v1/endpoints", &named, None).await;
+    assert_eq!((response.status, response.problem()), (404, "not-found"));
 }
 
 /// The stand-in does not tell an insert from an overwriting put, so the template is read.
 #[test]
 fn the_trail_can_only_be_added_to() {
     let template = std::fs::read_to_string(testkit::stack::root().join("template.yaml")).unwrap();
-    let statements: Vec<_> = template
-        .split("- Sid: ")
-        .filter(|statement| statement.contains("AuditTable.Arn"))
-        .map(|statement| statement.split("Resource:").next().unwrap_or_default())
-        .collect();
+    let statements: Vec<_> =
+        template.split("- Sid: ").filter(|statement| statement.contains("AuditTable.Arn")).collect();
     assert_eq!(statements.len(), 1, "one role has to do with it");
-    let actions: Vec<_> = statements[0].lines().filter_map(|line| line.trim().strip_prefix("- ")).collect();
-    assert_eq!(actions, ["dynamodb:PartiQLInsert", "dynamodb:Query"]);
+    assert!(
+        statements[0].contains("Action: [dynamodb:PartiQLInsert, dynamodb:Query]\n"),
+        "{}",
+        statements[0]
+    );
     assert!(block_of(&template, "ApiRole").contains("AppendToAuditTrail"));
     let table = block_of(&template, "AuditTable");
     assert!(table.contains("DeletionPolicy: Retain") && table.contains("PointInTimeRecoveryEnabled: true"));

@@ -137,11 +137,11 @@ async fn bodies_that_are_not_acceptable() {
         (&keys, json!({ "name": "x", "scopes": [] }), 422, "invalid-field", "/scopes"),
         (&keys, json!({ "name": "x", "scopes": ["everything"] }), 422, "invalid-field", "/scopes/0"),
     ] {
-        let answer = tenant.post(path, &body).await;
-        let found = (answer.status, answer.problem(), answer.pointer());
-        assert_eq!(found, (status, problem, pointer), "{path} {body} {}", answer.json);
-        assert!(!answer.json.to_string().contains("whsec_private"), "secrets are not repeated");
-        assert!(answer.json["request_id"].as_str().is_some_and(|id| !id.is_empty()));
+        let response = tenant.post(path, &body).await;
+        let found = (response.status, response.problem(), response.pointer());
+        assert_eq!(found, (status, problem, pointer), "{path} {body} {}", response.json);
+        assert!(!response.json.to_string().contains("whsec_private"), "secrets are not repeated");
+        assert!(response.json["request_id"].as_str().is_some_and(|id| !id.is_empty()));
     }
     let operator = stack.operator();
     for (body, status, pointer) in [
@@ -151,8 +151,8 @@ async fn bodies_that_are_not_acceptable() {
         (json!({ "id": tenant.tenant_id(), "name": "x" }), 409, "/id"),
         (json!({ "name": "  " }), 422, "/name"),
     ] {
-        let answer = operator.post("/v1/tenants", &body).await;
-        assert_eq!((answer.status, answer.pointer()), (status, pointer), "{body} {}", answer.json);
+        let response = operator.post("/v1/tenants", &body).await;
+        assert_eq!((response.status, response.pointer()), (status, pointer), "{body} {}", response.json);
     }
 }
 
@@ -174,12 +174,12 @@ async fn requests_that_are_not_understood() {
         (&[JSON, ("idempotency-key", "")], GOOD, 400, "invalid-request"),
         (&[JSON, ("idempotency-key", "caf\u{e9}")], GOOD, 400, "invalid-request"),
     ] {
-        let answer = post(headers, body).await;
+        let response = post(headers, body).await;
         assert_eq!(
-            (answer.status, answer.problem()),
+            (response.status, response.problem()),
             (status, problem),
             "{headers:?} {body:?} {}",
-            answer.json
+            response.json
         );
     }
     for (query, name) in [
@@ -191,9 +191,9 @@ async fn requests_that_are_not_understood() {
         ("cursor=!", "cursor"),
         ("cursor=AAAA", "cursor"),
     ] {
-        let answer = tenant.get(&format!("/v1/events?{query}")).await;
-        assert_eq!((answer.status, answer.problem()), (400, "invalid-request"), "{query}");
-        assert_eq!(answer.json["errors"][0]["parameter"], name);
+        let response = tenant.get(&format!("/v1/events?{query}")).await;
+        assert_eq!((response.status, response.problem()), (400, "invalid-request"), "{query}");
+        assert_eq!(response.json["errors"][0]["parameter"], name);
     }
     for path in [
         "/v1/events/nonsense",

@@ -12,15 +12,15 @@ fn event_type(word: &str) -> String {
     format!("{}.{word}", unique("catalog"))
 }
 
-async fn put(stack: &Stack, body: &Value) -> Value {
-    stack.operator().post("/v1/event-types", body).await.expect(200)
+async fn put(stack: &Stack, name: &str, body: &Value) -> Value {
+    stack.operator().put(&format!("/v1/event-types/{name}"), body).await.expect(200)
 }
 
 /// Publishes until it is answered as it will be once every function knows the catalog.
-async fn answered(tenant: &Client, body: &Value, status: u16) -> testkit::Answer {
+async fn answered(tenant: &Client, body: &Value, status: u16) -> testkit::ApiResponse {
     eventually(&format!("{status} for {body}"), SOON, || async {
-        let answer = tenant.post("/v1/events", body).await;
-        (answer.status == status).then_some(answer)
+        let response = tenant.post("/v1/events", body).await;
+        (response.status == status).then_some(response)
     })
     .await
 }
@@ -44,20 +44,20 @@ async fn data_that_is_not_like_the_schema_is_refused_where_that_is_enforced() {
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url(), &[]).await;
     let name = event_type("enforced");
-    let entry = put(&stack, &json!({ "type": name, "schema": contact(), "enforce": true })).await;
+    let entry = put(&stack, &name, &json!({ "schema": contact(), "enforce": true })).await;
     assert_eq!((&entry["version"], &entry["enforce"]), (&json!(1), &json!(true)));
     tokio::time::sleep(BELIEVED).await;
     let wrong = json!({ "type": name, "data": { "id": "c_1", "address": { "zip": "whsec_private" } } });
-    let answer = tenant.post("/v1/events", &wrong).await;
-    assert_eq!(answer.status, 422);
-    assert_eq!((answer.problem(), answer.pointer()), ("invalid-field", "/data/address/zip"));
-    assert!(answer.json.to_string().contains("(pattern)"), "{}", answer.json);
-    assert!(!answer.json.to_string().contains("private"), "{}", answer.json);
+    let response = tenant.post("/v1/events", &wrong).await;
+    assert_eq!(response.status, 422);
+    assert_eq!((response.problem(), response.pointer()), ("invalid-field", "/data/address/zip"));
+    assert!(response.json.to_string().contains("(pattern)"), "{}", response.json);
+    assert!(!response.json.to_string().contains("private"), "{}", response.json);
     // All that is wrong is said at once.
-    let answer =
+    let response =
         tenant.post("/v1/events", &json!({ "type": name, "data": { "address": { "zip": 1 } } })).await;
     let pointers: BTreeSet<_> =
-        answer.json["errors"].as_array().unwrap().iter().map(|error| text(error, "pointer")).collect();
+        response.json["errors"].as_array().unwrap().iter().map(|error| text(error, "pointer")).collect();
     assert_eq!(pointers, BTreeSet::from(["/data".to_owned(), "/data/address/zip".to_owned()]));
     // In a batch each event has its own result.
     let right = json!({ "type": name, "data": { "id": "c_1", "address": { "zip": "10115" } } });
@@ -89,10 +89,10 @@ async fn archived_types_are_not_published_and_types_out_of_the_catalog_are() {
     let tenant = stack.tenant().await;
     let name = event_type("archived");
     let path = format!("/v1/event-types/{name}");
-    put(&stack, &json!({ "type": name, "archived": true })).await;
+    put(&stack, &name, &json!({ "archived": true })).await;
     let event = json!({ "type": name, "data": { "any": 1 } });
-    let answer = answered(&tenant, &event, 422).await;
-    assert_eq!((answer.problem(), answer.pointer()), ("invalid-field", "/type"));
+    let response = answered(&tenant, &event, 422).await;
+    assert_eq!((response.problem(), response.pointer()), ("invalid-field", "/type"));
     eventually("the batch to be refused as well", SOON, || async {
         let results = tenant.post("/v1/events/batch", &json!({ "events": [event] })).await.expect(202);
         let detail = results["data"][0]["detail"].as_str().unwrap_or_default();
@@ -105,8 +105,8 @@ async fn archived_types_are_not_published_and_types_out_of_the_catalog_are() {
     answered(&tenant, &event, 422).await;
     stack.operator().delete(&path).await.expect(204);
     answered(&tenant, &event, 202).await;
-    for answer in [tenant.get(&path).await, stack.operator().delete(&path).await] {
-        assert_eq!((answer.status, answer.problem()), (404, "not-found"));
+    for response in [tenant.get(&path).await, stack.operator().delete(&path).await] {
+        assert_eq!((response.status, response.problem()), (404, "not-found"));
     }
 }
 
@@ -117,10 +117,10 @@ async fn the_operator_keeps_the_catalog_and_everybody_reads_it() {
     let name = event_type("kept[v2].changed");
     let path = format!("/v1/event-types/{name}");
     let described = json!({
-        "type": name, "description": "A contact was changed.", "schema": contact(),
+        "description": "A contact was changed.", "schema": contact(),
         "example": { "id": "c_1", "address": { "zip": "10115" } },
     });
-    let made = put(&stack, &described).await;
+    let made = put(&stack, &name, &described).await;
     assert_eq!(made["created_at"], made["updated_at"]);
     for (field, value) in described.as_object().unwrap() {
         assert_eq!(&made[field], value, "{field}");
@@ -128,8 +128,11 @@ async fn the_operator_keeps_the_catalog_and_everybody_reads_it() {
     assert_eq!((&made["version"], &made["archived"]), (&json!(1), &json!(false)));
     assert_eq!(tenant.get(&path).await.expect(200), made);
     assert_eq!(tenant.get(&path.replace('[', "%5B").replace(']', "%5D")).await.expect(200), made);
+    // What was read can be written back: PATCH ignores the fields that are read-only.
+    assert_eq!(operator.patch(&path, &made).await.expect(200), made);
+    assert_eq!(tenant.get(&path).await.expect(200), made);
     // The same again changes nothing, in particular not the version.
-    assert_eq!(put(&stack, &described).await, made);
+    assert_eq!(put(&stack, &name, &described).await, made);
     let changed = operator.patch(&path, &json!({ "description": "Changed." })).await.expect(200);
     assert_eq!((&changed["version"], &changed["schema"]), (&json!(1), &made["schema"]));
     assert!(text(&changed, "updated_at") > text(&made, "updated_at"));
@@ -142,15 +145,15 @@ async fn the_operator_keeps_the_catalog_and_everybody_reads_it() {
         (&json!(3), &json!(null), &json!(null))
     );
     // What is put takes the place of all that was said; the version counts on.
-    let again = put(&stack, &described).await;
+    let again = put(&stack, &name, &described).await;
     assert_eq!((&again["version"], &again["description"]), (&json!(4), &described["description"]));
     // Only the operator changes it, and only who may reads it.
-    for answer in [
-        tenant.post("/v1/event-types", &described).await,
+    for response in [
+        tenant.put(&path, &described).await,
         tenant.patch(&path, &json!({ "archived": true })).await,
         tenant.delete(&path).await,
     ] {
-        assert_eq!((answer.status, answer.problem()), (403, "forbidden"));
+        assert_eq!((response.status, response.problem()), (403, "forbidden"));
     }
     let keys = format!("/v1/tenants/{}/keys", tenant.tenant_id());
     let key = tenant.post(&keys, &json!({ "name": "x", "scopes": ["events:read"] })).await.expect(201);
@@ -169,7 +172,7 @@ async fn the_catalog_is_listed_in_pages() {
     let mut made = BTreeSet::new();
     for n in 0..7 {
         let name = format!("{prefix}.n{n}");
-        put(&stack, &json!({ "type": name, "archived": n % 2 == 1 })).await;
+        put(&stack, &name, &json!({ "archived": n % 2 == 1 })).await;
         made.insert(name);
     }
     let list = async |query: &str| {
@@ -194,8 +197,8 @@ async fn the_catalog_is_listed_in_pages() {
     assert_eq!(list("&archived=true").await, archived);
     assert_eq!(list("&archived=false").await, live);
     for (query, parameter) in [("archived=yes", "archived"), ("cursor=a+b", "cursor"), ("limit=0", "limit")] {
-        let answer = tenant.get(&format!("/v1/event-types?{query}")).await;
-        assert_eq!((answer.status, &answer.json["errors"][0]["parameter"]), (400, &json!(parameter)));
+        let response = tenant.get(&format!("/v1/event-types?{query}")).await;
+        assert_eq!((response.status, &response.json["errors"][0]["parameter"]), (400, &json!(parameter)));
     }
 }
 
@@ -222,29 +225,25 @@ async fn what_is_no_schema_or_leads_elsewhere_is_refused() {
         (json!({ "schema": contact(), "example": { "id": 1 } }), "/example/id"),
         (json!({ "example": [] }), "/example"),
         (json!({ "enforce": true }), "/enforce"),
-        (json!({ "type": "endpoint.disabled" }), "/type"),
-        (json!({ "type": "not a type" }), "/type"),
+        (json!({ "type": "other" }), "/type"),
         (json!({ "typo": 1 }), "/typo"),
     ] {
-        let mut body = json!({ "type": name });
-        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        let answer = operator.post("/v1/event-types", &body).await;
+        let response = operator.put(&format!("/v1/event-types/{name}"), &fields).await;
         let shown: String = fields.to_string().chars().take(200).collect();
-        assert_eq!((answer.status, answer.pointer()), (422, pointer), "{shown} {}", answer.json);
+        assert_eq!((response.status, response.pointer()), (422, pointer), "{shown} {}", response.json);
     }
     let path = format!("/v1/event-types/{name}");
     assert_eq!(operator.get(&path).await.status, 404);
-    put(&stack, &json!({ "type": name, "schema": contact(), "example": { "id": "c_1" }, "enforce": true }))
-        .await;
+    put(&stack, &name, &json!({ "schema": contact(), "example": { "id": "c_1" }, "enforce": true })).await;
     for (change, pointer) in [
         (json!({ "schema": null }), "/enforce"),
         (json!({ "schema": { "required": ["name"] } }), "/example"),
         (json!({ "example": {} }), "/example"),
         (json!({ "archived": null }), "/archived"),
-        (json!({ "type": "other" }), "/type"),
+        (json!({ "typo": 1 }), "/typo"),
     ] {
-        let answer = operator.patch(&path, &change).await;
-        assert_eq!((answer.status, answer.pointer()), (422, pointer), "{change} {}", answer.json);
+        let response = operator.patch(&path, &change).await;
+        assert_eq!((response.status, response.pointer()), (422, pointer), "{change} {}", response.json);
     }
 }
 
@@ -253,7 +252,7 @@ async fn changes_made_at_once_are_all_kept() {
     let stack = Stack::shared();
     let name = event_type("contended");
     let path = format!("/v1/event-types/{name}");
-    put(&stack, &json!({ "type": name, "schema": contact() })).await;
+    put(&stack, &name, &json!({ "schema": contact() })).await;
     let changes = [
         json!({ "description": "at once" }),
         json!({ "example": { "id": "c_1" } }),
@@ -266,9 +265,9 @@ async fn changes_made_at_once_are_all_kept() {
         tokio::spawn(async move {
             // Who loses too often is told so, and tries again.
             eventually("the change to be taken", SOON, || async {
-                let answer = operator.patch(&path, &change).await;
-                assert!(matches!(answer.status, 200 | 409), "{}", answer.json);
-                (answer.status == 200).then_some(())
+                let response = operator.patch(&path, &change).await;
+                assert!(matches!(response.status, 200 | 409), "{}", response.json);
+                (response.status == 200).then_some(())
             })
             .await;
         })
@@ -297,20 +296,20 @@ async fn the_catalog_has_an_end() {
             },
         })
     };
-    let long = json!({ "type": "a.long", "description": "x".repeat(200) });
-    for (types, size, body, status) in [
-        ("499", "0", &json!({ "type": "a.b" }), 200),
-        ("500", "0", &json!({ "type": "a.c" }), 422),
+    let long = json!({ "description": "x".repeat(200) });
+    for (types, size, name, body, status) in [
+        ("499", "0", "a.b", &json!({}), 200),
+        ("500", "0", "a.c", &json!({}), 422),
         // Another change to one that is there needs no place.
-        ("500", "0", &json!({ "type": "a.b", "description": "x" }), 200),
-        ("1", "2097000", &long, 422),
-        ("1", "2096952", &long, 200),
+        ("500", "0", "a.b", &json!({ "description": "x" }), 200),
+        ("1", "2097000", "a.long", &long, 422),
+        ("1", "2096952", "a.long", &long, 200),
     ] {
         stack.aws("dynamodb", "DynamoDB_20120810.PutItem", full(types, size)).await;
-        let answer = stack.operator().post("/v1/event-types", body).await;
-        assert_eq!(answer.status, status, "{types} {size} {body} {}", answer.json);
+        let response = stack.operator().put(&format!("/v1/event-types/{name}"), body).await;
+        assert_eq!(response.status, status, "{types} {size} {body} {}", response.json);
         if status == 422 {
-            assert_eq!(answer.problem(), "limit-reached");
+            assert_eq!(response.problem(), "limit-reached");
         }
     }
 }

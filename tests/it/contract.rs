@@ -14,7 +14,7 @@ use crate::SOON;
 const PATIENCE: Duration = Duration::from_mins(4);
 
 #[tokio::test]
-async fn no_request_gets_an_answer_that_is_not_described() {
+async fn generated_requests_get_only_described_responses() {
     let stack = Stack::deploy("cw-contract").await;
     let tenant = stack.tenant().await;
     let mut operator = stack.operator();
@@ -47,11 +47,11 @@ impl Things {
         let event_id = tenant.publish("contact.created", &json!({}), "found").await;
         let delivery_id = text(&tenant.delivery(&event_id, "succeeded", SOON).await, "id");
         let source = tenant.post("/v1/sources", &json!({ "provider": "stripe" })).await.expect(201);
-        let span = json!({ "what": "failed", "since": "2026-11-01T00:00:00Z" });
+        let span = json!({ "selection": "failed", "since": "2026-11-01T00:00:00Z" });
         let replay = tenant.post(&format!("/v1/endpoints/{endpoint_id}/replays"), &span).await.expect(202);
         let (source_id, replay_id) = (text(&source, "id"), text(&replay, "id"));
         for event_type in ["found.known", "found.doomed"] {
-            operator.post("/v1/event-types", &json!({ "type": event_type })).await.expect(200);
+            operator.put(&format!("/v1/event-types/{event_type}"), &json!({})).await.expect(200);
         }
         Self { source_id, endpoint_id, event_id, delivery_id, replay_id, receiver }
     }

@@ -27,8 +27,8 @@ async fn a_publish_that_died_and_was_never_repeated_is_completed() {
     assert!(crashed.status >= 500, "nothing may be acknowledged");
     assert_eq!(hits.count().await, 1);
     let stored = eventually("the function to be back", SOON, || async {
-        let answer = tenant.get("/v1/events").await;
-        (answer.status == 200).then(|| text(&answer.json["data"][0], "id"))
+        let response = tenant.get("/v1/events").await;
+        (response.status == 200).then(|| text(&response.json["data"][0], "id"))
     })
     .await;
     // Too young to be taken for lost.
@@ -49,8 +49,8 @@ async fn a_publish_that_died_and_was_never_repeated_is_completed() {
 async fn a_scheduler_that_died_between_taking_and_sending_costs_ten_minutes() {
     let (stack, clock) = Stack::deploy_with_clock("cw-crash-due").await;
     let tenant = stack.tenant().await;
-    let receiver = Receiver::answering(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
-    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [60, 60] })).await;
+    let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
+    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [60, 60] })).await;
     let event_id = tenant.publish("contact.created", &json!({}), "taken").await;
     tenant.delivery(&event_id, "retrying", SOON).await;
     let hits =
@@ -78,7 +78,7 @@ async fn a_poisonous_message_is_parked_and_delivered_once_it_can_be() {
     let receiver = Receiver::start().await;
     let watcher = Receiver::start().await;
     tenant.endpoint(&receiver.url(), &["contact.*"]).await;
-    tenant.endpoint(&watcher.url(), &["delivery.set_aside"]).await;
+    tenant.endpoint(&watcher.url(), &["delivery.quarantined"]).await;
     // A lane that gives up after two receives, and a dispatcher that dies of this message.
     for lane in ["FastLaneUrl", "SlowLaneUrl"] {
         let policy = json!({
@@ -95,7 +95,10 @@ async fn a_poisonous_message_is_parked_and_delivered_once_it_can_be() {
     let event_id = tenant.publish("contact.created", &json!({}), "poison").await;
     let told = watcher.wait_for(1, Duration::from_mins(4)).await.remove(0).json();
     assert_eq!(hits.count().await, 2);
-    assert_eq!((&told["type"], &told["data"]["event_id"]), (&json!("delivery.set_aside"), &json!(event_id)));
+    assert_eq!(
+        (&told["type"], &told["data"]["event_id"]),
+        (&json!("delivery.quarantined"), &json!(event_id))
+    );
     let posted = receiver.requests().len();
     clock.ahead(Duration::from_mins(6));
     stack.run_due().await;
@@ -135,7 +138,7 @@ async fn what_is_not_finished_when_its_event_ends_is_said_to_be_expired() {
     let receiver = Receiver::start().await;
     let watcher = Receiver::start().await;
     let (endpoint_id, _) = tenant
-        .endpoint_with(&receiver.url(), json!({ "disabled": true, "event_types": ["contact.*"] }))
+        .endpoint_with(&receiver.url(), json!({ "status": "disabled", "event_types": ["contact.*"] }))
         .await;
     tenant.endpoint(&watcher.url(), &["delivery.expired"]).await;
     let event_id = tenant.publish("contact.created", &json!({}), "forgotten").await;
@@ -171,8 +174,8 @@ async fn what_was_set_apart_goes_back_to_its_lane_by_make_redrive() {
     assert!(crashed.status >= 500);
     assert_eq!(hits.count().await, 1);
     let event_id = eventually("the function to be back", SOON, || async {
-        let answer = tenant.get("/v1/events").await;
-        (answer.status == 200).then(|| text(&answer.json["data"][0], "id"))
+        let response = tenant.get("/v1/events").await;
+        (response.status == 200).then(|| text(&response.json["data"][0], "id"))
     })
     .await;
     let body = json!({

@@ -22,7 +22,7 @@ async fn the_dispatcher_dies_in_the_middle_of_a_batch() {
     let tenant = Stack::deploy("cw-crash-batch").await.tenant().await;
     // Slow at first, so that the batch is under way when its function is killed.
     let receiver =
-        Receiver::answering(|n| Reply::after(Duration::from_secs(if n < 10 { 5 } else { 0 }))).await;
+        Receiver::responding(|n| Reply::after(Duration::from_secs(if n < 10 { 5 } else { 0 }))).await;
     tenant.endpoint(&receiver.url(), &[]).await;
     let events: Vec<_> = (0..10).map(|n| json!({ "type": "contact.created", "data": { "n": n } })).collect();
     let results = tenant.post("/v1/events/batch", &json!({ "events": events })).await.expect(202);
@@ -32,7 +32,7 @@ async fn the_dispatcher_dies_in_the_middle_of_a_batch() {
     let victim = receiver.wait_for(1, AFTER_A_CRASH).await.remove(0);
     process::kill(
         process::of_peer(victim.peer, receiver.address())
-            .expect("the dispatcher is still waiting for an answer"),
+            .expect("the dispatcher is still waiting for a response"),
     );
 
     for id in &ids {
@@ -63,8 +63,8 @@ async fn a_publish_that_died_between_put_and_send_is_completed_by_its_retry() {
     assert_eq!(page["data"][0]["status"], "pending");
 
     let event = eventually("the function to be back", SOON, || async {
-        let answer = publish().await;
-        (answer.status < 500).then_some(answer)
+        let response = publish().await;
+        (response.status < 500).then_some(response)
     })
     .await
     .expect(202);
@@ -95,14 +95,14 @@ async fn a_dispatcher_that_died_between_post_and_record_posts_again_under_the_sa
 }
 
 #[tokio::test]
-async fn a_record_whose_answer_was_lost_is_not_made_twice() {
-    let stack = Stack::deploy("cw-crash-answer").await;
+async fn a_record_whose_response_was_lost_is_not_made_twice() {
+    let stack = Stack::deploy("cw-crash-response").await;
     let tenant = stack.tenant().await;
-    let receiver = Receiver::answering(|n| Reply::status(if n == 0 { 503 } else { 200 })).await;
+    let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 503 } else { 200 })).await;
     tenant.endpoint(&receiver.url(), &[]).await;
     let first = [tenant.tenant_id(), "delivery#", "INSERT"];
     let second = [tenant.tenant_id(), "delivery#", "UPDATE"];
-    let first = stack.rule(&rule("BatchExecuteStatement", &first, Fault::LoseAnswer)).await;
+    let first = stack.rule(&rule("BatchExecuteStatement", &first, Fault::LoseResponse)).await;
     let second = stack.rule(&rule("BatchExecuteStatement", &second, Fault::KillAfter)).await;
     let event_id = tenant.publish("contact.created", &json!({}), "unheard").await;
     let delivery = tenant.delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
@@ -132,12 +132,12 @@ async fn an_inbound_request_whose_function_died_is_taken_when_the_provider_tries
     let send = || tenant.send(reqwest::Method::POST, &path, &headers, Some(body.as_bytes().to_vec()));
     assert!(send().await.status >= 500);
     assert_eq!(hits.count().await, 1);
-    let answer = eventually("the function to be back", SOON, || async {
-        let answer = send().await;
-        (answer.status < 500).then_some(answer)
+    let response = eventually("the function to be back", SOON, || async {
+        let response = send().await;
+        (response.status < 500).then_some(response)
     })
     .await;
-    let event_id = text(&answer.expect(200), "id");
+    let event_id = text(&response.expect(200), "id");
     tenant.delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
     assert_eq!(receiver.requests().len(), 1);
 }

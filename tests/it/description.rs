@@ -1,10 +1,10 @@
-//! The API's description as a client reads it, and whether an answer is what it says.
+//! The API's description as a client reads it, and whether a response is what it says.
 
 use std::{cell::RefCell, collections::HashMap};
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
-use testkit::{Answer, Stack};
+use testkit::{ApiResponse, Stack};
 
 /// `openapi.json` of a deployment.
 pub struct Description {
@@ -40,6 +40,11 @@ impl Description {
         operations
     }
 
+    /// Whether a path takes a method, in lower case.
+    pub fn has(&self, path: &str, method: &str) -> bool {
+        self.document["paths"][path].get(method).is_some()
+    }
+
     /// What is wrong with a value by a schema of the document.
     pub fn faults(&self, schema: &Value, value: &Value) -> Vec<String> {
         let mut validators = self.validators.borrow_mut();
@@ -51,27 +56,27 @@ impl Description {
         validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect()
     }
 
-    /// Asserts that an answer is one of those that are described: status, content type, headers and
+    /// Asserts that a response is one of those that are described: status, content type, headers and
     /// body.
     #[track_caller]
-    pub fn check(&self, operation: &Operation<'_>, answer: &Answer) {
+    pub fn check(&self, operation: &Operation<'_>, response: &ApiResponse) {
         let Operation { method, path, .. } = operation;
-        let place = format!("{method} {path}: {} {}", answer.status, answer.json);
-        let described = self.answer(operation, answer.status);
+        let place = format!("{method} {path}: {} {}", response.status, response.json);
+        let described = self.response(operation, response.status);
         assert!(!described.is_null(), "{place}: the status is not described");
         for (name, _) in described["headers"].as_object().into_iter().flatten() {
-            assert!(answer.headers.contains_key(name), "{place}: {name} is missing");
+            assert!(response.headers.contains_key(name), "{place}: {name} is missing");
         }
         let Some(content) = described["content"].as_object() else { return };
-        let content_type = answer.headers["content-type"].to_str().unwrap();
+        let content_type = response.headers["content-type"].to_str().unwrap();
         let content =
             content.get(content_type).unwrap_or_else(|| panic!("{place}: {content_type} is not described"));
-        let faults = self.faults(&content["schema"], &answer.json);
+        let faults = self.faults(&content["schema"], &response.json);
         assert!(faults.is_empty(), "{place}: {faults:?}");
     }
 
     /// What is described of this status, null if nothing is.
-    pub fn answer<'a>(&'a self, operation: &Operation<'a>, status: u16) -> &'a Value {
+    pub fn response<'a>(&'a self, operation: &Operation<'a>, status: u16) -> &'a Value {
         let described = &operation.row["responses"][status.to_string()];
         match described["$ref"].as_str() {
             Some(reference) => self.document.pointer(&reference[1..]).unwrap(),

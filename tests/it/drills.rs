@@ -187,8 +187,8 @@ fn every_alarm_has_a_drill_and_an_entry_in_the_runbook() {
 
 async fn first_attempts_fail(stack: &Stack) {
     let tenant = stack.tenant().await;
-    let receiver = Receiver::answering(|_| Reply::status(500)).await;
-    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [86_400] })).await;
+    let receiver = Receiver::responding(|_| Reply::status(500)).await;
+    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [86_400] })).await;
     let events: Vec<_> = (0..ATTEMPTS).map(|_| json!({ "type": "contact.created", "data": {} })).collect();
     tenant.post("/v1/events/batch", &json!({ "events": events })).await.expect(202);
     receiver.wait_for(ATTEMPTS, SOON).await;
@@ -255,8 +255,8 @@ async fn a_message_cannot_be_read(stack: &Stack) {
 
 async fn a_delivery_is_due(stack: &Stack) {
     let tenant = stack.tenant().await;
-    let receiver = Receiver::answering(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
-    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [60] })).await;
+    let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
+    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [60] })).await;
     let event_id = tenant.publish("contact.created", &json!({}), "due").await;
     tenant.delivery(&event_id, "retrying", SOON).await;
 }
@@ -314,9 +314,9 @@ impl Inbox {
     /// Looks at what came since, and finds what is wanted in all that ever came.
     async fn find<T>(&self, stack: &Stack, wanted: impl Fn(&Value) -> Option<T>) -> Option<T> {
         let asked = json!({ "QueueUrl": self.url, "MaxNumberOfMessages": 10, "VisibilityTimeout": 600 });
-        let answer = stack.aws("sqs", "AmazonSQS.ReceiveMessage", asked).await;
+        let response = stack.aws("sqs", "AmazonSQS.ReceiveMessage", asked).await;
         let mut received = self.received.lock().expect("a lock");
-        received.extend(answer["Messages"].as_array().cloned().unwrap_or_default());
+        received.extend(response["Messages"].as_array().cloned().unwrap_or_default());
         received.iter().find_map(wanted)
     }
 }

@@ -58,51 +58,56 @@ async fn a_tenant_has_so_many_endpoints_and_no_more() {
         "ExpressionAttributeValues": { ":full": { "N": "10000" } },
     });
     stack.aws("dynamodb", "DynamoDB_20120810.UpdateItem", full).await;
-    let answer = tenant.post("/v1/endpoints", &json!({ "url": "https://example.com/webhooks" })).await;
-    assert_eq!((answer.status, answer.problem()), (422, "limit-reached"));
+    let response = tenant.post("/v1/endpoints", &json!({ "url": "https://example.com/webhooks" })).await;
+    assert_eq!((response.status, response.problem()), (422, "limit-reached"));
 }
 
 #[tokio::test]
 async fn an_endpoint_is_changed_field_by_field() {
     let tenant = Stack::shared().tenant().await;
     let settings = json!({
-        "description": "first", "retry_schedule": [1, 60], "timeout": 5, "rate_limit": 7,
+        "description": "first", "retry_schedule_seconds": [1, 60], "timeout_seconds": 5, "rate_limit": 7,
         "headers": { "X-Region": "west", "Authorization": "Bearer private" }, "event_types": ["a.*"],
     });
     let (id, _) = tenant.endpoint_with("https://example.com/webhooks", settings).await;
     let path = format!("/v1/endpoints/{id}");
     let made = tenant.get(&path).await.expect(200);
     assert_eq!(made["status"], "enabled");
-    assert_eq!(made["retry_schedule"], json!([1, 60]));
+    assert_eq!(made["retry_schedule_seconds"], json!([1, 60]));
     assert_eq!(made["headers"], json!({ "x-region": "west", "authorization": "[redacted]" }));
-    let changed = tenant.patch(&path, &json!({ "description": "second", "timeout": null })).await.expect(200);
+    let changed =
+        tenant.patch(&path, &json!({ "description": "second", "timeout_seconds": null })).await.expect(200);
     let mut expected = made.clone();
     expected["description"] = json!("second");
-    expected["timeout"] = json!(15);
+    expected["timeout_seconds"] = json!(15);
     assert_eq!(changed, expected, "nothing else");
     // Who writes back what was read changes nothing by that, the values that are not shown included.
     let same = json!({ "headers": made["headers"], "description": "second" });
     assert_eq!(tenant.patch(&path, &same).await.expect(200), changed);
     let moved = json!({ "headers": { "x-region": "east", "authorization": "[redacted]" } });
     tenant.patch(&path, &moved).await.expect(200);
-    let nulls = json!({ "retry_schedule": null, "rate_limit": null, "headers": null, "event_types": null });
+    let nulls =
+        json!({ "retry_schedule_seconds": null, "rate_limit": null, "headers": null, "event_types": null });
     let changed = tenant.patch(&path, &nulls).await.expect(200);
     for (field, value) in [
-        ("retry_schedule", json!(null)),
+        ("retry_schedule_seconds", json!(null)),
         ("rate_limit", json!(null)),
         ("headers", json!({})),
-        ("event_types", json!([])),
+        ("event_types", json!(null)),
     ] {
         assert_eq!(changed[field], value, "{field}");
     }
+    // Read-only fields are ignored, whatever they hold; unknown ones are refused below.
+    let read_only = json!({ "id": "x", "created_at": 1, "health": null, "disabled": { "mode": "skip" } });
+    assert_eq!(tenant.patch(&path, &read_only).await.expect(200), changed);
     for (body, pointer) in [
-        (json!({ "timeout": 16 }), "/timeout"),
-        (json!({ "timeout": 0 }), "/timeout"),
+        (json!({ "timeout_seconds": 16 }), "/timeout_seconds"),
+        (json!({ "timeout_seconds": 0 }), "/timeout_seconds"),
         (json!({ "rate_limit": 0 }), "/rate_limit"),
         (json!({ "rate_limit": 10_001 }), "/rate_limit"),
         (json!({ "rate_limit": -1 }), "/rate_limit"),
-        (json!({ "retry_schedule": vec![1; 20] }), "/retry_schedule"),
-        (json!({ "retry_schedule": [0] }), "/retry_schedule"),
+        (json!({ "retry_schedule_seconds": vec![1; 20] }), "/retry_schedule_seconds"),
+        (json!({ "retry_schedule_seconds": [0] }), "/retry_schedule_seconds"),
         (json!({ "headers": { "Host": "inside" } }), "/headers"),
         (json!({ "headers": { "webhook-id": "x" } }), "/headers"),
         (json!({ "headers": { "x": "a\r\nb: c" } }), "/headers"),
@@ -115,13 +120,70 @@ async fn an_endpoint_is_changed_field_by_field() {
         (json!({ "svix_headers": null }), "/svix_headers"),
         (json!({ "secret": "x" }), "/secret"),
     ] {
-        let answer = tenant.patch(&path, &body).await;
-        assert_eq!((answer.status, answer.pointer()), (422, pointer), "{body} {}", answer.json);
+        let response = tenant.patch(&path, &body).await;
+        assert_eq!((response.status, response.pointer()), (422, pointer), "{body} {}", response.json);
     }
     tenant.delete(&path).await.expect(204);
-    for answer in [tenant.get(&path).await, tenant.delete(&path).await, tenant.patch(&path, &json!({})).await]
+    for response in
+        [tenant.get(&path).await, tenant.delete(&path).await, tenant.patch(&path, &json!({})).await]
     {
-        assert_eq!((answer.status, answer.problem()), (404, "not-found"));
+        assert_eq!((response.status, response.problem()), (404, "not-found"));
     }
     assert_eq!(tenant.get("/v1/endpoints").await.expect(200)["data"], json!([]));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_was_read_can_be_written_back() {
+    let tenant = Stack::shared().tenant().await;
+    for settings in [
+        json!({}),
+        json!({ "status": "disabled", "event_types": ["deal.*"], "channels": ["a"], "signing": "v1a" }),
+        json!({
+            "description": "whole", "retry_schedule_seconds": [1, 60], "timeout_seconds": 5, "rate_limit": 7,
+            "headers": { "x-region": "west", "authorization": "Bearer private" }, "svix_headers": true,
+            "event_types": ["deal.won"], "channels": ["a", "b"], "filter": { "/amount": { "gte": 100 } },
+            "metadata": { "team": "west" },
+        }),
+    ] {
+        let (id, _) = tenant.endpoint_with("https://example.com/webhooks", settings.clone()).await;
+        let path = format!("/v1/endpoints/{id}");
+        let read = tenant.get(&path).await.expect(200);
+        assert_eq!(tenant.patch(&path, &read).await.expect(200), read, "{settings}");
+        assert_eq!(tenant.get(&path).await.expect(200), read, "{settings}");
+    }
+    // Also what an operation has set, and what PATCH itself cannot.
+    let (id, _) = tenant.endpoint("https://example.com/webhooks", &[]).await;
+    let path = format!("/v1/endpoints/{id}");
+    let reason = json!({ "mode": "skip", "reason": "maintenance" });
+    let disabled = tenant.post(&format!("{path}/disable"), &reason).await.expect(200);
+    assert_eq!(disabled["disabled"]["reason"], "maintenance");
+    assert_eq!(tenant.patch(&path, &disabled).await.expect(200), disabled);
+    assert_eq!(tenant.get(&path).await.expect(200), disabled);
+    // On POST they are unknown fields.
+    for name in ["id", "created_at", "health", "disabled"] {
+        let body = json!({ "url": "https://example.com/webhooks", name: disabled[name] });
+        let response = tenant.post("/v1/endpoints", &body).await;
+        assert_eq!((response.status, response.pointer()), (422, format!("/{name}").as_str()));
+    }
+}
+
+#[tokio::test]
+async fn an_endpoints_status_is_the_same_word_in_requests_and_responses() {
+    let tenant = Stack::shared().tenant().await;
+    let (id, _) = tenant.endpoint_with("https://example.com/webhooks", json!({ "status": "disabled" })).await;
+    let path = format!("/v1/endpoints/{id}");
+    let made = tenant.get(&path).await.expect(200);
+    assert_eq!((&made["status"], &made["disabled"]["mode"]), (&json!("disabled"), &json!("hold")));
+    let enabled = tenant.patch(&path, &json!({ "status": "enabled" })).await.expect(200);
+    assert_eq!((&enabled["status"], &enabled["disabled"]), (&json!("enabled"), &json!(null)));
+    let disabled = tenant.patch(&path, &json!({ "status": "disabled" })).await.expect(200);
+    assert_eq!((&disabled["status"], &disabled["disabled"]["mode"]), (&json!("disabled"), &json!("hold")));
+    for (body, pointer) in [
+        (json!({ "status": "paused" }), "/status"),
+        (json!({ "status": true }), "/status"),
+        (json!({ "status": null }), "/status"),
+    ] {
+        let response = tenant.patch(&path, &body).await;
+        assert_eq!((response.status, response.pointer()), (422, pointer), "{body} {}", response.json);
+    }
 }

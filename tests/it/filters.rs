@@ -85,10 +85,10 @@ async fn what_cannot_be_computed_with_passes_no_filter() {
     tenant.endpoint(&all.url(), &[]).await;
     tenant.endpoint_with(&some.url(), json!({ "filter": { "/b": { "exists": false } } })).await;
     let body = r#"{"type":"deal.won","data":{"a":1e999}}"#;
-    let answer = tenant
+    let response = tenant
         .send(reqwest::Method::POST, "/v1/events", &[("content-type", "application/json")], Some(body.into()))
         .await;
-    answer.expect(202);
+    response.expect(202);
     let received = all.wait_for(1, SOON).await;
     assert!(String::from_utf8_lossy(&received[0].body).ends_with(r#""data":{"a":1e999}}"#));
     assert!(some.requests().is_empty());
@@ -104,8 +104,8 @@ async fn null_takes_back_what_an_endpoint_listens_to() {
     });
     let mut body = settings.clone();
     body["url"] = json!(receiver.url());
-    let answer = tenant.post("/v1/endpoints", &body).await;
-    assert_eq!((answer.status, answer.pointer()), (422, "/metadata/"));
+    let response = tenant.post("/v1/endpoints", &body).await;
+    assert_eq!((response.status, response.pointer()), (422, "/metadata/"));
     body["metadata"] = json!({ "team": "west", "crm/id": "42" });
     let made = tenant.post("/v1/endpoints", &body).await.expect(201);
     let path = format!("/v1/endpoints/{}", made["id"].as_str().unwrap());
@@ -150,8 +150,8 @@ async fn null_takes_back_what_an_endpoint_listens_to() {
         (json!({ "metadata": { "a~b": "x".repeat(257) } }), "/metadata/a~0b"),
         (json!({ "metadata": { "a": 1 } }), "/metadata/a"),
     ] {
-        let answer = tenant.patch(&path, &body).await;
-        assert_eq!((answer.status, answer.pointer()), (422, pointer), "{body} {}", answer.json);
+        let response = tenant.patch(&path, &body).await;
+        assert_eq!((response.status, response.pointer()), (422, pointer), "{body} {}", response.json);
     }
 }
 
@@ -165,8 +165,8 @@ async fn channels_are_a_part_of_what_was_published() {
     let again = tenant.post_with("/v1/events", &key, &with(json!(["a", "b", "a"]))).await.expect(202);
     assert_eq!(first, again);
     for other in [with(json!(["a"])), with(json!([])), json!({ "type": "deal.won", "data": {} })] {
-        let answer = tenant.post_with("/v1/events", &key, &other).await;
-        assert_eq!((answer.status, answer.problem()), (409, "idempotency-conflict"), "{other}");
+        let response = tenant.post_with("/v1/events", &key, &other).await;
+        assert_eq!((response.status, response.problem()), (409, "idempotency-conflict"), "{other}");
     }
     let shown = tenant.get(&format!("/v1/events/{}", first["id"].as_str().unwrap())).await.expect(200);
     assert_eq!(shown["channels"], json!(["a", "b"]));
@@ -185,7 +185,7 @@ async fn channels_are_a_part_of_what_was_published() {
             "/events/1/channels",
         ),
     ] {
-        let answer = tenant.post(path, &body).await;
-        assert_eq!((answer.status, answer.pointer()), (422, pointer), "{body} {}", answer.json);
+        let response = tenant.post(path, &body).await;
+        assert_eq!((response.status, response.pointer()), (422, pointer), "{body} {}", response.json);
     }
 }

@@ -18,7 +18,7 @@ async fn failing() -> (Receiver, Arc<AtomicBool>) {
     let well = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&well);
     let status = move || if told.load(Ordering::Relaxed) { 200 } else { 500 };
-    (Receiver::answering(move |_| Reply::status(status())).await, well)
+    (Receiver::responding(move |_| Reply::status(status())).await, well)
 }
 
 async fn status(tenant: &Client, event_id: &str) -> Value {
@@ -31,16 +31,16 @@ async fn what_a_disabled_endpoint_misses_is_held_and_drained() {
     let (stack, _clock) = Stack::deploy_with_clock("cw-hold").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
-    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), json!({ "disabled": true })).await;
+    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), json!({ "status": "disabled" })).await;
     let path = format!("/v1/endpoints/{endpoint_id}");
     let ids = tenant.publish_many("contact.created", 30).await;
     for id in &ids {
-        assert_eq!(tenant.delivery(id, "parked", SOON).await["parked_for"], "disabled");
+        assert_eq!(tenant.delivery(id, "parked", SOON).await["parked_reason"], "disabled");
     }
     // Nothing moves while it is disabled.
     stack.run_due().await;
     assert!(receiver.requests().is_empty());
-    let enabled = tenant.post(&format!("{path}/enable"), &json!({ "drain_rate": 10 })).await.expect(200);
+    let enabled = tenant.post(&format!("{path}/enable"), &json!({ "delivery_rate": 10 })).await.expect(200);
     assert_eq!((&enabled["status"], &enabled["disabled"]), (&json!("enabled"), &json!(null)));
     tokio::time::sleep(BELIEVED).await;
     stack.run_due().await;
@@ -59,19 +59,19 @@ async fn held_work_is_dropped_where_that_is_wanted_and_skipped_events_are_never_
     let (endpoint_id, _) = tenant.endpoint(&receiver.url(), &[]).await;
     let path = format!("/v1/endpoints/{endpoint_id}");
     let disabled = tenant.post(&format!("{path}/disable"), &json!({})).await.expect(200);
-    assert_eq!((&disabled["status"], &disabled["disabled"]["events"]), (&json!("disabled"), &json!("hold")));
+    assert_eq!((&disabled["status"], &disabled["disabled"]["mode"]), (&json!("disabled"), &json!("hold")));
     tokio::time::sleep(BELIEVED).await;
     let ids = tenant.publish_many("contact.created", 12).await;
     for id in &ids {
         tenant.delivery(id, "parked", SOON).await;
     }
-    tenant.post(&format!("{path}/enable"), &json!({ "held": "drop" })).await.expect(200);
+    tenant.post(&format!("{path}/enable"), &json!({ "held_deliveries": "discard" })).await.expect(200);
     stack.run_due().await;
     for id in &ids {
         tenant.delivery(id, "cancelled", SOON).await;
     }
-    let disabled = tenant.post(&format!("{path}/disable"), &json!({ "events": "skip" })).await.expect(200);
-    assert_eq!(disabled["disabled"]["events"], "skip");
+    let disabled = tenant.post(&format!("{path}/disable"), &json!({ "mode": "skip" })).await.expect(200);
+    assert_eq!(disabled["disabled"]["mode"], "skip");
     // The list that a publish goes by is a second old at most.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let skipped = tenant.publish_many("contact.created", 1).await.remove(0);
@@ -88,10 +88,11 @@ async fn held_work_is_dropped_where_that_is_wanted_and_skipped_events_are_never_
 async fn a_deleted_endpoint_gets_nothing_more() {
     let (stack, clock) = Stack::deploy_with_clock("cw-delete").await;
     let tenant = stack.tenant().await;
-    let receiver = Receiver::answering(|_| Reply::status(500)).await;
-    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [60, 60] })).await;
+    let receiver = Receiver::responding(|_| Reply::status(500)).await;
+    let (endpoint_id, _) =
+        tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [60, 60] })).await;
     let (held_id, _) = tenant
-        .endpoint_with(&receiver.url(), json!({ "disabled": true, "event_types": ["held.work"] }))
+        .endpoint_with(&receiver.url(), json!({ "status": "disabled", "event_types": ["held.work"] }))
         .await;
     let failing = tenant.publish_many("contact.created", 1).await.remove(0);
     tenant.delivery(&failing, "retrying", SOON).await;
@@ -125,7 +126,7 @@ async fn an_endpoint_that_is_down_is_left_alone_and_comes_back_by_a_probe() {
     let tenant = stack.tenant().await;
     let (receiver, well) = failing().await;
     let (endpoint_id, _) =
-        tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [40, 600, 600, 600] })).await;
+        tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [40, 600, 600, 600] })).await;
     let path = format!("/v1/endpoints/{endpoint_id}");
     // Ten failures, and one half a minute after the first.
     let mut ids = tenant.publish_many("contact.created", 12).await;
@@ -149,7 +150,7 @@ async fn an_endpoint_that_is_down_is_left_alone_and_comes_back_by_a_probe() {
     let tried = receiver.requests().len();
     ids.extend(tenant.publish_many("contact.created", 20).await);
     for id in &ids[12..] {
-        assert_eq!(tenant.delivery(id, "parked", SOON).await["parked_for"], "circuit_open");
+        assert_eq!(tenant.delivery(id, "parked", SOON).await["parked_reason"], "circuit_open");
     }
     assert_eq!(receiver.requests().len(), tried);
 
@@ -188,7 +189,7 @@ async fn days_of_nothing_but_failure_disable_an_endpoint_after_a_warning() {
     let tenant = stack.tenant().await;
     let (receiver, well) = failing().await;
     let watcher = Receiver::start().await;
-    let schedule = json!({ "retry_schedule": [2, 2], "event_types": ["contact.*"] });
+    let schedule = json!({ "retry_schedule_seconds": [2, 2], "event_types": ["contact.*"] });
     let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), schedule).await;
     tenant.endpoint(&watcher.url(), &["endpoint.*"]).await;
     let path = format!("/v1/endpoints/{endpoint_id}");
@@ -221,7 +222,7 @@ async fn days_of_nothing_but_failure_disable_an_endpoint_after_a_warning() {
     }
     let (step, endpoint) = disabled.unwrap_or_else(|| panic!("it was never disabled: {seen_at:?}"));
     assert_eq!(endpoint["disabled"]["by"], "failing");
-    assert_eq!(endpoint["disabled"]["events"], "hold");
+    assert_eq!(endpoint["disabled"]["mode"], "hold");
     // Five days are twenty steps of six hours.
     assert!((20..=22).contains(&step), "disabled at step {step}");
     eventually("its owner to be told", SOON, || async {

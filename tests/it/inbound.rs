@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
-use testkit::{Answer, Client, Receiver, Stack, eventually, foreign, stack::text};
+use testkit::{ApiResponse, Client, Receiver, Stack, eventually, foreign, stack::text};
 
 use crate::{AFTER_A_CRASH, SOON};
 
@@ -29,7 +29,7 @@ async fn source(tenant: &Client, secrets: &[&str]) -> String {
     path
 }
 
-async fn send(tenant: &Client, path: &str, body: &str, signature: Option<&str>) -> Answer {
+async fn send(tenant: &Client, path: &str, body: &str, signature: Option<&str>) -> ApiResponse {
     let mut headers = vec![("content-type", "application/json; charset=utf-8")];
     headers.extend(signature.map(|signature| ("stripe-signature", signature)));
     tenant.with_key(None).send(reqwest::Method::POST, path, &headers, Some(body.as_bytes().to_vec())).await
@@ -53,8 +53,8 @@ async fn stripes_event_comes_out_once_however_often_it_is_sent() {
         })
         .collect();
     let mut ids = std::collections::HashSet::new();
-    for answer in sending {
-        ids.insert(text(&answer.await.unwrap().expect(200), "id"));
+    for response in sending {
+        ids.insert(text(&response.await.unwrap().expect(200), "id"));
     }
     assert_eq!(ids.len(), 1, "all twenty are one event");
 
@@ -115,8 +115,8 @@ async fn refused_requests_say_why_and_store_nothing() {
         (&path, no_event, Some(of_no_event), 400, "invalid-request"),
         (&path, &"x".repeat(1024 * 1024 + 1), Some("t=1,v1=00".to_owned()), 413, "too-large"),
     ] {
-        let answer = send(&tenant, path, body, signature.as_deref()).await;
-        assert_eq!((answer.status, answer.problem()), (status, problem), "{path} {}", answer.json);
+        let response = send(&tenant, path, body, signature.as_deref()).await;
+        assert_eq!((response.status, response.problem()), (status, problem), "{path} {}", response.json);
     }
     let page = tenant.get("/v1/events").await.expect(200);
     assert_eq!(page["data"], json!([]), "nothing was stored");
@@ -177,33 +177,33 @@ async fn a_sources_secrets_are_set_once_the_provider_shows_them() {
     // Without a secret nothing verifies, a signature with an empty key included.
     let of_nothing = foreign::stripe_signature(&body, "", seconds_ago(0)).await;
     for signature in [&signature, &of_nothing] {
-        let answer = send(&tenant, &path, &body, Some(signature)).await;
-        assert_eq!((answer.status, answer.problem()), (401, "wrong-signature"));
+        let response = send(&tenant, &path, &body, Some(signature)).await;
+        assert_eq!((response.status, response.problem()), (401, "wrong-signature"));
     }
-    let answer = stranger.post(&secrets, &json!({ "secrets": [SECRET] })).await;
-    assert_eq!((answer.status, answer.problem()), (404, "not-found"));
+    let response = stranger.post(&secrets, &json!({ "secrets": [SECRET] })).await;
+    assert_eq!((response.status, response.problem()), (404, "not-found"));
     for (bad, pointer) in [(json!([]), "/secrets"), (json!(["short"]), "/secrets/0")] {
-        let answer = tenant.post(&secrets, &json!({ "secrets": bad })).await;
-        assert_eq!((answer.status, answer.pointer()), (422, pointer));
+        let response = tenant.post(&secrets, &json!({ "secrets": bad })).await;
+        assert_eq!((response.status, response.pointer()), (422, pointer));
     }
     let set = tenant.post(&secrets, &json!({ "secrets": [SECRET] })).await.expect(200);
     assert_eq!(set["secret_count"], 1);
     // A failed verification reads the secrets again where they are over a second old.
-    let answer = eventually("the new secret to be known", Duration::from_secs(10), || async {
-        let answer = send(&tenant, &path, &body, Some(&signature)).await;
-        (answer.status != 401).then_some(answer)
+    let response = eventually("the new secret to be known", Duration::from_secs(10), || async {
+        let response = send(&tenant, &path, &body, Some(&signature)).await;
+        (response.status != 401).then_some(response)
     })
     .await;
-    let id = text(&answer.expect(200), "id");
+    let id = text(&response.expect(200), "id");
 
     // Rolled: both are good, and the event is still the same one.
     let rolled = "whsec_the_next_key_of_these_tests";
     tenant.post(&secrets, &json!({ "secrets": [SECRET, rolled] })).await.expect(200);
     let signature = foreign::stripe_signature(&body, rolled, seconds_ago(0)).await;
-    let answer = eventually("the rolled secret to be known", Duration::from_secs(10), || async {
-        let answer = send(&tenant, &path, &body, Some(&signature)).await;
-        (answer.status != 401).then_some(answer)
+    let response = eventually("the rolled secret to be known", Duration::from_secs(10), || async {
+        let response = send(&tenant, &path, &body, Some(&signature)).await;
+        (response.status != 401).then_some(response)
     })
     .await;
-    assert_eq!(text(&answer.expect(200), "id"), id);
+    assert_eq!(text(&response.expect(200), "id"), id);
 }

@@ -28,8 +28,8 @@ async fn a_tenant_does_not_see_anothers_things() {
         assert_eq!((theirs.status, theirs.problem()), (404, "not-found"), "{path}");
         assert_eq!(theirs.json["detail"], nobodys.json["detail"]);
         let named = [("tenant", owner.tenant_id())];
-        let answer = stranger.send(Method::GET, &path, &named, None).await;
-        assert_eq!((answer.status, answer.problem()), (403, "forbidden"), "{path}");
+        let response = stranger.send(Method::GET, &path, &named, None).await;
+        assert_eq!((response.status, response.problem()), (403, "forbidden"), "{path}");
     }
     assert_eq!(stranger.get("/v1/events").await.expect(200)["data"], json!([]));
     assert_eq!(stranger.get("/v1/endpoints").await.expect(200)["data"], json!([]));
@@ -38,9 +38,9 @@ async fn a_tenant_does_not_see_anothers_things() {
     stranger.endpoint(&own.url(), &[]).await;
     let theirs = stranger.publish("contact.created", &json!({}), "theirs").await;
     stranger.delivery(&theirs, "succeeded", SOON).await;
-    let answer =
+    let response =
         stranger.post(&format!("/v1/tenants/{}/keys", owner.tenant_id()), &json!({ "name": "x" })).await;
-    assert_eq!((answer.status, answer.problem()), (404, "not-found"));
+    assert_eq!((response.status, response.problem()), (404, "not-found"));
     assert_eq!(receiver.requests().len(), 1);
 }
 
@@ -61,9 +61,9 @@ async fn the_tenant_header_is_the_operators() {
         ("not a tenant", 400, "invalid-request"),
         ("", 400, "invalid-request"),
     ] {
-        let answer = operator.send(Method::GET, "/v1/events", &[("tenant", header)], None).await;
-        assert_eq!((answer.status, answer.problem()), (status, problem), "{header:?}");
-        assert_eq!(answer.json["errors"][0]["header"], "Tenant");
+        let response = operator.send(Method::GET, "/v1/events", &[("tenant", header)], None).await;
+        assert_eq!((response.status, response.problem()), (status, problem), "{header:?}");
+        assert_eq!(response.json["errors"][0]["header"], "Tenant");
     }
 }
 
@@ -86,9 +86,9 @@ async fn without_a_good_key_nothing_is_answered() {
         Some(&*known),
     ] {
         let headers: Vec<_> = authorization.iter().map(|value| ("authorization", *value)).collect();
-        let answer = anonymous.send(Method::GET, "/v1/events", &headers, None).await;
-        assert_eq!((answer.status, answer.problem()), (401, "unauthorized"), "{authorization:?}");
-        assert_eq!(answer.headers["www-authenticate"], "Bearer");
+        let response = anonymous.send(Method::GET, "/v1/events", &headers, None).await;
+        assert_eq!((response.status, response.problem()), (401, "unauthorized"), "{authorization:?}");
+        assert_eq!(response.headers["www-authenticate"], "Bearer");
     }
 }
 
@@ -102,16 +102,16 @@ async fn a_key_does_what_its_scopes_say() {
     let narrow = tenant.with_key(Some(text(&created, "key")));
     narrow.get("/v1/events").await.expect(200);
     let event = json!({ "type": "contact.created", "data": {} });
-    let answer = narrow.post("/v1/events", &event).await;
-    assert_eq!((answer.status, answer.problem()), (403, "forbidden"));
-    assert!(answer.json["detail"].as_str().unwrap().contains("events:write"));
+    let response = narrow.post("/v1/events", &event).await;
+    assert_eq!((response.status, response.problem()), (403, "forbidden"));
+    assert!(response.json["detail"].as_str().unwrap().contains("events:write"));
     narrow.get("/v1/endpoints").await.expect(403);
     // It cannot give away more than it has, by name or by leaving the scopes out.
-    let answer = narrow.post(&keys, &json!({ "name": "wide", "scopes": ["events:write"] })).await;
-    assert_eq!((answer.status, answer.pointer()), (403, "/scopes"));
+    let response = narrow.post(&keys, &json!({ "name": "wide", "scopes": ["events:write"] })).await;
+    assert_eq!((response.status, response.pointer()), (403, "/scopes"));
     let copy = narrow.post(&keys, &json!({ "name": "copy" })).await.expect(201);
     assert_eq!(copy["scopes"], json!(["events:read", "keys:write"]));
     // Only the operator makes tenants.
-    let answer = tenant.post("/v1/tenants", &json!({ "name": "x" })).await;
-    assert_eq!((answer.status, answer.problem()), (403, "forbidden"));
+    let response = tenant.post("/v1/tenants", &json!({ "name": "x" })).await;
+    assert_eq!((response.status, response.problem()), (403, "forbidden"));
 }

@@ -33,7 +33,7 @@ async fn an_event_arrives_signed_and_its_delivery_tells_so() {
     assert_eq!(delivery["endpoint_id"], endpoint_id.as_str());
     assert_eq!(delivery["attempt_count"], 1);
     assert_eq!(delivery["next_attempt_at"], json!(null));
-    assert_eq!(delivery["attempts"][0]["n"], 1);
+    assert_eq!(delivery["attempts"][0]["number"], 1);
     assert_eq!(delivery["attempts"][0]["status_code"], 200);
     assert_eq!(delivery["attempts"][0]["failure"], json!(null));
     assert_eq!(delivery["attempts"][0]["response_excerpt"], "noted");
@@ -47,15 +47,15 @@ async fn an_event_arrives_signed_and_its_delivery_tells_so() {
 #[tokio::test]
 async fn a_failed_attempt_is_retried_with_the_same_id() {
     let tenant = Stack::shared().tenant().await;
-    let receiver = Receiver::answering(|n| Reply::status(if n == 0 { 500 } else { 204 })).await;
+    let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 500 } else { 204 })).await;
     let (_, secret) = tenant.endpoint(&receiver.url(), &[]).await;
     let event_id = tenant.publish("contact.created", &json!({}), "retried").await;
 
     let retrying = tenant.delivery(&event_id, "retrying", SOON).await;
     assert_eq!(retrying["attempts"][0]["status_code"], 500);
-    assert_eq!(retrying["attempts"][0]["failure"], "status");
+    assert_eq!(retrying["attempts"][0]["failure"], "http_status");
     assert_eq!(retrying["attempts"][0]["error"], "the endpoint answered 500");
-    assert!(text(&retrying, "next_attempt_at") > text(&retrying["attempts"][0], "at"));
+    assert!(text(&retrying, "next_attempt_at") > text(&retrying["attempts"][0], "started_at"));
 
     let succeeded = tenant.delivery(&event_id, "succeeded", SOON).await;
     assert_eq!(succeeded["attempt_count"], 2);
@@ -90,7 +90,7 @@ async fn an_endpoint_that_is_not_there_is_named_as_such() {
 #[tokio::test]
 async fn a_hanging_endpoint_ends_at_the_time_out() {
     let tenant = Stack::shared().tenant().await;
-    let receiver = Receiver::answering(|_| Reply::after(std::time::Duration::from_mins(1))).await;
+    let receiver = Receiver::responding(|_| Reply::after(std::time::Duration::from_mins(1))).await;
     tenant.endpoint(&receiver.url(), &[]).await;
     let event_id = tenant.publish("contact.created", &json!({}), "hanging").await;
     let delivery = tenant.delivery(&event_id, "retrying", SOON).await;
@@ -104,7 +104,7 @@ async fn redirects_are_not_followed() {
     let tenant = Stack::shared().tenant().await;
     let target = Receiver::start().await;
     let url = target.url();
-    let receiver = Receiver::answering(move |_| {
+    let receiver = Receiver::responding(move |_| {
         let mut reply = Reply::status(307);
         reply.headers.push(("location", url.clone()));
         reply

@@ -101,9 +101,9 @@ async fn a_leaked_key_ends_at_once() {
 /// What Secrets Manager holds of a tenant's signing keys.
 async fn document(stack: &Stack, tenant: &Client) -> Value {
     let name = format!("{}/endpoints/{}/0", stack.name(), tenant.tenant_id());
-    let answer =
+    let response =
         stack.aws("secretsmanager", "secretsmanager.GetSecretValue", json!({ "SecretId": name })).await;
-    serde_json::from_str(&text(&answer, "SecretString")).expect("JSON")
+    serde_json::from_str(&text(&response, "SecretString")).expect("JSON")
 }
 
 #[tokio::test]
@@ -130,9 +130,9 @@ async fn keys_that_cannot_be_taken() {
         ((path.clone(), json!({ "overlap_seconds": -1 })), "/overlap_seconds"),
         ((path.clone(), json!({ "overlap": 5 })), "/overlap"),
     ] {
-        let answer = tenant.post(&path, &body).await;
-        assert_eq!((answer.status, answer.pointer()), (422, pointer), "{body} {}", answer.json);
-        let said = answer.json.to_string();
+        let response = tenant.post(&path, &body).await;
+        assert_eq!((response.status, response.pointer()), (422, pointer), "{body} {}", response.json);
+        let said = response.json.to_string();
         assert!(!said.contains("private-text") && !said.contains(&secret[6..]), "{said}");
     }
     assert_eq!(text(&revealed(&tenant, &id).await, "secret"), secret, "nothing was changed");
@@ -142,8 +142,8 @@ async fn keys_that_cannot_be_taken() {
         rotate(&tenant, &id, json!({})).await;
     }
     assert_eq!(revealed(&tenant, &id).await["previous"].as_array().unwrap().len(), 3);
-    let answer = tenant.post(&path, &json!({})).await;
-    assert_eq!((answer.status, answer.problem()), (422, "limit-reached"), "{}", answer.json);
+    let response = tenant.post(&path, &json!({})).await;
+    assert_eq!((response.status, response.problem()), (422, "limit-reached"), "{}", response.json);
     // The first one comes back, which makes no new one.
     let back = rotate(&tenant, &id, json!({ "secret": secret })).await;
     assert_eq!(text(&back, "secret"), secret);
@@ -151,14 +151,14 @@ async fn keys_that_cannot_be_taken() {
     assert_eq!(revealed(&tenant, &id).await["previous"], json!([]));
 
     let stranger = stack.tenant().await;
-    let answer = stranger.post(&path, &json!({})).await;
-    assert_eq!((answer.status, answer.problem()), (404, "not-found"));
+    let response = stranger.post(&path, &json!({})).await;
+    assert_eq!((response.status, response.problem()), (404, "not-found"));
     // Who may change endpoints may not learn or set their keys by that.
     let keys = format!("/v1/tenants/{}/keys", tenant.tenant_id());
     let scopes = json!({ "name": "narrow", "scopes": ["endpoints:write", "endpoints:read"] });
     let narrow = tenant.with_key(Some(text(&tenant.post(&keys, &scopes).await.expect(201), "key")));
-    let answer = narrow.post(&path, &json!({})).await;
-    assert_eq!((answer.status, answer.problem()), (403, "forbidden"));
+    let response = narrow.post(&path, &json!({})).await;
+    assert_eq!((response.status, response.problem()), (403, "forbidden"));
 }
 
 #[tokio::test]
@@ -194,12 +194,12 @@ async fn a_full_document_does_not_stop_a_rotation() {
     full["ept_of_another"] = json!(["x".repeat(65_000)]);
     let name = format!("{}/endpoints/{}/0", stack.name(), tenant.tenant_id());
     let put = json!({ "SecretId": name, "SecretString": full.to_string() });
-    let answer = stack.aws("secretsmanager", "secretsmanager.PutSecretValue", put).await;
+    let response = stack.aws("secretsmanager", "secretsmanager.PutSecretValue", put).await;
     let pointer = json!({
         "TableName": stack.output("RegistryTableName"),
         "Item": {
             "pk": { "S": tenant.tenant_id() }, "sk": { "S": "secret#endpoints#0000" },
-            "shard": { "N": "0" }, "version": { "S": text(&answer, "VersionId") }, "size": { "N": "65100" },
+            "shard": { "N": "0" }, "version": { "S": text(&response, "VersionId") }, "size": { "N": "65100" },
         },
     });
     stack.aws("dynamodb", "DynamoDB_20120810.PutItem", pointer).await;

@@ -8,7 +8,7 @@ use testkit::{Receiver, Stack, foreign, stack::text};
 use crate::{AFTER_A_CRASH, SOON};
 
 #[tokio::test]
-async fn the_same_key_gives_the_first_answer_again() {
+async fn the_same_key_gives_the_first_response_again() {
     let tenant = Stack::shared().tenant().await;
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url(), &[]).await;
@@ -22,8 +22,8 @@ async fn the_same_key_gives_the_first_answer_again() {
         json!({ "type": "contact.changed", "data": { "id": 1 } }),
         json!({ "type": "contact.created", "data": { "id": 1 }, "timestamp": "2026-01-01T00:00:00Z" }),
     ] {
-        let answer = tenant.post_with("/v1/events", &headers, &other).await;
-        assert_eq!((answer.status, answer.problem()), (409, "idempotency-conflict"));
+        let response = tenant.post_with("/v1/events", &headers, &other).await;
+        assert_eq!((response.status, response.problem()), (409, "idempotency-conflict"));
     }
     // Another tenant's key is another key.
     let stranger = Stack::shared().tenant().await;
@@ -119,10 +119,10 @@ async fn large_payloads_arrive_whole_and_too_large_ones_are_refused() {
         async move { tenant.post("/v1/events", &body).await }
     };
     publish(1024 * 1024 - 200).await.expect(202);
-    let answer = publish(1024 * 1024).await;
-    assert_eq!((answer.status, answer.problem(), answer.pointer()), (413, "too-large", "/data"));
-    let answer = publish(1100 * 1024).await;
-    assert_eq!((answer.status, answer.problem()), (413, "too-large"));
+    let response = publish(1024 * 1024).await;
+    assert_eq!((response.status, response.problem(), response.pointer()), (413, "too-large", "/data"));
+    let response = publish(1100 * 1024).await;
+    assert_eq!((response.status, response.problem()), (413, "too-large"));
 }
 
 #[tokio::test]
@@ -186,6 +186,6 @@ async fn the_operator_publishes_in_its_own_name_too() {
     let event_id = operator.publish("crm.released", &json!({}), &testkit::unique("release")).await;
     let page = operator.get("/v1/events?limit=250").await.expect(200);
     assert!(page["data"].as_array().unwrap().iter().any(|event| event["id"] == event_id.as_str()));
-    let answer = operator.post("/v1/tenants/operator/keys", &json!({ "name": "x" })).await;
-    assert_eq!((answer.status, answer.problem()), (404, "not-found"));
+    let response = operator.post("/v1/tenants/operator/keys", &json!({ "name": "x" })).await;
+    assert_eq!((response.status, response.problem()), (404, "not-found"));
 }

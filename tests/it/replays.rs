@@ -27,15 +27,15 @@ const LONG_AGO: &str = "2026-01-01T00:00:00Z";
 
 async fn until(tenant: &Client, delivery_id: &str, status: &str) -> Value {
     eventually(&format!("{delivery_id} to be {status}"), SOON, || async {
-        let answer = tenant.get(&format!("/v1/deliveries/{delivery_id}")).await;
-        (answer.json["status"] == status).then_some(answer.json)
+        let response = tenant.get(&format!("/v1/deliveries/{delivery_id}")).await;
+        (response.json["status"] == status).then_some(response.json)
     })
     .await
 }
 
 async fn replay(tenant: &Client, endpoint_id: &str, body: &Value) -> String {
     let replay = tenant.post(&format!("/v1/endpoints/{endpoint_id}/replays"), body).await.expect(202);
-    assert_eq!((&replay["status"], &replay["replayed"]), (&json!("running"), &json!(0)));
+    assert_eq!((&replay["status"], &replay["started_count"]), (&json!("running"), &json!(0)));
     text(&replay, "id")
 }
 
@@ -56,8 +56,9 @@ async fn what_has_ended_is_made_again_as_a_new_generation_once() {
         1 => Reply::after(Duration::from_secs(8)),
         _ => Reply::status(200),
     };
-    let receiver = Receiver::answering(reply).await;
-    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [] })).await;
+    let receiver = Receiver::responding(reply).await;
+    let (endpoint_id, _) =
+        tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [] })).await;
     let event_id = tenant.publish("contact.created", &json!({}), "again").await;
     let id = delivery_id(&event_id, &endpoint_id);
     until(&tenant, &id, "exhausted").await;
@@ -65,8 +66,8 @@ async fn what_has_ended_is_made_again_as_a_new_generation_once() {
     let no_body = json!({});
     let again = || tenant.post(&path, &no_body);
     let (first, second, third, fourth) = tokio::join!(again(), again(), again(), again());
-    for answer in [first, second, third, fourth] {
-        answer.expect(202);
+    for response in [first, second, third, fourth] {
+        response.expect(202);
     }
     let delivery = until(&tenant, &id, "succeeded").await;
     assert_eq!(delivery["attempt_count"], 1, "its attempts are counted anew");
@@ -76,24 +77,25 @@ async fn what_has_ended_is_made_again_as_a_new_generation_once() {
     tenant.post(&path, &json!({})).await.expect(202);
     receiver.wait_for(3, SOON).await;
     until(&tenant, &id, "succeeded").await;
-    let answer = tenant.post(&format!("/v1/deliveries/{id}/cancel"), &json!({})).await;
-    assert_eq!((answer.status, answer.problem()), (409, "already-finished"));
+    let response = tenant.post(&format!("/v1/deliveries/{id}/cancel"), &json!({})).await;
+    assert_eq!((response.status, response.problem()), (409, "already-finished"));
     // Another tenant's is none.
     let stranger = Stack::shared().tenant().await;
     for end in ["resend", "cancel"] {
-        let answer = stranger.post(&format!("/v1/deliveries/{id}/{end}"), &json!({})).await;
-        assert_eq!((answer.status, answer.problem()), (404, "not-found"));
+        let response = stranger.post(&format!("/v1/deliveries/{id}/{end}"), &json!({})).await;
+        assert_eq!((response.status, response.problem()), (404, "not-found"));
     }
     tenant.delete(&format!("/v1/endpoints/{endpoint_id}")).await.expect(204);
-    let answer = tenant.post(&path, &json!({})).await;
-    assert_eq!((answer.status, answer.problem()), (409, "endpoint-unavailable"));
+    let response = tenant.post(&path, &json!({})).await;
+    assert_eq!((response.status, response.problem()), (409, "endpoint-unavailable"));
 }
 
 #[tokio::test]
 async fn what_is_due_in_hours_goes_at_once() {
     let tenant = Stack::shared().tenant().await;
-    let receiver = Receiver::answering(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
-    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [7200] })).await;
+    let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
+    let (endpoint_id, _) =
+        tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [7200] })).await;
     let event_id = tenant.publish("contact.created", &json!({}), "hours").await;
     let id = delivery_id(&event_id, &endpoint_id);
     until(&tenant, &id, "retrying").await;
@@ -107,11 +109,11 @@ async fn what_is_due_in_hours_goes_at_once() {
 async fn what_was_called_off_never_arrives() {
     let (stack, clock) = Stack::deploy_with_clock("cw-cancel").await;
     let tenant = stack.tenant().await;
-    let receiver = Receiver::answering(|_| Reply::status(500)).await;
-    let settings = json!({ "retry_schedule": [60, 60], "event_types": ["contact.*"] });
+    let receiver = Receiver::responding(|_| Reply::status(500)).await;
+    let settings = json!({ "retry_schedule_seconds": [60, 60], "event_types": ["contact.*"] });
     let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), settings).await;
     let (held_id, _) = tenant
-        .endpoint_with(&receiver.url(), json!({ "disabled": true, "event_types": ["held.work"] }))
+        .endpoint_with(&receiver.url(), json!({ "status": "disabled", "event_types": ["held.work"] }))
         .await;
     let cancel = async |id: &str| {
         let cancelled = tenant.post(&format!("/v1/deliveries/{id}/cancel"), &json!({})).await.expect(200);
@@ -130,8 +132,8 @@ async fn what_was_called_off_never_arrives() {
     let parked = tenant.publish("held.work", &json!({}), "parked").await;
     let parked = delivery_id(&parked, &held_id);
     until(&tenant, &parked, "parked").await;
-    let answer = tenant.post(&format!("/v1/deliveries/{parked}/resend"), &json!({})).await;
-    assert_eq!((answer.status, answer.problem()), (409, "endpoint-unavailable"));
+    let response = tenant.post(&format!("/v1/deliveries/{parked}/resend"), &json!({})).await;
+    assert_eq!((response.status, response.problem()), (409, "endpoint-unavailable"));
     cancel(&parked).await;
     // Pending, without an item: its publish died before it sent the message.
     let rule = Rule {
@@ -146,8 +148,8 @@ async fn what_was_called_off_never_arrives() {
     assert!(publish().await.status >= 500);
     assert_eq!(hits.count().await, 1);
     let pending = eventually("the function to be back", SOON, || async {
-        let answer = tenant.get("/v1/events").await;
-        (answer.status == 200).then(|| text(&answer.json["data"][0], "id"))
+        let response = tenant.get("/v1/events").await;
+        (response.status == 200).then(|| text(&response.json["data"][0], "id"))
     })
     .await;
     let pending = delivery_id(&pending, &endpoint_id);
@@ -172,9 +174,9 @@ async fn a_replay_is_paced_beside_live_traffic_and_cancelled_half_way() {
     let well = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&well);
     let status = move || if told.load(Ordering::Relaxed) { 200 } else { 500 };
-    let receiver = Receiver::answering(move |_| Reply::status(status())).await;
+    let receiver = Receiver::responding(move |_| Reply::status(status())).await;
     let live = Receiver::start().await;
-    let settings = json!({ "retry_schedule": [], "event_types": ["contact.*"] });
+    let settings = json!({ "retry_schedule_seconds": [], "event_types": ["contact.*"] });
     let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), settings).await;
     tenant.endpoint(&live.url(), &["live.*"]).await;
     let events = tenant.publish_many("contact.created", 90).await;
@@ -184,16 +186,17 @@ async fn a_replay_is_paced_beside_live_traffic_and_cancelled_half_way() {
     }
     well.store(true, Ordering::Relaxed);
     let failed = receiver.requests().len();
-    let id = replay(&tenant, &endpoint_id, &json!({ "what": "failed", "since": LONG_AGO, "rate": 1 })).await;
-    let body = json!({ "what": "all", "since": LONG_AGO });
-    let answer = tenant.post(&format!("/v1/endpoints/{endpoint_id}/replays"), &body).await;
-    assert_eq!((answer.status, answer.problem()), (409, "replay-running"));
+    let id =
+        replay(&tenant, &endpoint_id, &json!({ "selection": "failed", "since": LONG_AGO, "rate": 1 })).await;
+    let body = json!({ "selection": "all", "since": LONG_AGO });
+    let response = tenant.post(&format!("/v1/endpoints/{endpoint_id}/replays"), &body).await;
+    assert_eq!((response.status, response.problem()), (409, "replay-running"));
     clock.ahead(SETTLED);
     let began = Instant::now();
     stack.run_due().await;
     let shown = get(&tenant, &id).await;
     assert_eq!(
-        (&shown["status"], &shown["seen"], &shown["replayed"]),
+        (&shown["status"], &shown["scanned_count"], &shown["started_count"]),
         (&json!("running"), &json!(60), &json!(60))
     );
     assert!(
@@ -210,16 +213,16 @@ async fn a_replay_is_paced_beside_live_traffic_and_cancelled_half_way() {
     }
     assert!(late < Duration::from_secs(5), "a live event took {late:?}");
     let cancelled = tenant.post(&format!("/v1/replays/{id}/cancel"), &json!({})).await.expect(200);
-    assert_eq!((&cancelled["status"], &cancelled["replayed"]), (&json!("cancelled"), &json!(60)));
+    assert_eq!((&cancelled["status"], &cancelled["started_count"]), (&json!("cancelled"), &json!(60)));
     let arrived = receiver.requests().len() - failed;
     let most = usize::try_from(began.elapsed().as_secs()).unwrap() + 15;
     assert!((3..=most.min(59)).contains(&arrived), "{arrived} within {:?}", began.elapsed());
     // It does not go on, and the endpoint can have another.
     clock.ahead(SETTLED + Duration::from_mins(6));
     stack.run_due().await;
-    assert_eq!(get(&tenant, &id).await["replayed"], 60);
+    assert_eq!(get(&tenant, &id).await["started_count"], 60);
     tenant.post(&format!("/v1/replays/{id}/cancel"), &json!({})).await.expect(200);
-    let other = replay(&tenant, &endpoint_id, &json!({ "what": "failed", "since": LONG_AGO })).await;
+    let other = replay(&tenant, &endpoint_id, &json!({ "selection": "failed", "since": LONG_AGO })).await;
     let list = tenant.get(&format!("/v1/replays?endpoint_id={endpoint_id}&limit=1")).await.expect(200);
     assert_eq!((&list["data"][0]["id"], &list["next_cursor"]), (&json!(other), &json!(other)));
     let next = format!("/v1/replays?endpoint_id={endpoint_id}&limit=1&cursor={other}");
@@ -236,13 +239,13 @@ async fn what_was_missed_is_recovered_and_a_new_endpoint_is_filled() {
     let path = format!("/v1/endpoints/{endpoint_id}");
     let before = tenant.publish_many("contact.created", 2).await;
     receiver.wait_for(2, SOON).await;
-    tenant.post(&format!("{path}/disable"), &json!({ "events": "skip" })).await.expect(200);
+    tenant.post(&format!("{path}/disable"), &json!({ "mode": "skip" })).await.expect(200);
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let skipped = tenant.publish_many("contact.created", 5).await;
     tenant.publish_many("deal.won", 1).await;
 
     // While the endpoint is disabled, the replay waits and says so.
-    let missing = json!({ "what": "missing", "since": LONG_AGO, "rate": 100 });
+    let missing = json!({ "selection": "missing", "since": LONG_AGO, "rate": 100 });
     let id = replay(&tenant, &endpoint_id, &missing).await;
     let mut ahead = SETTLED;
     clock.ahead(ahead);
@@ -255,7 +258,7 @@ async fn what_was_missed_is_recovered_and_a_new_endpoint_is_filled() {
     clock.ahead(ahead);
     stack.run_due().await;
     let shown = get(&tenant, &id).await;
-    assert_eq!((&shown["status"], &shown["replayed"]), (&json!("completed"), &json!(5)), "{shown}");
+    assert_eq!((&shown["status"], &shown["started_count"]), (&json!("completed"), &json!(5)), "{shown}");
     receiver.wait_for(7, SOON).await;
     let got: HashSet<_> = ids(&receiver).into_iter().collect();
     assert_eq!(got, before.iter().chain(&skipped).cloned().collect());
@@ -277,7 +280,7 @@ async fn what_was_missed_is_recovered_and_a_new_endpoint_is_filled() {
     for event in before.iter().chain(&skipped) {
         until(&tenant, &delivery_id(event, &new_id), "succeeded").await;
     }
-    let all = json!({ "what": "all", "since": LONG_AGO, "rate": 100 });
+    let all = json!({ "selection": "all", "since": LONG_AGO, "rate": 100 });
     let id = replay(&tenant, &new_id, &all).await;
     let rule = Rule {
         operation: "TransactWriteItems".to_owned(),
@@ -299,7 +302,7 @@ async fn what_was_missed_is_recovered_and_a_new_endpoint_is_filled() {
     })
     .await;
     let shown = get(&tenant, &id).await;
-    assert_eq!((&shown["status"], &shown["replayed"]), (&json!("completed"), &json!(7)), "{shown}");
+    assert_eq!((&shown["status"], &shown["started_count"]), (&json!("completed"), &json!(7)), "{shown}");
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(new.requests().len(), 14, "no second generation");
 
@@ -308,13 +311,13 @@ async fn what_was_missed_is_recovered_and_a_new_endpoint_is_filled() {
     let theirs = Receiver::start().await;
     let (theirs_id, _) = operator.endpoint(&theirs.url(), &["contact.*"]).await;
     let mut of_tenant = missing.clone();
-    of_tenant["tenant"] = json!(tenant.tenant_id());
+    of_tenant["tenant_id"] = json!(tenant.tenant_id());
     let id = replay(&operator, &theirs_id, &of_tenant).await;
     ahead += SETTLED;
     clock.ahead(ahead);
     stack.run_due().await;
     let shown = get(&operator, &id).await;
-    assert_eq!((&shown["status"], &shown["tenant"]), (&json!("completed"), &json!(tenant.tenant_id())));
+    assert_eq!((&shown["status"], &shown["tenant_id"]), (&json!("completed"), &json!(tenant.tenant_id())));
     let received = theirs.wait_for(7, SOON).await;
     assert!(received.iter().all(|one| one.header("core-webhooks-tenant") == tenant.tenant_id()));
     let hidden = format!("/v1/deliveries/{}", delivery_id(&before[0], &theirs_id));
@@ -335,27 +338,27 @@ async fn replays_that_make_no_sense_are_refused() {
     let stack = Stack::shared();
     let (tenant, stranger) = (stack.tenant().await, stack.tenant().await);
     let receiver = Receiver::start().await;
-    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), json!({ "disabled": true })).await;
+    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), json!({ "status": "disabled" })).await;
     let path = format!("/v1/endpoints/{endpoint_id}/replays");
     for (body, pointer) in [
-        (json!({ "what": "everything", "since": LONG_AGO }), "/what"),
-        (json!({ "what": "all" }), ""),
-        (json!({ "what": "all", "since": "yesterday" }), "/since"),
-        (json!({ "what": "all", "since": "2999-01-01T00:00:00Z" }), "/since"),
-        (json!({ "what": "all", "since": LONG_AGO, "until": "2999-01-01T00:00:00Z" }), "/until"),
+        (json!({ "selection": "everything", "since": LONG_AGO }), "/selection"),
+        (json!({ "selection": "all" }), ""),
+        (json!({ "selection": "all", "since": "yesterday" }), "/since"),
+        (json!({ "selection": "all", "since": "2999-01-01T00:00:00Z" }), "/since"),
+        (json!({ "selection": "all", "since": LONG_AGO, "until": "2999-01-01T00:00:00Z" }), "/until"),
         (
-            json!({ "what": "all", "since": "2020-01-01T00:00:00Z", "until": "2020-02-01T00:00:00Z" }),
+            json!({ "selection": "all", "since": "2020-01-01T00:00:00Z", "until": "2020-02-01T00:00:00Z" }),
             "/until",
         ),
-        (json!({ "what": "all", "since": LONG_AGO, "rate": 0 }), "/rate"),
-        (json!({ "what": "all", "since": LONG_AGO, "rate": 101 }), "/rate"),
-        (json!({ "what": "all", "since": LONG_AGO, "tenant": "acme" }), "/tenant"),
-        (json!({ "what": "all", "since": LONG_AGO, "speed": 1 }), "/speed"),
+        (json!({ "selection": "all", "since": LONG_AGO, "rate": 0 }), "/rate"),
+        (json!({ "selection": "all", "since": LONG_AGO, "rate": 101 }), "/rate"),
+        (json!({ "selection": "all", "since": LONG_AGO, "tenant_id": "acme" }), "/tenant_id"),
+        (json!({ "selection": "all", "since": LONG_AGO, "speed": 1 }), "/speed"),
     ] {
-        let answer = tenant.post(&path, &body).await;
-        assert_eq!((answer.status, answer.pointer()), (422, pointer), "{body}: {}", answer.json);
+        let response = tenant.post(&path, &body).await;
+        assert_eq!((response.status, response.pointer()), (422, pointer), "{body}: {}", response.json);
     }
-    let body = json!({ "what": "all", "since": LONG_AGO });
+    let body = json!({ "selection": "all", "since": LONG_AGO });
     stranger.post(&path, &body).await.expect(404);
     let id = replay(&tenant, &endpoint_id, &body).await;
     stranger.get(&format!("/v1/replays/{id}")).await.expect(404);

@@ -10,8 +10,8 @@ use crate::{AFTER_A_CRASH, SOON};
 #[tokio::test]
 async fn an_endpoint_that_recovers_gets_everything() {
     let tenant = Stack::shared().tenant().await;
-    let receiver = Receiver::answering(|n| Reply::status(if n < 12 { 500 } else { 200 })).await;
-    let schedule = json!({ "retry_schedule": [1, 1, 1, 2, 2, 2, 2, 2, 2] });
+    let receiver = Receiver::responding(|n| Reply::status(if n < 12 { 500 } else { 200 })).await;
+    let schedule = json!({ "retry_schedule_seconds": [1, 1, 1, 2, 2, 2, 2, 2, 2] });
     let (_, secret) = tenant.endpoint_with(&receiver.url(), schedule).await;
     let mut ids = Vec::new();
     for n in 0..4 {
@@ -21,9 +21,9 @@ async fn an_endpoint_that_recovers_gets_everything() {
         let delivery = tenant.delivery(id, "succeeded", AFTER_A_CRASH).await;
         let attempts = delivery["attempts"].as_array().unwrap();
         assert!(attempts.len() >= 2, "{delivery}");
-        let numbers: Vec<_> = attempts.iter().map(|attempt| attempt["n"].as_u64().unwrap()).collect();
+        let numbers: Vec<_> = attempts.iter().map(|attempt| attempt["number"].as_u64().unwrap()).collect();
         assert_eq!(numbers, (1..=attempts.len() as u64).collect::<Vec<_>>());
-        let times: Vec<_> = attempts.iter().map(|attempt| text(attempt, "at")).collect();
+        let times: Vec<_> = attempts.iter().map(|attempt| text(attempt, "started_at")).collect();
         assert!(times.is_sorted());
     }
     for received in receiver.requests() {
@@ -35,7 +35,7 @@ async fn an_endpoint_that_recovers_gets_everything() {
 async fn a_delivery_walks_through_seventy_five_hours() {
     let (stack, clock) = Stack::deploy_with_clock("cw-days").await;
     let tenant = stack.tenant().await;
-    let receiver = Receiver::answering(|_| Reply::status(500)).await;
+    let receiver = Receiver::responding(|_| Reply::status(500)).await;
     tenant.endpoint(&receiver.url(), &[]).await;
     let event_id = tenant.publish("contact.created", &json!({}), "days").await;
     let mut waits = Vec::new();
@@ -47,8 +47,10 @@ async fn a_delivery_walks_through_seventy_five_hours() {
         .await;
         let attempts = delivery["attempts"].as_array().unwrap();
         let due = text(&delivery, "next_attempt_at");
-        waits
-            .push(testkit::stack::millis_of(&due) - testkit::stack::millis_of(&text(&attempts[n - 1], "at")));
+        waits.push(
+            testkit::stack::millis_of(&due)
+                - testkit::stack::millis_of(&text(&attempts[n - 1], "started_at")),
+        );
         // Not before its time.
         stack.run_due().await;
         assert_eq!(receiver.requests().len(), n);
@@ -72,13 +74,13 @@ async fn a_delivery_walks_through_seventy_five_hours() {
 async fn what_is_due_comes_back_by_its_schedule_within_a_minute() {
     let stack = Stack::deploy_with("cw-schedule", &[("LongestLaneWaitSeconds", "1")]).await;
     let tenant = stack.tenant().await;
-    let receiver = Receiver::answering(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
-    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [10] })).await;
+    let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
+    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [10] })).await;
     let event_id = tenant.publish("contact.created", &json!({}), "minute").await;
     let retrying = tenant.delivery(&event_id, "retrying", SOON).await;
     let delivery = tenant.delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
     let due = testkit::stack::millis_of(&text(&retrying, "next_attempt_at"));
-    let at = testkit::stack::millis_of(&text(&delivery["attempts"][1], "at"));
+    let at = testkit::stack::millis_of(&text(&delivery["attempts"][1], "started_at"));
     assert!(at >= due, "not early");
     assert!(at - due < 65_000, "{} ms late", at - due);
 }
@@ -86,13 +88,13 @@ async fn what_is_due_comes_back_by_its_schedule_within_a_minute() {
 #[tokio::test]
 async fn retry_after_is_honoured() {
     let tenant = Stack::shared().tenant().await;
-    let receiver = Receiver::answering(|n| {
+    let receiver = Receiver::responding(|n| {
         let mut reply = Reply::status(if n == 0 { 429 } else { 200 });
         reply.headers.push(("retry-after", "8".to_owned()));
         reply
     })
     .await;
-    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [1, 1] })).await;
+    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [1, 1] })).await;
     let event_id = tenant.publish("contact.created", &json!({}), "asked").await;
     let delivery = tenant.delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
     assert_eq!(delivery["attempts"][0]["status_code"], 429);
@@ -107,13 +109,13 @@ async fn retry_after_is_honoured() {
 async fn gone_disables_the_endpoint_and_tells_its_owner() {
     let (stack, clock) = Stack::deploy_with_clock("cw-gone").await;
     let tenant = stack.tenant().await;
-    let receiver = Receiver::answering(|n| Reply::status(if n == 0 { 410 } else { 200 })).await;
+    let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 410 } else { 200 })).await;
     let watcher = Receiver::start().await;
     let (endpoint_id, _) = tenant.endpoint(&receiver.url(), &["contact.*"]).await;
     tenant.endpoint(&watcher.url(), &["endpoint.disabled"]).await;
     let event_id = tenant.publish("contact.created", &json!({}), "gone").await;
     let delivery = tenant.delivery(&event_id, "parked", SOON).await;
-    assert_eq!(delivery["parked_for"], "disabled");
+    assert_eq!(delivery["parked_reason"], "disabled");
     assert_eq!(delivery["attempts"][0]["status_code"], 410);
     let path = format!("/v1/endpoints/{endpoint_id}");
     let endpoint = tenant.get(&path).await.expect(200);
@@ -159,8 +161,8 @@ async fn an_endpoints_settings_are_obeyed() {
     }
 
     // A time-out of its own.
-    let hanging = Receiver::answering(|_| Reply::after(Duration::from_mins(1))).await;
-    tenant.endpoint_with(&hanging.url(), json!({ "timeout": 2, "event_types": ["deal.won"] })).await;
+    let hanging = Receiver::responding(|_| Reply::after(Duration::from_mins(1))).await;
+    tenant.endpoint_with(&hanging.url(), json!({ "timeout_seconds": 2, "event_types": ["deal.won"] })).await;
     let event_id = tenant.publish("deal.won", &json!({}), "timeout").await;
     let page = eventually("the attempt", SOON, || async {
         let page = tenant.get(&format!("/v1/events/{event_id}/deliveries")).await.expect(200);

@@ -12,7 +12,7 @@ use crate::{
     description::{Description, Operation},
 };
 
-/// An answer of each route, which the description shows.
+/// A response of each route, which the description shows.
 const ANSWERS: &str = "functions/api/src/openapi/answers.json";
 
 #[tokio::test]
@@ -26,12 +26,12 @@ async fn every_route_answers_as_described() {
     let source = tenant.post("/v1/sources", &json!({ "provider": "stripe" })).await.expect(201);
     let source_id = text(&source, "id");
     for name in ["walk.known", "walk.doomed"] {
-        stack.operator().post("/v1/event-types", &json!({ "type": name })).await.expect(200);
+        stack.operator().put(&format!("/v1/event-types/{name}"), &json!({})).await.expect(200);
     }
     // A replay that waits for its endpoint, and a delivery that waits for it too.
-    let settings = json!({ "disabled": true, "event_types": ["walk.parked"] });
+    let settings = json!({ "status": "disabled", "event_types": ["walk.parked"] });
     let (waiting, _) = tenant.endpoint_with(&receiver.url(), settings).await;
-    let body = json!({ "what": "failed", "since": "2026-11-01T00:00:00Z" });
+    let body = json!({ "selection": "failed", "since": "2026-11-01T00:00:00Z" });
     let replay = tenant.post(&format!("/v1/endpoints/{waiting}/replays"), &body).await.expect(202);
     let replay_id = text(&replay, "id");
     let parked = tenant.publish("walk.parked", &json!({}), "parked").await;
@@ -61,11 +61,12 @@ async fn every_route_answers_as_described() {
         assert!(!place.contains('{'), "{place} has a parameter that this test does not know");
         // Only the operator can call some; the tenant's own key must do for all others.
         let client = if operation.is_the_operators() { &stack.operator() } else { &tenant };
-        let answer = call(client, operation, &place, operation.body()).await;
+        let response = call(client, operation, &place, operation.body()).await;
         let Operation { method, path, .. } = operation;
-        assert_eq!(answer.status, operation.success(), "{method} {path}: {}", answer.json);
-        description.check(operation, &answer);
-        let schema = &description.answer(operation, answer.status)["content"]["application/json"]["schema"];
+        assert_eq!(response.status, operation.success(), "{method} {path}: {}", response.json);
+        description.check(operation, &response);
+        let schema =
+            &description.response(operation, response.status)["content"]["application/json"]["schema"];
         if !schema.is_null() {
             let names = [
                 (stack.api_url.as_str(), "https://api.example"),
@@ -73,7 +74,7 @@ async fn every_route_answers_as_described() {
                 (&receiver.url(), "https://acme.example/webhooks"),
             ];
             let stale = |example: &Value| !description.faults(schema, example).is_empty();
-            recorded.meet(operation.id(), stale, || shown(answer.json, &names));
+            recorded.meet(operation.id(), stale, || shown(response.json, &names));
         }
     }
     recorded.finish();
@@ -99,18 +100,19 @@ async fn every_route_refuses_as_described() {
         let nowhere = operation.place(example);
         let client = if operation.is_the_operators() { &stack.operator() } else { &tenant };
         let refused = async |client: &Client, place: &str, body: &Value, status: u16| {
-            let answer = call(client, operation, place, body).await;
-            assert_eq!(answer.status, status, "{} {place}: {}", operation.method, answer.json);
-            description.check(operation, &answer);
+            let response = call(client, operation, place, body).await;
+            assert_eq!(response.status, status, "{} {place}: {}", operation.method, response.json);
+            description.check(operation, &response);
         };
         let body = operation.body();
         refused(client, &format!("{nowhere}?nonsense=1"), body, 400).await;
         if nowhere != operation.path {
             refused(client, &nowhere, body, 404).await;
         }
-        let answer = client.send(Method::PUT, &nowhere, &[], None).await;
-        assert_eq!(answer.status, 405, "{nowhere}");
-        description.check(operation, &answer);
+        let other = if description.has(operation.path, "put") { Method::POST } else { Method::PUT };
+        let response = client.send(other, &nowhere, &[], None).await;
+        assert_eq!(response.status, 405, "{nowhere}");
+        description.check(operation, &response);
         if !operation.is_public() {
             refused(&stack.anonymous(), &nowhere, body, 401).await;
             let needed = &operation.row["security"][0]["api_key"][0];
@@ -121,16 +123,16 @@ async fn every_route_refuses_as_described() {
             let mut typo = body.clone();
             typo["typo"] = json!(1);
             refused(client, &nowhere, &typo, 422).await;
-            let limit = limit(&description.answer(operation, 413)["content"]["application/problem+json"]);
+            let limit = limit(&description.response(operation, 413)["content"]["application/problem+json"]);
             refused(client, &nowhere, &json!({ "typo": "x".repeat(limit) }), 413).await;
             for (content_type, body, status) in
                 [("application/json", "{", 400), ("application/x-www-form-urlencoded", "a=1", 415)]
             {
                 let method = operation.method.to_uppercase().parse().unwrap();
                 let headers = [("content-type", content_type)];
-                let answer = client.send(method, &nowhere, &headers, Some(body.into())).await;
-                assert_eq!(answer.status, status, "{nowhere} {content_type}: {}", answer.json);
-                description.check(operation, &answer);
+                let response = client.send(method, &nowhere, &headers, Some(body.into())).await;
+                assert_eq!(response.status, status, "{nowhere} {content_type}: {}", response.json);
+                description.check(operation, &response);
             }
         }
     }
@@ -142,10 +144,11 @@ fn limit(content: &Value) -> usize {
     detail.split(' ').find_map(|word| word.parse().ok()).unwrap()
 }
 
-async fn call(client: &Client, operation: &Operation<'_>, path: &str, body: &Value) -> testkit::Answer {
+async fn call(client: &Client, operation: &Operation<'_>, path: &str, body: &Value) -> testkit::ApiResponse {
     match operation.method {
         "get" => client.get(path).await,
         "post" => client.post(path, body).await,
+        "put" => client.put(path, body).await,
         "patch" => client.patch(path, body).await,
         "delete" => client.delete(path).await,
         other => panic!("{other} is not walked yet"),
@@ -171,12 +174,12 @@ impl Recorded {
         }
     }
 
-    fn meet(&mut self, id: &str, stale: impl FnOnce(&Value) -> bool, answer: impl FnOnce() -> Value) {
+    fn meet(&mut self, id: &str, stale: impl FnOnce(&Value) -> bool, response: impl FnOnce() -> Value) {
         if self.answers.get(id).is_some_and(|example| !stale(example)) {
             return;
         }
         self.missing.push(id.to_owned());
-        self.answers.insert(id.to_owned(), answer());
+        self.answers.insert(id.to_owned(), response());
     }
 
     fn finish(self) {
@@ -185,7 +188,7 @@ impl Recorded {
         }
         assert!(
             self.record,
-            "{ANSWERS} has no answer, or a stale one, of {:?}: run once more with RECORD=1 set, and read what changed",
+            "{ANSWERS} has no response, or a stale one, of {:?}: run once more with RECORD=1 set, and read what changed",
             self.missing
         );
         let text = serde_json::to_string_pretty(&self.answers).unwrap();
@@ -193,10 +196,10 @@ impl Recorded {
     }
 }
 
-/// An answer as readers want it: short lists, no keys that scanners would take for real, and other
+/// A response as readers want it: short lists, no keys that scanners would take for real, and other
 /// names in place of this run's.
-fn shown(answer: Value, names: &[(&str, &str)]) -> Value {
-    match answer {
+fn shown(response: Value, names: &[(&str, &str)]) -> Value {
+    match response {
         Value::String(text) if text.starts_with("cwk_") => {
             format!("cwk_{}", "0123456789abcdef".repeat(4)).into()
         }
@@ -212,10 +215,10 @@ fn shown(answer: Value, names: &[(&str, &str)]) -> Value {
 #[tokio::test]
 async fn what_is_no_route_is_said_to_be_none() {
     let tenant = Stack::shared().tenant().await;
-    let answer = tenant.get("/v1/nothing").await;
-    assert_eq!((answer.status, answer.problem()), (404, "not-found"));
-    let answer = tenant.send(Method::DELETE, "/v1/events", &[], None).await;
-    assert_eq!((answer.status, answer.problem()), (405, "method-not-allowed"));
-    assert_eq!(answer.headers["allow"], "POST, GET");
-    assert_eq!(answer.headers["content-type"], "application/problem+json");
+    let response = tenant.get("/v1/nothing").await;
+    assert_eq!((response.status, response.problem()), (404, "not-found"));
+    let response = tenant.send(Method::DELETE, "/v1/events", &[], None).await;
+    assert_eq!((response.status, response.problem()), (405, "method-not-allowed"));
+    assert_eq!(response.headers["allow"], "POST, GET");
+    assert_eq!(response.headers["content-type"], "application/problem+json");
 }

@@ -23,12 +23,13 @@ async fn counted(client: &Client, endpoint_id: &str, attempts: u64) -> Value {
 async fn attempts_are_counted_with_their_outcomes_and_durations() {
     let tenant = Stack::shared().tenant().await;
     // Every third fails; each eighth takes its time.
-    let receiver = Receiver::answering(|n| Reply {
+    let receiver = Receiver::responding(|n| Reply {
         delay: Duration::from_millis(if n % 8 == 7 { 600 } else { 0 }),
         ..Reply::status(if n % 3 == 2 { 500 } else { 200 })
     })
     .await;
-    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [] })).await;
+    let (endpoint_id, _) =
+        tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [] })).await;
     let path = format!("/v1/endpoints/{endpoint_id}/stats");
     let fresh = tenant.get(&path).await.expect(200);
     assert_eq!((&fresh["attempts"], &fresh["by_hour"]), (&json!(0), &json!([])));
@@ -56,8 +57,8 @@ async fn attempts_are_counted_with_their_outcomes_and_durations() {
     let sum: u64 = by_hour.iter().map(|hour| hour["attempts"].as_u64().unwrap()).sum();
     assert_eq!(sum, 60);
     for (hours, status) in [("1", 200), ("168", 200), ("0", 400), ("169", 400), ("-1", 400), ("day", 400)] {
-        let answer = tenant.get(&format!("{path}?hours={hours}")).await;
-        assert_eq!(answer.status, status, "{hours}: {}", answer.json);
+        let response = tenant.get(&format!("{path}?hours={hours}")).await;
+        assert_eq!(response.status, status, "{hours}: {}", response.json);
     }
 }
 
@@ -65,8 +66,9 @@ async fn attempts_are_counted_with_their_outcomes_and_durations() {
 async fn retries_are_attempts_of_one_delivery_and_the_operator_has_its_own() {
     let stack = Stack::shared();
     let (tenant, operator) = (stack.tenant().await, stack.operator());
-    let receiver = Receiver::answering(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
-    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [1, 1] })).await;
+    let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
+    let (endpoint_id, _) =
+        tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [1, 1] })).await;
     let theirs = Receiver::start().await;
     let event_type = format!("{}.happened", tenant.tenant_id());
     let (operators_id, _) = operator.endpoint(&theirs.url(), &[&event_type]).await;

@@ -55,7 +55,7 @@ fn replayed(like: &Value, tenant: &str, event_id: &str, endpoint_id: &str, gener
     let place = like["list_sk"]["S"].as_str().unwrap();
     item["list_sk"] = json!({ "S": format!("{}#{generation:04}", &place[..place.len() - 5]) });
     item["next_at"] = json!({ "N": place[..15].trim_start_matches('0') });
-    for name in ["a1", "due_pk", "due_at", "parked_for"] {
+    for name in ["a1", "due_pk", "due_at", "parked_reason"] {
         item.as_object_mut().unwrap().remove(name);
     }
     item
@@ -71,13 +71,14 @@ async fn one_request_tells_the_story() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
     let well = Receiver::start().await;
-    let broken = Receiver::answering(|_| Reply::status(500)).await;
-    let missing = Receiver::answering(|_| Reply::status(404)).await;
-    let slow = Receiver::answering(|_| Reply::after(Duration::from_secs(9))).await;
+    let broken = Receiver::responding(|_| Reply::status(500)).await;
+    let missing = Receiver::responding(|_| Reply::status(404)).await;
+    let slow = Receiver::responding(|_| Reply::after(Duration::from_secs(9))).await;
     let delivered = tenant.endpoint(&well.url(), &[]).await.0;
-    let failing = tenant.endpoint_with(&broken.url(), json!({ "retry_schedule": [600, 600] })).await.0;
-    let disabled = tenant.endpoint_with(&well.url(), json!({ "disabled": true })).await.0;
-    let exhausted = tenant.endpoint_with(&missing.url(), json!({ "retry_schedule": [] })).await.0;
+    let failing =
+        tenant.endpoint_with(&broken.url(), json!({ "retry_schedule_seconds": [600, 600] })).await.0;
+    let disabled = tenant.endpoint_with(&well.url(), json!({ "status": "disabled" })).await.0;
+    let exhausted = tenant.endpoint_with(&missing.url(), json!({ "retry_schedule_seconds": [] })).await.0;
     let pending = tenant.endpoint(&slow.url(), &[]).await.0;
     let event_id = tenant.publish("contact.created", &json!({ "id": "c_1" }), "story").await;
 
@@ -94,42 +95,51 @@ async fn one_request_tells_the_story() {
     let ids: Vec<_> = all.iter().map(|one| text(one, "endpoint_id")).collect();
     assert!(ids.is_sorted_by(|a, b| a > b), "the newest endpoint first");
     let of = |endpoint_id: &str| all.iter().find(|one| one["endpoint_id"] == endpoint_id).unwrap();
-    let told = |one: &Value| (text(one, "summary"), one["next"].clone(), text(one, "what_to_do"));
+    let told = |one: &Value| (text(one, "summary"), one["next_step"].clone(), text(one, "suggested_action"));
 
     let one = of(&delivered);
-    let (summary, next, what_to_do) = told(one);
+    let (summary, next, suggested_action) = told(one);
     assert!(summary.starts_with("Attempt 1 of 10 succeeded on "), "{summary}");
     assert!(summary.ends_with(": the endpoint answered 200.") && next.is_null(), "{summary} {next}");
-    assert!(what_to_do.starts_with("Nothing."), "{what_to_do}");
+    assert!(suggested_action.starts_with("Nothing."), "{suggested_action}");
     assert_eq!(one["endpoint"], json!({ "id": delivered, "url": well.url(), "status": "enabled" }));
     assert_eq!((&one["generation"], &one["attempts"][0]["status_code"]), (&json!(0), &json!(200)));
 
     let one = of(&failing);
-    let (summary, next, what_to_do) = told(one);
+    let (summary, next, suggested_action) = told(one);
     assert!(summary.starts_with("Attempt 1 of 3 failed on "), "{summary}");
     assert!(summary.ends_with(": the endpoint answered 500."), "{summary}");
     assert_eq!(next["at"], one["next_attempt_at"]);
-    let what = text(&next, "what");
+    let what = text(&next, "description");
     assert!(what.starts_with("attempt 2 is made on ") && what.contains(" min"), "{what}");
-    assert!(what_to_do.contains("look into its log") && what_to_do.contains("by itself"), "{what_to_do}");
+    assert!(
+        suggested_action.contains("look into its log") && suggested_action.contains("by itself"),
+        "{suggested_action}"
+    );
 
     let one = of(&disabled);
-    let (summary, next, what_to_do) = told(one);
+    let (summary, next, suggested_action) = told(one);
     assert_eq!((&one["status"], &one["endpoint"]["status"]), (&json!("parked"), &json!("disabled")));
     assert_eq!(summary, "No attempt has been made yet. It is held, because the endpoint is disabled.");
-    assert_eq!(next, json!({ "at": null, "what": "held until the endpoint is enabled" }));
-    assert!(what_to_do.contains(&format!("POST /v1/endpoints/{disabled}/enable")), "{what_to_do}");
+    assert_eq!(next, json!({ "at": null, "description": "held until the endpoint is enabled" }));
+    assert!(
+        suggested_action.contains(&format!("POST /v1/endpoints/{disabled}/enable")),
+        "{suggested_action}"
+    );
 
     let one = of(&exhausted);
-    let (summary, next, what_to_do) = told(one);
+    let (summary, next, suggested_action) = told(one);
     assert!(summary.starts_with("The only attempt failed. Attempt 1 of 1 failed on "), "{summary}");
-    assert!(next.is_null() && what_to_do.contains("Check the path"), "{what_to_do}");
-    assert!(what_to_do.contains(&format!("POST /v1/deliveries/{}/resend", text(one, "id"))), "{what_to_do}");
+    assert!(next.is_null() && suggested_action.contains("Check the path"), "{suggested_action}");
+    assert!(
+        suggested_action.contains(&format!("POST /v1/deliveries/{}/resend", text(one, "id"))),
+        "{suggested_action}"
+    );
 
-    let (summary, next, what_to_do) = told(of(&pending));
+    let (summary, next, suggested_action) = told(of(&pending));
     assert!(summary.starts_with("The event was accepted on "), "{summary}");
-    assert_eq!(next["what"], "attempt 1 is due now, and is made as soon as its turn comes");
-    assert_eq!(what_to_do, "Wait a moment.");
+    assert_eq!(next["description"], "attempt 1 is due now, and is made as soon as its turn comes");
+    assert_eq!(suggested_action, "Wait a moment.");
 
     // The delivery alone tells the same.
     let one = tenant.get(&format!("/v1/deliveries/{}", text(of(&failing), "id"))).await.expect(200);
@@ -146,9 +156,9 @@ async fn one_request_tells_the_story() {
 
     let plain = tenant.get(&format!("/v1/events/{event_id}")).await.expect(200);
     assert_eq!(plain.get("deliveries"), None);
-    let answer = tenant.get(&format!("/v1/events/{event_id}?expand=attempts")).await;
-    assert_eq!((answer.status, answer.problem()), (400, "invalid-request"));
-    assert_eq!(answer.json["errors"][0]["parameter"], "expand");
+    let response = tenant.get(&format!("/v1/events/{event_id}?expand=attempts")).await;
+    assert_eq!((response.status, response.problem()), (400, "invalid-request"));
+    assert_eq!(response.json["errors"][0]["parameter"], "expand");
 }
 
 #[tokio::test]
@@ -306,7 +316,7 @@ fn rows(like: &Value, tenant: &str, endpoint_id: &str) -> Vec<Value> {
     (0..WRITTEN).map(row).collect()
 }
 
-/// Publishes events, each once: a batch that got no answer is repeated under the same keys.
+/// Publishes events, each once: a batch that got no response is repeated under the same keys.
 async fn publish(tenant: &Client, count: usize) {
     const BATCH: usize = 25;
     for at in (0..count).step_by(BATCH) {
@@ -315,9 +325,9 @@ async fn publish(tenant: &Client, count: usize) {
             |n| json!({ "type": "contact.created", "data": {}, "idempotency_key": format!("{run}-{n}") });
         let events: Vec<_> = (0..BATCH.min(count - at)).map(event).collect();
         eventually("a batch to be taken", Duration::from_mins(2), || async {
-            let answer = tenant.post("/v1/events/batch", &json!({ "events": events })).await;
-            let all = answer.json["data"].as_array().cloned().unwrap_or_default();
-            (answer.status == 202 && all.iter().all(|one| one["status"] == 202)).then_some(())
+            let response = tenant.post("/v1/events/batch", &json!({ "events": events })).await;
+            let all = response.json["data"].as_array().cloned().unwrap_or_default();
+            (response.status == 202 && all.iter().all(|one| one["status"] == 202)).then_some(())
         })
         .await;
     }
@@ -328,8 +338,8 @@ async fn a_list_over_five_thousand_is_whole_while_new_ones_come() {
     let stack = Stack::deploy("cw-lists").await;
     let tenant = stack.tenant().await;
     // The first ones fail once, so that deliveries move between the groups while they are listed.
-    let receiver = Receiver::answering(|n| Reply::status(if n < 20 { 500 } else { 200 })).await;
-    let settings = json!({ "retry_schedule": [1, 20, 20, 20] });
+    let receiver = Receiver::responding(|n| Reply::status(if n < 20 { 500 } else { 200 })).await;
+    let settings = json!({ "retry_schedule_seconds": [1, 20, 20, 20] });
     let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), settings).await;
     let began = Instant::now();
     publish(&tenant, REAL).await;
@@ -409,8 +419,9 @@ async fn a_list_over_five_thousand_is_whole_while_new_ones_come() {
 async fn an_endpoints_list_shows_where_each_delivery_stands() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
-    let receiver = Receiver::answering(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
-    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [600] })).await;
+    let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
+    let (endpoint_id, _) =
+        tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [600] })).await;
     let failed = tenant.publish("contact.created", &json!({}), "failed").await;
     tenant.delivery(&failed, "retrying", SOON).await;
     let sent = tenant.publish("deal.won", &json!({}), "sent").await;
@@ -461,9 +472,9 @@ async fn an_endpoints_list_shows_where_each_delivery_stands() {
     ]
     .into();
     for (name, query) in wrong {
-        let answer = tenant.get(&format!("{path}?{query}")).await;
+        let response = tenant.get(&format!("{path}?{query}")).await;
         assert_eq!(
-            (answer.status, answer.json["errors"][0]["parameter"].as_str()),
+            (response.status, response.json["errors"][0]["parameter"].as_str()),
             (400, Some(name)),
             "{query}"
         );

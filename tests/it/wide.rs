@@ -131,8 +131,9 @@ async fn the_operators_endpoints_get_every_tenants_events_and_tenants_do_not_see
 #[tokio::test]
 async fn a_megabyte_arrives_as_it_was_published() {
     let tenant = Stack::shared().tenant().await;
-    let receiver = Receiver::answering(|n| Reply::status(if n % 2 == 0 { 500 } else { 200 })).await;
-    let (_, secret) = tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule": [1, 1] })).await;
+    let receiver = Receiver::responding(|n| Reply::status(if n % 2 == 0 { 500 } else { 200 })).await;
+    let (_, secret) =
+        tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [1, 1] })).await;
     // One that can be compressed and one that cannot, which goes to a bucket.
     let mut state = 1u64;
     let noise: String = (0..1_000_000)
@@ -161,7 +162,7 @@ async fn a_megabyte_arrives_as_it_was_published() {
 async fn healthy_endpoints_do_not_wait_for_one_that_hangs() {
     let stack = Stack::deploy("cw-hanging").await;
     let tenant = stack.tenant().await;
-    let hanging = Receiver::answering(|_| Reply::after(Duration::from_mins(1))).await;
+    let hanging = Receiver::responding(|_| Reply::after(Duration::from_mins(1))).await;
     let healthy = Receiver::start().await;
     for _ in 0..9 {
         tenant.endpoint(&healthy.url(), &[]).await;

@@ -1,5 +1,5 @@
 //! `bare_client URL COUNT BYTES`: the least that a delivery can be: sign a body, post it, read the
-//! answer, ten at once. What `make bench` holds the functions' CPU against.
+//! response, ten at once. What `make bench` holds the functions' CPU against.
 //!
 //! It posts a tenth of COUNT first, prints `warm`, waits for a line, posts COUNT, prints `done` and
 //! waits for another: whoever started it looks at its clock in between.
@@ -58,8 +58,8 @@ async fn post(client: &reqwest::Client, url: &str, body: &str, id: &str) {
     let signed = signature(SECRET, id, &at, body.as_bytes());
     let request = client.post(url).header(CONTENT_TYPE, "application/json");
     let request = request.header("webhook-id", id).header("webhook-timestamp", at);
-    let answer = request.header("webhook-signature", signed).body(body.to_owned()).send().await;
-    let answer = answer.expect("the receiver answers");
-    assert!(answer.status().is_success());
-    answer.bytes().await.expect("an answer");
+    let response = request.header("webhook-signature", signed).body(body.to_owned()).send().await;
+    let response = response.expect("the receiver answers");
+    assert!(response.status().is_success());
+    response.bytes().await.expect("a response");
 }

@@ -32,6 +32,6 @@ async fn main() {
             .body(r#"{"batchItemFailures":[]}"#)
             .send()
             .await;
-        answered.expect("the answer is taken");
+        answered.expect("the response is taken");
     }
 }

@@ -16,7 +16,7 @@ pub mod topic;
 pub mod wait;
 
 pub use receiver::{Received, Receiver, Reply};
-pub use stack::{Answer, Client, Stack};
+pub use stack::{ApiResponse, Client, Stack};
 pub use topic::Subscription;
 pub use wait::eventually;
 

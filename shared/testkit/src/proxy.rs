@@ -35,11 +35,11 @@ use chaos::Chaos;
 pub enum Fault {
     /// Kill the calling process; the call never reaches the stack.
     KillBefore,
-    /// Let the call through, then kill the calling process before it hears the answer.
+    /// Let the call through, then kill the calling process before it receives the response.
     KillAfter,
     /// Let the call through, and cut the connection instead of answering.
-    LoseAnswer,
-    /// Answer as a service that is called too often; the call never reaches the stack.
+    LoseResponse,
+    /// ApiResponse as a service that is called too often; the call never reaches the stack.
     Throttle,
     /// Cut the connection; the call never reaches the stack.
     Cut,
@@ -124,8 +124,8 @@ pub async fn run(listen: SocketAddr, control: SocketAddr, upstream: String) -> s
         async move { proxy.forward(&peer, request).await }
     };
     let steer = move |_, request| {
-        let answer = steered.steer(&request);
-        async move { Some(answer) }
+        let response = steered.steer(&request);
+        async move { Some(response) }
     };
     tokio::join!(server::serve(calls, forward), server::serve(controls, steer));
     Ok(())
@@ -133,7 +133,7 @@ pub async fn run(listen: SocketAddr, control: SocketAddr, upstream: String) -> s
 
 impl Proxy {
     fn steer(&self, request: &Request<Bytes>) -> Response<Bytes> {
-        let answer = match (request.method(), request.uri().path()) {
+        let text = match (request.method(), request.uri().path()) {
             (&Method::POST, "/") => json(request.body()).map(|rule| self.rules.add(rule).to_string()),
             (&Method::POST, "/chaos") => {
                 json(request.body()).and_then(|plan| self.chaos.begin(plan).then(String::new))
@@ -151,7 +151,7 @@ impl Proxy {
             _ => None,
         };
         let mut response = Response::default();
-        match answer {
+        match text {
             Some(text) => *response.body_mut() = text.into(),
             None => *response.status_mut() = StatusCode::BAD_REQUEST,
         }
@@ -173,9 +173,9 @@ impl Proxy {
             Some((_, Fault::Cut)) => return None,
             Some((call, Fault::Throttle)) => return Some(call.throttled()),
             Some((_, Fault::Delay { ms })) => tokio::time::sleep(Duration::from_millis(ms)).await,
-            Some((_, Fault::KillAfter | Fault::LoseAnswer)) | None => {}
+            Some((_, Fault::KillAfter | Fault::LoseResponse)) | None => {}
         }
-        let answer = self.ask(request).await?;
+        let response = self.ask(request).await?;
         if let Some(call) = &call {
             self.counts.add(call, peer.function());
         }
@@ -184,8 +184,8 @@ impl Proxy {
                 kill(peer);
                 None
             }
-            Some((_, Fault::LoseAnswer)) => None,
-            _ => Some(answer),
+            Some((_, Fault::LoseResponse)) => None,
+            _ => Some(response),
         }
     }
 
@@ -193,7 +193,7 @@ impl Proxy {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         // The runtime's own long poll never answers while there is nothing to do.
-        let answer = self
+        let upstream = self
             .client
             .request(parts.method, format!("{}{path}", self.upstream))
             .headers(parts.headers)
@@ -202,8 +202,8 @@ impl Proxy {
             .send()
             .await
             .ok()?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        let mut response = Response::new(answer.bytes().await.ok()?);
+        let (status, headers) = (upstream.status(), upstream.headers().clone());
+        let mut response = Response::new(upstream.bytes().await.ok()?);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         // The body is whole here, so its length is set anew.

@@ -83,11 +83,11 @@ pub struct Receiver {
 impl Receiver {
     /// Starts one that always answers 200.
     pub async fn start() -> Self {
-        Self::answering(|_| Reply::status(200)).await
+        Self::responding(|_| Reply::status(200)).await
     }
 
     /// Starts one that answers the n-th request (from 0) as `reply` says.
-    pub async fn answering(reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
+    pub async fn responding(reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("its own address");
         let requests = Requests::default();

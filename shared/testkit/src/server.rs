@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use crate::process::Peer;
 
 /// Serves every connection of `listener`. Where the handler answers nothing, the connection is
-/// cut without an answer.
+/// cut without a response.
 pub async fn serve<H, F>(listener: TcpListener, handle: H)
 where
     H: Fn(Arc<Peer>, Request<Bytes>) -> F + Send + Sync + 'static,

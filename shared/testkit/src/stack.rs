@@ -189,7 +189,7 @@ impl Stack {
         json_of(&self.call(method, service, path, &[], body.to_string()).await)
     }
 
-    /// A call of one of AWS's services that take forms, as the account's owner; the answer is XML.
+    /// A call of one of AWS's services that take forms, as the account's owner; the response is XML.
     pub async fn query(&self, service: &str, version: &str, parameters: &[(&str, &str)]) -> String {
         let mut form = reqwest::Url::parse("http://form").expect("a URL");
         form.query_pairs_mut().append_pair("Version", version).extend_pairs(parameters);
@@ -221,9 +221,9 @@ impl Stack {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let answer = request.body(body).send().await.expect("the stack answers");
-        let status = answer.status();
-        let text = answer.text().await.expect("an answer");
+        let response = request.body(body).send().await.expect("the stack responds");
+        let status = response.status();
+        let text = response.text().await.expect("a response");
         assert!(status.is_success(), "{service} {headers:?}: {text}");
         text
     }
@@ -249,7 +249,7 @@ impl Stack {
         format!("arn:aws:sqs:{}:000000000000:{name}", self.state.region)
     }
 
-    /// Runs a function once and waits for its answer; `output` names it.
+    /// Runs a function once and waits for its response; `output` names it.
     pub async fn invoke(&self, output: &str, event: Value) -> Value {
         self.try_invoke(output, event).await.unwrap_or_else(|error| panic!("{output}: {error}"))
     }
@@ -257,11 +257,11 @@ impl Stack {
     /// The same, where the function may die of it.
     pub async fn try_invoke(&self, output: &str, event: Value) -> Result<Value, Value> {
         let path = format!("/2015-03-31/functions/{}/invocations", self.output(output));
-        let answer = self.owner_call("lambda", &path, &[], event).await;
-        if answer.get("errorType").is_some() || answer.get("errorMessage").is_some() {
-            return Err(answer);
+        let response = self.owner_call("lambda", &path, &[], event).await;
+        if response.get("errorType").is_some() || response.get("errorMessage").is_some() {
+            return Err(response);
         }
-        Ok(answer)
+        Ok(response)
     }
 
     /// Runs one of the checkout's tools against the stack, as its owner; what it prints.
@@ -307,15 +307,15 @@ impl Stack {
     /// Begins chaos at the proxy, instead of any that runs there.
     pub async fn begin_chaos(&self, plan: &Plan) {
         let body = serde_json::to_string(plan).expect("a plan");
-        let answer = http_client().post(format!("{}/chaos", self.control())).body(body).send().await;
-        let status = answer.expect("the proxy answers").status();
+        let response = http_client().post(format!("{}/chaos", self.control())).body(body).send().await;
+        let status = response.expect("the proxy responds").status();
         assert!(status.is_success(), "the proxy refuses the plan with {status}");
     }
 
     /// Ends it; answers what it has done.
     pub async fn end_chaos(&self) -> Report {
-        let answer = http_client().delete(format!("{}/chaos", self.control())).send().await;
-        let text = answer.expect("the proxy answers").text().await.expect("a report");
+        let response = http_client().delete(format!("{}/chaos", self.control())).send().await;
+        let text = response.expect("the proxy responds").text().await.expect("a report");
         serde_json::from_str(&text).expect("a report")
     }
 
@@ -323,8 +323,8 @@ impl Stack {
     pub async fn rule(&self, rule: &Rule) -> Hits {
         let control = self.control();
         let body = serde_json::to_string(rule).expect("a rule");
-        let answer = http_client().post(&control).body(body).send().await.expect("the proxy answers");
-        let id = answer.text().await.expect("the rule's id");
+        let response = http_client().post(&control).body(body).send().await.expect("the proxy responds");
+        let id = response.text().await.expect("the rule's id");
         Hits { url: format!("{control}/{id}") }
     }
 }
@@ -380,8 +380,8 @@ pub struct Hits {
 impl Hits {
     /// Asks the proxy.
     pub async fn count(&self) -> u32 {
-        let answer = http_client().get(&self.url).send().await.expect("the proxy answers");
-        answer.text().await.expect("a number").parse().expect("a number")
+        let response = http_client().get(&self.url).send().await.expect("the proxy responds");
+        response.text().await.expect("a number").parse().expect("a number")
     }
 }
 
@@ -416,9 +416,9 @@ pub struct Client {
     pub tenant: Option<String>,
 }
 
-/// What the API answered.
+/// A response of the API.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct ApiResponse {
     /// Status code.
     pub status: u16,
     /// Headers.
@@ -427,7 +427,7 @@ pub struct Answer {
     pub json: Value,
 }
 
-impl Answer {
+impl ApiResponse {
     /// The body, if the status is the one expected.
     #[track_caller]
     pub fn expect(self, status: u16) -> Value {
@@ -459,30 +459,36 @@ impl Client {
     }
 
     /// `GET`.
-    pub async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> ApiResponse {
         self.send(Method::GET, path, &[], None).await
     }
 
     /// `POST` with JSON.
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub async fn post(&self, path: &str, body: &Value) -> ApiResponse {
         self.post_with(path, &[], body).await
     }
 
     /// `POST` with JSON and further headers.
-    pub async fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+    pub async fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> ApiResponse {
         let mut headers = headers.to_vec();
         headers.push(("content-type", "application/json"));
         self.send(Method::POST, path, &headers, Some(body.to_string().into_bytes())).await
     }
 
+    /// `PUT` with JSON.
+    pub async fn put(&self, path: &str, body: &Value) -> ApiResponse {
+        let headers = [("content-type", "application/json")];
+        self.send(Method::PUT, path, &headers, Some(body.to_string().into_bytes())).await
+    }
+
     /// `PATCH` with JSON.
-    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+    pub async fn patch(&self, path: &str, body: &Value) -> ApiResponse {
         let headers = [("content-type", "application/json")];
         self.send(Method::PATCH, path, &headers, Some(body.to_string().into_bytes())).await
     }
 
     /// `DELETE`.
-    pub async fn delete(&self, path: &str) -> Answer {
+    pub async fn delete(&self, path: &str) -> ApiResponse {
         self.send(Method::DELETE, path, &[], None).await
     }
 
@@ -510,18 +516,18 @@ impl Client {
         path: &str,
         headers: &[(&str, &str)],
         body: Option<Vec<u8>>,
-    ) -> Answer {
-        self.try_send(method, path, headers, body).await.expect("the API answers")
+    ) -> ApiResponse {
+        self.try_send(method, path, headers, body).await.expect("the API responds")
     }
 
-    /// Any request, which may stay without an answer.
+    /// Any request, which may stay without a response.
     pub async fn try_send(
         &self,
         method: Method,
         path: &str,
         headers: &[(&str, &str)],
         body: Option<Vec<u8>>,
-    ) -> Result<Answer, reqwest::Error> {
+    ) -> Result<ApiResponse, reqwest::Error> {
         let publishes = method == Method::POST && path.starts_with("/v1/events");
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some(key) = &self.key {
@@ -539,7 +545,7 @@ impl Client {
         }
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let json = serde_json::from_slice(&response.bytes().await?).unwrap_or_default();
-        Ok(Answer { status, headers, json })
+        Ok(ApiResponse { status, headers, json })
     }
 
     /// A new endpoint: its id and its signing key.

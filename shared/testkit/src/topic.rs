@@ -52,8 +52,8 @@ impl Subscription {
         loop {
             let ask =
                 json!({ "QueueUrl": self.queue_url, "MaxNumberOfMessages": 10, "VisibilityTimeout": 600 });
-            let answer = self.stack.aws("sqs", "AmazonSQS.ReceiveMessage", ask).await;
-            let messages = answer["Messages"].as_array().cloned().unwrap_or_default();
+            let response = self.stack.aws("sqs", "AmazonSQS.ReceiveMessage", ask).await;
+            let messages = response["Messages"].as_array().cloned().unwrap_or_default();
             if messages.is_empty() {
                 return self.received.lock().expect("no test panicked with it").clone();
             }

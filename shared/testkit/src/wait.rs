@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Asks `probe` until it has an answer. Panics with `what` after `limit`.
+/// Calls `probe` until it returns something. Panics with `what` after `limit`.
 pub async fn eventually<T, F>(what: &str, limit: Duration, mut probe: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,

@@ -35,7 +35,7 @@ impl Meter {
         Self { stack, answers: Mutex::default() }
     }
 
-    /// Keeps the status of an answer of the API.
+    /// Keeps the status of a response of the API.
     pub(super) fn answered(&self, status: u16) {
         self.answers.lock().unwrap().push(status);
     }
@@ -108,8 +108,8 @@ impl Meter {
             other => other,
         };
         let asked = json!({ "QueueUrl": url, "AttributeNames": [attribute] });
-        let answer = self.stack.aws("sqs", "AmazonSQS.GetQueueAttributes", asked).await;
-        answer["Attributes"][attribute].as_str().and_then(|text| text.parse().ok()).expect("a number")
+        let response = self.stack.aws("sqs", "AmazonSQS.GetQueueAttributes", asked).await;
+        response["Attributes"][attribute].as_str().and_then(|text| text.parse().ok()).expect("a number")
     }
 
     async fn age(&self, url: &str) -> f64 {
@@ -135,8 +135,9 @@ impl Meter {
             "Namespace": watched.namespace, "MetricName": watched.metric, "Dimensions": dimensions,
             "Statistics": [watched.statistic], "Period": 86_400, "StartTime": now - 3600, "EndTime": now + 60,
         });
-        let answer = self.stack.aws("monitoring", &format!("{CLOUDWATCH}.GetMetricStatistics"), asked).await;
-        let points = answer["Datapoints"].as_array().cloned().unwrap_or_default();
+        let response =
+            self.stack.aws("monitoring", &format!("{CLOUDWATCH}.GetMetricStatistics"), asked).await;
+        let points = response["Datapoints"].as_array().cloned().unwrap_or_default();
         points.iter().filter_map(|point| point[&watched.statistic].as_f64()).collect()
     }
 

@@ -28,13 +28,13 @@ async fn main() {
     println!("http://{}", listener.local_addr().expect("its own address"));
     let kept = Arc::new(Mutex::new(Kept::default()));
     server::serve(listener, move |_, request| {
-        let answer = answer(&mut kept.lock().expect("no panic with it"), &request);
-        async move { Some(Response::new(answer)) }
+        let response = response(&mut kept.lock().expect("no panic with it"), &request);
+        async move { Some(Response::new(response)) }
     })
     .await;
 }
 
-fn answer(kept: &mut Kept, request: &Request<Bytes>) -> Bytes {
+fn response(kept: &mut Kept, request: &Request<Bytes>) -> Bytes {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/count") => kept.count.to_string().into(),
         (&Method::GET, "/arrivals") => serde_json::to_string(&kept.arrivals).expect("JSON").into(),

@@ -33,7 +33,7 @@ impl Call {
         })
     }
 
-    /// The answer of a service that is called too often, as the SDK knows it.
+    /// The response of a service that is called too often, as the SDK knows it.
     pub fn throttled(&self) -> Response<Bytes> {
         let code = match self.service.as_str() {
             "dynamodb" => "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",

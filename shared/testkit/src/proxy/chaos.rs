@@ -14,7 +14,7 @@ use crate::{process::Peer, random::Random};
 pub struct PerMille {
     pub kill_before: u32,
     pub kill_after: u32,
-    pub lose_answer: u32,
+    pub lose_response: u32,
     pub throttle: u32,
     pub cut: u32,
     pub delay: u32,
@@ -45,11 +45,11 @@ fn default_delay() -> u64 {
 
 impl Plan {
     fn faults(&self) -> [(&'static str, u32, Fault); 6] {
-        let PerMille { kill_before, kill_after, lose_answer, throttle, cut, delay } = self.per_mille;
+        let PerMille { kill_before, kill_after, lose_response, throttle, cut, delay } = self.per_mille;
         [
             ("kill_before", kill_before, Fault::KillBefore),
             ("kill_after", kill_after, Fault::KillAfter),
-            ("lose_answer", lose_answer, Fault::LoseAnswer),
+            ("lose_response", lose_response, Fault::LoseResponse),
             ("throttle", throttle, Fault::Throttle),
             ("cut", cut, Fault::Cut),
             ("delay", delay, Fault::Delay { ms: self.delay_ms }),

@@ -11,7 +11,7 @@ use std::{
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use testkit::{Answer, Client, random::Random, stack::text};
+use testkit::{ApiResponse, Client, random::Random, stack::text};
 
 use crate::ledger::{Ledger, Published};
 
@@ -40,7 +40,7 @@ pub struct Shop {
     /// Requests beyond the first for the same events.
     pub repeated: AtomicU64,
     /// Events whose publish was given up.
-    pub unanswered: AtomicU64,
+    pub without_response: AtomicU64,
 }
 
 /// One client of one tenant.
@@ -89,7 +89,7 @@ impl Publisher {
         let mut tries = 0;
         while !orders.is_empty() {
             if Instant::now() > self.shop.give_up {
-                self.shop.unanswered.fetch_add(orders.len() as u64, Ordering::Relaxed);
+                self.shop.without_response.fetch_add(orders.len() as u64, Ordering::Relaxed);
                 return;
             }
             if tries > 0 {
@@ -110,26 +110,26 @@ impl Publisher {
     async fn publish_one(&mut self, order: Order) -> Option<Order> {
         let body = json!({ "type": order.event.event_type, "data": order.event.data });
         let headers = [("idempotency-key", order.key.as_str())];
-        let Some(answer) = self.post("/v1/events", &headers, &body).await else { return Some(order) };
-        if answer.status == 202 && self.random.per_mille(AGAIN) {
+        let Some(response) = self.post("/v1/events", &headers, &body).await else { return Some(order) };
+        if response.status == 202 && self.random.per_mille(AGAIN) {
             let again = self.post("/v1/events", &headers, &body).await;
-            let other = again.filter(|again| again.status == 202 && again.json["id"] != answer.json["id"]);
+            let other = again.filter(|again| again.status == 202 && again.json["id"] != response.json["id"]);
             if let Some(other) = other {
                 self.shop.ledger.wrong(format!("{} made two events: {}", order.key, other.json));
             }
         }
-        self.settle(order, answer.status, &answer.json)
+        self.settle(order, response.status, &response.json)
     }
 
     async fn publish_batch(&mut self, orders: Vec<Order>) -> Vec<Order> {
         let event = |Order { key, event }: &Order| json!({ "type": event.event_type, "data": event.data, "idempotency_key": key });
         let body = json!({ "events": orders.iter().map(event).collect::<Vec<_>>() });
-        let Some(answer) = self.post("/v1/events/batch", &[], &body).await else { return orders };
-        if answer.status != 202 {
-            let whole = |order| self.settle(order, answer.status, &answer.json);
+        let Some(response) = self.post("/v1/events/batch", &[], &body).await else { return orders };
+        if response.status != 202 {
+            let whole = |order| self.settle(order, response.status, &response.json);
             return orders.into_iter().filter_map(whole).collect();
         }
-        let results = answer.json["data"].as_array().cloned().unwrap_or_default();
+        let results = response.json["data"].as_array().cloned().unwrap_or_default();
         if results.len() != orders.len() {
             self.shop.ledger.wrong(format!("{} results for {} events", results.len(), orders.len()));
         }
@@ -154,7 +154,7 @@ impl Publisher {
         }
     }
 
-    async fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Option<Answer> {
+    async fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Option<ApiResponse> {
         let headers = [headers, &[("content-type", "application/json")]].concat();
         let body = Some(body.to_string().into_bytes());
         let sent = self.client.try_send(Method::POST, path, &headers, body);

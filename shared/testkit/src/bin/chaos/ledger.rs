@@ -149,9 +149,9 @@ impl Ledger {
         self.books().accepted.iter().map(|(id, event)| (id.clone(), event.tenant)).collect()
     }
 
-    /// Adds up, and holds what came against what was published. `unanswered` publishes may have
+    /// Adds up, and holds what came against what was published. `without_response` publishes may have
     /// been stored without their client knowing.
-    pub fn close(&self, unanswered: u64) -> Totals {
+    pub fn close(&self, without_response: u64) -> Totals {
         let mut books = self.books();
         let mut wrong = std::mem::take(&mut books.wrong);
         let mut alien = 0;
@@ -165,7 +165,7 @@ impl Ledger {
                 wrong.insert(format!("{id} arrived as something else than was published"));
             }
         }
-        if alien > unanswered {
+        if alien > without_response {
             wrong.insert(format!("{alien} events arrived that no client was told of"));
         }
         for (at, id) in books.arrivals.keys() {

@@ -50,11 +50,11 @@ const ENDPOINTS: [(usize, &str, Option<&str>); 8] = [
 /// What a call meets most of the time; the SDK's own retries hide most of it. Deaths are rarer than
 /// they could be: after each, the stand-in leaves the lane alone for a second.
 const WEATHER: PerMille =
-    PerMille { kill_before: 2, kill_after: 2, lose_answer: 8, throttle: 20, cut: 10, delay: 30 };
+    PerMille { kill_before: 2, kill_after: 2, lose_response: 8, throttle: 20, cut: 10, delay: 30 };
 
 /// What it meets now and then: three tries in a row fail often enough.
 const STORM: PerMille =
-    PerMille { kill_before: 3, kill_after: 3, lose_answer: 100, throttle: 300, cut: 150, delay: 100 };
+    PerMille { kill_before: 3, kill_after: 3, lose_response: 100, throttle: 300, cut: 150, delay: 100 };
 
 const BETWEEN_STORMS: Duration = Duration::from_secs(8);
 const STORM_LASTS: Duration = Duration::from_secs(2);
@@ -125,7 +125,7 @@ async fn main() -> ExitCode {
         stop,
         give_up: stop + LAST_REPEATS,
         repeated: AtomicU64::default(),
-        unanswered: AtomicU64::default(),
+        without_response: AtomicU64::default(),
     });
     let clients = clients(&shop, &tenants, &mut random);
     println!("{} s of chaos", options.lasts.as_secs());
@@ -153,14 +153,14 @@ async fn endpoints(tenants: &[Client], ward: &Arc<Ward>, random: &mut Random) ->
             body["event_types"] = json!([only]);
         }
         let mut short = body.clone();
-        short["retry_schedule"] = json!([1, 1, 2, 2, 5, 5, 5, 10, 10, 10, 10, 10, 20]);
-        let mut answer = tenants[tenant].post("/v1/endpoints", &short).await;
-        if answer.status == 422 {
+        short["retry_schedule_seconds"] = json!([1, 1, 2, 2, 5, 5, 5, 10, 10, 10, 10, 10, 20]);
+        let mut response = tenants[tenant].post("/v1/endpoints", &short).await;
+        if response.status == 422 {
             ward.gentle.store(true, Ordering::Relaxed);
-            answer = tenants[tenant].post("/v1/endpoints", &body).await;
+            response = tenants[tenant].post("/v1/endpoints", &body).await;
         }
-        let answer = answer.expect(201);
-        let (id, secret) = (text(&answer, "id"), text(&answer, "secret"));
+        let response = response.expect(201);
+        let (id, secret) = (text(&response, "id"), text(&response, "secret"));
         made.push(Endpoint { tenant, id, secret, only, mood });
     }
     if ward.gentle.load(Ordering::Relaxed) {

@@ -44,13 +44,13 @@ pub async fn start(ward: Arc<Ward>, at: usize, mut random: Random) -> String {
             (dice.below(1000), dice.up_to(SLOW))
         };
         let ward = Arc::clone(&ward);
-        async move { answer(&ward, at, &request, thrown).await }
+        async move { response(&ward, at, &request, thrown).await }
     };
     tokio::spawn(server::serve(listener, handle));
     url
 }
 
-async fn answer(
+async fn response(
     ward: &Ward,
     at: usize,
     request: &Request<Bytes>,

@@ -26,14 +26,14 @@ pub struct Run<'a> {
 impl Run<'_> {
     /// Prints it.
     pub async fn print(mut self) -> ExitCode {
-        let unanswered = self.shop.unanswered.load(Ordering::Relaxed);
-        let totals = self.ledger.close(unanswered);
+        let without_response = self.shop.without_response.load(Ordering::Relaxed);
+        let totals = self.ledger.close(without_response);
         let lost = totals.expected - totals.delivered;
         let line = |name: &str, text: String| println!("{name:<12}{text}");
         line(
             "accepted",
             format!(
-                "{} events; {} requests repeated, {unanswered} events given up unanswered",
+                "{} events; {} requests repeated, {without_response} events without a response",
                 totals.accepted,
                 self.shop.repeated.load(Ordering::Relaxed),
             ),
@@ -70,8 +70,8 @@ impl Run<'_> {
     }
 
     async fn deliveries(&self, tenant: usize, event_id: &str) -> Vec<Value> {
-        let answer = self.tenants[tenant].get(&format!("/v1/events/{event_id}/deliveries?limit=250")).await;
-        answer.json["data"].as_array().cloned().unwrap_or_default()
+        let response = self.tenants[tenant].get(&format!("/v1/events/{event_id}/deliveries?limit=250")).await;
+        response.json["data"].as_array().cloned().unwrap_or_default()
     }
 
     async fn state(&self, tenant: usize, event_id: &str, endpoint_id: &str) -> String {
