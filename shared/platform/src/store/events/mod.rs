@@ -22,6 +22,7 @@ use domain::{
         payload::{self, Encoded, Encoding},
     },
     ids::key,
+    saturating,
 };
 use futures_util::future::try_join_all;
 use serde::Deserialize;
@@ -235,7 +236,7 @@ impl Events {
         let (slow, fast): (Vec<_>, Vec<_>) = targets.into_iter().partition(is_slow);
         let chunks = fast.chunks(SNAPSHOT_PAGE).map(|chunk| (chunk, false));
         let chunks: Vec<_> = chunks.chain(slow.chunks(SNAPSHOT_PAGE).map(|chunk| (chunk, true))).collect();
-        let count = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
+        let count = saturating::<u32>(chunks.len());
         let statements = (0..).zip(chunks).map(|(page, (targets, slow))| {
             let (pk, sk) = keys::page(tenant, event, &id, page);
             let mut item = Item::from([
@@ -423,7 +424,7 @@ impl Events {
             )
             .expression_attribute_values(":end", AttributeValue::S(end))
             .scan_index_forward(false)
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .limit(saturating::<i32>(limit))
             .send()
             .await
             .map_err(Fault::on("listing events"))?;

@@ -10,6 +10,7 @@ use domain::{
     EndpointId, TenantId, Timestamp,
     endpoint::{self, Disabled, Endpoint, Settings, State, Subscriber, health::Health},
     event::{EventTypeFilter, channel::Channels, filter::Filter},
+    saturating,
 };
 use serde::{Deserialize, Serialize};
 
@@ -350,7 +351,7 @@ impl Registry {
                 .scan_index_forward(false)
                 .consistent_read(true)
                 // One more, since the bound itself is among them.
-                .limit(i32::try_from(limit).unwrap_or(i32::MAX).saturating_add(1))
+                .limit(saturating::<i32>(limit).saturating_add(1))
                 .set_exclusive_start_key(from)
                 .send()
                 .await
