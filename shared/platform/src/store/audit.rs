@@ -13,8 +13,8 @@ use domain::{
 };
 
 use super::{
-    Item, Table,
     table::{
+        Item, Table,
         attributes::{integer, number, text},
         keys,
         statements::{Applied, Statement},
@@ -44,7 +44,7 @@ impl Audit {
     /// The trails in this table.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
-        Self { table: Table { client, name: table } }
+        Self { table: Table::new(client, &table) }
     }
 
     /// Adds an entry to the end of a tenant's trail.
@@ -111,9 +111,7 @@ impl Audit {
             }
             let answer = self
                 .table
-                .client
                 .query()
-                .table_name(&self.table.name)
                 .key_condition_expression(format!("pk = :pk AND {condition}"))
                 .expression_attribute_values(":pk", AttributeValue::S(pk.clone()))
                 .expression_attribute_values(":at", AttributeValue::S(at.clone()))

@@ -3,11 +3,11 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::Timestamp;
 
-use crate::Fault;
-use crate::store::{Item, events::RETENTION_DAYS};
+use super::Item;
+use crate::{Fault, store::events::RETENTION_DAYS};
 
 pub(crate) fn odd(attribute: &str) -> Fault {
-    Fault::new("reading the events table", format!("the attribute {attribute} is missing or odd"))
+    Fault::new("reading the events table", format!("the attribute {attribute} is missing or malformed"))
 }
 
 pub(crate) fn text<'a>(item: &'a Item, name: &str) -> Result<&'a str, Fault> {

@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::types::{
 };
 use futures_util::{StreamExt, stream};
 
-use crate::store::{Item, Table};
+use super::{Item, Table};
 use crate::{Fault, aws::throttles, runtime::clock};
 
 /// Statements in one call.
@@ -49,7 +49,7 @@ impl Statement {
     pub(crate) fn insert(table: &Table, item: Item) -> Self {
         let (names, parameters): (Vec<_>, Vec<_>) = item.into_iter().unzip();
         let values: Vec<_> = names.iter().map(|name| format!("'{name}': ?")).collect();
-        let text = format!("INSERT INTO \"{}\" VALUE {{{}}}", table.name, values.join(", "));
+        let text = format!("INSERT INTO \"{}\" VALUE {{{}}}", table.name(), values.join(", "));
         Self { text, parameters, once: false }
     }
 
@@ -60,7 +60,7 @@ impl Statement {
 
     /// Changes an item that there is.
     pub(crate) fn update(table: &Table) -> Update {
-        Update { text: format!("UPDATE \"{}\"", table.name), parameters: Vec::new() }
+        Update { text: format!("UPDATE \"{}\"", table.name()), parameters: Vec::new() }
     }
 
     fn bytes(&self) -> usize {

@@ -8,8 +8,8 @@ use aws_sdk_dynamodb::{
     types::{TransactWriteItem, error::TransactionCanceledException},
 };
 
+use super::Table;
 use crate::runtime::clock;
-use crate::store::Table;
 
 impl Table {
     /// All of it or nothing. Who meets another transaction on the same row tries again, which the
