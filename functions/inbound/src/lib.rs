@@ -8,8 +8,10 @@ use std::{sync::Arc, time::Duration};
 use domain::{
     Secret, SourceId, TenantId, Timestamp,
     event::channel::Channels,
+    ids::holder::Holder,
     inbound::{
-        Malformed, Provider,
+        Provider,
+        adapter::MalformedEvent,
         verify::{self, Reject, Verified},
     },
 };
@@ -21,7 +23,7 @@ use platform::{
     },
     publish::{Identity, NewEvent, PAYLOAD_LIMIT, Publisher, Refused},
     runtime::{clock, telemetry},
-    secrets::{Holder, Secrets},
+    secrets::Secrets,
     setup::Parts,
     store::registry::{Registry, Source},
 };
@@ -54,7 +56,7 @@ enum Refusal {
     UnknownSource,
     TooLarge,
     Rejected(Reject),
-    Malformed(Malformed),
+    Malformed(MalformedEvent),
     Fault(Fault),
 }
 
@@ -88,7 +90,7 @@ impl Inbound {
         let source =
             source.filter(|source| source.provider == self.provider).ok_or(Refusal::UnknownSource)?;
         let verified = self.verify(&source, request, now).await?;
-        let normalised = (self.provider.row().normalise)(verified).map_err(Refusal::Malformed)?;
+        let normalised = (self.provider.adapter().normalise)(verified).map_err(Refusal::Malformed)?;
         let event = NewEvent {
             event_type: normalised.event_type,
             timestamp: normalised.timestamp,
@@ -111,7 +113,7 @@ impl Inbound {
         request: &'a Request,
         now: Timestamp,
     ) -> Result<Verified<'a>, Refusal> {
-        let scheme = &self.provider.row().scheme;
+        let scheme = &self.provider.adapter().scheme;
         let check = |secrets: Vec<Secret>| {
             verify::verify(scheme, request.header(scheme.header), &request.body, &secrets, now)
         };

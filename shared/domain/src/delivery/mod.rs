@@ -20,6 +20,12 @@ use crate::{
     delivery::attempt::{Timing, Told},
 };
 
+/// How long events and deliveries are kept, in days. Longer than the longest retry schedule.
+pub const RETENTION_DAYS: u64 = 30;
+
+/// The same as a span of time.
+pub const RETENTION: Duration = Duration::from_hours(24 * RETENTION_DAYS);
+
 /// Where a delivery stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -48,9 +48,6 @@ const ITEM_LIMIT: usize = 200 * 1024;
 /// What an event's item takes besides its payload, in bytes, with a few endpoints.
 const ITEM_OVERHEAD: usize = 500;
 
-/// How long events and deliveries are kept, in days. Longer than the retry schedule.
-pub const RETENTION_DAYS: i64 = 30;
-
 /// An event, as it is stored once and for all.
 #[derive(Debug, Clone)]
 pub struct StoredEvent {

@@ -20,7 +20,10 @@ use aws_sdk_dynamodb::{
 use domain::{
     EndpointId, KeyId, SourceId, TenantId, Timestamp,
     endpoint::{Endpoint, Subscriber},
-    ids::key::{Caller, Scope},
+    ids::{
+        holder::Holder,
+        key::{Caller, Scope},
+    },
     inbound::Provider,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -36,7 +39,7 @@ use super::{
         transactions::first_condition_failed,
     },
 };
-use crate::{Fault, runtime::cache::Cache, secrets::Holder};
+use crate::{Fault, runtime::cache::Cache};
 
 /// How old a cached row can be.
 const MAX_AGE: Duration = Duration::from_secs(10);
