@@ -13,7 +13,7 @@ use domain::event::{
     schema::{Schema, SchemaText, Violation},
 };
 
-use crate::{Fault, store::registry::Registry};
+use crate::{Fault, store::registry::event_types::EventTypes};
 
 /// How long what is known of the catalog is believed.
 const MAX_AGE: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ pub enum Unfit {
 /// when the first event asks for it.
 #[derive(Debug)]
 pub struct Catalog {
-    registry: Arc<Registry>,
+    event_types: EventTypes,
     known: Mutex<Known>,
 }
 
@@ -55,10 +55,10 @@ struct Rule {
 }
 
 impl Catalog {
-    /// The catalog in this registry.
+    /// The catalog of these event types.
     #[must_use]
-    pub fn new(registry: Arc<Registry>) -> Self {
-        Self { registry, known: Mutex::default() }
+    pub fn new(event_types: EventTypes) -> Self {
+        Self { event_types, known: Mutex::default() }
     }
 
     /// What the catalog asks of events, at most ten seconds old.
@@ -68,11 +68,11 @@ impl Catalog {
             return Ok(known.rules);
         }
         // The count before the list: what is changed in between is seen by the next look.
-        let (at, revision) = (Instant::now(), self.registry.catalog_revision().await?);
+        let (at, revision) = (Instant::now(), self.event_types.revision().await?);
         let rules = if revision == known.revision {
             known.rules
         } else {
-            Arc::new(known.rules.renewed(self.registry.event_types().await?))
+            Arc::new(known.rules.renewed(self.event_types.all().await?))
         };
         *self.lock() = Known { at: Some(at), revision, rules: Arc::clone(&rules) };
         Ok(rules)

@@ -18,6 +18,7 @@ use crate::Fault;
 
 pub(crate) mod attributes;
 pub mod keys;
+pub(crate) mod rows;
 pub(crate) mod statements;
 pub(crate) mod transactions;
 
