@@ -68,7 +68,7 @@ def _with_zip(block, bin_dir):
 
 
 def _with_batch(line):
-    """AWS judges a batch call of SQS by the plain action; the stand-in requires an action of its own."""
+    """AWS checks a batch call of SQS against the plain action; the stand-in requires an action of its own."""
     found = re.match(r"(\s+Action: )\[?([^\]]*)\]?$", line)
     if not found:
         return line
@@ -77,7 +77,7 @@ def _with_batch(line):
 
 
 def _with_partiql(block):
-    """AWS judges a batch of PartiQL by its statements; the stand-in requires an action of its own."""
+    """AWS checks the statements of a PartiQL batch; the stand-in requires an action of its own."""
     if not any(re.search(r"dynamodb:PartiQL(Insert|Update)\b", line) for line in block):
         return block
     first, indent = next(
@@ -94,7 +94,7 @@ def _with_partiql(block):
 
 
 def _without_metric_math(block):
-    """The stand-in refuses alarms over several metrics; `alarms.py` reads them from the template."""
+    """The stand-in rejects alarms over several metrics; `alarms.py` reads them from the template."""
     is_alarm = any(line.strip() == "Type: AWS::CloudWatch::Alarm" for line in block)
     return [] if is_alarm and any(line.strip() == "Metrics:" for line in block) else block
 

@@ -73,6 +73,12 @@ struct Api {
     public_url: Option<String>,
 }
 
+/// The API's description, as `GET /v1/openapi.json` returns it from a deployment at `server`.
+#[must_use]
+pub fn description(server: &str) -> serde_json::Value {
+    openapi::document(&routes::all(), server)
+}
+
 /// Serves the API until the environment ends.
 pub async fn serve() -> Result<(), lambda_runtime::Error> {
     let parts = Parts::new()?;
