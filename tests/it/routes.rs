@@ -47,7 +47,7 @@ async fn every_route_answers_as_described() {
     ];
     let doomed = tenant.endpoint(&receiver.url(), &[]).await.0;
     let description = Description::of(&stack).await;
-    let mut recorded = RecordOutcome::read();
+    let mut recorded = Recorded::read();
     let operations = description.operations();
     for operation in &operations {
         let path = match operation.path {

@@ -83,10 +83,7 @@ pub fn description(server: &str) -> serde_json::Value {
 pub async fn serve() -> Result<(), lambda_runtime::Error> {
     let parts = Parts::new()?;
     let egress_allow = config::egress_allow()?;
-    let test_events = TestEvents {
-        egress: Egress::new(egress_allow.clone())?,
-        leases: parts.leases()?,
-    };
+    let test_events = TestEvents { egress: Egress::new(egress_allow.clone())?, leases: parts.leases()? };
     let api = Arc::new(Api {
         secrets: parts.secrets()?,
         operator_key: OperatorKey::new(parts.secrets_manager(), config::operator_key_secret()?),

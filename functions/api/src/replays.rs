@@ -210,8 +210,7 @@ pub(crate) async fn cancel(api: Arc<Api>, call: Call, _: Nothing) -> Result<Repl
     } else {
         call.unchanged();
     }
-    let cancelled =
-        replay.status == Status::Running && api.replays.cancel(owner, &replay, call.now).await?;
+    let cancelled = replay.status == Status::Running && api.replays.cancel(owner, &replay, call.now).await?;
     let replay =
         if cancelled || replay.status == Status::Running { find(&api, &call).await? } else { replay };
     if replay.status != Status::Cancelled {

@@ -63,8 +63,7 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateSource) -> Res
     call.record(&api, id, None, Some(after)).await?;
     let name = id.to_string();
     let owner = SecretOwner { tenant, holder: Holder::Sources, id: &name };
-    let added =
-        api.secrets.add(owner, &body.secrets).await;
+    let added = api.secrets.add(owner, &body.secrets).await;
     let source = Source {
         id,
         tenant: tenant.clone(),

@@ -3,12 +3,11 @@
 //! One of the two mappings from errors to HTTP; what a provider's manner of answering needs to
 //! differ comes from its row.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use domain::{
-    Secret, SourceId, TenantId, Timestamp,
+    Secret, SourceId, Timestamp,
     event::channel::Channels,
-    ids::holder::Holder,
     inbound::{
         Provider,
         adapter::MalformedEvent,

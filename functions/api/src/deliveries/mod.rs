@@ -13,7 +13,7 @@ use domain::{
 };
 use platform::{
     lambda::problem::Problem,
-    store::events::{lists::ListedDelivery, stored::StoredEvent, tracking::DeliveryRow},
+    store::events::{lists::ListEntry, stored::StoredEvent, tracking::DeliveryRow},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -61,7 +61,7 @@ impl DeliveryView {
         }
     }
 
-    pub(crate) fn listed(listed: &ListedDelivery, event_type: EventType) -> Self {
+    pub(crate) fn listed(listed: &ListEntry, event_type: EventType) -> Self {
         Self {
             id: listed.key.id,
             event_id: listed.key.id.event,

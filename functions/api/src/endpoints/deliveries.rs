@@ -15,7 +15,7 @@ use platform::{
     Fault,
     lambda::problem::Problem,
     store::{
-        events::lists::{ListPlace, ListedDelivery},
+        events::lists::{ListEntry, ListPlace},
         table::keys,
     },
 };
@@ -108,7 +108,7 @@ impl Filter {
         self.event_type.is_some() || !matches!(self.status, None | Some(Status::Succeeded))
     }
 
-    fn takes(&self, listed: &ListedDelivery, event_type: &EventType) -> bool {
+    fn takes(&self, listed: &ListEntry, event_type: &EventType) -> bool {
         self.status.is_none_or(|status| status == listed.status)
             && self.event_type.as_ref().is_none_or(|wanted| wanted == event_type)
     }
@@ -151,7 +151,7 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<ListedDeliver
 }
 
 /// The type of a delivery's event. Whoever wrote the delivery first nearly always knew it.
-async fn event_type(api: &Api, listed: &ListedDelivery) -> Result<EventType, Problem> {
+async fn event_type(api: &Api, listed: &ListEntry) -> Result<EventType, Problem> {
     if let Some(event_type) = &listed.event_type {
         return Ok(event_type.clone());
     }

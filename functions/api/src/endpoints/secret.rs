@@ -279,7 +279,9 @@ pub(crate) fn secrets_problem(error: SecretsError) -> Problem {
             Problem::new(Kind::LimitReached, detail)
         }
         SecretsError::Gone => Problem::not_found("endpoint"),
-        SecretsError::Refused(_) => Problem::new(Kind::InvalidRequest, "the keys cannot be rotated like this"),
+        SecretsError::Refused(_) => {
+            Problem::new(Kind::InvalidRequest, "the keys cannot be rotated like this")
+        }
         SecretsError::Fault(fault) => fault.into(),
     }
 }

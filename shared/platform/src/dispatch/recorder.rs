@@ -75,7 +75,11 @@ impl Recorder {
     }
 
     /// Records a change, together with others. The ticket of whoever asks first is given back.
-    pub(super) async fn record(&self, change: DeliveryChange, ticket: Option<Ticket>) -> Result<RecordOutcome, Fault> {
+    pub(super) async fn record(
+        &self,
+        change: DeliveryChange,
+        ticket: Option<Ticket>,
+    ) -> Result<RecordOutcome, Fault> {
         let gone = || Fault::new("recording attempts", "the recorder is gone");
         let (answer, answered) = oneshot::channel();
         self.sender.send(Ask { change, answer }).map_err(|_| gone())?;
@@ -86,7 +90,9 @@ impl Recorder {
 
 async fn collect(
     statistics: Statistics,
-    mut asked: mpsc::UnboundedReceiver<Ask>, expected: Arc<Expected>) -> Counts {
+    mut asked: mpsc::UnboundedReceiver<Ask>,
+    expected: Arc<Expected>,
+) -> Counts {
     let mut waiting: Vec<Ask> = Vec::new();
     let mut uncounted = Counts::new();
     loop {

@@ -281,13 +281,17 @@ impl Dispatcher {
         slow: bool,
         now: Timestamp,
     ) -> Result<(DeliveryChange, Fate), Fault> {
-        let change = |status| DeliveryChange { attempt: Some(attempt.clone()), ..work.change(known, status, now) };
+        let change =
+            |status| DeliveryChange { attempt: Some(attempt.clone()), ..work.change(known, status, now) };
         Ok(match next {
             Next::Done => (change(Status::Succeeded), Fate::Delete),
             Next::GiveUp => (change(Status::Exhausted), Fate::Delete),
             Next::Park => {
                 let parked_for = Some(ParkedFor::Disabled);
-                (DeliveryChange { parked_for, place: Some(work.held(now)), ..change(Status::Parked) }, Fate::Delete)
+                (
+                    DeliveryChange { parked_for, place: Some(work.held(now)), ..change(Status::Parked) },
+                    Fate::Delete,
+                )
             }
             Next::RetryAt(at) => {
                 let due = |at| Some(DuePlace { pk: keys::due(work.id, at), at });

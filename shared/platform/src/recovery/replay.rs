@@ -407,7 +407,8 @@ impl Replayer {
         let cursor = replay.cursor.as_deref().and_then(keys::parse_list_place);
         let after = cursor.map(|(at, event, generation)| ListPlace { at, event, generation });
         let span = Span::OldestFirst { after: after.ok_or(replay.since), until: horizon };
-        let listed = self.endpoint_deliveries.in_group(owner, replay.endpoint, Group::Failed, span, limit).await?;
+        let listed =
+            self.endpoint_deliveries.in_group(owner, replay.endpoint, Group::Failed, span, limit).await?;
         let more = listed.len() >= limit;
         let candidates = listed.into_iter().map(|listed| Candidate {
             place: keys::list_place(listed.place.at, listed.place.event, listed.place.generation),

@@ -92,7 +92,9 @@ impl Resender<'_> {
         }
         for _ in 0..TRIES {
             // Without an item it is in a lane, and comes out of it soon.
-            let Some(DeliveryRow { delivery, .. }) = self.tracked.latest(&of.tenant, of.id).await? else { break };
+            let Some(DeliveryRow { delivery, .. }) = self.tracked.latest(&of.tenant, of.id).await? else {
+                break;
+            };
             let key = |generation| DeliveryKey { tenant: of.tenant.clone(), id: of.id, generation };
             if delivery.status.is_final() {
                 let Some(next) = replay::next_generation(delivery.generation) else {
@@ -118,8 +120,12 @@ impl Resender<'_> {
     }
 
     async fn begin(&self, of: &Subject, key: DeliveryKey, now: Timestamp) -> Result<bool, Fault> {
-        let begin =
-            NewGeneration { key, operator: of.operator, event_type: Some(of.event_type.clone()), replay: None };
+        let begin = NewGeneration {
+            key,
+            operator: of.operator,
+            event_type: Some(of.event_type.clone()),
+            replay: None,
+        };
         let begun = self.generations.start(&[begin], now).await.pop();
         begun.unwrap_or_else(|| Err(Fault::new("beginning a generation", "there is no answer")))
     }

@@ -101,7 +101,8 @@ mod tests {
             if let Some(here) = here {
                 document.insert("ept".into(), here);
             }
-            let after = SecretChange::Rotate(rotation(&new), Some(&elsewhere)).apply(&mut document, "ept").unwrap();
+            let after =
+                SecretChange::Rotate(rotation(&new), Some(&elsewhere)).apply(&mut document, "ept").unwrap();
             let secrets: Vec<_> = after.iter().map(|kept| &kept.secret).collect();
             assert_eq!(secrets, expected);
             let ends: Vec<_> = after.iter().map(|kept| kept.expires_at).collect();

@@ -167,8 +167,9 @@ impl Secrets {
         }
         let (version, document) = Box::pin(self.current(secret, age)).await?;
         let stored = document.get(secret.id).map(Vec::as_slice).unwrap_or_default();
-        let decode =
-            |key: &Kept| SigningKey::parse(key.secret.expose()).map(|parsed| (Arc::new(parsed), key.expires_at));
+        let decode = |key: &Kept| {
+            SigningKey::parse(key.secret.expose()).map(|parsed| (Arc::new(parsed), key.expires_at))
+        };
         let keys = stored.iter().map(decode).collect::<Result<Vec<_>, _>>();
         let keys = Arc::new(keys.map_err(Fault::on("reading a signing key"))?);
         if !keys.is_empty() {
@@ -181,11 +182,7 @@ impl Secrets {
         self.pointers.get(secret.tenant, secret.holder, secret.shard, age).await
     }
 
-    async fn current(
-        &self,
-        secret: SecretRef<'_>,
-        age: Duration,
-    ) -> Result<(String, Arc<Document>), Fault> {
+    async fn current(&self, secret: SecretRef<'_>, age: Duration) -> Result<(String, Arc<Document>), Fault> {
         let missing = || Fault::new("reading a secret", "there is no pointer to it");
         let name = self.name(secret.owner(), secret.shard);
         let pointer = self.pointer(secret, age).await?.ok_or_else(missing)?;

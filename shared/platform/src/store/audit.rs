@@ -12,13 +12,11 @@ use domain::{
     audit::{Entry, Link, Sealed},
 };
 
-use super::{
-    table::{
-        Item, Table,
-        attributes::{integer, number, text},
-        keys,
-        statements::{Statement, StatementOutcome},
-    },
+use super::table::{
+    Item, Table,
+    attributes::{integer, number, text},
+    keys,
+    statements::{Statement, StatementOutcome},
 };
 use crate::{Fault, runtime::clock};
 

@@ -48,7 +48,10 @@ impl Statistics {
 
     /// Makes changes, as [`Deliveries::record`] does, and counts their attempts in the same call. What
     /// could not be counted because its row does not exist yet is returned.
-    pub async fn record_and_count(&self, changes: &[DeliveryChange]) -> (Vec<Result<RecordOutcome, Fault>>, Counts) {
+    pub async fn record_and_count(
+        &self,
+        changes: &[DeliveryChange],
+    ) -> (Vec<Result<RecordOutcome, Fault>>, Counts) {
         let counts: Vec<_> = count(changes).into_iter().collect();
         let statements = counts.iter().map(|(key, stats)| self.addition(key, stats)).collect();
         let (recorded, counted) = self.deliveries.record_with(changes, statements).await;

@@ -19,12 +19,7 @@ use super::{
     egress::{Called, Egress, USER_AGENT},
     request::Webhook,
 };
-use crate::{
-    Fault,
-    runtime::clock,
-    secrets::Secrets,
-    store::leases::Leases,
-};
+use crate::{Fault, runtime::clock, secrets::Secrets, store::leases::Leases};
 
 /// What sending test events needs.
 #[derive(Debug)]

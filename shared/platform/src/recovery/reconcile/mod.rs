@@ -455,8 +455,12 @@ impl Run<'_> {
                 break;
             }
             let gone = || Fault::new("reading where an event goes", "a page is gone");
-            let found =
-                self.of.snapshots.page(tenant, id, snapshot, page).await.and_then(|found| found.ok_or_else(gone));
+            let found = self
+                .of
+                .snapshots
+                .page(tenant, id, snapshot, page)
+                .await
+                .and_then(|found| found.ok_or_else(gone));
             let done = match found {
                 Ok(found) => self.mend(tenant, &event, &untouched(&found.targets, &kept), seen).await,
                 Err(fault) => Err(fault),
@@ -600,7 +604,13 @@ impl Open {
         DeliveryId { event: event.id, endpoint: self.target.endpoint }
     }
 
-    fn change(&self, tenant: &TenantId, event: &StoredEvent, status: Status, now: Timestamp) -> DeliveryChange {
+    fn change(
+        &self,
+        tenant: &TenantId,
+        event: &StoredEvent,
+        status: Status,
+        now: Timestamp,
+    ) -> DeliveryChange {
         DeliveryChange {
             tenant: tenant.clone(),
             id: self.id(event),

@@ -156,12 +156,7 @@ impl Replays {
     }
 
     /// Stops a replay before its next step. False where it is not running any more.
-    pub async fn cancel(
-        &self,
-        owner: &TenantId,
-        replay: &Replay,
-        now: Timestamp,
-    ) -> Result<bool, Fault> {
+    pub async fn cancel(&self, owner: &TenantId, replay: &Replay, now: Timestamp) -> Result<bool, Fault> {
         const DOING: &str = "cancelling a replay";
         let (pk, sk) = keys::replay(owner, replay.id);
         let text = |status: Status| serde_dynamo::to_attribute_value(status).map_err(Fault::on(DOING));
@@ -223,12 +218,7 @@ impl Replays {
     }
 
     /// Ends a replay whose entry is still at `entry`. False where it is not.
-    pub async fn end(
-        &self,
-        entry: &DueReplay,
-        replay: &Replay,
-        now: Timestamp,
-    ) -> Result<bool, Fault> {
+    pub async fn end(&self, entry: &DueReplay, replay: &Replay, now: Timestamp) -> Result<bool, Fault> {
         const DOING: &str = "ending a replay";
         let put = Put::builder()
             .table_name(self.table.name())

@@ -37,7 +37,7 @@ pub struct ListPlace {
 
 /// One of an endpoint's deliveries, without its attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedDelivery {
+pub struct ListEntry {
     /// Which one, and whose event it is of.
     pub key: DeliveryKey,
     /// Its place in the list.
@@ -81,7 +81,7 @@ pub enum Span {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListWindow {
     /// All there is down to the floor, each once.
-    pub rows: Vec<ListedDelivery>,
+    pub rows: Vec<ListEntry>,
     /// How far down it reaches; `None` where it includes the end of the list.
     pub floor: Option<ListPlace>,
 }
@@ -89,13 +89,13 @@ pub struct ListWindow {
 /// Merges groups, which were read one after another, newest first and up to `limit` of each. A
 /// delivery that moved meanwhile is found twice; what was read later is newer.
 #[must_use]
-pub fn merged(groups: Vec<Vec<ListedDelivery>>, limit: usize) -> ListWindow {
+pub fn merged(groups: Vec<Vec<ListEntry>>, limit: usize) -> ListWindow {
     // What a full group has below its last is not known, so nothing is below that.
     let full = groups.iter().filter(|group| group.len() >= limit);
     let floor = full.filter_map(|group| group.last()).map(|last| last.place).max();
-    let mut by_place: BTreeMap<ListPlace, ListedDelivery> = BTreeMap::new();
+    let mut by_place: BTreeMap<ListPlace, ListEntry> = BTreeMap::new();
     by_place.extend(groups.into_iter().flatten().map(|listed| (listed.place, listed)));
-    let above = |listed: &ListedDelivery| floor.is_none_or(|floor| listed.place >= floor);
+    let above = |listed: &ListEntry| floor.is_none_or(|floor| listed.place >= floor);
     ListWindow { rows: by_place.into_values().rev().filter(above).collect(), floor }
 }
 
@@ -140,10 +140,10 @@ impl EndpointDeliveries {
         group: Group,
         span: Span,
         limit: usize,
-    ) -> Result<Vec<ListedDelivery>, Fault> {
+    ) -> Result<Vec<ListEntry>, Fault> {
         let shards = (0..keys::list_shards(owner))
             .map(|shard| self.in_shard(keys::list_partition(owner, endpoint, group, shard), span, limit));
-        let mut found: Vec<ListedDelivery> = try_join_all(shards).await?.into_iter().flatten().collect();
+        let mut found: Vec<ListEntry> = try_join_all(shards).await?.into_iter().flatten().collect();
         found.sort_unstable_by_key(|listed| listed.place);
         if let Span::NewestFirst { .. } = span {
             found.reverse();
@@ -152,7 +152,7 @@ impl EndpointDeliveries {
         Ok(found)
     }
 
-    async fn in_shard(&self, pk: String, span: Span, limit: usize) -> Result<Vec<ListedDelivery>, Fault> {
+    async fn in_shard(&self, pk: String, span: Span, limit: usize) -> Result<Vec<ListEntry>, Fault> {
         let doing = "listing an endpoint's deliveries";
         // `~` sorts behind everything that keys are spelled with, `!` before it.
         let (first, last, forward) = match span {
@@ -208,12 +208,12 @@ fn from_time(at: Timestamp) -> String {
     format!("{:015}", at.millis())
 }
 
-fn read_listed(item: &Item) -> Result<ListedDelivery, Fault> {
+fn read_listed(item: &Item) -> Result<ListEntry, Fault> {
     let place = keys::parse_list_place(text(item, "list_sk")?).ok_or_else(|| malformed("list_sk"))?;
     let (at, event, generation) = place;
     let attempts = integer(item, "n")?;
     let status = parsed(item, "status")?;
-    Ok(ListedDelivery {
+    Ok(ListEntry {
         key: read_key(item)?,
         place: ListPlace { at, event, generation },
         status: Status::shown(status, attempts),

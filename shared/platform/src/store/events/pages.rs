@@ -101,11 +101,17 @@ impl Snapshots {
     ) -> Result<Option<SnapshotPage>, Fault> {
         let key = keys::page(tenant, event, snapshot, page);
         let item = self.table.get(key, true, "reading where an event goes").await?;
-        item.map(|item| Ok(SnapshotPage { targets: read_targets(&item)?, slow: flag(&item, "slow") })).transpose()
+        item.map(|item| Ok(SnapshotPage { targets: read_targets(&item)?, slow: flag(&item, "slow") }))
+            .transpose()
     }
 
     /// All endpoints that an event goes to.
-    pub async fn targets(&self, tenant: &TenantId, event: EventId, snapshot: &Snapshot) -> Result<Vec<Target>, Fault> {
+    pub async fn targets(
+        &self,
+        tenant: &TenantId,
+        event: EventId,
+        snapshot: &Snapshot,
+    ) -> Result<Vec<Target>, Fault> {
         match snapshot {
             Snapshot::Inline(targets) => Ok(targets.clone()),
             Snapshot::Pages { id, count } => {

@@ -178,7 +178,11 @@ impl EventTypes {
     }
 
     /// Writes a type of the catalog: a new one, or in place of what was read.
-    pub async fn write(&self, before: Option<&VersionedEntry>, entry: &Entry) -> Result<CatalogWriteOutcome, Fault> {
+    pub async fn write(
+        &self,
+        before: Option<&VersionedEntry>,
+        entry: &Entry,
+    ) -> Result<CatalogWriteOutcome, Fault> {
         let doing = "writing to the catalog";
         let changes = before.map_or(1, |before| before.changes + 1);
         let put = Put::builder()
@@ -251,7 +255,9 @@ impl EventTypes {
         let writes = vec![TransactWriteItem::builder().update(update).build(), change];
         match self.table.transact(writes).await {
             Ok(()) => Ok(CatalogWriteOutcome::Made),
-            Err(error) if reasons(&error).nth(1) == Some("ConditionalCheckFailed") => Ok(CatalogWriteOutcome::Changed),
+            Err(error) if reasons(&error).nth(1) == Some("ConditionalCheckFailed") => {
+                Ok(CatalogWriteOutcome::Changed)
+            }
             Err(error) if has_reason(&error, "ConditionalCheckFailed") => Ok(CatalogWriteOutcome::Full),
             Err(error) if has_reason(&error, "TransactionConflict") => Ok(CatalogWriteOutcome::Changed),
             Err(error) => Err(Fault::on(doing)(error)),

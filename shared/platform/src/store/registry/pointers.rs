@@ -58,7 +58,8 @@ impl SecretPointers {
         if let Some(pointer) = self.cache.get_within(&cached, age) {
             return Ok(Some(pointer));
         }
-        let Some(pointer) = Box::pin(self.table.get_row::<Pointer>(keys::secret(tenant, holder, shard), true)).await?
+        let Some(pointer) =
+            Box::pin(self.table.get_row::<Pointer>(keys::secret(tenant, holder, shard), true)).await?
         else {
             return Ok(None);
         };
@@ -117,15 +118,17 @@ impl SecretPointers {
     }
 
     /// Gives the lease back, if it is still this one.
-    pub async fn release_lease(
-        &self,
-        tenant: &TenantId,
-        holder: Holder,
-        token: &str,
-    ) -> Result<bool, Fault> {
+    pub async fn release_lease(&self, tenant: &TenantId, holder: Holder, token: &str) -> Result<bool, Fault> {
         let released = Timestamp::from_millis(0);
-        self.write_lease(tenant, holder, token, released, "holder_token = :token AND free_at > :value", released)
-            .await
+        self.write_lease(
+            tenant,
+            holder,
+            token,
+            released,
+            "holder_token = :token AND free_at > :value",
+            released,
+        )
+        .await
     }
 
     async fn write_lease(

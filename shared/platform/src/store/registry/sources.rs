@@ -53,12 +53,7 @@ impl Sources {
     }
 
     /// Makes a source: one row for its tenant, one to find it by its URL.
-    pub async fn create(
-        &self,
-        source: &Source,
-        description: &str,
-        now: Timestamp,
-    ) -> Result<(), Fault> {
+    pub async fn create(&self, source: &Source, description: &str, now: Timestamp) -> Result<(), Fault> {
         let row = SourceDetailsRow {
             provider: source.provider,
             description,
@@ -82,7 +77,9 @@ impl Sources {
         if let Some(source) = self.cache.get(&id) {
             return Ok(Some(source));
         }
-        let Some(row) = self.table.get_row::<SourceRow>(keys::source_lookup(id), true).await? else { return Ok(None) };
+        let Some(row) = self.table.get_row::<SourceRow>(keys::source_lookup(id), true).await? else {
+            return Ok(None);
+        };
         let source =
             Source { id, tenant: row.tenant, provider: row.provider, secret_shard: row.secret_shard };
         self.cache.put(id, source.clone());

@@ -50,7 +50,9 @@ impl Tenants {
         if let Some(tenant) = self.cache.get(id) {
             return Ok(Some(tenant));
         }
-        let Some(tenant) = self.table.get_row::<Tenant>(keys::tenant(id), true).await? else { return Ok(None) };
+        let Some(tenant) = self.table.get_row::<Tenant>(keys::tenant(id), true).await? else {
+            return Ok(None);
+        };
         self.cache.put(id.clone(), tenant.clone());
         Ok(Some(tenant))
     }
@@ -68,7 +70,11 @@ impl Tenants {
         let row = Tenant { name: name.to_owned(), created_at: now.millis(), endpoint_count: 0 };
         let put =
             self.table.put(item(keys::tenant(id), &row)?).condition_expression("attribute_not_exists(pk)");
-        Ok(if put_if(put, "writing a tenant").await? { CreateTenantOutcome::New } else { CreateTenantOutcome::Exists })
+        Ok(if put_if(put, "writing a tenant").await? {
+            CreateTenantOutcome::New
+        } else {
+            CreateTenantOutcome::Exists
+        })
     }
 
     /// Puts a tenant into the list of all, where it may be already.
@@ -94,7 +100,9 @@ impl Tenants {
         let response = query.send().await.map_err(Fault::on(doing))?;
         let tenants = response.items().iter().map(|item| item.get("sk").and_then(|sk| sk.as_s().ok()));
         tenants
-            .map(|id| id.and_then(|id| id.parse().ok()).ok_or_else(|| Fault::new(doing, "a row is malformed")))
+            .map(|id| {
+                id.and_then(|id| id.parse().ok()).ok_or_else(|| Fault::new(doing, "a row is malformed"))
+            })
             .collect()
     }
 }

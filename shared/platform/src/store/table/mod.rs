@@ -64,7 +64,12 @@ impl Table {
     }
 
     /// All rows of a partition whose sort keys begin with `prefix`, in order, read consistently.
-    pub(crate) async fn rows_under(&self, pk: String, prefix: &str, doing: &'static str) -> Result<Vec<Item>, Fault> {
+    pub(crate) async fn rows_under(
+        &self,
+        pk: String,
+        prefix: &str,
+        doing: &'static str,
+    ) -> Result<Vec<Item>, Fault> {
         // `~` sorts behind everything that keys are spelled with.
         self.rows_between(pk, prefix.to_owned(), format!("{prefix}~"), doing).await
     }

@@ -174,7 +174,8 @@ impl Table {
         statements: Vec<Statement>,
         doing: &'static str,
     ) -> Vec<Result<StatementOutcome, Fault>> {
-        let mut results: Vec<Option<Result<StatementOutcome, Fault>>> = statements.iter().map(|_| None).collect();
+        let mut results: Vec<Option<Result<StatementOutcome, Fault>>> =
+            statements.iter().map(|_| None).collect();
         for round in 1..=STATEMENT_TRIES {
             let open: Vec<usize> = (0..statements.len()).filter(|index| results[*index].is_none()).collect();
             if open.is_empty() {
@@ -256,7 +257,9 @@ fn outcome(
     use BatchStatementErrorCodeEnum as Code;
     let Some(error) = error else { return Some(Ok(StatementOutcome::Applied)) };
     match error.code {
-        Some(Code::ConditionalCheckFailed | Code::DuplicateItem) => Some(Ok(StatementOutcome::ConditionFailed(error.item))),
+        Some(Code::ConditionalCheckFailed | Code::DuplicateItem) => {
+            Some(Ok(StatementOutcome::ConditionFailed(error.item)))
+        }
         Some(
             Code::ThrottlingError
             | Code::ProvisionedThroughputExceeded
@@ -313,7 +316,10 @@ mod tests {
         let error = |code: &str| Some(BatchStatementError::builder().code(code.into()).build());
         assert!(matches!(outcome(None, false, "x"), Some(Ok(StatementOutcome::Applied))));
         for code in ["ConditionalCheckFailed", "DuplicateItem"] {
-            assert!(matches!(outcome(error(code), false, "x"), Some(Ok(StatementOutcome::ConditionFailed(None)))), "{code}");
+            assert!(
+                matches!(outcome(error(code), false, "x"), Some(Ok(StatementOutcome::ConditionFailed(None)))),
+                "{code}"
+            );
         }
         for code in ["ThrottlingError", "ProvisionedThroughputExceeded", "TransactionConflict"] {
             assert!(outcome(error(code), false, "x").is_none(), "{code}");

@@ -117,12 +117,7 @@ impl Endpoints {
     }
 
     /// Disables an endpoint, or changes how it is disabled. False where there is none.
-    pub async fn disable(
-        &self,
-        owner: &TenantId,
-        id: EndpointId,
-        disabled: Disabled,
-    ) -> Result<bool, Fault> {
+    pub async fn disable(&self, owner: &TenantId, id: EndpointId, disabled: Disabled) -> Result<bool, Fault> {
         let update = self
             .update(owner, id)
             .update_expression("SET disabled = :disabled")

@@ -143,11 +143,7 @@ impl Endpoints {
     }
 
     /// One endpoint as it is now, a deleted one too.
-    pub async fn get_now(
-        &self,
-        owner: &TenantId,
-        id: EndpointId,
-    ) -> Result<Option<Arc<Endpoint>>, Fault> {
+    pub async fn get_now(&self, owner: &TenantId, id: EndpointId) -> Result<Option<Arc<Endpoint>>, Fault> {
         let endpoint = match self.table.get_row::<EndpointRow>(keys::endpoint(owner, id), true).await? {
             Some(row) => row.into(),
             None => match self.table.get_row::<TombstoneRow>(keys::tombstone(owner, id), true).await? {
@@ -172,12 +168,7 @@ impl Endpoints {
 
     /// Deletes an endpoint. A tombstone stays outside of all lists: deliveries under way find that
     /// the endpoint was deleted, and not that it never existed. False where there is none.
-    pub async fn delete(
-        &self,
-        tenant: &TenantId,
-        id: EndpointId,
-        now: Timestamp,
-    ) -> Result<bool, Fault> {
+    pub async fn delete(&self, tenant: &TenantId, id: EndpointId, now: Timestamp) -> Result<bool, Fault> {
         let doing = "deleting an endpoint";
         let (pk, sk) = keys::endpoint(tenant, id);
         let delete = Delete::builder()
