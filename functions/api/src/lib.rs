@@ -65,7 +65,7 @@ pub async fn serve() -> Result<(), lambda_runtime::Error> {
         audit: parts.audit()?,
         test_events,
         egress_allow,
-        catalog: Catalog::new(Arc::clone(&parts.registry)),
+        catalog: Catalog::new(Arc::clone(&parts.registry), parts.cache_age),
         public_url: config::public_url(),
         registry: parts.registry,
         events: parts.events,

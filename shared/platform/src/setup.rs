@@ -1,6 +1,6 @@
 //! What functions are made of, each part made once from the environment at a function's start.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use aws_types::SdkConfig;
 use tokio::sync::Semaphore;
@@ -29,6 +29,8 @@ pub struct Parts {
     pub events: Events,
     /// The lanes of deliveries.
     pub lanes: Lanes,
+    /// How old a cached row may be.
+    pub cache_age: Duration,
     sdk: SdkConfig,
     http: reqwest::Client,
     runtime: config::Runtime,
@@ -43,11 +45,13 @@ impl Parts {
         let sdk = sdk::sdk_config(http.clone(), &runtime);
         let dynamodb = sdk::dynamodb(&sdk);
         let objects = Objects::new(http.clone(), &runtime, &config::payloads_bucket()?);
+        let cache_age = config::cache_age()?;
         let lane = |url| Arc::new(Lane::new(sdk::sqs(&sdk), url));
         Ok(Self {
-            registry: Arc::new(Registry::new(dynamodb.clone(), config::registry_table()?)),
+            registry: Arc::new(Registry::new(dynamodb.clone(), config::registry_table()?, cache_age)),
             events: Events::new(dynamodb, config::events_table()?, objects),
             lanes: Lanes { fast: lane(config::fast_lane_url()?), slow: lane(config::slow_lane_url()?) },
+            cache_age,
             sdk,
             http,
             runtime,

@@ -133,7 +133,7 @@ impl Secrets {
 
     /// The signing keys of one endpoint that are valid at `at`, newest first, decoded.
     ///
-    /// Which keys there are is believed for as long as a pointer is, 10 s; which of them are over
+    /// Which keys there are is cached for as long as a pointer is; which of them are over
     /// is judged anew each time.
     pub async fn signing_keys(
         &self,

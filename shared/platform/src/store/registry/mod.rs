@@ -38,8 +38,6 @@ use super::{
 };
 use crate::{Fault, runtime::cache::Cache, secrets::Holder};
 
-/// How old a cached row can be.
-const MAX_AGE: Duration = Duration::from_secs(10);
 /// How old the list of a tenant's endpoints can be when an event is published.
 const FAN_OUT_AGE: Duration = Duration::from_secs(1);
 /// Small rows kept per kind, of some hundred bytes each.
@@ -125,17 +123,17 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// The registry in this table.
+    /// The registry in this table, whose rows are cached for `cache_age`.
     #[must_use]
-    pub fn new(client: Client, table: String) -> Self {
+    pub fn new(client: Client, table: String, cache_age: Duration) -> Self {
         Self {
             table: Table { client, name: table },
-            callers: Cache::new(MAX_AGE, CAPACITY),
-            tenants: Cache::new(MAX_AGE, CAPACITY),
-            sources: Cache::new(MAX_AGE, CAPACITY),
-            endpoints: Cache::new(MAX_AGE, ENDPOINT_CAPACITY),
+            callers: Cache::new(cache_age, CAPACITY),
+            tenants: Cache::new(cache_age, CAPACITY),
+            sources: Cache::new(cache_age, CAPACITY),
+            endpoints: Cache::new(cache_age, ENDPOINT_CAPACITY),
             fan_outs: Cache::new(FAN_OUT_AGE, FAN_OUT_CAPACITY),
-            pointers: Cache::new(MAX_AGE, CAPACITY),
+            pointers: Cache::new(cache_age, CAPACITY),
         }
     }
 
