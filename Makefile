@@ -1,10 +1,10 @@
-# `make help` lists what there is. Ports: PORT=4566 RECEIVER_PORT=4580 WATCH_PORT=4590
+# `make help` lists the targets. Ports: PORT=4566 RECEIVER_PORT=4580 WATCH_PORT=4590
 
 PYTHON ?= python3
 ENV ?= dev
 
 export PORT RECEIVER_PORT WATCH_PORT ONCE
-# Tools that dev/setup.py put into the checkout, besides those of the virtual environments.
+# Tools that dev/setup.py installs into the checkout, besides the virtual environments.
 export PATH := $(CURDIR)/.local/bin:$(PATH)
 export SAM_CLI_TELEMETRY = 0
 
@@ -12,7 +12,7 @@ SAM = .local/sam/bin/sam
 # cargo-lambda finds zig through the Python beside it.
 WITH_CARGO_LAMBDA = PATH="$(CURDIR)/.local/build/bin:$$PATH"
 
-# Caches of 1 s: tests wait for a change to take effect everywhere. `make run` and deployed stacks keep 10 s.
+# Caches of 1 s instead of 10 s, because tests wait until a change takes effect everywhere.
 define ON_A_STACK
 @$(PYTHON) dev/setup.py stack sam contract nextest clients
 cargo build --locked --workspace --bins
@@ -22,22 +22,22 @@ endef
 .DEFAULT_GOAL := help
 .PHONY: help run watch test soak chaos lint bench build deploy redrive clean
 
-help: ## this list
+help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-run: ## local stack, demo tenant and one webhook all the way; stays up (ONCE=1 ends after the story)
+run: ## local stack, demo tenant, one webhook from publish to delivery; stays up (ONCE=1 exits)
 	@$(PYTHON) dev/demo.py
 
-watch: ## the same stack, functions rebuilt on every change by cargo lambda watch
+watch: ## the same stack; cargo lambda watch rebuilds the functions on every change
 	@$(PYTHON) dev/watch.py
 
-test: lint ## lints, then all tests but those of soak, on a local stack (ARGS goes to cargo nextest run)
+test: lint ## lints, then all tests except the load tests, on a local stack (ARGS for cargo nextest run)
 	$(ON_A_STACK) cargo nextest run --locked --workspace $(ARGS)
 
-soak: ## the load tests: thousands of webhooks, on a local stack (ARGS goes to cargo nextest run)
+soak: ## the load tests: thousands of webhooks, on a local stack (ARGS for cargo nextest run)
 	$(ON_A_STACK) cargo nextest run --locked --workspace --profile soak $(ARGS)
 
-chaos: ## a minute of random faults and killed functions under load; nothing may be lost (SEED, SECONDS)
+chaos: ## a minute of random faults and killed functions under load; no event may be lost (SEED, SECONDS)
 	@$(PYTHON) dev/setup.py stack sam
 	cargo build --locked --workspace --bins
 	@$(PYTHON) dev/stack.py with --aws-proxy-bin target/debug/chaos-proxy -- target/debug/chaos \
@@ -53,25 +53,25 @@ lint: ## formatting, clippy, licences and duplicate crates, the template and its
 	.local/sam/bin/cfn-lint template.yaml
 	.local/sam/bin/python dev/grants.py
 
-bench: ## release binaries: cold start, size, calls of AWS, CPU and time per delivery, beside their bars
+bench: ## release binaries: cold start, size, AWS calls, CPU and time per delivery, with their limits
 	@$(PYTHON) dev/setup.py stack sam
 	cargo build --locked --release --workspace --bins --examples
 	$(PYTHON) benches/cold_start.py
 	@$(PYTHON) dev/stack.py with --aws-proxy-bin target/release/chaos-proxy --bin-dir target/release \
 		--param DispatcherConcurrency=2 -- $(PYTHON) benches/engine.py
 
-build: ## release binaries for Lambda: sam build, through cargo-lambda (ARCH=x86_64 only to try)
+build: ## release binaries for Lambda by sam build and cargo-lambda (ARCH=x86_64 only to try)
 	@$(PYTHON) dev/setup.py sam build
 	$(WITH_CARGO_LAMBDA) $(SAM) build --config-env $(ENV) $(if $(ARCH),--parameter-overrides Architecture=$(ARCH))
 
-# What is built must be what samconfig.toml deploys.
+# The build must use the architecture that samconfig.toml deploys.
 deploy: override ARCH =
-deploy: build ## sam deploy of what was built, with samconfig.toml (ENV=dev|prod)
+deploy: build ## build, then sam deploy with samconfig.toml (ENV=dev|prod)
 	$(SAM) deploy --config-env $(ENV)
 
-redrive: ## send what was set apart as unreadable back to the slow lane (STACK=name; FROM=DeadLetters)
+redrive: ## move quarantined messages back to the lanes (STACK=name; FROM=DeadLetters)
 	@$(PYTHON) dev/setup.py sam
 	.local/sam/bin/python dev/redrive.py --stack-name $(or $(STACK),$(error name the stack: make redrive STACK=core-webhooks-dev)) $(if $(FROM),--from $(FROM))
 
-clean: ## remove what was built and installed
+clean: ## remove everything that was built and installed
 	rm -rf .local .aws-sam target tests/it/clients/node_modules

@@ -1,10 +1,10 @@
 """Cold start and size of release binaries: from the start of the process to its first poll.
 
-cold_start.py [--runs N] [BINARY...]   The first binary is what the others are measured against;
-where none is named, the smallest function there can be, and then all that are deployed.
+cold_start.py [--runs N] [BINARY...]   The first binary is the baseline for the others. The default is the smallest
+possible function, then all deployed ones.
 
-Each run is a fresh process on a Lambda Runtime API of our own that never hands out an event, so
-what is timed is exactly what happens between Lambda's start of the process and its first poll.
+Each run starts a new process on a Lambda Runtime API of our own that never returns an event. So the time is exactly
+that between Lambda's start of the process and its first poll.
 """
 
 import argparse
@@ -22,11 +22,11 @@ sys.path.insert(0, str(ROOT / "dev"))
 # pylint: disable-next=wrong-import-position
 from build import BINARIES
 
-# The bars: so many times the first binary's start, and so many megabytes.
-START_BAR = 1.3
-SIZE_BAR = 9
+# The limits: start time as a multiple of the baseline, and size in megabytes.
+START_LIMIT = 1.3
+SIZE_LIMIT = 9
 
-# What the functions read at their start; none of it is called.
+# Environment of a function. None of these addresses is called.
 ENVIRONMENT = {
     "AWS_REGION": "us-east-1",
     "AWS_ACCESS_KEY_ID": "test",
@@ -60,7 +60,7 @@ def cold_start(binary):
             "PATH": os.environ["PATH"],
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{server.getsockname()[1]}",
         }
-        began = time.perf_counter()
+        started = time.perf_counter()
         silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         with subprocess.Popen([binary], env=environment, **silent) as process:
             try:
@@ -68,37 +68,37 @@ def cold_start(binary):
                 with connection:
                     connection.settimeout(10)
                     if b"/invocation/next" not in connection.recv(4096):
-                        raise SystemExit(f"{binary} does not poll for its first event")
-                    took = (time.perf_counter() - began) * 1000
+                        raise SystemExit(f"{binary} did not poll for its first event")
+                    milliseconds = (time.perf_counter() - started) * 1000
                     status = Path(f"/proc/{process.pid}/status").read_text()
             finally:
                 process.kill()
     resident = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
-    return took, int(resident.split()[1])
+    return milliseconds, int(resident.split()[1])
 
 
 def main():
-    """A line for each binary."""
+    """Print a line for each binary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("binaries", nargs="*", type=Path)
     options = parser.parse_args()
     release = ROOT / "target" / "release"
-    all_there_are = [release / "examples" / "hello_lambda", *(release / name for name in BINARIES)]
-    base = None
+    all_binaries = [release / "examples" / "hello_lambda", *(release / name for name in BINARIES)]
+    baseline = None
     print(f"{'binary':<20}{'size MB':>9}{'start ms':>10}{'p95':>8}{'ratio':>7}{'RSS MB':>8}")
-    for binary in options.binaries or all_there_are:
+    for binary in options.binaries or all_binaries:
         runs = [cold_start(binary.resolve()) for _ in range(options.runs)]
-        times = sorted(took for took, _ in runs)
+        times = sorted(milliseconds for milliseconds, _ in runs)
         median = statistics.median(times)
-        base = base or median
+        baseline = baseline or median
         size = binary.stat().st_size / 1e6
         resident = statistics.median(kib for _, kib in runs) / 1024
         p95 = times[int(len(times) * 0.95)]
-        verdict = "ok" if median <= START_BAR * base and size <= SIZE_BAR else "MISSED"
-        row = f"{binary.name:<20}{size:>9.2f}{median:>10.1f}{p95:>8.1f}{median / base:>7.2f}{resident:>8.1f}"
+        verdict = "ok" if median <= START_LIMIT * baseline and size <= SIZE_LIMIT else "MISSED"
+        row = f"{binary.name:<20}{size:>9.2f}{median:>10.1f}{p95:>8.1f}{median / baseline:>7.2f}{resident:>8.1f}"
         print(f"{row}  {verdict}")
-    print(f"bars: {SIZE_BAR} MB, ratio {START_BAR}")
+    print(f"limits: {SIZE_LIMIT} MB, ratio {START_LIMIT}")
 
 
 if __name__ == "__main__":

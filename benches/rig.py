@@ -1,4 +1,4 @@
-"""What benches/engine.py measures with: the running stack, its functions' clocks, counts, clients."""
+"""The instruments of benches/engine.py: the running stack, its functions' CPU clocks, call counts, and clients."""
 
 import base64
 import http.client
@@ -19,17 +19,17 @@ from aws import Aws
 from base import ADMIN, REGION, Problem
 from package import package
 
-# How long anything may take before the bench gives up.
-PATIENCE_SECONDS = 60
-# Functions that run by the clock and not per delivery: what they do goes on when nothing is sent.
-BY_THE_CLOCK = {"scheduler", "rescuer"}
+# Timeout of every wait.
+TIMEOUT_SECONDS = 60
+# Functions that run on a schedule and not per delivery. They make calls even if nothing is sent.
+SCHEDULED = {"scheduler", "rescuer"}
 
 
 def cpu_seconds(pid):
-    """User and system time of a process, all its threads, those that have ended too; 0 where it is gone.
+    """User and system time of a process with all its threads, also finished ones; 0 if the process has ended.
 
-    The kernel's clock of the process (clock_getcpuclockid): the same as utime and stime in
-    /proc/PID/stat, but in nanoseconds, where those count in hundredths of a second.
+    It is the kernel's CPU clock of the process (clock_getcpuclockid), in nanoseconds. utime and stime in /proc/PID/stat
+    are the same, but in hundredths of a second.
     """
     try:
         return time.clock_gettime(~pid << 3 | 2)
@@ -38,7 +38,7 @@ def cpu_seconds(pid):
 
 
 class Http:
-    """Requests to one base URL, over a connection that each thread keeps."""
+    """Sends requests to one base URL over a connection per thread."""
 
     def __init__(self, base, headers=None):
         parts = urllib.parse.urlsplit(base)
@@ -47,27 +47,27 @@ class Http:
         self.own = threading.local()
 
     def __call__(self, method, path, body=None, headers=None):
-        """The answer's status and its JSON, or its text where it is none."""
+        """Send a request; returns the status and the JSON, or the text if it is not JSON."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} | self.headers | (headers or {})
         for fresh in (False, True):
             connection = getattr(self.own, "connection", None)
             if connection is None or fresh:
-                connection = self.own.connection = http.client.HTTPConnection(self.netloc, timeout=PATIENCE_SECONDS)
+                connection = self.own.connection = http.client.HTTPConnection(self.netloc, timeout=TIMEOUT_SECONDS)
             try:
                 connection.request(method, self.path + path, data, headers)
-                answer = connection.getresponse()
-                text = answer.read().decode()
+                response = connection.getresponse()
+                text = response.read().decode()
                 break
             # The server may have closed it while it was idle.
             except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
                 if fresh:
                     raise
-        return answer.status, json.loads(text) if text[:1] in ("{", "[") else text
+        return response.status, json.loads(text) if text[:1] in ("{", "[") else text
 
 
 class Receiver:
-    """The endpoint: a process of its own, whose CPU is nobody's."""
+    """The endpoint, in a process of its own whose CPU is not counted."""
 
     def __init__(self, binary):
         self.process = subprocess.Popen([binary], stdout=subprocess.PIPE, text=True)
@@ -86,16 +86,16 @@ class Receiver:
         return int(self.http("GET", "/count")[1])
 
     def wait(self, count):
-        """Wait until so many have come."""
-        await_(lambda: self.count() >= count, f"{count} webhooks; {self.count()} came")
+        """Wait until this number of webhooks has arrived."""
+        wait_until(lambda: self.count() >= count, f"{count} webhooks")
 
 
-def await_(condition, what):
-    """Wait for a condition; `what` says what was waited for in vain."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def wait_until(condition, what):
+    """Wait for a condition; `what` names it in the error."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise Problem(f"waited {PATIENCE_SECONDS} s in vain for {what}")
+            raise Problem(f"timeout after {TIMEOUT_SECONDS} s while waiting for {what}")
         time.sleep(0.05)
 
 
@@ -120,8 +120,8 @@ class Rig:
         return Http(self.deployed["api_url"], {"Authorization": f"Bearer {key}"})
 
     def functions(self):
-        """The processes of functions: name by process."""
-        found = {}
+        """The running function processes: name by process id."""
+        names = {}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
@@ -129,68 +129,68 @@ class Rig:
                 code = (entry / "exe").readlink()
                 environment = (entry / "environ").read_bytes().split(b"\0")
             except OSError:
-                continue  # it has ended, or is not ours
+                continue  # it has ended, or belongs to another user
             if code.name == "bootstrap" and self.run_dir in code.parents:
                 variables = dict(line.decode().partition("=")[::2] for line in environment if b"=" in line)
                 name = self.names.get(variables["AWS_LAMBDA_FUNCTION_NAME"])
                 if name:
-                    found[int(entry.name)] = name
-        return found
+                    names[int(entry.name)] = name
+        return names
 
     def proxy(self):
-        """What the functions take for AWS."""
+        """The endpoint that the functions use for AWS: the proxy."""
         pid = next(iter(self.functions()))
         environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         return next(line.decode().partition("=")[2] for line in environment if line.startswith(b"AWS_ENDPOINT_URL="))
 
     def clocks(self):
-        """CPU of each function's processes so far."""
+        """CPU time of each function process so far."""
         return {pid: (name, cpu_seconds(pid)) for pid, name in self.functions().items()}
 
     def counts(self):
-        """Calls of AWS that functions made since `reset`, by operation, without those made by the clock."""
+        """AWS calls of the functions since `reset`, by operation, without those of scheduled functions."""
         calls = {}
         for row in self.control("GET", "/counts")[1]:
             name = self.names.get(row["function"])
-            if name and name not in BY_THE_CLOCK:
+            if name and name not in SCHEDULED:
                 calls[row["operation"]] = calls.get(row["operation"], 0) + row["count"]
         return calls
 
     def reset(self):
-        """Count calls from 0."""
+        """Set all call counts to 0."""
         self.control("POST", "/counts/reset")
 
     def lanes(self, enabled):
-        """Let the lanes drive deliveries, or hold them: Lambda's event source mappings on or off."""
+        """Resume or pause the lanes: enable or disable Lambda's event source mappings."""
         mappings = "/2015-03-31/event-source-mappings/"
         function = self.deployed["functions"]["dispatcher"]
         for mapping in self.aws.rest("lambda", "GET", f"{mappings}?FunctionName={function}")["EventSourceMappings"]:
             self.aws.rest("lambda", "PUT", mappings + mapping["UUID"], {"Enabled": enabled})
 
     def drained(self):
-        """Whether the lanes are empty, so that every batch has been answered."""
+        """Whether the lanes are empty, so that every batch is finished."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         for output, url in self.deployed["outputs"].items():
             if output.endswith("LaneUrl"):
-                asked = {"QueueUrl": url, "AttributeNames": names}
-                answer = self.aws.target("sqs", "AmazonSQS.GetQueueAttributes", asked, "1.0")
-                if any(int(answer["Attributes"][name]) for name in names):
+                request = {"QueueUrl": url, "AttributeNames": names}
+                response = self.aws.target("sqs", "AmazonSQS.GetQueueAttributes", request, "1.0")
+                if any(int(response["Attributes"][name]) for name in names):
                     return False
         return True
 
     def batches(self):
-        """Batches and messages that the dispatchers have been given so far, as the stand-in's log tells."""
+        """Batches and messages that the dispatchers have got so far, from the stand-in's log."""
         function = self.deployed["functions"]["dispatcher"]
         sizes = []
         for line in (self.run_dir / "logs" / "ministack.log").read_text(errors="replace").splitlines():
-            before, found, after = line.partition(f"ESM: Lambda {function} processed ")
-            if found:
+            _, mark, after = line.partition(f"ESM: Lambda {function} processed ")
+            if mark:
                 sizes.append(int(after.split()[0]))
         return len(sizes), sum(sizes)
 
 
 class BareFunction:
-    """A queue whose function only posts: the stack's own way from a call of AWS to an endpoint."""
+    """A queue with a function that only posts, to measure the stack's own time from an AWS call to an endpoint."""
 
     def __init__(self, rig, binary):
         self.aws = rig.aws
@@ -219,13 +219,13 @@ class BareFunction:
         self.aws.query("iam", "2010-05-08", "PutRolePolicy", **put)
 
     def send(self, name, url):
-        """The calls that a publish cannot do without; answers when they began."""
-        began = time.time()
+        """Make the calls that every publish needs; returns their start time."""
+        started = time.time()
         item = {"pk": {"S": name}, "payload": {"S": "x" * 1024}}
         self._call("dynamodb", "DynamoDB_20120810.PutItem", {"TableName": "bare", "Item": item})
         message = {"Id": "0", "MessageBody": json.dumps({"url": url, "id": name, "pad": "x" * 1024})}
         self._call("sqs", "AmazonSQS.SendMessageBatch", {"QueueUrl": self.queue, "Entries": [message]})
-        return began
+        return started
 
     def _call(self, service, target, body):
         scope = f"{ADMIN}/20260101/{REGION}/{service}/aws4_request"
@@ -251,14 +251,14 @@ def bare_client(binary, url, count, size):
     return (clocks[1] - clocks[0]) / count
 
 
-def expect(status, answer):
-    """The answer's body, if the status is the one expected."""
-    if answer[0] != status:
-        raise Problem(f"expected {status}, got {answer[0]}: {str(answer[1])[:500]}")
-    return answer[1]
+def expect(status, response):
+    """The body of a (status, body) response; fails on any other status."""
+    if response[0] != status:
+        raise Problem(f"expected {status}, got {response[0]}: {str(response[1])[:500]}")
+    return response[1]
 
 
-def at_once(workers, calls):
-    """Make calls by several threads; their results in order."""
+def in_parallel(workers, calls):
+    """Make calls on several threads; returns the results in order."""
     with ThreadPoolExecutor(workers) as pool:
         return [future.result() for future in [pool.submit(call) for call in calls]]

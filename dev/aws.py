@@ -1,6 +1,6 @@
 """A few calls to the local stack's own services, with the standard library alone.
 
-The stand-in does not judge the owner's signature, so there is nothing to sign and no SDK to load.
+The stand-in does not verify the owner's signature, so no SDK is needed to sign.
 """
 
 import json
@@ -16,11 +16,11 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def http(method, url, body=None, headers=None, timeout=35):
-    """One HTTP request: (status, headers, body as bytes), whatever the status."""
+    """Send one HTTP request; returns (status, headers, body as bytes) for every status."""
     request = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
     try:
-        with _opener.open(request, timeout=timeout) as answer:
-            return answer.status, answer.headers, answer.read()
+        with _opener.open(request, timeout=timeout) as response:
+            return response.status, response.headers, response.read()
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.headers, error.read()
@@ -29,40 +29,40 @@ def http(method, url, body=None, headers=None, timeout=35):
 
 
 class Aws:
-    """The local stack as its owner sees it."""
+    """The local stack, called as the account's owner."""
 
     def __init__(self, endpoint_url):
         self.endpoint_url = endpoint_url
 
     def rest(self, service, method, path, body=None):
-        """A call of a REST service; the answer's JSON, or None where it has none."""
+        """Call a REST service; returns the response's JSON, or None if it has no body."""
         data = None if body is None else json.dumps(body).encode()
         return _json(self._send(service, method, path, data, {"Content-Type": "application/json"}))
 
     def target(self, service, target, body, version="1.1"):
-        """A call of a JSON service by its target."""
+        """Call a JSON service by its target."""
         headers = {"X-Amz-Target": target, "Content-Type": f"application/x-amz-json-{version}"}
         return _json(self._send(service, "POST", "/", json.dumps(body).encode(), headers))
 
     def query(self, service, version, action, **parameters):
-        """A call of a query service; the answer's XML without its namespaces."""
+        """Call a query service; returns the response's XML without namespaces."""
         form = urllib.parse.urlencode({"Action": action, "Version": version} | parameters).encode()
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        answer = ElementTree.fromstring(self._send(service, "POST", "/", form, headers))
-        for element in answer.iter():
+        response = ElementTree.fromstring(self._send(service, "POST", "/", form, headers))
+        for element in response.iter():
             element.tag = element.tag.rpartition("}")[2]
-        return answer
+        return response
 
     def _send(self, service, method, path, data, headers):
         scope = f"{ADMIN}/20260101/{REGION}/{service}/aws4_request"
         signature = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"
-        status, _, answer = http(
+        status, _, body = http(
             method, self.endpoint_url + path, data, headers | {"Authorization": signature}
         )
         if status >= 400:
-            raise Problem(f"{service} {path} answered {status}: {answer.decode(errors='replace')[:500]}")
-        return answer
+            raise Problem(f"{service} {path} returned {status}: {body.decode(errors='replace')[:500]}")
+        return body
 
 
-def _json(answer):
-    return json.loads(answer) if answer.strip() else None
+def _json(body):
+    return json.loads(body) if body.strip() else None

@@ -1,4 +1,4 @@
-"""Where things are, and how these scripts speak to the person who runs them."""
+"""Paths, environments and messages that all these scripts share."""
 
 import os
 import shutil
@@ -11,21 +11,21 @@ LOCAL = ROOT / ".local"
 RUNS = LOCAL / "run"
 
 REGION = "us-east-1"
-# The stand-in takes this name for the account's owner and does not judge its signature.
+# The access key of the account's owner. The stand-in does not verify its signature.
 ADMIN = "test"
 
 
 class Problem(Exception):
-    """Something the person can mend; its text says what."""
+    """An error that the user can correct; its text says how."""
 
 
 def say(text=""):
-    """Print a line at once, also into a pipe."""
+    """Print a line and flush, so that it appears at once in a pipe, too."""
     print(text, flush=True)
 
 
 def main(run):
-    """Run a script: a Problem becomes one line and exit code 1, Ctrl-C a quiet 130."""
+    """Run a script. A Problem becomes one line and exit code 1; Ctrl-C becomes exit code 130 without a message."""
     try:
         sys.exit(run() or 0)
     except Problem as problem:
@@ -36,7 +36,7 @@ def main(run):
 
 
 def clean_env(**extra):
-    """This process's environment without what could lead to a real AWS account or through a proxy."""
+    """This process's environment without variables that lead to a real AWS account or through a proxy."""
     dropped = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
     env = {
         key: value
@@ -62,7 +62,7 @@ def aws_env(endpoint_url, **extra):
 
 
 def new_run_dir(name):
-    """A private directory for one run; those of runs that have ended are removed first."""
+    """A private directory for one run. Directories of finished runs are removed first."""
     RUNS.mkdir(parents=True, exist_ok=True)
     for old in RUNS.iterdir():
         pid = old.name.rpartition("-")[2]

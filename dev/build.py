@@ -1,4 +1,4 @@
-"""The functions, built for this machine with the quick profile."""
+"""Builds the functions for this machine with the debug profile."""
 
 import subprocess
 
@@ -8,13 +8,13 @@ BINARIES = ("api", "dispatcher", "fanout", "inbound-stripe", "rescuer", "schedul
 
 
 def build(*more):
-    """Build the functions, and the binaries asked for besides.
+    """Build the functions, and further binaries by name.
 
-    The whole workspace is named although a few binaries are wanted: cargo unites the features of
-    what is named, and with the same set as `make test` nothing is ever compiled twice.
+    Cargo unites the features of the packages that are named. Naming the whole workspace, as `make test` does, avoids
+    compiling anything twice.
     """
     command = ["cargo", "build", "--locked", "--workspace"]
     for binary in (*BINARIES, *more):
         command += ["--bin", binary]
     if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
-        raise Problem("cargo build failed; what is wrong stands above")
+        raise Problem("cargo build failed; see the errors above")

@@ -1,4 +1,4 @@
-"""The project's own HTTP API, as these scripts call it."""
+"""A client of the project's own HTTP API."""
 
 import json
 
@@ -7,7 +7,7 @@ from base import Problem
 
 
 class Client:
-    """The API at one address with one key."""
+    """Calls the API at one address with one key."""
 
     def __init__(self, api_url, key, tenant=None):
         self.api_url = api_url
@@ -15,19 +15,19 @@ class Client:
         self.tenant = tenant
 
     def post(self, path, body, **headers):
-        """Create something; the answer's JSON."""
+        """Send a POST; returns the response's JSON."""
         return self._send("POST", path, json.dumps(body).encode(), headers)
 
     def get(self, path):
-        """Read something; the answer's JSON."""
+        """Send a GET; returns the response's JSON."""
         return self._send("GET", path, None, {})
 
     def _send(self, method, path, body, headers):
-        sent = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+        all_headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         if self.tenant:
-            sent["Tenant"] = self.tenant
-        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        status, _, answer = http(method, self.api_url + path, body, sent)
+            all_headers["Tenant"] = self.tenant
+        all_headers |= {name.replace("_", "-"): value for name, value in headers.items()}
+        status, _, response = http(method, self.api_url + path, body, all_headers)
         if not 200 <= status < 300:
-            raise Problem(f"{method} {path} answered {status}: {answer.decode(errors='replace')[:1000]}")
-        return json.loads(answer)
+            raise Problem(f"{method} {path} returned {status}: {response.decode(errors='replace')[:1000]}")
+        return json.loads(response)

@@ -1,6 +1,6 @@
-"""`make run`: the whole journey of one webhook on the local stack, told step by step.
+"""`make run`: one webhook from publish to delivery on the local stack.
 
-PORT and RECEIVER_PORT choose the ports; ONCE=1 ends after the story instead of staying up.
+PORT and RECEIVER_PORT choose the ports. ONCE=1 exits after the report instead of staying up.
 """
 
 import argparse
@@ -17,13 +17,13 @@ from build import build
 from client import Client
 from setup import setup
 from stack import PYTHON, Stack, add_options, stop_on_signals
-from story import told
+from report import report
 
 DELIVERY_SECONDS = 30
 
 
 def options():
-    """What the environment, hence make's command line, asks for."""
+    """Options from the environment, which make sets from its command line."""
     parser = argparse.ArgumentParser()
     add_options(parser)
     chosen = parser.parse_args([])
@@ -34,15 +34,15 @@ def options():
 
 
 def port(variable, default):
-    """A port from the environment."""
+    """A port number from the environment."""
     text = os.environ.get(variable) or str(default)
     if not text.isdigit() or not 0 < int(text) < 65536:
-        raise Problem(f"{variable}={text} is not a port")
+        raise Problem(f"{variable}={text} is not a port number")
     return int(text)
 
 
-def end_older(name):
-    """Stop a run of this script that is still up in this checkout, so that the new one takes its place."""
+def stop_earlier_run(name):
+    """Stop a run of this script that is still up in this checkout, because it holds the ports."""
     for run_dir in RUNS.glob(f"{name}-*"):
         pid = int(run_dir.name.rpartition("-")[2])
         try:
@@ -50,18 +50,18 @@ def end_older(name):
         except OSError:
             continue
         if not any(word.endswith(f"{name}.py".encode()) for word in command):
-            continue  # the number now belongs to something else
-        say(f"Stopping the stack of an earlier `make run` (process {pid}) ...")
+            continue  # another process has the number now
+        say(f"Stopping an earlier run (process {pid}) ...")
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + 15
         while Path(f"/proc/{pid}").exists():
             if time.monotonic() > deadline:
-                raise Problem(f"the earlier `make run`, process {pid}, does not stop")
+                raise Problem(f"the earlier run (process {pid}) did not stop within 15 s")
             time.sleep(0.05)
 
 
 class Inbox:
-    """What the local receiver has seen, read from its output as it grows."""
+    """The requests that the local receiver got, read from its growing log."""
 
     def __init__(self, stack, port):
         self.log = stack.run_dir / "logs" / "receiver.log"
@@ -71,25 +71,25 @@ class Inbox:
             [PYTHON, Path(__file__).with_name("receiver.py"), "--port", port, "--secrets", self.secrets],
             os.environ | {"PYTHONUNBUFFERED": "1"},
         )
-        self.read = 0
+        self.lines_read = 0
 
-    def trust(self, secret):
-        """Let the receiver verify with this signing key."""
+    def set_signing_key(self, secret):
+        """Make the receiver verify with this signing key."""
         self.secrets.touch(mode=0o600)
         self.secrets.write_text(secret + "\n")
 
-    def new(self):
-        """The requests that came since the last call."""
+    def new_requests(self):
+        """The requests that arrived since the last call."""
         if self.process.poll() is not None:
-            raise Problem(f"the receiver has ended:\n{self.log.read_text()[-2000:]}")
-        lines = self.log.read_text().splitlines(keepends=True)[self.read :]
-        whole = [line for line in lines if line.endswith("\n")]
-        self.read += len(whole)
-        return [json.loads(line) for line in whole if line.startswith("{")]
+            raise Problem(f"the receiver exited:\n{self.log.read_text()[-2000:]}")
+        lines = self.log.read_text().splitlines(keepends=True)[self.lines_read :]
+        complete = [line for line in lines if line.endswith("\n")]
+        self.lines_read += len(complete)
+        return [json.loads(line) for line in complete if line.startswith("{")]
 
 
 def seed(deployed, inbox, receiver_url):
-    """A tenant with a key, an endpoint and a Stripe source."""
+    """Create a tenant with a key, an endpoint and a Stripe source."""
     operator = Client(deployed["api_url"], deployed["operator_key"])
     tenant = operator.post("/v1/tenants", {"id": "demo", "name": "Demo CRM"})
     key = operator.post(f"/v1/tenants/{tenant['id']}/keys", {"name": "demo"})
@@ -98,8 +98,8 @@ def seed(deployed, inbox, receiver_url):
         "/v1/endpoints",
         {"url": receiver_url, "event_types": ["contact.*", "stripe.*"], "description": "local receiver"},
     )
-    inbox.trust(endpoint["secret"])
-    # Made up, in the shape that Stripe gives out.
+    inbox.set_signing_key(endpoint["secret"])
+    # Random, in the form of Stripe's own.
     stripe_secret = f"whsec_{secrets.token_hex(16)}"
     source = client.post("/v1/sources", {"provider": "stripe", "secrets": [stripe_secret]})
     seeded = {"tenant": tenant, "key": key, "endpoint": endpoint, "source": source, "stripe_secret": stripe_secret}
@@ -107,7 +107,7 @@ def seed(deployed, inbox, receiver_url):
 
 
 def publish(client, inbox):
-    """One event, from its acceptance to the record of its delivery."""
+    """Publish one event and wait until its delivery is recorded."""
     event = client.post(
         "/v1/events",
         {"type": "contact.created", "data": {"id": "con_42", "name": "Ada Lovelace"}},
@@ -116,21 +116,21 @@ def publish(client, inbox):
     deadline = time.monotonic() + DELIVERY_SECONDS
     received = None
     while time.monotonic() < deadline:
-        received = received or next(iter(inbox.new()), None)
+        received = received or next(iter(inbox.new_requests()), None)
         deliveries = client.get(f"/v1/events/{event['id']}/deliveries")["data"]
         if received and deliveries and deliveries[0]["status"] == "succeeded":
             return event, received, client.get(f"/v1/deliveries/{deliveries[0]['id']}")
         time.sleep(0.05)
-    state = "and its request arrived" if received else "and no request arrived"
-    raise Problem(f"event {event['id']} was accepted {state}, but no delivery succeeded in {DELIVERY_SECONDS} s")
+    arrived = "its request arrived" if received else "no request arrived"
+    raise Problem(f"event {event['id']} was not delivered within {DELIVERY_SECONDS} s ({arrived})")
 
 
 def run():
-    """Everything, from the check of the machine to the last line of the story."""
-    began = time.monotonic()
+    """Set up, deploy, deliver one webhook, and report."""
+    started = time.monotonic()
     chosen = options()
     stop_on_signals()
-    end_older("demo")
+    stop_earlier_run("demo")
     procs.require_free(chosen.port, "the local stack", "PORT")
     procs.require_free(chosen.receiver_port, "the receiver", "RECEIVER_PORT")
     setup(["stack", "sam"])
@@ -145,33 +145,32 @@ def run():
             client, seeded = seed(deployed, inbox, receiver_url)
             event, received, delivery = publish(client, inbox)
             if received["error"]:
-                raise Problem(f"the receiver refused the signature: {received['error']}")
+                raise Problem(f"the receiver rejected the signature: {received['error']}")
             for process in stack.processes:
                 procs.require_loopback(process)
         except BaseException:
-            keep = stack.run_dir / "logs"
-            say(f"The logs of this run stay in {keep} until the next one.")
+            say(f"The logs are in {stack.run_dir / 'logs'} until the next run.")
             raise
-        say(told(stack.state, deployed, receiver_url, seeded, event, received, delivery))
-        say(f"All of it took {time.monotonic() - began:.1f} s.")
+        say(report(stack.state, deployed, receiver_url, seeded, event, received, delivery))
+        say(f"Finished in {time.monotonic() - started:.1f} s.")
         if not chosen.once:
-            say("The stack stays up. Ctrl-C stops it; what the receiver gets is shown here.")
-            stay(stack, inbox)
+            say("The stack is running. Press Ctrl-C to stop it. Requests to the receiver are shown below.")
+            show_requests(stack, inbox)
 
 
-def stay(stack, inbox):
-    """Show what arrives until Ctrl-C."""
+def show_requests(stack, inbox):
+    """Print each request to the receiver until Ctrl-C."""
     starter = os.getppid()
     try:
         while os.getppid() == starter:
-            for seen in inbox.new():
-                verdict = "signature verified" if seen["error"] is None else f"REFUSED: {seen['error']}"
-                say(f"receiver: {seen['headers'].get('webhook-id')} {seen['body'][:200]} ({verdict})")
+            for request in inbox.new_requests():
+                result = "signature verified" if request["error"] is None else f"rejected: {request['error']}"
+                say(f"receiver: {request['headers'].get('webhook-id')} {request['body'][:200]} ({result})")
             if any(process.poll() is not None for process in stack.processes):
-                raise Problem(f"a part of the stack has ended; see {stack.state['log_dir']}")
+                raise Problem(f"a process of the stack exited; see {stack.state['log_dir']}")
             time.sleep(0.2)
     except KeyboardInterrupt:
-        say("\nStopped; nothing is left running.")
+        say("\nStopped.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The real template onto the local stack: `sam deploy`, then the routes that the stand-in leaves out."""
+"""Deploys the real template to the local stack: `sam deploy`, then the routes that the stand-in does not create."""
 
 import json
 import re
@@ -6,14 +6,14 @@ import subprocess
 
 from aws import Aws
 from base import LOCAL, REGION, Problem, aws_env
-from package import architecture, localise, parameters
+from package import architecture, declared, localise
 
 BUCKET = "local-packages"
 SAM = LOCAL / "sam" / "bin" / "sam"
 
 
 def deploy(endpoint_url, run_dir, name, template, bin_dir, given=None):
-    """Deploy a template under a stack name; answers how the stack is reached."""
+    """Deploy a template under a stack name; returns the stack's URL, key, outputs and functions."""
     aws = Aws(endpoint_url)
     api_url = f"{endpoint_url}/_aws/execute-api/{name}"
     text = template.read_text()
@@ -26,7 +26,7 @@ def deploy(endpoint_url, run_dir, name, template, bin_dir, given=None):
         "SlowLaneConcurrency": "4",
         "PublicUrl": api_url,
     }
-    chosen = parameters(text, local) | (given or {})
+    chosen = declared(text, local) | (given or {})
     copy = run_dir / f"{name}.template.yaml"
     copy.write_text(localise(text, bin_dir))
     aws.rest("s3", "PUT", f"/{BUCKET}")
@@ -35,7 +35,7 @@ def deploy(endpoint_url, run_dir, name, template, bin_dir, given=None):
     _create_routes(aws, name, outputs["HttpApiId"])
     for key, function in outputs.items():
         if key.endswith("FunctionName"):
-            _mend_mappings(aws, function)
+            _repair_mappings(aws, function)
     secret = aws.target(
         "secretsmanager", "secretsmanager.GetSecretValue", {"SecretId": outputs["OperatorKeySecretArn"]}
     )
@@ -63,34 +63,34 @@ def _sam_deploy(endpoint_url, run_dir, name, template, chosen):
         "--no-confirm-changeset",
         "--no-fail-on-empty-changeset",
         "--no-progressbar",
-        # The stand-in takes the API's id from this tag, so that its URL is known before it exists.
+        # The stand-in takes the API's id from this tag, so its URL is known before the API exists.
         "--tags", f"ms-custom-id={name}",
         "--parameter-overrides", *(f"{key}={value}" for key, value in chosen.items()),
     ]  # fmt: skip
     env = aws_env(endpoint_url, SAM_CLI_TELEMETRY="0", SAM_CLI_POLL_DELAY="0.2")
-    done = subprocess.run(
+    process = subprocess.run(
         list(map(str, command)), env=env, cwd=run_dir, capture_output=True, text=True, check=False
     )
-    output = done.stdout + done.stderr
+    output = process.stdout + process.stderr
     (run_dir / "logs" / f"deploy-{name}.log").write_text(output)
-    if done.returncode != 0:
+    if process.returncode != 0:
         raise Problem(f"sam deploy of {name} failed:\n" + "\n".join(output.splitlines()[-40:]))
 
 
 def _outputs(aws, name):
-    answer = aws.query("cloudformation", "2010-05-15", "DescribeStacks", StackName=name)
+    response = aws.query("cloudformation", "2010-05-15", "DescribeStacks", StackName=name)
     return {
         output.findtext("OutputKey"): output.findtext("OutputValue")
-        for output in answer.findall(".//Outputs/member")
+        for output in response.findall(".//Outputs/member")
     }
 
 
 def _create_routes(aws, name, api_id):
-    """Do what API Gateway does with the OpenAPI body that SAM wrote, and the stand-in does not."""
-    answer = aws.query(
+    """Create the routes of the OpenAPI body that SAM wrote. API Gateway does so; the stand-in does not."""
+    response = aws.query(
         "cloudformation", "2010-05-15", "GetTemplate", StackName=name, TemplateStage="Processed"
     )
-    processed = json.loads(answer.findtext(".//TemplateBody"))
+    processed = json.loads(response.findtext(".//TemplateBody"))
     names = _physical_names(aws, name)
     present = {route["routeKey"] for route in aws.rest("apigateway", "GET", f"/v2/apis/{api_id}/routes")["items"]}
     for resource in processed["Resources"].values():
@@ -124,8 +124,8 @@ def _create_route(aws, api_id, key, integration, names):
     )
 
 
-def _mend_mappings(aws, function):
-    """A number that a template takes from a parameter is a text to the stand-in, whose poller then fails."""
+def _repair_mappings(aws, function):
+    """Set the concurrency as a number: from a parameter the stand-in keeps text, and its poller then fails."""
     mappings = "/2015-03-31/event-source-mappings/"
     for mapping in aws.rest("lambda", "GET", f"{mappings}?FunctionName={function}")["EventSourceMappings"]:
         limit = int(mapping["ScalingConfig"]["MaximumConcurrency"])
@@ -133,15 +133,15 @@ def _mend_mappings(aws, function):
 
 
 def _physical_names(aws, name):
-    answer = aws.query("cloudformation", "2010-05-15", "DescribeStackResources", StackName=name)
+    response = aws.query("cloudformation", "2010-05-15", "DescribeStackResources", StackName=name)
     return {
         member.findtext("LogicalResourceId"): member.findtext("PhysicalResourceId")
-        for member in answer.findall(".//StackResources/member")
+        for member in response.findall(".//StackResources/member")
     }
 
 
 def _resolve(text, names):
-    """A `Fn::Sub` of pseudo parameters and functions' ARNs, all that SAM writes into a route."""
+    """Resolve a `Fn::Sub`. SAM writes only pseudo parameters and functions' ARNs into a route."""
     pseudo = {"AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": "000000000000"}
 
     def value(match):

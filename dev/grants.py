@@ -1,4 +1,4 @@
-"""Who may do what: the grants of template.yaml, one a line, compared with dev/grants.txt.
+"""Compares the grants of template.yaml, one per line, with dev/grants.txt.
 
 grants.py           fail and show the difference (`make lint`)
 grants.py --write   accept the template's grants: write dev/grants.txt
@@ -20,7 +20,7 @@ HEAD = "# Who may do what by template.yaml. Written by dev/grants.py --write, ch
 # A kind of resource policy: the property that names what it is attached to.
 ATTACHED_TO = {"AWS::S3::BucketPolicy": "Bucket", "AWS::SQS::QueuePolicy": "Queues", "AWS::SNS::TopicPolicy": "Topics"}
 
-# Keys of a statement that the lines show; any other must not slip through unseen.
+# Keys of a statement that the lines show. Any other key fails, so that no grant is hidden.
 SHOWN = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
 
 
@@ -38,14 +38,15 @@ def grants(resources):
         elif kind == "AWS::KMS::Key":
             yield from _lines(name, properties["KeyPolicy"], when)
         elif kind in ATTACHED_TO:
+            own = kind == "AWS::SQS::QueuePolicy"
             for target in _list(properties[ATTACHED_TO[kind]]):
-                yield from _lines(_text(target), properties["PolicyDocument"], when, own=kind == "AWS::SQS::QueuePolicy")
+                yield from _lines(_text(target), properties["PolicyDocument"], when, own)
         elif kind != "AWS::IAM::ManagedPolicy" and any(word in kind for word in ("IAM", "Polic", "Permission")):
             raise Problem(f"{name}: dev/grants.py does not know {kind}")
 
 
 def _role(name, properties):
-    """The role of a function; SAM must not make one, which would hold more than the template shows."""
+    """The role of a function; SAM must not make one, because it would grant more than the template shows."""
     if "Policies" in properties or "Role" not in properties:
         raise Problem(f"{name} needs a `Role` of the template and no `Policies`")
     return properties["Role"]["Fn::GetAtt"][0]
@@ -67,7 +68,7 @@ def _documents(name, properties, resources):
 
 
 def _lines(subject, document, when, own=False):
-    """A document's grants; `own`: it reaches what it is attached to and nothing else, whatever it names."""
+    """A document's grants. With `own`, a policy reaches only what it is attached to, as for SQS."""
     for statement in document["Statement"]:
         if unknown := set(statement) - SHOWN:
             raise Problem(f"{subject}: dev/grants.py does not know {', '.join(sorted(unknown))} in a statement")
@@ -123,10 +124,10 @@ def run(options):
     if options.write:
         SNAPSHOT.write_text(text, encoding="utf-8")
         return
-    expected = SNAPSHOT.read_text(encoding="utf-8")
-    difference = difflib.unified_diff(expected.splitlines(), text.splitlines(), "dev/grants.txt", "template.yaml", n=0)
+    expected, actual = SNAPSHOT.read_text(encoding="utf-8").splitlines(), text.splitlines()
+    difference = difflib.unified_diff(expected, actual, "dev/grants.txt", "template.yaml", n=0, lineterm="")
     if shown := "\n".join(line for line in difference if not line.startswith("@@")):
-        raise Problem(f"the template's grants have changed; if that is wanted: dev/grants.py --write\n{shown}")
+        raise Problem(f"the template's grants have changed; to accept this: dev/grants.py --write\n{shown}")
     say(f"{len(lines)} grants, as in dev/grants.txt")
 
 

@@ -1,4 +1,4 @@
-"""What `sam deploy` gets locally: the built binaries as zips, and a copy of the template that names them."""
+"""Prepares a local `sam deploy`: the built binaries as zips, and a copy of the template that names them."""
 
 import platform
 import re
@@ -9,7 +9,7 @@ from base import LOCAL, Problem
 
 PACKAGES = LOCAL / "packages"
 
-# The machine's name for its architecture, in Lambda's words.
+# Lambda's name for an architecture, by the machine's own.
 ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
 
 
@@ -17,16 +17,16 @@ def architecture():
     """This machine's architecture as the template names it."""
     machine = platform.machine()
     if machine not in ARCHITECTURES:
-        raise Problem(f"Lambda has no {machine} functions; x86_64 or aarch64 is needed")
+        raise Problem(f"Lambda does not support {machine}; use an x86_64 or aarch64 machine")
     return ARCHITECTURES[machine]
 
 
 def package(binary):
-    """A zip with the binary as `bootstrap`; the one of the last run when the binary has not changed."""
+    """A zip with the binary as `bootstrap`. An unchanged binary keeps the zip of the last run."""
     try:
         stat = binary.stat()
     except FileNotFoundError:
-        raise Problem(f"{binary} is missing: build it first (cargo build)") from None
+        raise Problem(f"{binary} does not exist; run cargo build first") from None
     target = PACKAGES / f"{binary.name}.{stat.st_ino:x}-{stat.st_size:x}-{stat.st_mtime_ns:x}.zip"
     if target.exists():
         return target
@@ -36,7 +36,7 @@ def package(binary):
     entry.compress_type = zipfile.ZIP_DEFLATED
     partial = target.with_suffix(".partial")
     with zipfile.ZipFile(partial, "w") as archive:
-        # Level 1: about 70 MB/s; a higher one costs seconds and saves little.
+        # Level 1 compresses about 70 MB/s. A higher level takes seconds longer and saves little.
         archive.writestr(entry, binary.read_bytes(), compresslevel=1)
     for old in PACKAGES.glob(f"{binary.name}.*.zip"):
         old.unlink(missing_ok=True)
@@ -45,22 +45,22 @@ def package(binary):
 
 
 def localise(template, bin_dir):
-    """The template's text for the stand-in: functions' CodeUri is their zip, roles name batch calls, no metric math.
+    """The template's text for the stand-in: CodeUri is a zip, roles name batch calls, no metric math.
 
-    Line by line, so that no YAML library has to know CloudFormation's tags: a function is a block of
-    Resources that holds both a `Binary:` and a `CodeUri:`.
+    It works on lines, so no YAML library has to know CloudFormation's tags. A block is one resource.
     """
     lines, block = [], []
     for line in [*template.splitlines(), "End:"]:
         if re.match(r"( {2})?\w+:", line):
             lines += _without_metric_math(_with_partiql(_with_zip(block, bin_dir)))
             block = []
-        block += _with_batch(line)
+        block.append(_with_batch(line))
     return "\n".join(lines) + "\n"
 
 
 def _with_zip(block, bin_dir):
-    binary = next((m[1] for m in map(re.compile(r"\s+Binary:\s*(\S+)").match, block) if m), None)
+    """A function's block names its `Binary:`; its code is the zip of it."""
+    binary = next((found[1] for found in map(re.compile(r".*\bBinary: ([\w-]+)").match, block) if found), None)
     if binary is None:
         return block
     path = package(Path(bin_dir) / binary)
@@ -68,38 +68,39 @@ def _with_zip(block, bin_dir):
 
 
 def _with_batch(line):
-    """AWS judges SQS's batch calls by the plain action; the stand-in asks for one of their own."""
-    one = re.match(r"(\s+Action: )(sqs:(?:SendMessage|DeleteMessage|ChangeMessageVisibility))$", line)
-    if one:
-        return [f"{one[1]}[{one[2]}, {one[2]}Batch]"]
-    many = re.match(r"\s+- sqs:(?:SendMessage|DeleteMessage|ChangeMessageVisibility)$", line)
-    return [line, f"{line}Batch"] if many else [line]
+    """AWS checks a batch call of SQS against the plain action; the stand-in requires an action of its own."""
+    found = re.match(r"(\s+Action: )\[?([^\]]*)\]?$", line)
+    if not found:
+        return line
+    actions = re.sub(r"sqs:(?:SendMessage|DeleteMessage|ChangeMessageVisibility)\b", r"\g<0>, \g<0>Batch", found[2])
+    return line if actions == found[2] else f"{found[1]}[{actions}]"
 
 
 def _with_partiql(block):
-    """AWS judges a batch of PartiQL by what its statements do; the stand-in by an action of its own."""
+    """AWS checks the statements of a PartiQL batch; the stand-in requires an action of its own."""
     if not any(re.search(r"dynamodb:PartiQL(Insert|Update)\b", line) for line in block):
         return block
-    at, statement = next((i, m) for i, m in enumerate(map(re.compile(r"(\s+)- Sid: ").match, block)) if m)
-    indent = statement[1]
+    first, indent = next(
+        (index, found[1]) for index, found in enumerate(map(re.compile(r"(\s+)- Sid: ").match, block)) if found
+    )
     return [
-        *block[:at],
+        *block[:first],
         f"{indent}- Sid: OnlyForTheStandIn",
         f"{indent}  Effect: Allow",
         f"{indent}  Action: dynamodb:BatchExecuteStatement",
         f'{indent}  Resource: "*"',
-        *block[at:],
+        *block[first:],
     ]
 
 
 def _without_metric_math(block):
-    """Alarms over several metrics are refused by the stand-in; `alarms.py` reads them from the template."""
+    """The stand-in rejects alarms over several metrics; `alarms.py` reads them from the template."""
     is_alarm = any(line.strip() == "Type: AWS::CloudWatch::Alarm" for line in block)
     return [] if is_alarm and any(line.strip() == "Metrics:" for line in block) else block
 
 
-def parameters(template, wanted):
-    """Those of the wanted parameters that the template declares."""
+def declared(template, values):
+    """The parameter values whose parameters the template declares."""
     section = re.search(r"^Parameters:\n((?:(?:[ #].*)?\n)*)", template, re.MULTILINE)
-    declared = set(re.findall(r"^ {2}(\w+):", section[1], re.MULTILINE)) if section else set()
-    return {key: value for key, value in wanted.items() if key in declared}
+    names = set(re.findall(r"^ {2}(\w+):", section[1], re.MULTILINE)) if section else set()
+    return {key: value for key, value in values.items() if key in names}

@@ -1,4 +1,4 @@
-"""Background processes of a run: started under supervision, stopped with all they started, on loopback only."""
+"""Background processes of a run: started under supervision, stopped with their children, on loopback only."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from supervise import descendants
 
 
 def start(command, env, log, cwd=None):
-    """Start a command under dev/supervise.py, its output in `log`, away from the terminal's Ctrl-C."""
+    """Start a command under dev/supervise.py with its output in `log`. The terminal's Ctrl-C does not reach it."""
     with open(log, "ab") as output:
         return subprocess.Popen(
             [sys.executable, str(DEV / "supervise.py"), *map(str, command)],
@@ -26,7 +26,7 @@ def start(command, env, log, cwd=None):
 
 
 def stop(process):
-    """Stop a supervised process and wait until everything below it is gone."""
+    """Stop a supervised process and wait until all its descendants have exited."""
     if process is None or process.poll() is not None:
         return
     process.send_signal(signal.SIGTERM)
@@ -38,33 +38,33 @@ def stop(process):
 
 
 def free_port():
-    """A port on loopback that nobody uses now."""
+    """An unused port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def require_free(port, what, variable):
-    """Refuse to begin when a port is taken."""
+    """Fail if a port is in use."""
     with socket.socket() as probe:
-        # As servers do: a connection that is still closing does not count.
+        # Servers set this, too: connections that are still closing do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise Problem(
-                f"port {port} for {what} is not to be had ({error.strerror}); choose another: {variable}=PORT"
+                f"port {port} for {what} is not available ({error.strerror}); choose another with {variable}=PORT"
             ) from None
 
 
 def require_loopback(process):
-    """Refuse to go on when the process, or anything it started, listens beyond this machine."""
+    """Fail if the process or a descendant accepts connections from other machines."""
     inodes = set()
     for pid in [process.pid, *descendants(process.pid)]:
         try:
             links = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
         except OSError:
-            continue  # it has just ended
+            continue  # it has just exited
         inodes.update(link[8:-1] for link in links if link.startswith("socket:["))
     for table, loopback in (("tcp", _loopback4), ("tcp6", _loopback6)):
         path = Path(f"/proc/net/{table}")
@@ -72,7 +72,7 @@ def require_loopback(process):
             fields = line.split()
             address, _, port = fields[1].partition(":")
             if fields[3] == "0A" and fields[9] in inodes and not loopback(address):
-                raise Problem(f"the local stack listens on port {int(port, 16)} for other machines too")
+                raise Problem(f"the local stack accepts connections from other machines on port {int(port, 16)}")
 
 
 # The kernel prints an address as 32-bit words in the machine's own byte order.

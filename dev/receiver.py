@@ -1,7 +1,7 @@
-"""A tenant's endpoint for the demo: verifies each webhook with the standardwebhooks library, a verifier not ours.
+"""A tenant's endpoint for the demo. It verifies each webhook with the standardwebhooks library, which is not ours.
 
-Runs in the stack's virtual environment. Signing keys are read anew for every request from the file
-that is named, one to a line; what arrived goes to stdout, a JSON line to a request.
+Runs in the stack's virtual environment. For every request it reads the signing keys from the file that is named, one
+per line, and prints the request as one line of JSON.
 """
 
 import argparse
@@ -13,24 +13,24 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """204 for a webhook whose signature is right, 400 for any other."""
+    """Returns 204 if the signature is valid, otherwise 400."""
 
     protocol_version = "HTTP/1.1"
     secrets = Path()
 
     def do_POST(self):
-        """Take one webhook."""
+        """Receive one webhook."""
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         headers = {name.lower(): value for name, value in self.headers.items()}
         error = self.verify(body, headers)
-        seen = {"path": self.path, "headers": headers, "body": body.decode(errors="replace"), "error": error}
-        print(json.dumps(seen), flush=True)
+        request = {"path": self.path, "headers": headers, "body": body.decode(errors="replace"), "error": error}
+        print(json.dumps(request), flush=True)
         self.send_response(204 if error is None else 400)
         self.send_header("content-length", "0")
         self.end_headers()
 
     def verify(self, body, headers):
-        """Why the request is not to be believed; None when it is."""
+        """Why the signature is invalid; None if it is valid."""
         keys = self.secrets.read_text().split() if self.secrets.exists() else []
         reason = "the receiver has no signing key yet"
         for key in keys:
@@ -42,11 +42,11 @@ class Receiver(BaseHTTPRequestHandler):
         return reason
 
     def log_message(self, *_):
-        """Say nothing besides the lines above."""
+        """Print nothing besides the lines above."""
 
 
 def main():
-    """Serve until killed."""
+    """Serve until the process is killed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--secrets", type=Path, required=True)

@@ -1,10 +1,10 @@
-"""`make redrive`: sends what was set apart back to where it is worked on, once there is a version that can read it.
+"""`make redrive`: moves quarantined messages back to the queues of their consumers.
 
 redrive.py --stack-name NAME [--from Unreadable|DeadLetters] [--limit N]
 
-AWS's own redrive (StartMessageMoveTask) takes messages only back to where they came from as dead letters, and the
-rescuer sent these by itself. A message is deleted only after the lane has taken its copy, so what is stopped half-way
-is sent twice and never lost. Runs in SAM's environment, which has the SDK.
+Run it once a version is deployed that can read them. AWS's own redrive (StartMessageMoveTask) moves only messages that
+SQS itself moved to a dead-letter queue, and the rescuer sent these. A message is deleted only after its copy was sent,
+so an interrupted run may duplicate messages and never loses one. Runs in SAM's environment, which has the SDK.
 """
 
 import argparse
@@ -14,25 +14,25 @@ import sys
 import boto3
 
 BATCH = 10
-# How long a message is ours alone; sending ten takes far less.
+# How long received messages stay hidden. Sending ten takes far less.
 VISIBILITY_SECONDS = 60
 
 
 def outputs(name):
-    """The template's outputs of a deployed stack."""
+    """The outputs of a deployed stack."""
     stacks = boto3.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
     return {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
 
 
-def entry(at, message):
-    """The message as it is sent again, in its tenant's group."""
+def entry(index, message):
+    """The batch entry that sends a message again, in its tenant's group."""
     group = message.get("Attributes", {}).get("MessageGroupId")
-    sent = {"Id": str(at), "MessageBody": message["Body"]}
-    return sent | ({"MessageGroupId": group} if group else {})
+    copy = {"Id": str(index), "MessageBody": message["Body"]}
+    return copy | ({"MessageGroupId": group} if group else {})
 
 
 def is_page(message):
-    """Whether a message is a page of a wide fan-out, which has a queue of its own."""
+    """Whether a message is a page of a wide fan-out. Pages have a queue of their own."""
     try:
         body = json.loads(message["Body"])
     except ValueError:
@@ -41,19 +41,19 @@ def is_page(message):
 
 
 def send(sqs, target, messages):
-    """Send copies of messages; answers those that were taken, and says why others were not."""
+    """Send copies of messages; returns those that were sent, and prints why others failed."""
     if not messages:
         return []
-    answer = sqs.send_message_batch(
-        QueueUrl=target, Entries=[entry(at, message) for at, message in enumerate(messages)]
+    response = sqs.send_message_batch(
+        QueueUrl=target, Entries=[entry(index, message) for index, message in enumerate(messages)]
     )
-    for failed in answer.get("Failed", []):
-        print(f"not taken: {failed.get('Message') or failed['Code']}", file=sys.stderr)
-    return [messages[int(one["Id"])] for one in answer.get("Successful", [])]
+    for failed in response.get("Failed", []):
+        print(f"could not send a message: {failed.get('Message') or failed['Code']}", file=sys.stderr)
+    return [messages[int(success["Id"])] for success in response.get("Successful", [])]
 
 
 def move(sqs, source, lane, pages, limit):
-    """Move up to `limit` messages to the queues they are for; answers how many were."""
+    """Move up to `limit` messages to their queues; returns how many were moved."""
     moved = 0
     while moved < limit:
         received = sqs.receive_message(
@@ -65,28 +65,28 @@ def move(sqs, source, lane, pages, limit):
         ).get("Messages", [])
         if not received:
             break
-        taken = send(sqs, lane, [one for one in received if not is_page(one)])
-        taken += send(sqs, pages, [one for one in received if is_page(one)])
-        if taken:
-            handles = [{"Id": str(at), "ReceiptHandle": one["ReceiptHandle"]} for at, one in enumerate(taken)]
-            sqs.delete_message_batch(QueueUrl=source, Entries=handles)
-        moved += len(taken)
-        if len(taken) < len(received):
+        sent = send(sqs, lane, [message for message in received if not is_page(message)])
+        sent += send(sqs, pages, [message for message in received if is_page(message)])
+        if sent:
+            entries = [{"Id": str(index), "ReceiptHandle": one["ReceiptHandle"]} for index, one in enumerate(sent)]
+            sqs.delete_message_batch(QueueUrl=source, Entries=entries)
+        moved += len(sent)
+        if len(sent) < len(received):
             break
     return moved
 
 
 def main():
-    """Move messages, and say how many."""
+    """Move messages, and print how many."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stack-name", required=True)
     parser.add_argument("--from", dest="source", default="Unreadable", choices=["Unreadable", "DeadLetters"])
     parser.add_argument("--limit", type=int, default=100_000)
     options = parser.parse_args()
-    found = outputs(options.stack_name)
-    source, lane, pages = (found[f"{name}Url"] for name in (options.source, "SlowLane", "FanOutPages"))
+    urls = outputs(options.stack_name)
+    source, lane, pages = (urls[f"{name}Url"] for name in (options.source, "SlowLane", "FanOutPages"))
     moved = move(boto3.client("sqs"), source, lane, pages, options.limit)
-    print(f"{moved} messages moved from {options.source} back to the lanes of {options.stack_name}")
+    print(f"moved {moved} messages from {options.source} to the lanes of {options.stack_name}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Carries messages from a queue to a function as Lambda's event source mapping does; only `make watch` needs it."""
+"""Sends messages from a queue to a function as Lambda's event source mapping does. Only `make watch` uses it."""
 
 import json
 import threading
@@ -6,14 +6,14 @@ import threading
 from aws import Aws, http
 from base import REGION, Problem, say
 
-# How many batches at once, as on the local stack.
+# Concurrent batches per queue, as on the local stack.
 WORKERS = 4
-# Building may come first, so an invocation may take long.
+# The first invocation may have to build the function.
 INVOKE_SECONDS = 600
 
 
 class Relay:
-    """Receives batches, posts them as an SQS event, and deletes what did not fail."""
+    """Receives batches, posts each as an SQS event, and deletes the messages that did not fail."""
 
     def __init__(self, endpoint_url, queue_url, invoke_url):
         self.aws = Aws(endpoint_url)
@@ -22,25 +22,25 @@ class Relay:
         self.stopped = threading.Event()
 
     def stop(self):
-        """Take no more, and say nothing when the stack goes."""
+        """Receive no more, and report no errors while the stack stops."""
         self.stopped.set()
 
     def start(self):
-        """Begin, in the background; it ends with the process."""
+        """Start the workers in the background. They end with the process."""
         for _ in range(WORKERS):
             threading.Thread(target=self._work, daemon=True).start()
 
     def _work(self):
         while not self.stopped.is_set():
             try:
-                self.once()
+                self.relay_batch()
             except Problem as problem:
                 if not self.stopped.is_set():
                     say(f"relay: {problem}")
                     self.stopped.wait(1)
 
-    def once(self):
-        """Wait for one batch and see it through."""
+    def relay_batch(self):
+        """Wait for one batch, invoke the function, and delete what succeeded."""
         messages = self._sqs(
             "ReceiveMessage",
             MaxNumberOfMessages=10,
@@ -52,35 +52,35 @@ class Relay:
             return
         event = {"Records": [_record(message, self.queue_url) for message in messages]}
         body = json.dumps(event).encode()
-        status, _, answer = http(
+        status, _, response = http(
             "POST", self.invoke_url, body, {"Content-Type": "application/json"}, timeout=INVOKE_SECONDS
         )
         if status != 200:
-            # As after a crash: nothing is deleted, the messages come back when their visibility ends.
-            raise Problem(f"the dispatcher answered {status}: {answer.decode(errors='replace')[:500]}")
-        failed = failures(answer, messages)
-        done = [message for message in messages if message["MessageId"] not in failed]
-        if done:
-            entries = [{"Id": str(i), "ReceiptHandle": one["ReceiptHandle"]} for i, one in enumerate(done)]
+            # As after a crash: nothing is deleted, and the messages reappear after their visibility timeout.
+            raise Problem(f"{self.invoke_url} returned {status}: {response.decode(errors='replace')[:500]}")
+        failed = failed_ids(response, messages)
+        succeeded = [message for message in messages if message["MessageId"] not in failed]
+        if succeeded:
+            entries = [{"Id": str(i), "ReceiptHandle": one["ReceiptHandle"]} for i, one in enumerate(succeeded)]
             self._sqs("DeleteMessageBatch", Entries=entries)
 
     def _sqs(self, action, **parameters):
         return self.aws.target("sqs", f"AmazonSQS.{action}", parameters | {"QueueUrl": self.queue_url}, "1.0") or {}
 
 
-def failures(answer, messages):
-    """The ids of the messages to keep: those named, or all of them when the answer makes no sense."""
-    everything = {message["MessageId"] for message in messages}
+def failed_ids(body, messages):
+    """The ids of the failed messages: those in the response, or all of them if the response is malformed."""
+    all_ids = {message["MessageId"] for message in messages}
     try:
-        response = json.loads(answer) if answer.strip() else None
+        response = json.loads(body) if body.strip() else None
     except ValueError:
-        return everything
+        return all_ids
     if response is None:
         return set()
     if not isinstance(response, dict) or "errorType" in response:
-        return everything
+        return all_ids
     named = {entry.get("itemIdentifier") for entry in response.get("batchItemFailures") or []}
-    return named if named <= everything else everything
+    return named if named <= all_ids else all_ids
 
 
 def _record(message, queue_url):

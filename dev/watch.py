@@ -1,8 +1,8 @@
 """`make watch`: the local stack with the functions under `cargo lambda watch`, rebuilt on every change.
 
-The deployed functions are empty and their mappings are off: HTTP goes straight to cargo-lambda, relays
-carry the queues' messages to it, and a clock asks the scheduler every minute. Here the functions act as the account's owner, so roles
-are not judged; `make run` and `make test` judge them.
+The deployed functions are empty and their mappings are off. HTTP goes straight to cargo-lambda, relays send it the
+messages of the queues, and a timer runs the scheduler every minute. The functions act as the account's owner here, so
+roles are not tested; `make run` and `make test` do that.
 """
 
 import json
@@ -15,12 +15,12 @@ import procs
 from aws import Aws, http
 from base import ROOT, Problem, aws_env, main, say
 from build import BINARIES
-from demo import end_older, options, port
+from demo import options, port, stop_earlier_run
 from relay import Relay
 from setup import search_path, setup
 from stack import Stack, stop_on_signals
 
-# Which function works which queue, by the template's output.
+# The function that consumes each queue, by the template's output.
 QUEUES = {
     "FastLaneUrl": "dispatcher",
     "SlowLaneUrl": "dispatcher",
@@ -28,10 +28,10 @@ QUEUES = {
     "DeadLettersUrl": "rescuer",
 }
 
-# How often the scheduler is asked for what is due, as the template's schedule does.
+# Period of the scheduler's job for due deliveries, as in the template.
 DUE_SECONDS = 60
 
-HOW = """
+INSTRUCTIONS = """
    API           {base}/lambda-url/api/v1
    Stripe        {base}/lambda-url/inbound-stripe/in/stripe/SOURCE_ID
    AWS endpoint  {endpoint_url}  (access key and secret `test`, region {region})
@@ -41,12 +41,12 @@ HOW = """
    curl -sS {base}/lambda-url/api/v1/tenants -H 'Authorization: Bearer {operator_key}' \\
      -H 'Content-Type: application/json' --data '{{"id":"demo","name":"Demo CRM"}}'
 
-A function is built when it is first called. Ctrl-C stops everything.
+A function is built on its first call. Press Ctrl-C to stop.
 """
 
 
 def empty_functions(run_dir):
-    """Something to deploy where nothing of it will run."""
+    """Placeholders to deploy; they never run."""
     directory = run_dir / "empty"
     directory.mkdir()
     for name in BINARIES:
@@ -55,27 +55,27 @@ def empty_functions(run_dir):
 
 
 def environment(aws, deployed):
-    """The variables of all functions together: cargo-lambda gives each function the same ones."""
+    """The variables of all functions together, because cargo-lambda gives each function the same ones."""
     merged = {}
     for function in deployed["functions"].values():
         configured = aws.rest("lambda", "GET", f"/2015-03-31/functions/{function}/configuration")
         merged |= configured["Environment"]["Variables"]
-    # The API cannot name one address for itself and for inbound functions here.
+    # Here the API and the inbound functions have different addresses, so one URL cannot serve both.
     return merged | {"PUBLIC_URL": ""}
 
 
-def mapping_off(aws, function):
-    """Stop the stack's own poller, which would take the messages from the relay."""
+def disable_mappings(aws, function):
+    """Stop the stack's own poller, which would compete with the relay."""
     mappings = "/2015-03-31/event-source-mappings/"
     for mapping in aws.rest("lambda", "GET", f"{mappings}?FunctionName={function}")["EventSourceMappings"]:
         aws.rest("lambda", "PUT", mappings + mapping["UUID"], {"Enabled": False})
 
 
 def start_watch(stack, deployed, watch_port):
-    """Start cargo-lambda and wait until it listens; its output goes to the terminal through its log."""
+    """Start cargo-lambda and wait until it listens. Its output goes to a log."""
     aws = Aws(stack.state["endpoint_url"])
     for function in deployed["functions"].values():
-        mapping_off(aws, function)
+        disable_mappings(aws, function)
     env = aws_env(stack.state["endpoint_url"], **environment(aws, deployed), PATH=search_path())
     command = ["cargo", "lambda", "watch", "--invoke-address", "127.0.0.1", "--invoke-port", watch_port]
     process = stack.start("watch", command, env, ROOT)
@@ -90,8 +90,8 @@ def start_watch(stack, deployed, watch_port):
     raise Problem("cargo lambda watch did not start:\n" + log.read_text()[-3000:])
 
 
-def ask_scheduler(base, stopped):
-    """Ask for what is due every minute, in the background, until it is stopped."""
+def run_scheduler(base, stopped):
+    """Run the job for due deliveries every minute in the background, until `stopped` is set."""
 
     def work():
         body = json.dumps({"job": "due"}).encode()
@@ -105,7 +105,7 @@ def ask_scheduler(base, stopped):
 
 
 def follow(log, position):
-    """Print what was added to a log; answers how far it was read."""
+    """Print the new part of a log; returns the position after it."""
     with open(log, "rb") as file:
         file.seek(position)
         added = file.read()
@@ -115,12 +115,12 @@ def follow(log, position):
 
 
 def run():
-    """Stack, watch and relay until Ctrl-C."""
+    """Run stack, cargo-lambda and relays until Ctrl-C."""
     starter = os.getppid()
     chosen = options()
     watch_port = port("WATCH_PORT", 4590)
     stop_on_signals()
-    end_older("watch")
+    stop_earlier_run("watch")
     procs.require_free(chosen.port, "the local stack", "PORT")
     procs.require_free(watch_port, "cargo lambda watch", "WATCH_PORT")
     setup(["stack", "sam", "build"])
@@ -145,8 +145,8 @@ def run():
             for relay in relays:
                 relay.start()
             stopped = threading.Event()
-            ask_scheduler(base, stopped)
-            say(HOW.format(base=base, **stack.state, operator_key=deployed["operator_key"]))
+            run_scheduler(base, stopped)
+            say(INSTRUCTIONS.format(base=base, **stack.state, operator_key=deployed["operator_key"]))
             position, log = 0, Path(stack.state["log_dir"]) / "watch.log"
             try:
                 while process.poll() is None and os.getppid() == starter:
@@ -156,9 +156,9 @@ def run():
                 stopped.set()
                 for relay in relays:
                     relay.stop()
-            raise Problem("cargo lambda watch has ended; what it said stands above")
+            raise Problem("cargo lambda watch exited; see its output above")
     except KeyboardInterrupt:
-        say("\nStopped; nothing is left running.")
+        say("\nStopped.")
 
 
 if __name__ == "__main__":

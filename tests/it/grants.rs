@@ -7,7 +7,11 @@ use testkit::{Receiver, Stack, eventually};
 
 use crate::{AFTER_A_CRASH, SOON};
 
-/// The template without the statement of this `Sid` in this role.
+/// The stand-in does not verify the owner's signature.
+const OWNER: &str =
+    "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/sqs/aws4_request, SignedHeaders=host, Signature=0";
+
+/// The template without the statement of this `Sid` in this role or managed policy.
 pub(crate) fn without(template: &str, role: &str, sid: &str) -> String {
     let lines: Vec<_> = template.lines().collect();
     let role_at = lines.iter().position(|line| line.trim() == format!("{role}:")).expect("the role");
@@ -48,7 +52,9 @@ async fn without_the_grant_to_read_signing_keys_nothing_is_sent() {
 
 #[tokio::test]
 async fn without_the_grant_to_send_nothing_is_acknowledged() {
-    let stack = Stack::deploy_edited("cw-no-lane", |template| without(template, "ApiRole", "FanOut")).await;
+    let stack =
+        Stack::deploy_edited("cw-no-lane", |template| without(template, "Publishing", "SendDeliveries"))
+            .await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url(), &[]).await;
@@ -63,6 +69,27 @@ async fn without_the_grant_to_send_nothing_is_acknowledged() {
     );
 }
 
+/// One policy covers all queues, and it denies plain HTTP even to the account's owner.
+#[tokio::test]
+async fn where_tls_is_required_no_queue_accepts_plain_http() {
+    let stack = Stack::deploy_with("cw-tls-only", &[("RequireTls", "true")]).await;
+    for queue in ["FastLaneUrl", "SlowLaneUrl", "FanOutPagesUrl", "DeadLettersUrl", "UnreadableUrl"] {
+        for (stack, expected) in [(&stack, 403), (&Stack::shared(), 200)] {
+            let url = stack.output(queue);
+            let response = testkit::http_client()
+                .post(url)
+                .header("authorization", OWNER)
+                .header("x-amz-target", "AmazonSQS.GetQueueAttributes")
+                .header("content-type", "application/x-amz-json-1.0")
+                .body(json!({ "QueueUrl": url }).to_string())
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(response.status(), expected, "{queue}: {}", response.text().await.unwrap());
+        }
+    }
+}
+
 /// A resource's block in the template.
 pub(crate) fn block_of<'a>(template: &'a str, resource: &str) -> &'a str {
     let from = template.find(&format!("\n  {resource}:\n")).expect("the resource") + 1;
@@ -71,6 +98,15 @@ pub(crate) fn block_of<'a>(template: &'a str, resource: &str) -> &'a str {
     let rest = block.split_inclusive('\n').skip(1).take_while(|line| inside(&line.trim_end_matches('\n')));
     let length = block.find('\n').unwrap_or_default() + 1 + rest.map(str::len).sum::<usize>();
     &block[..length]
+}
+
+/// A role's block, and those of the managed policies that are attached to it.
+fn policies_of(template: &str, role: &str) -> String {
+    let block = block_of(template, role);
+    let attached = block.lines().find_map(|line| line.trim().strip_prefix("ManagedPolicyArns: "));
+    let names = attached.unwrap_or_default().split("!Ref ").skip(1);
+    let names = names.map(|name| name.trim_end_matches([',', ' ', ']']));
+    names.fold(block.to_owned(), |policies, name| policies + block_of(template, name))
 }
 
 /// The stand-in does not tell one `PartiQL` grant from another, so the template is read for them.
@@ -85,9 +121,9 @@ fn roles_may_insert_and_update_by_statements_only_where_they_do() {
         ("SchedulerRole", true, true),
         ("RescuerRole", true, true),
     ] {
-        let block = block_of(&template, role);
-        assert_eq!(block.contains("dynamodb:PartiQLInsert"), insert, "{role}");
-        assert_eq!(block.contains("dynamodb:PartiQLUpdate"), update, "{role}");
-        assert!(!block.contains("BatchExecuteStatement"), "{role}: an action that AWS does not know");
+        let policies = policies_of(&template, role);
+        assert_eq!(policies.contains("dynamodb:PartiQLInsert"), insert, "{role}");
+        assert_eq!(policies.contains("dynamodb:PartiQLUpdate"), update, "{role}");
+        assert!(!policies.contains("BatchExecuteStatement"), "{role}: an action that AWS does not know");
     }
 }

@@ -27,6 +27,7 @@ mod routes;
 mod stats;
 mod tracking;
 mod wide;
+mod words;
 
 use std::time::Duration;
 

@@ -16,13 +16,14 @@ mod tenants;
 
 use std::sync::Arc;
 
+use ::http::Method;
 use domain::endpoint::egress::Allow;
 use http::route::{Access, Call, Found, Router};
 use platform::{
     alert::Alerts,
     auth,
     lambda::{
-        http::{Request, Response, run_http},
+        http::{self as server, Request, Response},
         problem::{Kind, Problem},
     },
     publish::{Publisher, catalog::Catalog},
@@ -48,6 +49,12 @@ struct Api {
     public_url: Option<String>,
 }
 
+/// The API's description, as `GET /v1/openapi.json` returns it from a deployment at `server`.
+#[must_use]
+pub fn description(server: &str) -> serde_json::Value {
+    openapi::document(&routes::all(), server)
+}
+
 /// Serves the API until the environment ends.
 pub async fn serve() -> Result<(), lambda_runtime::Error> {
     let parts = Parts::new()?;
@@ -71,10 +78,10 @@ pub async fn serve() -> Result<(), lambda_runtime::Error> {
         events: parts.events,
     });
     let router = Router::new(routes::all())?;
-    run_http(|request| answer(&router, &api, request)).await
+    server::run(|request| respond(&router, &api, request)).await
 }
 
-async fn answer(router: &Router, api: &Arc<Api>, request: Request) -> Response {
+async fn respond(router: &Router, api: &Arc<Api>, request: Request) -> Response {
     let id = request.id.clone();
     match handle(router, api, request).await {
         Ok(response) => response,
@@ -86,7 +93,8 @@ async fn handle(router: &Router, api: &Arc<Api>, request: Request) -> Result<Res
     let (route, params) = match router.find(&request.method, &request.path) {
         Found::Route(route, params) => (route, params),
         Found::OtherMethods(allowed) => {
-            let detail = format!("this path takes {}", allowed.join(", "));
+            let methods: Vec<_> = allowed.iter().map(Method::as_str).collect();
+            let detail = format!("this path takes {}", methods.join(", "));
             return Err(Problem { allow: allowed, ..Problem::new(Kind::MethodNotAllowed, detail) });
         }
         Found::Nothing => {

@@ -1,16 +1,17 @@
 //! Replays: jobs that deliver many events again to one endpoint.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use domain::{
     EndpointId, ReplayId, TenantId, Timestamp,
+    delivery::{RETENTION, RETENTION_DAYS},
     endpoint::State,
     recovery::replay::{PausedFor, RATE, RATES, RUNNING_PER_TENANT, Status, What},
 };
 use platform::{
     lambda::problem::{Kind, Problem},
     runtime::clock,
-    store::{due::replays::Replay, events::RETENTION_DAYS},
+    store::due::replays::Replay,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -107,7 +108,7 @@ fn span(body: &CreateReplay, now: Timestamp) -> Result<(Timestamp, Timestamp), P
     if body.since >= until {
         return Err(refuse("/since", "must be before until"));
     }
-    let oldest = now - Duration::from_hours(24 * RETENTION_DAYS.unsigned_abs());
+    let oldest = now - RETENTION;
     if until <= oldest {
         return Err(refuse(
             "/until",

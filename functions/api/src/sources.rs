@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use domain::{Secret, SourceId, Timestamp, inbound::Provider};
+use domain::{Secret, SourceId, Timestamp, ids::holder::Holder, inbound::Provider};
 use platform::{
     lambda::problem::{Kind, Problem},
     runtime::clock,
-    secrets::Holder,
     store::registry::Source,
 };
 use schemars::JsonSchema;
@@ -122,7 +121,7 @@ fn check_secrets(provider: Provider, secrets: &[Secret]) -> Result<(), Problem> 
         if secret.expose().len() > SECRET_LENGTH {
             return Err(refuse(pointer, format!("must be at most {SECRET_LENGTH} bytes long")));
         }
-        (provider.row().check_secret)(secret.expose()).map_err(|why| refuse(pointer, why.to_owned()))?;
+        (provider.adapter().check_secret)(secret.expose()).map_err(|why| refuse(pointer, why.to_owned()))?;
     }
     Ok(())
 }

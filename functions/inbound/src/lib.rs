@@ -8,20 +8,23 @@ use std::{sync::Arc, time::Duration};
 use domain::{
     Secret, SourceId, TenantId, Timestamp,
     event::channel::Channels,
+    ids::holder::Holder,
     inbound::{
-        Malformed, Provider,
+        Provider,
+        adapter::MalformedEvent,
         verify::{self, Reject, Verified},
     },
 };
+use http::StatusCode;
 use platform::{
     Fault,
     lambda::{
-        http::{self, Request, Response},
+        http::{self as server, Request, Response},
         problem::{Kind, Problem},
     },
     publish::{Identity, NewEvent, PAYLOAD_LIMIT, Publisher, Refused},
     runtime::{clock, telemetry},
-    secrets::{Holder, Secrets},
+    secrets::Secrets,
     setup::Parts,
     store::registry::{Registry, Source},
 };
@@ -39,7 +42,7 @@ pub async fn serve(provider: Provider) -> Result<(), lambda_runtime::Error> {
         publisher: parts.publisher()?,
         registry: parts.registry,
     };
-    http::run_http(|request| inbound.answer(request)).await
+    server::run(|request| inbound.respond(request)).await
 }
 
 struct Inbound {
@@ -54,7 +57,7 @@ enum Refusal {
     UnknownSource,
     TooLarge,
     Rejected(Reject),
-    Malformed(Malformed),
+    Malformed(MalformedEvent),
     Fault(Fault),
 }
 
@@ -65,10 +68,10 @@ impl From<Fault> for Refusal {
 }
 
 impl Inbound {
-    async fn answer(&self, request: Request) -> Response {
+    async fn respond(&self, request: Request) -> Response {
         let now = clock::now();
         match self.accept(&request, now).await {
-            Ok(id) => Response::json(200, format!(r#"{{"id":"{id}"}}"#)),
+            Ok(id) => Response::json(StatusCode::OK, format!(r#"{{"id":"{id}"}}"#)),
             Err(refusal) => {
                 self.count(&refusal, now);
                 Response::problem(&problem(refusal), &request.id)
@@ -88,7 +91,7 @@ impl Inbound {
         let source =
             source.filter(|source| source.provider == self.provider).ok_or(Refusal::UnknownSource)?;
         let verified = self.verify(&source, request, now).await?;
-        let normalised = (self.provider.row().normalise)(verified).map_err(Refusal::Malformed)?;
+        let normalised = (self.provider.adapter().normalise)(verified).map_err(Refusal::Malformed)?;
         let event = NewEvent {
             event_type: normalised.event_type,
             timestamp: normalised.timestamp,
@@ -111,7 +114,7 @@ impl Inbound {
         request: &'a Request,
         now: Timestamp,
     ) -> Result<Verified<'a>, Refusal> {
-        let scheme = &self.provider.row().scheme;
+        let scheme = &self.provider.adapter().scheme;
         let check = |secrets: Vec<Secret>| {
             verify::verify(scheme, request.header(scheme.header), &request.body, &secrets, now)
         };

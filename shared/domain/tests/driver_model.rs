@@ -23,7 +23,8 @@ use domain::{
     },
     endpoint::{
         DRAIN_RATE, Disabled, DisabledBy, Endpoint, OnDisable, Settings, State,
-        health::{self, Gate, Health, Tally, Verdict},
+        gate::{Gate, gate},
+        health::{Health, Tally, Verdict},
         limit,
     },
 };
@@ -739,7 +740,7 @@ impl World {
     fn admit(&mut self, it: &mut Dispatcher, luck: Luck, stale: bool) -> Doing {
         let endpoint = self.cached(stale);
         it.endpoint = Some(endpoint.clone());
-        match health::gate(&endpoint, self.now) {
+        match gate(&endpoint, self.now) {
             Gate::Cancel => Doing::Record(Plan::Cancel),
             Gate::Hold(reason) => self.hold(reason),
             Gate::Probe => Doing::Probe,
@@ -1037,7 +1038,7 @@ impl World {
                 Some(Running::Next)
             }
             Running::LookAtEndpoint => {
-                let gate = health::gate(self.row(), run.since);
+                let gate = gate(self.row(), run.since);
                 run.gate = Some(gate);
                 let mark = run.drain.and_then(|drain| drain.drop_before);
                 let until = if gate == Gate::Cancel { Some(run.since) } else { mark };

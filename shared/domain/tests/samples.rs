@@ -45,21 +45,21 @@ fn samples(provider: Provider) -> BTreeMap<String, (Value, Value)> {
 
 #[test]
 fn every_sample_verifies_and_becomes_what_lies_beside_it() {
-    for provider in Provider::ALL {
+    for &provider in Provider::ALL {
         let samples = samples(provider);
         assert!(samples.len() >= 2, "{} needs two samples", provider.as_str());
         for (case, (sample, expected)) in samples {
-            let row = provider.row();
+            let adapter = provider.adapter();
             let body = sample["body"].as_str().unwrap().as_bytes();
-            let header = sample["headers"][row.scheme.header].as_str();
+            let header = sample["headers"][adapter.scheme.header].as_str();
             let secret = expected["secret"].as_str().unwrap();
-            assert_eq!((row.check_secret)(secret), Ok(()), "{case}");
+            assert_eq!((adapter.check_secret)(secret), Ok(()), "{case}");
             let secrets = [Secret::new(secret.to_owned())];
             let now: Timestamp = expected["now"].as_str().unwrap().parse().unwrap();
 
-            let verified = verify(&row.scheme, header, body, &secrets, now)
+            let verified = verify(&adapter.scheme, header, body, &secrets, now)
                 .unwrap_or_else(|why| panic!("{case}: {why}"));
-            let event = (row.normalise)(verified).unwrap_or_else(|why| panic!("{case}: {why}"));
+            let event = (adapter.normalise)(verified).unwrap_or_else(|why| panic!("{case}: {why}"));
             assert_eq!(event.event_id, expected["event_id"], "{case}");
             assert_eq!(event.event_type.as_str(), expected["event"]["type"], "{case}");
             assert_eq!(event.timestamp.unwrap().to_string(), expected["event"]["timestamp"], "{case}");
@@ -69,7 +69,7 @@ fn every_sample_verifies_and_becomes_what_lies_beside_it() {
             for at in 0..body.len() {
                 let mut flipped = body.to_vec();
                 flipped[at] ^= 1;
-                let refused = verify(&row.scheme, header, &flipped, &secrets, now).err();
+                let refused = verify(&adapter.scheme, header, &flipped, &secrets, now).err();
                 assert_eq!(refused, Some(Reject::WrongSignature), "{case}: byte {at}");
             }
         }
@@ -80,7 +80,7 @@ fn every_sample_verifies_and_becomes_what_lies_beside_it() {
 fn every_provider_has_its_function() {
     let root = root().join("..");
     let template = fs::read_to_string(root.join("template.yaml")).unwrap();
-    for provider in Provider::ALL {
+    for &provider in Provider::ALL {
         let name = provider.as_str();
         let main = root.join(format!("functions/inbound/src/bin/inbound-{name}.rs"));
         assert!(main.exists(), "functions/inbound/src/bin/inbound-{name}.rs is missing");

@@ -14,8 +14,9 @@ use domain::{
     endpoint::{
         Disabled, DisabledBy, Endpoint, LIMIT_PER_TENANT, OnDisable, Settings, State, TIMEOUT_SECS,
         URL_LIMIT, egress,
+        gate::{Gate, gate},
         headers::{CustomHeaders, REDACTED, is_sensitive},
-        health::{Gate, Health, gate},
+        health::Health,
         limit,
     },
     event::{
@@ -23,11 +24,11 @@ use domain::{
         channel::{Channels, PER_ENDPOINT},
         filter::Filter,
     },
+    ids::holder::Holder,
 };
 use platform::{
     lambda::problem::{Kind, Problem},
     runtime::clock,
-    secrets::Holder,
     store::{
         due::Held,
         registry::{Edit, EndpointCreated},

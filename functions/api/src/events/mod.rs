@@ -2,11 +2,12 @@
 
 pub(crate) mod types;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use domain::{
     EventId, SourceId, Timestamp,
+    delivery::RETENTION,
     event::{
         EventData, EventType,
         channel::{Channels, PER_EVENT},
@@ -17,7 +18,7 @@ use platform::{
     lambda::problem::{Kind, Problem},
     publish::{Identity, NewEvent, PAYLOAD_LIMIT, Published, Refused},
     store::{
-        events::{self, EventSummary, RETENTION_DAYS, StoredEvent},
+        events::{self, EventSummary, StoredEvent},
         table::keys,
     },
 };
@@ -226,7 +227,7 @@ pub(crate) async fn publish_batch(
             }
             let uri = problem.kind.uri();
             BatchResult {
-                status: problem.kind.status(),
+                status: problem.kind.status().as_u16(),
                 event: None,
                 problem: Some(uri),
                 detail: Some(problem.detail),
@@ -293,8 +294,7 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<EventView>, P
     let tenant = call.tenant()?;
     // No event is older than its tenant, nor than the time that events are kept. The operator's
     // row may be younger than its events: it is made with its first endpoint.
-    let kept = Duration::from_secs(u64::try_from(RETENTION_DAYS * 86_400).unwrap_or(0));
-    let kept_since = Timestamp::from_millis(call.now.millis() - i64::try_from(kept.as_millis()).unwrap_or(0));
+    let kept_since = call.now - RETENTION;
     let row = if tenant.is_operator() { None } else { api.registry.tenant(tenant).await? };
     let made = row.map_or(kept_since, |row| Timestamp::from_millis(row.created_at));
     let found = api.events.list(tenant, call.now, before, made.max(kept_since), limit + 1).await?;

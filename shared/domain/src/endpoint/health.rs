@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, State, limit::Rate};
 use crate::{
     Timestamp,
-    delivery::{Failure, Outcome, ParkedFor, retry},
+    delivery::{Failure, Outcome, retry},
 };
 
 /// Failures in a row, without one success, from which the circuit opens …
@@ -38,8 +37,6 @@ const SLOW: Duration = Duration::from_secs(5);
 const SLOW_FOR: Duration = Duration::from_mins(10);
 /// The shortest and the longest time that an endpoint is throttled for.
 const THROTTLE: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(15));
-/// Deliveries a second to a throttled endpoint, or a tenth of its own limit where that is more.
-const THROTTLED_RATE: u32 = 1;
 
 /// An open circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,46 +206,6 @@ pub enum Verdict {
     },
     /// The endpoint is disabled.
     Disable,
-}
-
-/// Whether a delivery may be attempted now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gate {
-    /// Yes, within this rate if there is one.
-    Go(Option<Rate>),
-    /// Yes, by the one who gets the lease on the probe.
-    Probe,
-    /// No, it waits for the endpoint.
-    Hold(ParkedFor),
-    /// No, and never: the endpoint was deleted.
-    Cancel,
-}
-
-/// Decides whether a delivery to `endpoint` may be attempted `now`.
-#[must_use]
-pub fn gate(endpoint: &Endpoint, now: Timestamp) -> Gate {
-    match endpoint.state {
-        State::Deleted => return Gate::Cancel,
-        State::Disabled(_) => return Gate::Hold(ParkedFor::Disabled),
-        State::Enabled => {}
-    }
-    match endpoint.health.circuit {
-        Some(circuit) if circuit.until > now => Gate::Hold(ParkedFor::CircuitOpen),
-        Some(_) => Gate::Probe,
-        None => Gate::Go(rate(endpoint, now)),
-    }
-}
-
-/// The rate that an endpoint takes at present: its own limit, less while it is throttled.
-#[must_use]
-pub fn rate(endpoint: &Endpoint, now: Timestamp) -> Option<Rate> {
-    let limit = endpoint.settings.rate_limit;
-    if endpoint.health.throttled_until.is_some_and(|until| until > now) {
-        let lowered = limit.map_or(THROTTLED_RATE, |limit| (limit / 10).max(THROTTLED_RATE));
-        Some(Rate::per_second(lowered))
-    } else {
-        limit.map(Rate::per_second)
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Endpoints: a tenant's subscribed URLs, which events they want, and how they want them.
 
 pub mod egress;
+pub mod gate;
 pub mod headers;
 pub mod health;
 pub mod limit;

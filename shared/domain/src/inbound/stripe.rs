@@ -9,14 +9,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Malformed, Normalised, Row,
+    adapter::{Adapter, MalformedEvent, ProviderEvent},
     verify::{Layout, Part, Scheme, Verified},
 };
 use crate::{Timestamp, event::EventData};
 
 /// How Stripe is read.
-pub static ROW: Row = Row {
-    name: "stripe",
+pub(super) static ADAPTER: Adapter = Adapter {
     scheme: Scheme {
         header: "stripe-signature",
         layout: Layout::Pairs { separator: ',', timestamp: "t", signature: "v1" },
@@ -55,23 +54,23 @@ enum Created {
     Text(Timestamp),
 }
 
-fn normalise(verified: Verified<'_>) -> Result<Normalised, Malformed> {
-    let said = |error: serde_json::Error| Malformed(format!("not an event of Stripe: {error}"));
+fn normalise(verified: Verified<'_>) -> Result<ProviderEvent, MalformedEvent> {
+    let said = |error: serde_json::Error| MalformedEvent(format!("not an event of Stripe: {error}"));
     let event: Event = serde_json::from_slice(verified.body()).map_err(said)?;
     let data: Box<RawValue> = serde_json::from_slice(verified.body()).map_err(said)?;
     if event.id.is_empty() {
-        return Err(Malformed("not an event of Stripe: its id is empty".into()));
+        return Err(MalformedEvent("not an event of Stripe: its id is empty".into()));
     }
-    Ok(Normalised {
+    Ok(ProviderEvent {
         event_type: format!("stripe.{}", event.kind)
             .parse()
-            .map_err(|error| Malformed(format!("type {error}")))?,
+            .map_err(|error| MalformedEvent(format!("type {error}")))?,
         event_id: event.id,
         timestamp: event.created.map(|created| match created {
             Created::Secs(secs) => Timestamp::from_secs(secs),
             Created::Text(at) => at,
         }),
-        data: EventData::try_from(data).map_err(|error| Malformed(format!("the event {error}")))?,
+        data: EventData::try_from(data).map_err(|error| MalformedEvent(format!("the event {error}")))?,
     })
 }
 

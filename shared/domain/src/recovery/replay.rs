@@ -14,7 +14,7 @@ use crate::{
     delivery::{self, Delivery, ParkedFor},
     endpoint::{
         Endpoint,
-        health::{self, Gate},
+        gate::{Gate, gate},
     },
 };
 
@@ -160,7 +160,7 @@ pub enum Pace {
 #[must_use]
 pub fn pace(endpoint: &Endpoint, rate: u32, now: Timestamp) -> Pace {
     let minute = u32::try_from(STEP.as_secs()).unwrap_or(60);
-    match health::gate(endpoint, now) {
+    match gate(endpoint, now) {
         Gate::Cancel => Pace::End,
         Gate::Hold(ParkedFor::CircuitOpen) => {
             let until = endpoint.health.circuit.map_or(now, |circuit| circuit.until);

@@ -16,7 +16,7 @@ use crate::{
     delivery::{Attempt, Delivery, ParkedFor, Status},
     endpoint::{
         DisabledBy, Endpoint, State,
-        health::{Gate, gate},
+        gate::{Gate, gate},
     },
 };
 use words::{advice, seconds, span};

@@ -7,7 +7,8 @@ use domain::{
     delivery::{ParkedFor, driver::LaneKind},
     endpoint::{
         Disabled, DisabledBy, Endpoint, OnDisable, State,
-        health::{self, Gate, Tally, Verdict},
+        gate::{Gate, gate},
+        health::{Tally, Verdict},
         limit::Rate,
     },
 };
@@ -58,7 +59,7 @@ impl Dispatcher {
         let endpoint = &first.endpoint;
         let now = clock::now();
         let all = |admission| vec![admission; works.len()];
-        match health::gate(endpoint, now) {
+        match gate(endpoint, now) {
             Gate::Cancel => all(Admission::Cancel),
             Gate::Hold(reason) => all(Admission::Park(reason)),
             Gate::Probe => {

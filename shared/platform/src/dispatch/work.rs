@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Fault,
-    lambda::http::Record,
+    lambda::sqs::Record,
     runtime::clock,
     store::{
         due::LEASE,
@@ -95,7 +95,7 @@ impl Dispatcher {
         let (tenant, id) = (&message.tenant, message.delivery());
         let origin = Origin {
             generation: message.generation,
-            received: record.received(),
+            received: record.receive_count(),
             check: message.check,
             again: message.again,
             accepted: message.at,
@@ -127,7 +127,7 @@ impl Dispatcher {
         };
         Ok(Looked::Work(Box::new(Work {
             at,
-            received: record.received(),
+            received: record.receive_count(),
             lane,
             owner,
             id,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use domain::{
     DeliveryId, EndpointId, EventId, TenantId, Timestamp,
-    delivery::Group,
+    delivery::{Group, RETENTION},
     endpoint::{Endpoint, State, Subscriber, Target, health::Health},
     event::{EventData, EventType, listen::Facts},
     recovery::replay::{self, Choice, Kept, Pace, PausedFor, STEP, Status, What},
@@ -223,7 +223,7 @@ impl Replayer<'_> {
         why: PausedFor,
         now: Timestamp,
     ) -> Result<(), Fault> {
-        if now.since(replay.until) >= retention() {
+        if now.since(replay.until) >= RETENTION {
             let why = "the endpoint could not be called for so long that the events are no longer kept";
             return self.end(entry, replay, Status::Failed, Some(why), now).await;
         }
@@ -437,10 +437,6 @@ impl Replayer<'_> {
 /// The time that a place in a list or a timeline begins with.
 fn position(place: &str) -> Option<Timestamp> {
     place.split('#').next()?.parse().ok().map(Timestamp::from_millis)
-}
-
-fn retention() -> Duration {
-    Duration::from_hours(24 * crate::store::events::RETENTION_DAYS.unsigned_abs())
 }
 
 /// The endpoint as a publish would see it, if it were enabled.

@@ -11,7 +11,7 @@ use domain::{
     delivery::ParkedFor,
     endpoint::{
         DRAIN_RATE, Endpoint,
-        health::{self, Gate},
+        gate::{Gate, gate},
     },
 };
 use futures_util::{StreamExt, future::join_all, stream};
@@ -349,7 +349,7 @@ impl Scheduler {
         done: &mut Done,
     ) -> Result<Option<Timestamp>, Fault> {
         let Taken { entry, endpoint, drain } = taken;
-        let gate = endpoint.as_ref().map_or(Gate::Cancel, |endpoint| health::gate(endpoint, now));
+        let gate = endpoint.as_ref().map_or(Gate::Cancel, |endpoint| gate(endpoint, now));
         let drop_before = if gate == Gate::Cancel { Some(now) } else { drain.drop_before };
         if let Some(before) = drop_before {
             let (dropped, whole) = self.drop_held(entry, before, until).await?;

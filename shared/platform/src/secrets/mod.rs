@@ -23,7 +23,7 @@ use aws_sdk_secretsmanager::{
 };
 use domain::{
     Secret, TenantId, Timestamp,
-    ids::key,
+    ids::{holder::Holder, key},
     signing::{SigningKey, keys::Kept},
 };
 use zeroize::Zeroizing;
@@ -46,33 +46,13 @@ const LIMIT: usize = 64 * 1024;
 /// answered within the function's time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Whose secrets a document holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Holder {
-    /// Signing keys of endpoints.
-    Endpoints,
-    /// Secrets of sources.
-    Sources,
-}
-
-impl Holder {
-    /// The word for it in names and keys. Roles are granted by it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Endpoints => "endpoints",
-            Self::Sources => "sources",
-        }
-    }
-
-    /// A document that grew this large, in bytes, takes no more owners. While an old key is still
-    /// valid, an endpoint takes three times the room that it took at first, and every endpoint of
-    /// a tenant may be rotated on one day.
-    fn full(self) -> usize {
-        match self {
-            Self::Endpoints => LIMIT / 3,
-            Self::Sources => 48 * 1024,
-        }
+/// A document that grew this large, in bytes, takes no more owners.
+/// While an old key is still valid, an endpoint takes three times the room that it took at first, and every
+/// endpoint of a tenant may be rotated on one day.
+fn full_size(holder: Holder) -> usize {
+    match holder {
+        Holder::Endpoints => LIMIT / 3,
+        Holder::Sources => 48 * 1024,
     }
 }
 
@@ -294,7 +274,7 @@ impl Secrets {
             Some(shard) => (pointers.iter().find(|pointer| pointer.shard == shard), None),
             // Where the open document takes no more versions today, the next one does.
             None => (
-                last.filter(|last| last.size < holder.full()),
+                last.filter(|last| last.size < full_size(holder)),
                 Some((last.map_or(0, |last| last.shard + 1), None)),
             ),
         };

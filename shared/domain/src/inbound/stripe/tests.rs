@@ -11,7 +11,7 @@ const SIGNATURE: &str = "d5328cce2fc4265375de2f67c5d615a58b05849c97604055205438d
 
 fn check(header: Option<&str>, body: &[u8], secrets: &[&str], now: i64) -> Result<(), Reject> {
     let secrets: Vec<_> = secrets.iter().map(|secret| Secret::new((*secret).to_owned())).collect();
-    verify(&ROW.scheme, header, body, &secrets, Timestamp::from_secs(now)).map(|_| ())
+    verify(&ADAPTER.scheme, header, body, &secrets, Timestamp::from_secs(now)).map(|_| ())
 }
 
 #[test]

@@ -14,7 +14,11 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use domain::{DeliveryId, EndpointId, EventId, TenantId, Timestamp, delivery::Status, endpoint::Target};
+use domain::{
+    DeliveryId, EndpointId, EventId, TenantId, Timestamp,
+    delivery::{RETENTION_DAYS, Status},
+    endpoint::Target,
+};
 use futures_util::{StreamExt, future::join_all, stream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -26,7 +30,7 @@ use crate::{
     runtime::clock,
     store::{
         events::{
-            Events, RETENTION_DAYS, Snapshot, StoredEvent, TimelineChunk,
+            Events, Snapshot, StoredEvent, TimelineChunk,
             deliveries::{Change, Place, Recorded, Standing},
         },
         registry::Registry,
@@ -41,7 +45,7 @@ const SETTLED: Duration = Duration::from_mins(15);
 const LOST_AFTER: Duration = Duration::from_hours(1);
 
 /// How old an event is whose deliveries expire: two days before it is deleted.
-const EXPIRES: Duration = Duration::from_hours(24 * (RETENTION_DAYS.unsigned_abs() - 2));
+const EXPIRES: Duration = Duration::from_hours(24 * (RETENTION_DAYS - 2));
 
 /// How far back the first run looks.
 const FIRST: Duration = Duration::from_hours(24);

@@ -20,7 +20,10 @@ use aws_sdk_dynamodb::{
 use domain::{
     EndpointId, KeyId, SourceId, TenantId, Timestamp,
     endpoint::{Endpoint, Subscriber},
-    ids::key::{Caller, Scope},
+    ids::{
+        holder::Holder,
+        key::{Caller, Scope},
+    },
     inbound::Provider,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -36,7 +39,7 @@ use super::{
         transactions::first_condition_failed,
     },
 };
-use crate::{Fault, runtime::cache::Cache, secrets::Holder};
+use crate::{Fault, runtime::cache::Cache};
 
 /// How old the list of a tenant's endpoints can be when an event is published.
 const FAN_OUT_AGE: Duration = Duration::from_secs(1);

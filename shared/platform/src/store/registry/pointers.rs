@@ -4,13 +4,12 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{TenantId, Timestamp};
+use domain::{TenantId, Timestamp, ids::holder::Holder};
 use serde::{Deserialize, Serialize};
 
 use super::{Registry, item};
 use crate::{
     Fault,
-    secrets::Holder,
     store::{put_if, table::keys},
 };
 

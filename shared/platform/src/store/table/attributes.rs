@@ -1,10 +1,10 @@
 //! Attributes of the events table, in and out.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::Timestamp;
+use domain::{Timestamp, delivery::RETENTION};
 
 use crate::Fault;
-use crate::store::{Item, events::RETENTION_DAYS};
+use crate::store::Item;
 
 pub(crate) fn odd(attribute: &str) -> Fault {
     Fault::new("reading the events table", format!("the attribute {attribute} is missing or odd"))
@@ -37,5 +37,5 @@ pub(crate) fn flag(item: &Item, name: &str) -> bool {
 
 /// When DynamoDB may drop the item, in the seconds since 1970 that its TTL wants.
 pub(crate) fn expires_at(from: Timestamp) -> AttributeValue {
-    number(from.secs() + RETENTION_DAYS * 86_400)
+    number((from + RETENTION).secs())
 }

@@ -3,10 +3,8 @@
 
 use domain::{
     DeliveryId, EndpointId, EventId, KeyId, ReplayId, SourceId, TenantId, Timestamp, delivery::Group,
-    event::EventType,
+    event::EventType, ids::holder::Holder,
 };
-
-use crate::secrets::Holder;
 
 /// Shards of a tenant's timeline per day: today is always one hot day.
 pub const TIMELINE_SHARDS: u8 = 4;

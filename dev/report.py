@@ -1,24 +1,24 @@
-"""The words of `make run`: what happened, where everything is, and what to type next."""
+"""The report that `make run` prints: what happened, addresses and keys, and commands to try next."""
 
 import json
 import textwrap
 
 SHOWN_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
-STORY = """
-1. Accepted. POST /v1/events answered 202:
+REPORT = """
+1. Accepted. POST /v1/events returned 202:
 {event}
 
-2. Delivered. The receiver at {receiver_url} got:
+2. Delivered. The receiver at {receiver_url} received:
 {request}
    signature verified (by the standardwebhooks library)
 
 3. Recorded. GET /v1/deliveries/{delivery_id}:
 {delivery}
 
-Where everything is
+Addresses and keys
    API            {api_url}/v1
-   description    {api_url}/v1/openapi.json
+   OpenAPI        {api_url}/v1/openapi.json
    receiver       {receiver_url}
    Stripe source  {source_url}
    AWS endpoint   {endpoint_url}  (access key and secret `test`, region {region})
@@ -27,24 +27,24 @@ Where everything is
    tenant key     {tenant_key}  (tenant {tenant})
    signing key    {signing_key}  (endpoint {endpoint})
 
-Send the next one
+Publish another event
    curl -sS {api_url}/v1/events \\
      -H 'Authorization: Bearer {tenant_key}' \\
      -H 'Content-Type: application/json' -H 'Idempotency-Key: my-first-event' \\
      --data '{{"type":"contact.updated","data":{{"id":"con_42"}}}}'
 
-Be Stripe (openssl signs)
+Send a Stripe webhook (signed with openssl)
    BODY='{{"id":"evt_1","object":"event","type":"invoice.paid","created":1700000000,"livemode":false,"data":{{"object":{{"id":"in_1"}}}}}}'
    T=$(date +%s); V1=$(printf '%s.%s' "$T" "$BODY" | openssl dgst -sha256 -hmac '{stripe_secret}' | sed 's/.* //')
    curl -sS {source_url} -H 'Content-Type: application/json' -H "Stripe-Signature: t=$T,v1=$V1" --data "$BODY"
 """
 
 
-def told(state, deployed, receiver_url, seeded, event, received, delivery):
-    """The story as text."""
+def report(state, deployed, receiver_url, seeded, event, received, delivery):
+    """The report as text."""
     headers = [f"{name}: {received['headers'].get(name)}" for name in SHOWN_HEADERS]
     request = [f"POST {received['path']}", *headers, "", received["body"]]
-    return STORY.format(
+    return REPORT.format(
         event=_block(json.dumps(event, indent=2)),
         receiver_url=receiver_url,
         request=_block("\n".join(request)),
