@@ -16,13 +16,14 @@ mod tenants;
 
 use std::sync::Arc;
 
+use ::http::Method;
 use domain::endpoint::egress::Allow;
 use http::route::{Access, Call, Found, Router};
 use platform::{
     alert::Alerts,
     auth,
     lambda::{
-        http::{Request, Response, run_http},
+        http::{self as server, Request, Response},
         problem::{Kind, Problem},
     },
     publish::{Publisher, catalog::Catalog},
@@ -92,7 +93,7 @@ pub async fn serve() -> Result<(), lambda_runtime::Error> {
         audit: parts.audit()?,
         test_events,
         egress_allow,
-        catalog: Catalog::new(parts.event_types.clone()),
+        catalog: Catalog::new(parts.event_types.clone(), parts.cache_age),
         public_url: config::public_url(),
         tenants: parts.tenants,
         api_keys: parts.api_keys,
@@ -111,10 +112,10 @@ pub async fn serve() -> Result<(), lambda_runtime::Error> {
         replays: parts.replays,
     });
     let router = Router::new(routes::all())?;
-    run_http(|request| answer(&router, &api, request)).await
+    server::run(|request| respond(&router, &api, request)).await
 }
 
-async fn answer(router: &Router, api: &Arc<Api>, request: Request) -> Response {
+async fn respond(router: &Router, api: &Arc<Api>, request: Request) -> Response {
     let id = request.id.clone();
     match handle(router, api, request).await {
         Ok(response) => response,
@@ -126,7 +127,8 @@ async fn handle(router: &Router, api: &Arc<Api>, request: Request) -> Result<Res
     let (route, params) = match router.find(&request.method, &request.path) {
         Found::Route(route, params) => (route, params),
         Found::OtherMethods(allowed) => {
-            let detail = format!("this path takes {}", allowed.join(", "));
+            let methods: Vec<_> = allowed.iter().map(Method::as_str).collect();
+            let detail = format!("this path takes {}", methods.join(", "));
             return Err(Problem { allow: allowed, ..Problem::new(Kind::MethodNotAllowed, detail) });
         }
         Found::Nothing => {

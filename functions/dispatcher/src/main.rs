@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lambda_runtime::Error;
 use platform::{
     dispatch::{Dispatcher, Watch},
-    lambda::http,
+    lambda::sqs,
     runtime::config,
     setup::Parts,
     webhook::egress::Egress,
@@ -29,7 +29,7 @@ async fn main() -> Result<(), Error> {
         drains: parts.drains,
         lanes: parts.lanes,
     });
-    http::run_sqs(|records, deadline| {
+    sqs::run(|records, deadline| {
         let dispatcher = Arc::clone(&dispatcher);
         async move { dispatcher.batch(records, deadline).await }
     })

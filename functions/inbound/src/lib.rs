@@ -14,10 +14,11 @@ use domain::{
         verify::{self, Reject, Verified},
     },
 };
+use http::StatusCode;
 use platform::{
     Fault,
     lambda::{
-        http::{self, Request, Response},
+        http::{self as server, Request, Response},
         problem::{Kind, Problem},
     },
     publish::{Identity, NewEvent, PAYLOAD_LIMIT, Publisher, Refused},
@@ -40,7 +41,7 @@ pub async fn serve(provider: Provider) -> Result<(), lambda_runtime::Error> {
         publisher: parts.publisher()?,
         sources: parts.sources,
     };
-    http::run_http(|request| inbound.answer(request)).await
+    server::run(|request| inbound.respond(request)).await
 }
 
 struct Inbound {
@@ -66,10 +67,10 @@ impl From<Fault> for Refusal {
 }
 
 impl Inbound {
-    async fn answer(&self, request: Request) -> Response {
+    async fn respond(&self, request: Request) -> Response {
         let now = clock::now();
         match self.accept(&request, now).await {
-            Ok(id) => Response::json(200, format!(r#"{{"id":"{id}"}}"#)),
+            Ok(id) => Response::json(StatusCode::OK, format!(r#"{{"id":"{id}"}}"#)),
             Err(refusal) => {
                 self.count(&refusal, now);
                 Response::problem(&problem(refusal), &request.id)

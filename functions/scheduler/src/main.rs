@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lambda_runtime::Error;
 use platform::{
-    lambda::http,
+    lambda::schedule,
     recovery::{reconcile::Reconciler, replay::Replayer, schedule::Scheduler},
     setup::Parts,
 };
@@ -49,7 +49,7 @@ async fn main() -> Result<(), Error> {
         deliveries: parts.deliveries,
     };
     let (scheduler, reconciler) = (&scheduler, &reconciler);
-    http::run_schedule(|job, deadline| async move {
+    schedule::run(|job, deadline| async move {
         match job {
             Job::Due => scheduler.run(deadline).await,
             Job::Reconcile => reconciler.run(deadline).await,

@@ -1,6 +1,6 @@
 //! The parts of a function, each made once from the environment at its start. Nothing is decided here.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use aws_types::SdkConfig;
 use tokio::sync::Semaphore;
@@ -74,6 +74,8 @@ pub struct Parts {
     pub replays: Replays,
     /// The lanes of deliveries.
     pub lanes: Lanes,
+    /// How old a cached row may be.
+    pub cache_age: Duration,
     pointers: SecretPointers,
     sdk: SdkConfig,
     http: reqwest::Client,
@@ -91,15 +93,16 @@ impl Parts {
         let registry = Table::new(dynamodb.clone(), &config::registry_table()?);
         let events = Table::new(dynamodb, &config::events_table()?);
         let objects = Objects::new(http.clone(), &runtime, &config::payloads_bucket()?);
+        let cache_age = config::cache_age()?;
         let lane = |url| Arc::new(Lane::new(sdk::sqs(&sdk), url));
         Ok(Self {
-            tenants: Tenants::new(registry.clone()),
-            api_keys: ApiKeys::new(registry.clone()),
-            sources: Sources::new(registry.clone()),
-            endpoints: Endpoints::new(registry.clone()),
+            tenants: Tenants::new(registry.clone(), cache_age),
+            api_keys: ApiKeys::new(registry.clone(), cache_age),
+            sources: Sources::new(registry.clone(), cache_age),
+            endpoints: Endpoints::new(registry.clone(), cache_age),
             event_types: EventTypes::new(registry.clone()),
             progress: JobProgress::new(registry.clone()),
-            pointers: SecretPointers::new(registry),
+            pointers: SecretPointers::new(registry, cache_age),
             events: StoredEvents::new(events.clone(), objects),
             snapshots: Snapshots::new(events.clone()),
             timeline: Timeline::new(events.clone()),
@@ -112,6 +115,7 @@ impl Parts {
             drains: Drains::new(events.clone()),
             replays: Replays::new(events),
             lanes: Lanes { fast: lane(config::fast_lane_url()?), slow: lane(config::slow_lane_url()?) },
+            cache_age,
             sdk,
             http,
             runtime,

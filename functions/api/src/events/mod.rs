@@ -230,7 +230,7 @@ pub(crate) async fn publish_batch(
             }
             let uri = problem.kind.uri();
             BatchResult {
-                status: problem.kind.status(),
+                status: problem.kind.status().as_u16(),
                 event: None,
                 problem: Some(uri),
                 detail: Some(problem.detail),

@@ -35,7 +35,7 @@ use self::{
 use crate::{
     Fault,
     alert::{Alert, Alerts},
-    lambda::http::Record,
+    lambda::sqs::Record,
     publish::lanes::{Body, Hide, Lanes, Outgoing, fault_backoff},
     runtime::clock,
     secrets::Secrets,
@@ -189,7 +189,7 @@ impl Dispatcher {
             let dispatcher = Arc::clone(self);
             let span = span(&record);
             let task = async move {
-                let received = record.received();
+                let received = record.receive_count();
                 let looked = dispatcher.within(deadline, dispatcher.look(at, &record, lane)).await;
                 looked.unwrap_or_else(|fault| {
                     tracing::error!(%fault, "a delivery failed on our side");
@@ -393,7 +393,7 @@ impl Dispatcher {
 }
 
 fn span(record: &Record) -> tracing::Span {
-    tracing::info_span!("message", message_id = %record.message_id, received = record.received())
+    tracing::info_span!("message", message_id = %record.message_id, received = record.receive_count())
 }
 
 /// Works by endpoint, in the order in which they came.

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Fault,
-    lambda::http::Record,
+    lambda::sqs::Record,
     runtime::clock,
     store::{
         events::deliveries::{DUE_LEASE, DeliveryChange, DuePlace, RecordOutcome},
@@ -94,7 +94,7 @@ impl Dispatcher {
         let (tenant, id) = (&message.tenant, message.delivery());
         let origin = Origin {
             generation: message.generation,
-            received: record.received(),
+            received: record.receive_count(),
             check: message.check,
             again: message.again,
             accepted: message.at,
@@ -126,7 +126,7 @@ impl Dispatcher {
         };
         Ok(Looked::Work(Box::new(Work {
             at,
-            received: record.received(),
+            received: record.receive_count(),
             lane,
             owner,
             id,

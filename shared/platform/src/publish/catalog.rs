@@ -15,9 +15,6 @@ use domain::event::{
 
 use crate::{Fault, store::registry::event_types::EventTypes};
 
-/// How long what is known of the catalog is believed.
-const MAX_AGE: Duration = Duration::from_secs(10);
-
 /// Why the catalog does not let an event be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unfit {
@@ -32,6 +29,7 @@ pub enum Unfit {
 #[derive(Debug)]
 pub struct Catalog {
     event_types: EventTypes,
+    cache_age: Duration,
     known: Mutex<Known>,
 }
 
@@ -55,16 +53,16 @@ struct Rule {
 }
 
 impl Catalog {
-    /// The catalog of these event types.
+    /// The catalog of these event types, read again after `cache_age`.
     #[must_use]
-    pub fn new(event_types: EventTypes) -> Self {
-        Self { event_types, known: Mutex::default() }
+    pub fn new(event_types: EventTypes, cache_age: Duration) -> Self {
+        Self { event_types, cache_age, known: Mutex::default() }
     }
 
-    /// What the catalog asks of events, at most ten seconds old.
+    /// What the catalog asks of events, at most as old as the cache may be.
     pub async fn rules(&self) -> Result<Arc<Rules>, Fault> {
         let known = self.lock().clone();
-        if known.at.is_some_and(|at| at.elapsed() < MAX_AGE) {
+        if known.at.is_some_and(|at| at.elapsed() < self.cache_age) {
             return Ok(known.rules);
         }
         // The count before the list: what is changed in between is seen by the next look.

@@ -17,7 +17,7 @@ use domain::{
 use super::lanes::{Body, Hide, Lane, Lanes, Outgoing, fault_backoff};
 use crate::{
     Fault,
-    lambda::http::Record,
+    lambda::sqs::Record,
     publish,
     runtime::clock,
     store::events::{
@@ -52,7 +52,7 @@ impl FanOut {
             if let Err(fault) = result {
                 tracing::error!(%fault, message_id = record.message_id, "a page stays in its queue");
                 // Its receives are to outlast an outage, as those of the lanes do.
-                let wait = fault_backoff(record.received());
+                let wait = fault_backoff(record.receive_count());
                 hide.push(Hide { receipt_handle: record.receipt_handle, wait });
                 kept.push(record.message_id);
             }
@@ -79,7 +79,7 @@ impl FanOut {
         let found = self.snapshots.page(tenant, *event_id, id, *page).await?;
         let found = found.ok_or_else(|| Fault::new(DOING, "the event has no such page"))?;
         let now = clock::now();
-        let check = message.check || record.received() > 1;
+        let check = message.check || record.receive_count() > 1;
         let delay = if check { publish::repeat_delay(event.at, now) } else { Duration::ZERO };
         let inline = event.fits_inline();
         let event = Arc::new(event);

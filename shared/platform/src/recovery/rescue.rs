@@ -17,7 +17,7 @@ use domain::{
 use crate::{
     Fault,
     alert::{Alert, Alerts},
-    lambda::http::Record,
+    lambda::sqs::Record,
     publish::lanes::{Body, Lane, Outgoing},
     runtime::{
         clock,

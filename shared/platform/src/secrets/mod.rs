@@ -141,7 +141,7 @@ impl Secrets {
 
     /// The signing keys of one endpoint that are valid at `at`, newest first, decoded.
     ///
-    /// Which keys exist is cached for as long as a pointer is, 10 s; which of them have expired is
+    /// Which keys exist is cached for as long as a pointer is; which of them have expired is
     /// decided anew each time.
     pub async fn signing_keys(
         &self,

@@ -124,7 +124,7 @@ impl EndpointDeliveries {
         limit: usize,
     ) -> Result<ListWindow, Fault> {
         let mut found = Vec::new();
-        for group in Group::ALL.into_iter().filter(|group| groups.contains(group)) {
+        for group in Group::ALL.iter().copied().filter(|group| groups.contains(group)) {
             let span = Span::NewestFirst { before, since };
             found.push(self.in_group(owner, endpoint, group, span, limit).await?);
         }

@@ -1,6 +1,6 @@
 //! API keys: a row for the tenant, and one by which a key is found.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use domain::{
     KeyId, TenantId, Timestamp,
@@ -8,7 +8,7 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{ROW_AGE, ROW_CAPACITY};
+use super::ROW_CAPACITY;
 use crate::{
     Fault,
     runtime::cache::Cache,
@@ -38,8 +38,8 @@ pub struct ApiKeys {
 }
 
 impl ApiKeys {
-    pub(crate) fn new(table: Table) -> Self {
-        Self { table, callers: Arc::new(Cache::new(ROW_AGE, ROW_CAPACITY)) }
+    pub(crate) fn new(table: Table, cache_age: Duration) -> Self {
+        Self { table, callers: Arc::new(Cache::new(cache_age, ROW_CAPACITY)) }
     }
 
     /// Makes an API key: one row for its tenant, one to find it by its hash.

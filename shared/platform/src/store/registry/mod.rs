@@ -1,11 +1,9 @@
 //! The registry table, a file for each subject: tenants, their keys, endpoints and sources, the catalog
 //! of event types, pointers to secrets, and the progress of jobs. What happened is in `events`.
 //!
-//! Rows are cached for at most ten seconds, so a change made elsewhere is visible after that time. The
-//! list that a publish fans out to is cached for one second only: who has just made an endpoint
+//! Rows are cached for the age that the deployment sets, so a change made elsewhere is visible after
+//! that time. The list that a publish fans out to is cached for one second only: who has just made an endpoint
 //! expects the next event there.
-
-use std::time::Duration;
 
 pub mod api_keys;
 pub mod endpoints;
@@ -14,9 +12,6 @@ pub mod pointers;
 pub mod progress;
 pub mod sources;
 pub mod tenants;
-
-/// How old a cached row can be.
-const ROW_AGE: Duration = Duration::from_secs(10);
 
 /// Small rows cached per kind, of some hundred bytes each.
 const ROW_CAPACITY: usize = 2000;

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{TenantId, Timestamp, ids::holder::Holder};
 use serde::{Deserialize, Serialize};
 
-use super::{ROW_AGE, ROW_CAPACITY};
+use super::ROW_CAPACITY;
 use crate::{
     Fault,
     runtime::cache::Cache,
@@ -42,8 +42,8 @@ pub struct SecretPointers {
 }
 
 impl SecretPointers {
-    pub(crate) fn new(table: Table) -> Self {
-        Self { table, cache: Arc::new(Cache::new(ROW_AGE, ROW_CAPACITY)) }
+    pub(crate) fn new(table: Table, cache_age: Duration) -> Self {
+        Self { table, cache: Arc::new(Cache::new(cache_age, ROW_CAPACITY)) }
     }
 
     /// The pointer to one of a tenant's secrets, no older than `age`.

@@ -1,11 +1,11 @@
 //! Sources: a row for the tenant, and one by which a source's URL is found.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use domain::{SourceId, TenantId, Timestamp, inbound::Provider};
 use serde::{Deserialize, Serialize};
 
-use super::{ROW_AGE, ROW_CAPACITY};
+use super::ROW_CAPACITY;
 use crate::{
     Fault,
     runtime::cache::Cache,
@@ -48,8 +48,8 @@ pub struct Sources {
 }
 
 impl Sources {
-    pub(crate) fn new(table: Table) -> Self {
-        Self { table, cache: Arc::new(Cache::new(ROW_AGE, ROW_CAPACITY)) }
+    pub(crate) fn new(table: Table, cache_age: Duration) -> Self {
+        Self { table, cache: Arc::new(Cache::new(cache_age, ROW_CAPACITY)) }
     }
 
     /// Makes a source: one row for its tenant, one to find it by its URL.

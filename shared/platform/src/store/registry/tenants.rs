@@ -1,12 +1,12 @@
 //! Tenants, and the list of all of them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{ROW_AGE, ROW_CAPACITY};
+use super::ROW_CAPACITY;
 use crate::{
     Fault,
     runtime::cache::Cache,
@@ -41,8 +41,8 @@ pub struct Tenants {
 }
 
 impl Tenants {
-    pub(crate) fn new(table: Table) -> Self {
-        Self { table, cache: Arc::new(Cache::new(ROW_AGE, ROW_CAPACITY)) }
+    pub(crate) fn new(table: Table, cache_age: Duration) -> Self {
+        Self { table, cache: Arc::new(Cache::new(cache_age, ROW_CAPACITY)) }
     }
 
     /// The tenant, if there is one.

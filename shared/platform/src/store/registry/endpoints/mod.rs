@@ -16,7 +16,7 @@ use domain::{
 };
 
 use self::rows::{EndpointRow, TombstoneRow};
-use super::{ROW_AGE, tenants::Tenant};
+use super::tenants::Tenant;
 use crate::{
     Fault,
     runtime::cache::Cache,
@@ -61,9 +61,9 @@ struct EndpointCache {
 }
 
 impl Endpoints {
-    pub(crate) fn new(table: Table) -> Self {
+    pub(crate) fn new(table: Table, cache_age: Duration) -> Self {
         let cache = EndpointCache {
-            endpoints: Cache::new(ROW_AGE, ENDPOINT_CAPACITY),
+            endpoints: Cache::new(cache_age, ENDPOINT_CAPACITY),
             fan_outs: Cache::new(FAN_OUT_AGE, FAN_OUT_CAPACITY),
         };
         Self { table, cache: Arc::new(cache) }
