@@ -100,7 +100,8 @@ pub(crate) async fn create_key(api: Arc<Api>, call: Call, body: CreateKey) -> Re
     }
     let mut scopes = match body.scopes {
         None => Scope::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .filter(|scope| call.caller().is_ok_and(|caller| caller.may(*scope)))
             .collect(),
         Some(scopes) if scopes.is_empty() => {

@@ -117,7 +117,7 @@ impl Events {
         limit: usize,
     ) -> Result<Merged, Fault> {
         let mut found = Vec::new();
-        for group in Group::ALL.into_iter().filter(|group| groups.contains(group)) {
+        for group in Group::ALL.iter().copied().filter(|group| groups.contains(group)) {
             let span = Span::NewestFirst { before, since };
             found.push(self.listed(owner, endpoint, group, span, limit).await?);
         }

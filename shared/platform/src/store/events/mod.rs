@@ -486,8 +486,8 @@ fn write_payload(item: &mut Item, payload: &Payload) {
 fn read_payload(item: &Item) -> Result<Payload, Fault> {
     let here = |json| Payload::Here { json, encoded: None };
     if item.contains_key("payload_key") {
-        let encoding = Encoding::from_name(text(item, "payload_encoding")?);
-        let encoding = encoding.ok_or_else(|| odd("payload_encoding"))?;
+        let encoding: Encoding =
+            text(item, "payload_encoding")?.parse().map_err(|_| odd("payload_encoding"))?;
         Ok(Payload::Object { key: text(item, "payload_key")?.to_owned(), encoding })
     } else if let Some(blob) = item.get("payload_deflated").and_then(|value| value.as_b().ok()) {
         decode(Encoding::Deflate, blob.as_ref().to_vec()).map(here)
