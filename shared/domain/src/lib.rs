@@ -22,6 +22,7 @@ pub mod inbound;
 pub mod recovery;
 pub mod signing;
 pub mod story;
+mod text;
 
 pub use ids::id::{DeliveryId, EndpointId, EventId, KeyId, ReplayId, SourceId, TenantId};
 pub use ids::secret::Secret;

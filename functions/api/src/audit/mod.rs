@@ -21,7 +21,7 @@ use domain::{
 use platform::{
     Fault,
     lambda::problem::{Kind, Problem},
-    store::audit::Appended,
+    store::audit::AppendOutcome,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -84,13 +84,13 @@ impl Trail {
             after,
         };
         match api.audit.append(tenant, entry).await? {
-            Appended::New(sealed) => {
+            AppendOutcome::New(sealed) => {
                 let Entry { seq, action, subject, actor, .. } = &sealed.entry;
                 // The log is another place that knows the chain's end.
                 tracing::info!(%tenant, seq, action, subject, actor, hash = sealed.hash, "audit");
                 Ok(())
             }
-            Appended::Contended => {
+            AppendOutcome::Conflict => {
                 Err(Problem::new(Kind::Contended, "many changes are made by this tenant; try again"))
             }
         }

@@ -8,6 +8,8 @@ use std::fmt;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
+use crate::text::text_enum;
+
 /// What one write unit of DynamoDB covers, in bytes of the item:
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html>.
 const WRITE_UNIT: usize = 1024;
@@ -16,29 +18,13 @@ const WRITE_UNIT: usize = 1024;
 /// tried. (DEFLATE ends at about a thousandth, on bytes that are all the same.)
 const BEST_RATIO: usize = 32;
 
-/// How a payload's bytes are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encoding {
-    /// As they are.
-    Plain,
-    /// Compressed: raw DEFLATE.
-    Deflate,
-}
-
-impl Encoding {
-    /// Its name, as it is stored.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Deflate => "deflate",
-        }
-    }
-
-    /// The encoding of this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Plain, Self::Deflate].into_iter().find(|encoding| encoding.as_str() == name)
+text_enum! {
+    /// How a payload's bytes are kept.
+    pub enum Encoding {
+        /// As they are.
+        Plain = "plain",
+        /// Compressed: raw DEFLATE.
+        Deflate = "deflate",
     }
 }
 
