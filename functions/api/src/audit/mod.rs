@@ -17,6 +17,7 @@ use domain::{
     audit::{Broken, Entry, Flaw, Link, Sealed, changed, verify as verify_chain},
     endpoint::{Endpoint, headers::REDACTED},
     ids::key::Caller,
+    saturating,
 };
 use platform::{
     Fault,
@@ -256,7 +257,7 @@ impl From<Sealed> for AuditEntry {
 
 pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<AuditEntry>, Problem> {
     let limit = call.limit()?;
-    let more = i32::try_from(limit + 1).unwrap_or(i32::MAX);
+    let more = saturating::<i32>(limit + 1);
     let entries = api.audit.newest(call.tenant()?, call.before::<u64>()?, more).await?;
     let data = entries.into_iter().map(AuditEntry::from).collect();
     Ok(Page::cut(data, limit, |last: &AuditEntry| last.seq.to_string())?)

@@ -10,6 +10,7 @@ use domain::{
     delivery::{Attempt, ParkedFor, Status},
     endpoint::Target,
     event::EventType,
+    saturating,
 };
 use platform::{
     lambda::problem::Problem,
@@ -69,7 +70,7 @@ impl DeliveryView {
             endpoint_id: listed.key.id.endpoint,
             generation: listed.key.generation,
             status: listed.status,
-            attempt_count: usize::try_from(listed.attempts).unwrap_or(usize::MAX),
+            attempt_count: saturating::<usize>(listed.attempts),
             next_attempt_at: listed.next_attempt_at,
             parked_for: listed.parked_for,
             created_at: Some(listed.place.at),

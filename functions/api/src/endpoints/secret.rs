@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use domain::{
     EndpointId, Secret, Timestamp,
     endpoint::Endpoint,
+    saturating,
     signing::{
         SigningKey,
         keys::{self, Kept, LONGEST_OVERLAP, OVERLAP, Refusal, fingerprint},
@@ -197,7 +198,7 @@ pub(crate) async fn reveal(api: Arc<Api>, call: Call) -> Result<RevealedSecret, 
 }
 
 pub(crate) async fn rotate(api: Arc<Api>, call: Call, body: RotateSecret) -> Result<RotatedSecret, Problem> {
-    let longest = u32::try_from(LONGEST_OVERLAP.as_secs()).unwrap_or(u32::MAX);
+    let longest = saturating::<u32>(LONGEST_OVERLAP.as_secs());
     crate::endpoints::within("/overlap_seconds", body.overlap_seconds, 0..=longest)?;
     let overlap = body.overlap_seconds.map_or(OVERLAP, |secs| Duration::from_secs(secs.into()));
     let endpoint = find(&api, &call).await?;

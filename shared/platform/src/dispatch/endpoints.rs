@@ -11,6 +11,7 @@ use domain::{
         health::{Tally, Verdict},
         limit::Rate,
     },
+    saturating,
 };
 
 use super::{Admitted, Dispatcher, EndpointKey, recorder::Ticket, work::Work};
@@ -94,7 +95,7 @@ impl Dispatcher {
         rate: Rate,
         now: Timestamp,
     ) -> Vec<Admission> {
-        let wanted = u32::try_from(works.len()).unwrap_or(u32::MAX);
+        let wanted = saturating::<u32>(works.len());
         let (permits, wait) = match self.leases.take_permits(owner, *id, rate, wanted, now).await {
             Ok(grant) => (grant.permits, Duration::from_micros(grant.wait.unsigned_abs())),
             Err(fault) => {

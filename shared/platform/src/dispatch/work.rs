@@ -12,6 +12,7 @@ use domain::{
     },
     endpoint::{Endpoint, health},
     event::EventType,
+    saturating,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -75,7 +76,7 @@ pub(super) fn tenant_of(body: &str) -> Option<TenantId> {
 }
 
 fn count(len: usize) -> u32 {
-    u32::try_from(len).unwrap_or(u32::MAX)
+    saturating::<u32>(len)
 }
 
 impl Dispatcher {

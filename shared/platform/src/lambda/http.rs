@@ -7,6 +7,7 @@ mod event;
 use std::time::Instant;
 
 use bytes::Bytes;
+use domain::saturating;
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
     header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
@@ -138,7 +139,7 @@ where
             (String::new(), String::new(), Response::problem(&problem, &request_id))
         }
     };
-    let duration_ms = u64::try_from(started_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let duration_ms = saturating::<u64>(started_at.elapsed().as_millis());
     tracing::info!(method, path, request_id, status = response.status.as_u16(), duration_ms, "request");
     Ok(event::write(response, origin).await?)
 }

@@ -15,6 +15,7 @@ use domain::{
     endpoint::{Endpoint, State, Subscriber, Target, health::Health},
     event::{EventData, EventType, listen::Facts},
     recovery::replay::{self, Choice, Kept, Pace, PausedFor, STEP, Status, What},
+    saturating,
 };
 use futures_util::{StreamExt, future::try_join_all, stream};
 use serde::Deserialize;
@@ -176,7 +177,7 @@ impl Replayer {
             return self.end(entry, replay, Status::Failed, Some(why), now).await;
         };
         replay.paused_for = None;
-        let budget = usize::try_from(budget).unwrap_or(usize::MAX);
+        let budget = saturating::<usize>(budget);
         let horizon = replay.until.min(now - SETTLED);
         let end_of_step = now + STEP - EARLY;
         loop {
@@ -187,14 +188,14 @@ impl Replayer {
             let part = self.part(&entry.owner, replay, horizon, left.min(CHUNK)).await?;
             if !part.candidates.is_empty() {
                 let spread = |at: usize| {
-                    let place = u32::try_from(*let_go + at).unwrap_or(u32::MAX);
-                    STEP * place / u32::try_from(budget).unwrap_or(u32::MAX).max(1)
+                    let place = saturating::<u32>(*let_go + at);
+                    STEP * place / saturating::<u32>(budget).max(1)
                 };
                 let (begun, known) = self.make(&entry.owner, replay, &endpoint, &part, spread, now).await?;
                 *let_go += begun;
                 (replay.faults, replay.error) = (0, None);
-                replay.replayed += u64::try_from(begun + known).unwrap_or(0);
-                replay.seen += u64::try_from(part.candidates.len()).unwrap_or(0);
+                replay.replayed += saturating::<u64>(begun + known);
+                replay.seen += saturating::<u64>(part.candidates.len());
                 if let Some(last) = part.candidates.last() {
                     replay.cursor = Some(last.place.clone());
                     replay.position = position(&last.place).unwrap_or(replay.position);
@@ -426,7 +427,7 @@ impl Replayer {
         let instant = Duration::from_millis(1);
         let span = (replay.since - instant, horizon - instant);
         let after = replay.cursor.as_deref();
-        let chunk = i32::try_from(limit).unwrap_or(i32::MAX);
+        let chunk = saturating::<i32>(limit);
         let first = after.and_then(position).unwrap_or(replay.since).day();
         for day in first..=span.1.day() {
             let shards = (0..TIMELINE_SHARDS)

@@ -12,6 +12,7 @@ use domain::{
         Status,
         lane::{self, Message},
     },
+    saturating,
 };
 
 use crate::{
@@ -55,7 +56,7 @@ impl Rescuer {
                 kept.push(record.message_id);
             }
         }
-        let rescued = u64::try_from(received - kept.len()).unwrap_or(u64::MAX);
+        let rescued = saturating::<u64>(received - kept.len());
         telemetry::measure(&[Metric::one("Rescued", Unit::Count, rescued)], &[], clock::now());
         kept
     }
@@ -92,7 +93,7 @@ impl Rescuer {
                 generation,
                 operator: message.operator,
                 event_type: message.event_type.clone(),
-                known: stored.map(|stored| u32::try_from(stored.attempts.len()).unwrap_or(u32::MAX)),
+                known: stored.map(|stored| saturating::<u32>(stored.attempts.len())),
                 attempt: None,
                 status: Status::Retrying,
                 next_at: Some(at),

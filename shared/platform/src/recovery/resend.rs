@@ -12,6 +12,7 @@ use domain::{
     endpoint::State,
     event::EventType,
     recovery::replay,
+    saturating,
 };
 
 use crate::{
@@ -110,7 +111,7 @@ impl Resender<'_> {
                 break;
             }
             let key = key(delivery.generation);
-            let known = u32::try_from(delivery.attempts.len()).unwrap_or(u32::MAX);
+            let known = saturating::<u32>(delivery.attempts.len());
             if self.generations.make_due(&key, known, now).await? {
                 self.send(of, key).await;
                 break;
@@ -157,7 +158,7 @@ impl Resender<'_> {
                 generation: stored.as_ref().map_or(0, |stored| stored.generation),
                 operator: of.operator,
                 event_type: Some(of.event_type.clone()),
-                known: stored.map(|stored| u32::try_from(stored.attempts.len()).unwrap_or(u32::MAX)),
+                known: stored.map(|stored| saturating::<u32>(stored.attempts.len())),
                 attempt: None,
                 status: Status::Cancelled,
                 next_at: None,

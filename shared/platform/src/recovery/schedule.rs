@@ -13,6 +13,7 @@ use domain::{
         DRAIN_RATE, Endpoint,
         gate::{Gate, gate},
     },
+    saturating,
 };
 use futures_util::{StreamExt, future::join_all, stream};
 use serde::{Deserialize, Serialize};
@@ -251,7 +252,7 @@ impl Scheduler {
     /// Lets replays go on, after all else, each with a slice of the time and an even part of what
     /// one run lets go; how many deliveries that were.
     async fn replay(&self, replays: Vec<replay::Taken>, busy: bool, now: Timestamp, until: Until) -> usize {
-        let most = u32::try_from(REPLAYED_AT_ONCE / replays.len().max(1)).unwrap_or(u32::MAX).max(1);
+        let most = saturating::<u32>(REPLAYED_AT_ONCE / replays.len().max(1)).max(1);
         let steps = replays.into_iter().map(async |taken| {
             let until = until.0.min(clock::machine_now() + SLICE);
             self.replayer.step(taken, Bounds { busy, most, now, until }).await
@@ -409,8 +410,8 @@ impl Scheduler {
                 empty = false;
                 let let_go = self.due.release(&page.deliveries, now).await;
                 let spread = |at: usize| {
-                    let place = u32::try_from(released + at).unwrap_or(u32::MAX);
-                    DRAIN_STEP * place / u32::try_from(budget.max(1)).unwrap_or(u32::MAX)
+                    let place = saturating::<u32>(released + at);
+                    DRAIN_STEP * place / saturating::<u32>(budget.max(1))
                 };
                 let sent = self.send(&page.deliveries, let_go, spread).await;
                 if sent == 0 {

@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use domain::{
     TenantId, Timestamp,
     audit::{Entry, Link, Sealed},
+    saturating,
 };
 
 use super::table::{
@@ -103,7 +104,7 @@ impl Audit {
         let mut start = None;
         // One call reads 1 MB at most, and a page of large entries can be more.
         loop {
-            let wanted = limit.saturating_sub(i32::try_from(entries.len()).unwrap_or(i32::MAX));
+            let wanted = limit.saturating_sub(saturating::<i32>(entries.len()));
             if wanted < 1 {
                 return Ok(entries);
             }

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use domain::{
     EndpointId, TenantId, Timestamp,
     delivery::stats::{BINS, Stats, hour},
+    saturating,
 };
 
 use super::{
@@ -89,7 +90,7 @@ impl Statistics {
         let mut update = self.table.update(keys::stats(owner, *endpoint, *hour));
         let mut added = Vec::new();
         for (name, more) in numbers(stats) {
-            let more = i64::try_from(more).unwrap_or(i64::MAX);
+            let more = saturating::<i64>(more);
             update = update
                 .expression_attribute_names(format!("#{name}"), &name)
                 .expression_attribute_values(format!(":{name}"), number(more));

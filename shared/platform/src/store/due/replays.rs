@@ -5,6 +5,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, ReturnValue, Transact
 use domain::{
     EndpointId, ReplayId, TenantId, Timestamp,
     recovery::replay::{PausedFor, Status, What},
+    saturating,
 };
 use serde::{Deserialize, Serialize};
 
@@ -136,7 +137,7 @@ impl Replays {
                 .scan_index_forward(false)
                 .consistent_read(true)
                 // One more, since the bound itself is among them.
-                .limit(i32::try_from(limit).unwrap_or(i32::MAX).saturating_add(1))
+                .limit(saturating::<i32>(limit).saturating_add(1))
                 .set_exclusive_start_key(start)
                 .send()
                 .await

@@ -10,6 +10,7 @@ use domain::{
     EndpointId, EventId, TenantId, Timestamp,
     delivery::{Group, ParkedFor, Status},
     event::EventType,
+    saturating,
 };
 use futures_util::future::try_join_all;
 
@@ -180,7 +181,7 @@ impl EndpointDeliveries {
                 .expression_attribute_values(":last", AttributeValue::S(last.clone()))
                 .scan_index_forward(forward)
                 // One more, since the bound itself is among them.
-                .limit(i32::try_from(limit).unwrap_or(i32::MAX).saturating_add(1))
+                .limit(saturating::<i32>(limit).saturating_add(1))
                 .set_exclusive_start_key(start)
                 .send()
                 .await

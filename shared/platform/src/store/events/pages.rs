@@ -5,6 +5,7 @@ use domain::{
     EventId, TenantId, Timestamp,
     endpoint::{SNAPSHOT_INLINE, SNAPSHOT_PAGE, Target},
     ids::key,
+    saturating,
 };
 use futures_util::future::try_join_all;
 
@@ -71,7 +72,7 @@ impl Snapshots {
         let (slow, fast): (Vec<_>, Vec<_>) = targets.into_iter().partition(is_slow);
         let chunks = fast.chunks(SNAPSHOT_PAGE).map(|chunk| (chunk, false));
         let chunks: Vec<_> = chunks.chain(slow.chunks(SNAPSHOT_PAGE).map(|chunk| (chunk, true))).collect();
-        let count = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
+        let count = saturating::<u32>(chunks.len());
         let statements = (0..).zip(chunks).map(|(page, (targets, slow))| {
             let (pk, sk) = keys::page(tenant, event, &id, page);
             let mut item = Item::from([

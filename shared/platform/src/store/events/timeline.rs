@@ -1,7 +1,7 @@
 //! The timeline: a tenant's events by the time at which they were accepted.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{EventId, SourceId, TenantId, Timestamp, event::EventType};
+use domain::{EventId, SourceId, TenantId, Timestamp, event::EventType, saturating};
 use futures_util::future::try_join_all;
 
 use crate::{
@@ -135,7 +135,7 @@ impl Timeline {
             )
             .expression_attribute_values(":end", AttributeValue::S(end))
             .scan_index_forward(false)
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .limit(saturating::<i32>(limit))
             .send()
             .await
             .map_err(Fault::on("listing events"))?;

@@ -10,6 +10,7 @@ use domain::{
         catalog::{self, Entry},
         schema::SchemaText,
     },
+    saturating,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -158,7 +159,7 @@ impl EventTypes {
                 .between(keys::catalog().0, first.clone(), last.clone())
                 .consistent_read(true)
                 // One more, since the bound itself is among them.
-                .limit(i32::try_from(limit).unwrap_or(i32::MAX).saturating_add(1))
+                .limit(saturating::<i32>(limit).saturating_add(1))
                 .set_exclusive_start_key(from)
                 .send()
                 .await
@@ -226,7 +227,7 @@ impl EventTypes {
         doing: &'static str,
     ) -> Result<CatalogWriteOutcome, Fault> {
         let (pk, sk) = keys::catalog();
-        let growth = i64::try_from(after).unwrap_or(i64::MAX) - i64::try_from(before).unwrap_or(i64::MAX);
+        let growth = saturating::<i64>(after) - saturating::<i64>(before);
         let update = Update::builder()
             .table_name(self.table.name())
             .key("pk", AttributeValue::S(pk))
@@ -243,7 +244,7 @@ impl EventTypes {
                 update.expression_attribute_values(":limit", AttributeValue::N(catalog::LIMIT.to_string()));
         }
         if growth > 0 {
-            let left = i64::try_from(catalog::SIZE_LIMIT).unwrap_or(i64::MAX) - growth;
+            let left = saturating::<i64>(catalog::SIZE_LIMIT) - growth;
             room.push("size_in_all <= :left");
             update = update.expression_attribute_values(":left", AttributeValue::N(left.to_string()));
         }

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use domain::{
     EndpointId, TenantId,
     endpoint::{Endpoint, Subscriber, Target},
+    saturating,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -83,7 +84,7 @@ impl Endpoints {
                 .scan_index_forward(false)
                 .consistent_read(true)
                 // One more, since the bound itself is among them.
-                .limit(i32::try_from(limit).unwrap_or(i32::MAX).saturating_add(1))
+                .limit(saturating::<i32>(limit).saturating_add(1))
                 .set_exclusive_start_key(from)
                 .send()
                 .await
