@@ -235,7 +235,7 @@ async fn follow(api: &Api, call: &Call, endpoint: &Endpoint, to: u32) -> Result<
     }
     // Another rotation may have moved them there, and then this one's key is among them.
     let now = find(api, call).await?;
-    if now.secret_shard == to { Ok(()) } else { Err(secrets_problem(SetError::Contended)) }
+    if now.secret_shard == to { Ok(()) } else { Err(secrets_problem(SetError::Conflict)) }
 }
 
 async fn tell(
@@ -270,8 +270,8 @@ fn rotate_problem(error: SetError) -> Problem {
 /// What a client hears when secrets could not be set.
 pub(crate) fn secrets_problem(error: SetError) -> Problem {
     match error {
-        SetError::Contended => {
-            Problem::new(Kind::Contended, "many changes are made to this tenant's secrets; try again")
+        SetError::Conflict => {
+            Problem::new(Kind::Conflict, "many changes are made to this tenant's secrets; try again")
         }
         SetError::Full => {
             let detail = "this tenant's secrets were changed so often today that they take no more changes; try again tomorrow";

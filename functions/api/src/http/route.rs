@@ -35,6 +35,7 @@ pub(crate) enum Access {
 pub(crate) enum Method {
     Get,
     Post,
+    Put,
     Patch,
     Delete,
 }
@@ -44,6 +45,7 @@ impl Method {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Put => "PUT",
             Self::Patch => "PATCH",
             Self::Delete => "DELETE",
         }
@@ -172,6 +174,17 @@ impl Route {
         F: Future<Output = Result<T, Problem>> + Send + 'static,
     {
         Self { method: Method::Patch, ..Self::post(path, id, access, 200, handler) }
+    }
+
+    /// A route that creates or replaces what its path names.
+    pub(crate) fn put<B, T, H, F>(path: &'static str, id: &'static str, access: Access, handler: H) -> Self
+    where
+        B: DeserializeOwned + JsonSchema + Send,
+        T: Serialize + JsonSchema,
+        H: Fn(Arc<Api>, Call, B) -> F + Copy + Send + Sync + 'static,
+        F: Future<Output = Result<T, Problem>> + Send + 'static,
+    {
+        Self { method: Method::Put, ..Self::post(path, id, access, 200, handler) }
     }
 
     /// A route that takes a body.

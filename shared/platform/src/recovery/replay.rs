@@ -14,7 +14,7 @@ use domain::{
     delivery::{Group, RETENTION},
     endpoint::{Endpoint, State, Subscriber, Target, health::Health},
     event::{EventData, EventType, listen::Facts},
-    recovery::replay::{self, Choice, Kept, Pace, PausedFor, STEP, Status, What},
+    recovery::replay::{self, Choice, Kept, Pace, PausedFor, STEP, Selection, Status},
 };
 use futures_util::{StreamExt, future::try_join_all, stream};
 use serde::Deserialize;
@@ -135,10 +135,10 @@ impl Replayer<'_> {
         tracing::info!(
             tenant = %entry.owner,
             replay_id = %entry.id,
-            endpoint_id = %replay.endpoint,
+            endpoint_id = %replay.endpoint_id,
             let_go,
-            seen = replay.seen,
-            replayed = replay.replayed,
+            seen = replay.scanned_count,
+            replayed = replay.started_count,
             "replay"
         );
         let_go
@@ -147,7 +147,7 @@ impl Replayer<'_> {
     async fn try_step(&self, taken: &mut Taken, bounds: Bounds, let_go: &mut usize) -> Result<(), Fault> {
         let Taken { entry, replay } = taken;
         let Bounds { busy, most, now, until } = bounds;
-        let endpoint = self.registry.endpoint_now(&entry.owner, replay.endpoint).await?;
+        let endpoint = self.registry.endpoint_now(&entry.owner, replay.endpoint_id).await?;
         let pace = endpoint.as_ref().map_or(Pace::End, |endpoint| replay::pace(endpoint, replay.rate, now));
         let (Some(endpoint), budget) = (match pace {
             Pace::Go(_) if busy => {
@@ -178,8 +178,8 @@ impl Replayer<'_> {
                 let (begun, known) = self.make(&entry.owner, replay, &endpoint, &part, spread, now).await?;
                 *let_go += begun;
                 (replay.faults, replay.error) = (0, None);
-                replay.replayed += u64::try_from(begun + known).unwrap_or(0);
-                replay.seen += u64::try_from(part.candidates.len()).unwrap_or(0);
+                replay.started_count += u64::try_from(begun + known).unwrap_or(0);
+                replay.scanned_count += u64::try_from(part.candidates.len()).unwrap_or(0);
                 if let Some(last) = part.candidates.last() {
                     replay.cursor = Some(last.place.clone());
                     replay.position = position(&last.place).unwrap_or(replay.position);
@@ -267,7 +267,7 @@ impl Replayer<'_> {
                 (Choice::Begin(generation), event_type) => begin.push(Begin {
                     key: DeliveryKey {
                         tenant: candidate.tenant.clone(),
-                        id: DeliveryId { event: candidate.event, endpoint: replay.endpoint },
+                        id: DeliveryId { event: candidate.event, endpoint: replay.endpoint_id },
                         generation,
                     },
                     operator: owner.is_operator() && !candidate.tenant.is_operator(),
@@ -307,14 +307,14 @@ impl Replayer<'_> {
         candidate: &Candidate,
     ) -> Result<(Choice, Option<EventType>), Fault> {
         let tenant = &candidate.tenant;
-        let id = DeliveryId { event: candidate.event, endpoint: replay.endpoint };
+        let id = DeliveryId { event: candidate.event, endpoint: replay.endpoint_id };
         if let Some((listed, event_type)) = &candidate.listed {
             // A delivery's item outlives its event by its own age.
             if self.events.get(tenant, id.event).await?.is_none() {
                 return Ok((Choice::Leave, None));
             }
             let kept = self.kept(replay, tenant, id).await?;
-            return Ok((replay::choose(replay.what, Some(*listed), true, &kept), event_type.clone()));
+            return Ok((replay::choose(replay.selection, Some(*listed), true, &kept), event_type.clone()));
         }
         let event = self.events.get(tenant, id.event).await?;
         let Some(event) = event else { return Ok((Choice::Leave, None)) };
@@ -331,7 +331,7 @@ impl Replayer<'_> {
             }
             Snapshot::Pages { .. } => false,
         };
-        Ok((replay::choose(replay.what, None, in_snapshot, &kept), Some(event.event_type)))
+        Ok((replay::choose(replay.selection, None, in_snapshot, &kept), Some(event.event_type)))
     }
 
     /// Whether an event that is kept would go to the endpoint if it were published now; by the same
@@ -376,9 +376,9 @@ impl Replayer<'_> {
         if horizon <= replay.since {
             return Ok(Part { candidates: Vec::new(), more: false });
         }
-        match replay.what {
-            What::Failed => self.failed(owner, replay, horizon, limit).await,
-            What::Missing | What::All => self.timeline(replay, horizon, limit).await,
+        match replay.selection {
+            Selection::Failed => self.failed(owner, replay, horizon, limit).await,
+            Selection::Missing | Selection::All => self.timeline(replay, horizon, limit).await,
         }
     }
 
@@ -392,7 +392,7 @@ impl Replayer<'_> {
         let cursor = replay.cursor.as_deref().and_then(keys::parse_list_place);
         let after = cursor.map(|(at, event, generation)| ListPlace { at, event, generation });
         let span = Span::OldestFirst { after: after.ok_or(replay.since), until: horizon };
-        let listed = self.events.listed(owner, replay.endpoint, Group::Failed, span, limit).await?;
+        let listed = self.events.listed(owner, replay.endpoint_id, Group::Failed, span, limit).await?;
         let more = listed.len() >= limit;
         let candidates = listed.into_iter().map(|listed| Candidate {
             place: keys::list_place(listed.place.at, listed.place.event, listed.place.generation),
@@ -414,7 +414,7 @@ impl Replayer<'_> {
         let first = after.and_then(position).unwrap_or(replay.since).day();
         for day in first..=span.1.day() {
             let shards = (0..TIMELINE_SHARDS)
-                .map(|shard| self.events.timeline_chunk(&replay.tenant, (day, shard), span, after, chunk));
+                .map(|shard| self.events.timeline_chunk(&replay.tenant_id, (day, shard), span, after, chunk));
             let chunks = try_join_all(shards).await?;
             let more = day < span.1.day() || chunks.iter().any(|chunk| chunk.more);
             let mut places: Vec<_> = chunks.into_iter().flat_map(|chunk| chunk.places).collect();
@@ -426,7 +426,7 @@ impl Replayer<'_> {
             }
             let candidate = |place: String| {
                 let (_, event) = keys::parse_timeline_place(&place)?;
-                Some(Candidate { place, tenant: replay.tenant.clone(), event, listed: None })
+                Some(Candidate { place, tenant: replay.tenant_id.clone(), event, listed: None })
             };
             return Ok(Part { candidates: places.into_iter().filter_map(candidate).collect(), more });
         }

@@ -99,7 +99,7 @@ impl Rescuer {
                 attempt: None,
                 status: Status::Retrying,
                 next_at: Some(at),
-                parked_for: None,
+                parked_reason: None,
                 place: Some(Place { pk: keys::due(id, at), at }),
                 now,
             };
@@ -109,7 +109,7 @@ impl Rescuer {
             }
         }
         tracing::error!(%tenant, delivery_id = %id, "a delivery was taken out of the dead-letter queue and parked");
-        self.alerts.raise(&message.owner(), id.endpoint, &Alert::SetAside(id)).await;
+        self.alerts.raise(&message.owner(), id.endpoint, &Alert::Quarantined(id)).await;
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ pub(super) type Document = BTreeMap<String, Vec<Kept>>;
 #[derive(Debug)]
 pub enum SetError {
     /// Others kept changing the document; try again later.
-    Contended,
+    Conflict,
     /// The document has no room for it until keys in it end, or took too many changes today.
     Full,
     /// The endpoint has no keys: it was deleted.

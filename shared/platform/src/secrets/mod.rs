@@ -255,7 +255,7 @@ impl Secrets {
             }
             tokio::time::sleep(Duration::from_millis(100).mul_f64(1.0 + 2.0 * clock::jitter())).await;
         }
-        Err(SetError::Contended)
+        Err(SetError::Conflict)
     }
 
     /// One try of [`Self::change`]; `None` where the document was changed by others meanwhile.

@@ -31,7 +31,7 @@ pub enum Appended {
     /// It is in the trail.
     New(Box<Sealed>),
     /// Others kept taking the place; nothing was written.
-    Contended,
+    Conflict,
 }
 
 /// The table.
@@ -68,7 +68,7 @@ impl Audit {
             tokio::time::sleep(Duration::from_millis(40).mul_f64(clock::jitter())).await;
             head = if taken.seq > head.seq { taken } else { self.head(tenant).await? };
         }
-        Ok(Appended::Contended)
+        Ok(Appended::Conflict)
     }
 
     async fn head(&self, tenant: &TenantId) -> Result<Link, Fault> {

@@ -130,7 +130,7 @@ pub enum Held {
     /// It is delivered.
     Deliver,
     /// What is held by now is dropped.
-    Drop,
+    Discard,
 }
 
 /// What an endpoint's entry says besides when it is due.
@@ -139,7 +139,7 @@ pub struct Drain {
     /// When work was last held.
     pub touched_at: i64,
     /// What was held before that is dropped instead of delivered.
-    pub drop_before: Option<Timestamp>,
+    pub discard_before: Option<Timestamp>,
 }
 
 impl Events {
@@ -194,7 +194,7 @@ impl Events {
                 .set("next_at", number(now.millis()))
                 .set("due_pk", AttributeValue::S(keys::due(held.key.id, lease)))
                 .set("due_at", number(lease.millis()))
-                .remove("parked_for")
+                .remove("parked_reason")
                 .at(keys::delivery(&held.key.tenant, held.key.id, held.key.generation))
                 .and("due_pk", AttributeValue::S(held.place.pk.clone()))
                 .and("due_at", number(held.place.at.millis()))
@@ -210,7 +210,7 @@ impl Events {
                 .set("status", AttributeValue::S(Status::Cancelled.as_str().to_owned()))
                 .set("list_pk", AttributeValue::S(held.list(Status::Cancelled)))
                 .remove("next_at")
-                .remove("parked_for")
+                .remove("parked_reason")
                 .remove("due_pk")
                 .remove("due_at")
                 .at(keys::delivery(&held.key.tenant, held.key.id, held.key.generation))
@@ -269,8 +269,8 @@ impl Events {
         let set = "SET touched_at = :now, expires_at = :expires, due_pk = :pk, due_at = :due";
         let expression = match held {
             Held::AsBefore => set.to_owned(),
-            Held::Deliver => format!("{set} REMOVE drop_before"),
-            Held::Drop => format!("{set}, drop_before = :now"),
+            Held::Deliver => format!("{set} REMOVE discard_before"),
+            Held::Discard => format!("{set}, discard_before = :now"),
         };
         let update = self
             .update_drain(owner, endpoint)
@@ -344,6 +344,6 @@ pub(crate) fn drain_place(endpoint: EndpointId, due: Timestamp) -> Place {
 fn read_drain(item: &Item) -> Drain {
     Drain {
         touched_at: integer(item, "touched_at").unwrap_or_default(),
-        drop_before: millis(item, "drop_before").ok(),
+        discard_before: millis(item, "discard_before").ok(),
     }
 }

@@ -6,7 +6,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     DeliveryId, EndpointId, EventId, TenantId, Timestamp,
-    delivery::{Attempt, Delivery, ParkedFor, Status},
+    delivery::{Attempt, Delivery, ParkedReason, Status},
     event::EventType,
 };
 
@@ -65,7 +65,7 @@ pub struct Change {
     /// When it is tried again.
     pub next_at: Option<Timestamp>,
     /// What it waits for.
-    pub parked_for: Option<ParkedFor>,
+    pub parked_reason: Option<ParkedReason>,
     /// Where it stands in the due index.
     pub place: Option<Place>,
     /// When the change is made.
@@ -218,14 +218,14 @@ impl Events {
         let attempt = change.attempt.as_ref();
         let stored = attempt.map(attempts::write).transpose()?;
         let status = AttributeValue::S(change.status.as_str().to_owned());
-        let n = number(i64::from(attempt.map_or(change.known.unwrap_or(0), |attempt| attempt.n)));
+        let n = number(i64::from(attempt.map_or(change.known.unwrap_or(0), |attempt| attempt.number)));
         let next_at = change.next_at.map(|at| number(at.millis()));
-        let parked_for = change.parked_for.map(|reason| AttributeValue::S(reason.as_str().to_owned()));
+        let parked_reason = change.parked_reason.map(|reason| AttributeValue::S(reason.as_str().to_owned()));
         let due_pk = change.place.as_ref().map(|place| AttributeValue::S(place.pk.clone()));
         let due_at = change.place.as_ref().map(|place| number(place.at.millis()));
         let (attempt, excerpt) = match attempt.zip(stored) {
             Some((attempt, (text, excerpt))) => (
-                Some((format!("a{}", attempt.n), AttributeValue::S(text))),
+                Some((format!("a{}", attempt.number), AttributeValue::S(text))),
                 excerpt.map(|text| AttributeValue::S(text.to_owned())),
             ),
             None => (None, None),
@@ -250,7 +250,7 @@ impl Events {
             item.extend(attempt);
             let more = [
                 ("next_at", next_at),
-                ("parked_for", parked_for),
+                ("parked_reason", parked_reason),
                 ("due_pk", due_pk),
                 ("due_at", due_at),
                 ("last_excerpt", excerpt),
@@ -270,7 +270,7 @@ impl Events {
         }
         let condition = update
             .put("next_at", next_at)
-            .put("parked_for", parked_for)
+            .put("parked_reason", parked_reason)
             .put("due_pk", due_pk)
             .put("due_at", due_at)
             .at(key)
@@ -295,7 +295,7 @@ pub(crate) fn read_delivery(item: &Item) -> Result<Delivery, Fault> {
         generation: integer(item, "gen")?,
         attempts: attempts.collect::<Result<_, _>>()?,
         next_attempt_at: if item.contains_key("next_at") { Some(millis(item, "next_at")?) } else { None },
-        parked_for: if item.contains_key("parked_for") { Some(parsed_reason(item)?) } else { None },
+        parked_reason: if item.contains_key("parked_reason") { Some(parsed_reason(item)?) } else { None },
         in_due_index: item.contains_key("due_pk"),
     })
 }
@@ -311,8 +311,8 @@ fn read_standing(item: &Item) -> Result<Standing, Fault> {
     })
 }
 
-fn parsed_reason(item: &Item) -> Result<ParkedFor, Fault> {
-    text(item, "parked_for")?.parse().map_err(|_| odd("parked_for"))
+fn parsed_reason(item: &Item) -> Result<ParkedReason, Fault> {
+    text(item, "parked_reason")?.parse().map_err(|_| odd("parked_reason"))
 }
 
 /// The delivery that an item's key names.

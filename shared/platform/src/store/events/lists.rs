@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     EndpointId, EventId, TenantId, Timestamp,
-    delivery::{Group, ParkedFor, Status},
+    delivery::{Group, ParkedReason, Status},
     event::EventType,
 };
 use futures_util::future::try_join_all;
@@ -52,7 +52,7 @@ pub struct Listed {
     /// When the next try is due; unless it is parked or finished.
     pub next_attempt_at: Option<Timestamp>,
     /// What it waits for; only while `parked`.
-    pub parked_for: Option<ParkedFor>,
+    pub parked_reason: Option<ParkedReason>,
     /// Its event's type, where whoever wrote it first knew it.
     pub event_type: Option<EventType>,
     /// Whether the endpoint is the operator's.
@@ -215,7 +215,7 @@ fn read_listed(item: &Item) -> Result<Listed, Fault> {
         status: Status::shown(status, attempts),
         attempts,
         next_attempt_at: if optional("next_at") { Some(millis(item, "next_at")?) } else { None },
-        parked_for: if optional("parked_for") { Some(parsed(item, "parked_for")?) } else { None },
+        parked_reason: if optional("parked_reason") { Some(parsed(item, "parked_reason")?) } else { None },
         event_type: if optional("type") { Some(parsed(item, "type")?) } else { None },
         operator: flag(item, "operator"),
     })
