@@ -35,7 +35,7 @@ fn attempts(count: u32, failure: Option<Failure>, status: Option<u16>) -> Vec<At
     });
     let one = |n| {
         let attempt = json!({
-            "n": n, "at": "2026-11-24T10:00:05.250Z", "duration_ms": 5,
+            "number": n, "started_at": "2026-11-24T10:00:05.250Z", "duration_ms": 5,
             "status_code": status, "failure": failure, "error": error,
         });
         serde_json::from_value(attempt).unwrap()

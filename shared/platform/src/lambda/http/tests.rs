@@ -1,22 +1,6 @@
 use super::*;
 
 #[test]
-fn the_batch_answer_is_spelled_as_lambda_reads_it() {
-    let text = |kept: &[&str]| {
-        serde_json::to_string(&sqs_answer(kept.iter().map(ToString::to_string).collect())).unwrap()
-    };
-    assert_eq!(text(&[]), r#"{"batchItemFailures":[]}"#);
-    assert_eq!(text(&["a"]), r#"{"batchItemFailures":[{"itemIdentifier":"a"}]}"#);
-}
-
-#[test]
-fn a_deadline_that_is_over_is_not_believed() {
-    let at = Timestamp::from_secs;
-    assert_eq!(believable(at(1_700_000_009), at(1_700_000_000)), at(1_700_000_009));
-    assert_eq!(believable(at(600), at(1_700_000_000)), at(1_700_000_030));
-}
-
-#[test]
 fn bodies_are_bytes() {
     let read = |body: &str, base64: bool| {
         let event = serde_json::json!({
