@@ -284,13 +284,22 @@ fn ids(pages: &[Vec<Value>]) -> Vec<String> {
     pages.iter().flatten().map(|one| text(one, "id")).collect()
 }
 
-/// What a list over thousands is made of.
-const WRITTEN: usize = 4800;
-const REAL: usize = 200;
+/// What a list is made of, and how it is read.
+#[derive(Clone, Copy)]
+struct List {
+    /// Deliveries that are written into the table.
+    written: usize,
+    /// Deliveries that are made by publishing.
+    real: usize,
+    /// How many of these fail once, so that they move between the groups while they are listed.
+    failing: usize,
+    /// Deliveries on one page.
+    page: usize,
+}
 
 /// Rows of deliveries like a real one, from the last hour: one in ten exhausted, one in a hundred of
 /// a rare type, some cancelled, parked, and retrying.
-fn rows(like: &Value, tenant: &str, endpoint_id: &str) -> Vec<Value> {
+fn rows(like: &Value, tenant: &str, endpoint_id: &str, count: usize) -> Vec<Value> {
     let newest = like["list_sk"]["S"].as_str().unwrap()[..15].parse::<i64>().unwrap();
     let row = |n: usize| {
         let event_id = format!("evt_01m8{n:022}");
@@ -313,7 +322,7 @@ fn rows(like: &Value, tenant: &str, endpoint_id: &str) -> Vec<Value> {
         row["type"] = json!({ "S": if n % 100 == 7 { "rare.one" } else { "contact.created" } });
         row
     };
-    (0..WRITTEN).map(row).collect()
+    (0..count).map(row).collect()
 }
 
 /// Publishes events, each once: a batch that got no response is repeated under the same keys.
@@ -334,30 +343,41 @@ async fn publish(tenant: &Client, count: usize) {
 }
 
 #[tokio::test]
+async fn a_list_is_whole_while_new_deliveries_come() {
+    let list = List { written: 500, real: 25, failing: 10, page: 50 };
+    is_whole_while_new_deliveries_come("cw-lists", list).await;
+}
+
+#[tokio::test]
 async fn a_list_over_five_thousand_is_whole_while_new_ones_come() {
-    let stack = Stack::deploy("cw-lists").await;
+    let list = List { written: 4800, real: 200, failing: 20, page: 250 };
+    is_whole_while_new_deliveries_come("cw-lists-load", list).await;
+}
+
+async fn is_whole_while_new_deliveries_come(stack_name: &str, list: List) {
+    let List { written, real, failing, page } = list;
+    let stack = Stack::deploy(stack_name).await;
     let tenant = stack.tenant().await;
-    // The first ones fail once, so that deliveries move between the groups while they are listed.
-    let receiver = Receiver::responding(|n| Reply::status(if n < 20 { 500 } else { 200 })).await;
+    let receiver = Receiver::responding(move |n| Reply::status(if n < failing { 500 } else { 200 })).await;
     let settings = json!({ "retry_schedule_seconds": [1, 20, 20, 20] });
     let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), settings).await;
     let began = Instant::now();
-    publish(&tenant, REAL).await;
+    publish(&tenant, real).await;
     let like = eventually("the first on record", SOON, || async {
         let page = tenant.get(&format!("/v1/endpoints/{endpoint_id}/deliveries?status=succeeded")).await;
         let event_id = page.expect(200)["data"][0]["event_id"].as_str()?.to_owned();
         Some(item(&stack, &tenant, &event_id, &endpoint_id).await)
     })
     .await;
-    put(&stack, &rows(&like, tenant.tenant_id(), &endpoint_id)).await;
-    let path = format!("/v1/endpoints/{endpoint_id}/deliveries?limit=250");
-    receiver.wait_for(REAL, Duration::from_mins(1)).await;
+    put(&stack, &rows(&like, tenant.tenant_id(), &endpoint_id, written)).await;
+    let path = format!("/v1/endpoints/{endpoint_id}/deliveries?limit={page}");
+    receiver.wait_for(real, Duration::from_mins(1)).await;
     let known = eventually("all to be listed", Duration::from_mins(1), || async {
         let known = ids(&pages(&tenant, &path).await);
-        (known.len() == WRITTEN + REAL).then_some(known)
+        (known.len() == written + real).then_some(known)
     })
     .await;
-    println!("5,000 deliveries after {:?}", began.elapsed());
+    println!("{} deliveries after {:?}", known.len(), began.elapsed());
 
     // New ones come all the time.
     let over = Arc::new(AtomicBool::new(false));
@@ -383,7 +403,7 @@ async fn a_list_over_five_thousand_is_whole_while_new_ones_come() {
     let once: HashSet<_> = found.iter().collect();
     assert_eq!(once.len(), found.len(), "no duplicate");
     assert!(known.iter().all(|id| once.contains(id)), "no gap");
-    assert!(listed[..listed.len() - 1].iter().all(|page| page.len() == 250), "full pages");
+    assert!(listed[..listed.len() - 1].iter().all(|one| one.len() == page), "full pages");
     let times: Vec<_> = listed.iter().flatten().map(|one| text(one, "created_at")).collect();
     assert!(times.is_sorted_by(|a, b| a >= b), "newest first");
     let count = ids(&later).len();
@@ -393,16 +413,16 @@ async fn a_list_over_five_thousand_is_whole_while_new_ones_come() {
 
     // Filters, by which the list is read in a quiet moment.
     let exhausted = pages(&tenant, &format!("{path}&status=exhausted")).await;
-    assert_eq!(ids(&exhausted).len(), WRITTEN / 10);
+    assert_eq!(ids(&exhausted).len(), written / 10);
     assert!(exhausted.iter().flatten().all(|one| one["status"] == "exhausted"));
     let succeeded = pages(&tenant, &format!("{path}&status=succeeded")).await;
-    assert!(ids(&succeeded).len() >= WRITTEN * 6 / 10 + REAL - 20);
+    assert!(ids(&succeeded).len() >= written * 6 / 10 + real - failing);
     let rare = pages(&tenant, &format!("{path}&event_type=rare.one")).await;
     let rare_ids = ids(&rare);
-    assert_eq!(rare_ids.iter().collect::<HashSet<_>>().len(), WRITTEN / 100);
-    assert_eq!(rare_ids.len(), WRITTEN / 100);
-    assert!(rare.len() <= 3, "{} pages for 48 among 5,000", rare.len());
-    let (since, until) = (&times[3000], &times[2000]);
+    assert_eq!(rare_ids.iter().collect::<HashSet<_>>().len(), written / 100);
+    assert_eq!(rare_ids.len(), written / 100);
+    assert!(rare.len() <= 3, "{} pages for {} among {}", rare.len(), rare_ids.len(), known.len());
+    let (since, until) = (&times[known.len() * 6 / 10], &times[known.len() * 4 / 10]);
     let window = pages(&tenant, &format!("{path}&since={since}&until={until}")).await;
     let expected = times.iter().filter(|time| *time >= since && *time < until).count();
     assert_eq!(ids(&window).len(), expected);

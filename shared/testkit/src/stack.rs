@@ -140,13 +140,13 @@ impl Stack {
         Self::named(state(), name)
     }
 
-    /// Sets how long the lanes hide a message that was received. After a function was killed, its messages
+    /// Sets how long the lanes and the queue of fan-outs hide a message that was received. After a function was killed, its messages
     /// come back that much later. A deployment may not have so short a time: no message of a function that
     /// lives may come back while it works. So this is for tests whose functions work less long than that.
     pub async fn hide_messages_for(&self, seconds: u32) {
-        for lane in ["FastLaneUrl", "SlowLaneUrl"] {
+        for queue in ["FastLaneUrl", "SlowLaneUrl", "FanOutPagesUrl"] {
             let attributes = json!({ "VisibilityTimeout": seconds.to_string() });
-            self.set_queue_attributes(lane, attributes).await;
+            self.set_queue_attributes(queue, attributes).await;
         }
     }
 
