@@ -11,9 +11,11 @@ use std::{
 
 use serde_json::{Value, json};
 use testkit::{
-    Client, Receiver, Reply, Stack, eventually,
+    Client, Receiver, Reply, Stack,
+    client::delivery_id,
+    eventually,
     proxy::{Fault, Rule},
-    stack::{Hits, delivery_id, millis_of, text},
+    stack::{Hits, millis_of, text},
 };
 
 use crate::{AFTER_A_CRASH, SOON};
@@ -74,12 +76,11 @@ async fn one_request_tells_the_story() {
     let broken = Receiver::responding(|_| Reply::status(500)).await;
     let missing = Receiver::responding(|_| Reply::status(404)).await;
     let slow = Receiver::responding(|_| Reply::after(Duration::from_secs(9))).await;
-    let delivered = tenant.endpoint(&well.url(), &[]).await.0;
-    let failing =
-        tenant.endpoint_with(&broken.url(), json!({ "retry_schedule_seconds": [600, 600] })).await.0;
-    let disabled = tenant.endpoint_with(&well.url(), json!({ "status": "disabled" })).await.0;
-    let exhausted = tenant.endpoint_with(&missing.url(), json!({ "retry_schedule_seconds": [] })).await.0;
-    let pending = tenant.endpoint(&slow.url(), &[]).await.0;
+    let delivered = tenant.endpoint(&well.url()).create().await.id;
+    let failing = tenant.endpoint(&broken.url()).retry_schedule(&[600, 600]).create().await.id;
+    let disabled = tenant.endpoint(&well.url()).disabled().create().await.id;
+    let exhausted = tenant.endpoint(&missing.url()).retry_schedule(&[]).create().await.id;
+    let pending = tenant.endpoint(&slow.url()).create().await.id;
     let event_id = tenant.publish("contact.created", &json!({ "id": "c_1" }), "story").await;
 
     let path = format!("/v1/events/{event_id}?expand=deliveries");
@@ -157,7 +158,7 @@ async fn one_request_tells_the_story() {
     let plain = tenant.get(&format!("/v1/events/{event_id}")).await.expect(200);
     assert_eq!(plain.get("deliveries"), None);
     let response = tenant.get(&format!("/v1/events/{event_id}?expand=attempts")).await;
-    assert_eq!((response.status, response.problem()), (400, "invalid-request"));
+    response.expect_problem(400, "invalid-request");
     assert_eq!(response.json["errors"][0]["parameter"], "expand");
 }
 
@@ -169,8 +170,9 @@ async fn replayed_deliveries_are_shown_in_their_latest_generation_wherever_they_
     let mut endpoints = Vec::new();
     for at in 0..5 {
         // The event goes to the first three, the others are replayed to.
-        let types: &[&str] = if at < 3 { &[] } else { &["nothing.happens"] };
-        endpoints.push(tenant.endpoint(&receiver.url(), types).await.0);
+        let endpoint = tenant.endpoint(&receiver.url());
+        let endpoint = if at < 3 { endpoint } else { endpoint.event_types(&["nothing.happens"]) };
+        endpoints.push(endpoint.create().await.id);
     }
     let event_id = tenant.publish("contact.created", &json!({}), "replayed").await;
     receiver.wait_for(3, SOON).await;
@@ -230,12 +232,12 @@ async fn what_a_replay_made_is_repaired_and_expires_like_all_else() {
     let (stack, clock) = Stack::deploy_with_clock("cw-generations").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
-    let (first, _) = tenant.endpoint(&receiver.url(), &["contact.*"]).await;
-    let (second, _) = tenant.endpoint(&receiver.url(), &["nothing.happens"]).await;
+    let first = tenant.endpoint(&receiver.url()).event_types(&["contact.*"]).create().await.id;
+    let second = tenant.endpoint(&receiver.url()).event_types(&["nothing.happens"]).create().await.id;
     let lost = tenant.publish("contact.created", &json!({}), "lost").await;
     let left = tenant.publish("contact.created", &json!({}), "left").await;
     for id in [&lost, &left] {
-        tenant.delivery(id, "succeeded", SOON).await;
+        tenant.only_delivery(id, "succeeded", SOON).await;
     }
     receiver.wait_for(2, SOON).await;
     // A replay whose drivers are lost: a later generation, and an endpoint beside the snapshot.
@@ -360,7 +362,7 @@ async fn is_whole_while_new_deliveries_come(stack_name: &str, list: List) {
     let tenant = stack.tenant().await;
     let receiver = Receiver::responding(move |n| Reply::status(if n < failing { 500 } else { 200 })).await;
     let settings = json!({ "retry_schedule_seconds": [1, 20, 20, 20] });
-    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), settings).await;
+    let endpoint_id = tenant.endpoint(&receiver.url()).settings(&settings).create().await.id;
     let began = Instant::now();
     publish(&tenant, real).await;
     let like = eventually("the first on record", SOON, || async {
@@ -440,12 +442,11 @@ async fn an_endpoints_list_shows_where_each_delivery_stands() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
     let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
-    let (endpoint_id, _) =
-        tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [600] })).await;
+    let endpoint_id = tenant.endpoint(&receiver.url()).retry_schedule(&[600]).create().await.id;
     let failed = tenant.publish("contact.created", &json!({}), "failed").await;
-    tenant.delivery(&failed, "retrying", SOON).await;
+    tenant.only_delivery(&failed, "retrying", SOON).await;
     let sent = tenant.publish("deal.won", &json!({}), "sent").await;
-    tenant.delivery(&sent, "succeeded", SOON).await;
+    tenant.only_delivery(&sent, "succeeded", SOON).await;
     let path = format!("/v1/endpoints/{endpoint_id}/deliveries");
     let page = tenant.get(&path).await.expect(200);
     let shown: Vec<_> = page["data"]

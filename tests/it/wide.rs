@@ -4,9 +4,11 @@ use std::{collections::HashMap, time::Duration};
 
 use serde_json::{Value, json};
 use testkit::{
-    Client, Received, Receiver, Reply, Stack, eventually, foreign,
+    Client, Received, Receiver, Reply, Stack,
+    client::delivery_id,
+    eventually, foreign,
     proxy::{Fault, Rule},
-    stack::{delivery_id, text},
+    stack::text,
 };
 
 use crate::{AFTER_A_CRASH, CACHE_AGE, HIDDEN, SOON};
@@ -64,9 +66,10 @@ async fn reaches_each_endpoint_once(stack_name: &str, wide: usize) {
     stack.hide_messages_for(HIDDEN).await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
-    let (like, secret) = tenant.endpoint(&receiver.url(), &[]).await;
+    let endpoint = tenant.endpoint(&receiver.url()).create().await;
+    let (like, secret) = (endpoint.id.clone(), endpoint.secret.clone());
     let operators = Receiver::start().await;
-    stack.operator().endpoint(&operators.url(), &["contact.*"]).await;
+    stack.operator().endpoint(&operators.url()).event_types(&["contact.*"]).create().await;
     seed_endpoints(&stack, tenant.tenant_id(), &like, &secret, &receiver.url(), wide - 2).await;
     tokio::time::sleep(CACHE_AGE).await;
     // A fan-out dies in the middle of a page, which then comes again.
@@ -117,7 +120,8 @@ async fn the_operators_endpoints_get_every_tenants_events_and_tenants_do_not_see
     let (one, other) = (stack.tenant().await, stack.tenant().await);
     let receiver = Receiver::start().await;
     let operator = stack.operator();
-    let (endpoint_id, secret) = operator.endpoint(&receiver.url(), &["contact.*"]).await;
+    let endpoint = operator.endpoint(&receiver.url()).event_types(&["contact.*"]).create().await;
+    let (endpoint_id, secret) = (endpoint.id.clone(), endpoint.secret.clone());
     for tenant in [&one, &other] {
         let event_id = tenant.publish("contact.created", &json!({}), "seen").await;
         let delivery_id = delivery_id(&event_id, &endpoint_id);
@@ -142,8 +146,7 @@ async fn the_operators_endpoints_get_every_tenants_events_and_tenants_do_not_see
 async fn a_megabyte_arrives_as_it_was_published() {
     let tenant = Stack::shared().tenant().await;
     let receiver = Receiver::responding(|n| Reply::status(if n % 2 == 0 { 500 } else { 200 })).await;
-    let (_, secret) =
-        tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [1, 1] })).await;
+    let secret = tenant.endpoint(&receiver.url()).retry_schedule(&[1, 1]).create().await.secret;
     // One that can be compressed and one that cannot, which goes to a bucket.
     let mut state = 1u64;
     let noise: String = (0..1_000_000)
@@ -156,7 +159,7 @@ async fn a_megabyte_arrives_as_it_was_published() {
     for (at, value) in ["ü".repeat(500_000), noise].into_iter().enumerate() {
         let data = json!({ "value": value });
         let event_id = tenant.publish("contact.created", &data, &format!("megabyte-{at}")).await;
-        tenant.delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
+        tenant.only_delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
         let received = receiver.requests();
         let both = &received[at * 2..at * 2 + 2];
         assert_eq!(both[0].body, both[1].body, "the same bytes again");
@@ -197,11 +200,11 @@ impl Load {
         let hanging = Receiver::responding(|_| Reply::after(Duration::from_mins(1))).await;
         let healthy = Receiver::start().await;
         for _ in 0..self.healthy {
-            tenant.endpoint(&healthy.url(), &[]).await;
+            tenant.endpoint(&healthy.url()).create().await;
         }
         let (alone, _) = self.latencies(&tenant, &healthy, "alone").await;
         let settings = json!({ "timeout_seconds": self.timeout_seconds });
-        let (hanging_id, _) = tenant.endpoint_with(&hanging.url(), settings).await;
+        let hanging_id = tenant.endpoint(&hanging.url()).settings(&settings).create().await.id;
         let (_, last) = self.latencies(&tenant, &healthy, "warm").await;
         let path = format!("/v1/deliveries/{}", delivery_id(&last, &hanging_id));
         eventually("the hanging endpoint to be known as slow", AFTER_A_CRASH, || async {
