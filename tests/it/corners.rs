@@ -180,9 +180,9 @@ async fn what_was_set_apart_goes_back_to_its_lane_by_make_redrive() {
     let message = json!({ "QueueUrl": stack.output("UnreadableUrl"), "MessageBody": body.to_string() });
     stack.aws("sqs", "AmazonSQS.SendMessage", message).await;
     let said = stack.run_tool("dev/redrive.py", &["--stack-name", stack.name()]).await;
-    assert!(said.contains("1 messages moved"), "{said}");
+    assert!(said.contains("moved 1 messages"), "{said}");
     tenant.only_delivery(&event_id, "succeeded", SOON).await;
     assert_eq!(receiver.requests().len(), 1);
     let said = stack.run_tool("dev/redrive.py", &["--stack-name", stack.name()]).await;
-    assert!(said.contains("0 messages moved"), "{said}");
+    assert!(said.contains("moved 0 messages"), "{said}");
 }

@@ -30,14 +30,39 @@ use platform::{
     runtime::{clock, config},
     secrets::{OperatorKey, Secrets},
     setup::Parts,
-    store::{audit::Audit, events::Events, registry::Registry},
+    store::{
+        audit::Audit,
+        due::{drains::Drains, replays::Replays},
+        events::{
+            deliveries::Deliveries, generations::Generations, lists::EndpointDeliveries, pages::Snapshots,
+            stored::StoredEvents, timeline::Timeline, tracking::TrackedDeliveries,
+        },
+        registry::{
+            api_keys::ApiKeys, endpoints::Endpoints, event_types::EventTypes, sources::Sources,
+            tenants::Tenants,
+        },
+        stats::Statistics,
+    },
     webhook::{egress::Egress, test_event::TestEvents},
 };
 
 /// What the handlers need.
 struct Api {
-    registry: Arc<Registry>,
-    events: Events,
+    tenants: Tenants,
+    api_keys: ApiKeys,
+    sources: Sources,
+    endpoints: Endpoints,
+    event_types: EventTypes,
+    events: StoredEvents,
+    snapshots: Snapshots,
+    timeline: Timeline,
+    deliveries: Deliveries,
+    generations: Generations,
+    tracked: TrackedDeliveries,
+    endpoint_deliveries: EndpointDeliveries,
+    statistics: Statistics,
+    drains: Drains,
+    replays: Replays,
     secrets: Secrets,
     operator_key: OperatorKey,
     publisher: Publisher,
@@ -59,11 +84,7 @@ pub fn description(server: &str) -> serde_json::Value {
 pub async fn serve() -> Result<(), lambda_runtime::Error> {
     let parts = Parts::new()?;
     let egress_allow = config::egress_allow()?;
-    let test_events = TestEvents {
-        registry: Arc::clone(&parts.registry),
-        egress: Egress::new(egress_allow.clone())?,
-        leases: parts.leases()?,
-    };
+    let test_events = TestEvents { egress: Egress::new(egress_allow.clone())?, leases: parts.leases()? };
     let api = Arc::new(Api {
         secrets: parts.secrets()?,
         operator_key: OperatorKey::new(parts.secrets_manager(), config::operator_key_secret()?),
@@ -72,10 +93,23 @@ pub async fn serve() -> Result<(), lambda_runtime::Error> {
         audit: parts.audit()?,
         test_events,
         egress_allow,
-        catalog: Catalog::new(Arc::clone(&parts.registry), parts.cache_age),
+        catalog: Catalog::new(parts.event_types.clone(), parts.cache_age),
         public_url: config::public_url(),
-        registry: parts.registry,
+        tenants: parts.tenants,
+        api_keys: parts.api_keys,
+        sources: parts.sources,
+        endpoints: parts.endpoints,
+        event_types: parts.event_types,
         events: parts.events,
+        snapshots: parts.snapshots,
+        timeline: parts.timeline,
+        deliveries: parts.deliveries,
+        generations: parts.generations,
+        tracked: parts.tracked,
+        endpoint_deliveries: parts.endpoint_deliveries,
+        statistics: parts.statistics,
+        drains: parts.drains,
+        replays: parts.replays,
     });
     let router = Router::new(routes::all())?;
     server::run(|request| respond(&router, &api, request)).await
@@ -105,8 +139,8 @@ async fn handle(router: &Router, api: &Arc<Api>, request: Request) -> Result<Res
         Access::Public => (None, None),
         Access::Operator | Access::Scope(_) => {
             let caller =
-                auth::caller(&api.registry, &api.operator_key, request.header("authorization")).await?;
-            let tenant = auth::tenant(&api.registry, &caller, request.header("tenant")).await?;
+                auth::caller(&api.api_keys, &api.operator_key, request.header("authorization")).await?;
+            let tenant = auth::tenant(&api.tenants, &caller, request.header("tenant")).await?;
             route.check(&caller)?;
             (Some(caller), Some(tenant))
         }

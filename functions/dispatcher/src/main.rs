@@ -22,8 +22,11 @@ async fn main() -> Result<(), Error> {
         longest_lane_wait: config::longest_lane_wait()?,
         disable_after_days: config::disable_after_days()?,
         watch: Watch::default(),
-        registry: parts.registry,
+        endpoints: parts.endpoints,
         events: parts.events,
+        deliveries: parts.deliveries,
+        statistics: parts.statistics,
+        drains: parts.drains,
         lanes: parts.lanes,
     });
     sqs::run(|records, deadline| {

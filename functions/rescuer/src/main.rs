@@ -9,7 +9,7 @@ async fn main() -> Result<(), Error> {
     let rescuer = Rescuer {
         unreadable: parts.queue(config::unreadable_url()?),
         alerts: parts.alerts()?,
-        events: parts.events,
+        deliveries: parts.deliveries,
     };
     sqs::run(|records, deadline| rescuer.batch(records, deadline)).await
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lambda_runtime::Error;
 use platform::{
     lambda::schedule,
-    recovery::{reconcile::Reconciler, schedule::Scheduler},
+    recovery::{reconcile::Reconciler, replay::Replayer, schedule::Scheduler},
     setup::Parts,
 };
 use serde::Deserialize;
@@ -22,15 +22,31 @@ enum Job {
 async fn main() -> Result<(), Error> {
     let parts = Parts::new()?;
     let scheduler = Scheduler {
-        registry: Arc::clone(&parts.registry),
-        events: parts.events.clone(),
+        endpoints: parts.endpoints.clone(),
+        progress: parts.progress.clone(),
+        due: parts.due.clone(),
+        drains: parts.drains.clone(),
+        replayer: Replayer {
+            endpoints: parts.endpoints.clone(),
+            replays: parts.replays.clone(),
+            events: parts.events.clone(),
+            snapshots: parts.snapshots.clone(),
+            timeline: parts.timeline.clone(),
+            endpoint_deliveries: parts.endpoint_deliveries.clone(),
+            generations: parts.generations.clone(),
+            slow_lane: Arc::clone(&parts.lanes.slow),
+        },
         slow_lane: Arc::clone(&parts.lanes.slow),
     };
     let reconciler = Reconciler {
         publisher: Arc::new(parts.publisher()?),
         alerts: parts.alerts()?,
-        registry: parts.registry,
+        tenants: parts.tenants,
+        progress: parts.progress,
         events: parts.events,
+        snapshots: parts.snapshots,
+        timeline: parts.timeline,
+        deliveries: parts.deliveries,
     };
     let (scheduler, reconciler) = (&scheduler, &reconciler);
     schedule::run(|job, deadline| async move {

@@ -6,6 +6,7 @@ use ::http::{Method, StatusCode};
 use domain::{
     TenantId, Timestamp,
     ids::key::{Caller, Scope},
+    saturating,
 };
 use platform::{
     Fault,
@@ -330,7 +331,7 @@ impl Call {
 
     /// How many entries a page may have.
     pub(crate) fn limit(&self) -> Result<usize, Problem> {
-        self.whole_number("limit", 50, 250).map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
+        self.whole_number("limit", 50, 250).map(saturating)
     }
 
     /// A query parameter that is a whole number from 1 to `most`.

@@ -8,7 +8,7 @@ use std::fmt;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-use crate::text::text_enum;
+use crate::{saturating, text::text_enum};
 
 /// What one write unit of DynamoDB covers, in bytes of the item:
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html>.
@@ -124,8 +124,8 @@ fn inflate(bytes: &[u8], limit: usize) -> Result<Vec<u8>, Unreadable> {
             .decompress(&bytes[read..], &mut out[written..], FlushDecompress::Finish)
             .map_err(|_| Unreadable::Damaged)?;
         // Both counts are of bytes in memory.
-        read = usize::try_from(decompressor.total_in()).unwrap_or(usize::MAX);
-        written = usize::try_from(decompressor.total_out()).unwrap_or(usize::MAX);
+        read = saturating::<usize>(decompressor.total_in());
+        written = saturating::<usize>(decompressor.total_out());
         if written > limit {
             return Err(Unreadable::TooLong);
         }

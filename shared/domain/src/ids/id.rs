@@ -9,7 +9,7 @@ use std::{fmt, str::FromStr};
 
 use sha2::{Digest, Sha256};
 
-use crate::{Timestamp, text::serde_as_text};
+use crate::{Timestamp, saturating, text::serde_as_text};
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// Characters that spell 128 bits, five bits each.
@@ -32,7 +32,7 @@ impl std::error::Error for InvalidId {}
 fn encode(value: u128) -> String {
     (0..LEN)
         .rev()
-        .map(|place| char::from(ALPHABET[usize::try_from((value >> (place * 5)) & 31).unwrap_or(0)]))
+        .map(|place| char::from(ALPHABET[saturating::<usize>((value >> (place * 5)) & 31)]))
         .collect()
 }
 

@@ -39,7 +39,13 @@ use crate::{
     publish::lanes::{Body, Hide, Lanes, Outgoing, fault_backoff},
     runtime::clock,
     secrets::Secrets,
-    store::{events::Events, registry::Registry, stats::Counts, table::leases::Leases},
+    store::{
+        due::drains::Drains,
+        events::{deliveries::Deliveries, stored::StoredEvents},
+        leases::Leases,
+        registry::endpoints::Endpoints,
+        stats::{Counts, Statistics},
+    },
     webhook::egress::Egress,
 };
 
@@ -109,9 +115,15 @@ impl Settled {
 #[derive(Debug)]
 pub struct Dispatcher {
     /// Where endpoints are looked up.
-    pub registry: Arc<Registry>,
-    /// Where attempts are recorded.
-    pub events: Events,
+    pub endpoints: Endpoints,
+    /// Where events are stored.
+    pub events: StoredEvents,
+    /// Where deliveries are looked up.
+    pub deliveries: Deliveries,
+    /// Where attempts are recorded and counted.
+    pub statistics: Statistics,
+    /// Where held work has its entries.
+    pub drains: Drains,
     /// Where rate limits are counted.
     pub leases: Leases,
     /// Where signing keys lie.
@@ -194,7 +206,7 @@ impl Dispatcher {
 
     /// Attempts what may be attempted, and parks the rest.
     async fn work_off(self: &Arc<Self>, works: Vec<Work>, deadline: Timestamp) -> Worked {
-        let (recorder, recording) = Recorder::start(self.events.clone());
+        let (recorder, recording) = Recorder::start(self.statistics.clone());
         let mut known: HashMap<EndpointKey, Arc<Endpoint>> = HashMap::new();
         let groups: Vec<_> = group(works)
             .into_iter()
@@ -338,7 +350,7 @@ impl Dispatcher {
     /// Counts what was not counted along with its record: the first attempts of an hour.
     async fn count(&self, counts: Counts) {
         let counting = counts.iter().map(async |(key, stats)| {
-            if let Err(fault) = self.events.count(key, stats).await {
+            if let Err(fault) = self.statistics.add(key, stats).await {
                 tracing::warn!(%fault, tenant = %key.0, endpoint_id = %key.1, "attempts are not counted");
             }
         });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::Timestamp;
+use domain::{Timestamp, saturating};
 use lambda_runtime::Context;
 
 use crate::runtime::clock;
@@ -12,7 +12,7 @@ const TEMPLATE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// When the invocation ends.
 pub(super) fn of(context: &Context) -> Timestamp {
-    let deadline = i64::try_from(context.deadline).unwrap_or(i64::MAX);
+    let deadline = saturating::<i64>(context.deadline);
     corrected(Timestamp::from_millis(deadline), clock::machine_now())
 }
 

@@ -7,6 +7,7 @@ use std::{collections::HashMap, time::Instant};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
+use domain::saturating;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{ALLOW, CONTENT_TYPE, HOST, RETRY_AFTER, WWW_AUTHENTICATE},
@@ -191,7 +192,7 @@ where
         let path = request.path.split('/').take(segments).collect::<Vec<_>>().join("/");
         // Boxed: the compiler's layout of SDK calls inside handlers inside this loop nests too deep.
         let response = Box::pin(handle(request)).await;
-        let duration_ms = u64::try_from(started_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let duration_ms = saturating::<u64>(started_at.elapsed().as_millis());
         let status = response.status.as_u16();
         tracing::info!(%method, path, request_id, status, duration_ms, "request");
         throttles::flush();

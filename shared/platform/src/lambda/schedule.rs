@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use domain::Timestamp;
+use domain::{Timestamp, saturating};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::de::DeserializeOwned;
 
@@ -23,7 +23,7 @@ where
         let started_at = Instant::now();
         let result = Box::pin(handle(event.payload, deadline)).await;
         throttles::flush();
-        let duration_ms = u64::try_from(started_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let duration_ms = saturating::<u64>(started_at.elapsed().as_millis());
         match result {
             Ok(()) => {
                 tracing::info!(duration_ms, "job");

@@ -20,14 +20,19 @@ use crate::{
     lambda::sqs::Record,
     publish,
     runtime::clock,
-    store::events::{Events, Snapshot},
+    store::events::{
+        pages::{Snapshot, Snapshots},
+        stored::StoredEvents,
+    },
 };
 
 /// What fanning out needs.
 #[derive(Debug)]
 pub struct FanOut {
-    /// Where events and their pages are stored.
-    pub events: Events,
+    /// Where events are stored.
+    pub events: StoredEvents,
+    /// Where their pages are stored.
+    pub snapshots: Snapshots,
     /// Where the messages go.
     pub lanes: Lanes,
     /// Where the pages come from.
@@ -71,7 +76,7 @@ impl FanOut {
         let Snapshot::Pages { id, .. } = &event.snapshot else {
             return Err(Fault::new(DOING, "the event has no pages"));
         };
-        let found = self.events.page(tenant, *event_id, id, *page).await?;
+        let found = self.snapshots.page(tenant, *event_id, id, *page).await?;
         let found = found.ok_or_else(|| Fault::new(DOING, "the event has no such page"))?;
         let now = clock::now();
         let check = message.check || record.receive_count() > 1;
