@@ -66,7 +66,11 @@ fn settings_are_obeyed_within_their_bounds() {
     };
     assert_eq!(with(Settings::default()).timeout(), Duration::from_secs(15));
     assert_eq!(with(Settings::default()).policy(), Policy::default());
-    let own = with(Settings { timeout: Some(99), retry_schedule: Some(vec![7]), ..Settings::default() });
+    let own = with(Settings {
+        timeout_seconds: Some(99),
+        retry_schedule_seconds: Some(vec![7]),
+        ..Settings::default()
+    });
     assert_eq!(own.timeout(), Duration::from_secs(15));
     assert_eq!(own.policy(), Policy::from_secs(&[7]).unwrap());
 }
@@ -82,7 +86,7 @@ fn no_filter_means_everything() {
 
 #[test]
 fn type_channel_and_content_must_all_fit() {
-    let filter = |text: &str| Some(Filter::from_text(text).unwrap());
+    let filter = |text: &str| Some(ContentFilter::from_text(text).unwrap());
     let channels = |name: &str| Channels::from([name.parse().unwrap()]);
     for (kind, channel, content, gets) in [
         ("deal.*", "west", r#"{"/amount":5}"#, true),

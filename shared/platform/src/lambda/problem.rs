@@ -32,7 +32,7 @@ pub enum Kind {
     /// 409: the idempotency key was used for another body.
     IdempotencyConflict,
     /// 409: other requests kept changing the same object.
-    Contended,
+    Conflict,
     /// 409: the endpoint is disabled or was deleted.
     EndpointUnavailable,
     /// 409: the delivery or replay has finished.
@@ -70,7 +70,7 @@ impl Kind {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::AlreadyExists
             | Self::IdempotencyConflict
-            | Self::Contended
+            | Self::Conflict
             | Self::EndpointUnavailable
             | Self::AlreadyFinished
             | Self::ReplayRunning => StatusCode::CONFLICT,
@@ -104,7 +104,7 @@ impl Kind {
             Self::MethodNotAllowed => "Method not allowed",
             Self::AlreadyExists => "Already exists",
             Self::IdempotencyConflict => "Idempotency key already used",
-            Self::Contended => "Conflicting update; retry",
+            Self::Conflict => "Conflicting update; retry",
             Self::EndpointUnavailable => "Endpoint disabled or deleted",
             Self::AlreadyFinished => "Already finished",
             Self::ReplayRunning => "Replay already running",
