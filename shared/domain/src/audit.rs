@@ -1,8 +1,9 @@
 //! The audit trail of a tenant as a chain: each entry holds the hash of the one before it, so that
-//! none can be changed, removed or moved without every later hash telling.
+//! a change, removal or move of one shows in every later hash.
 //!
-//! What this cannot tell is that the newest entries were cut off, or that somebody who could write
-//! to the table made the whole chain anew: for that, a [`Link`] that was noted elsewhere is compared.
+//! The chain alone does not show that its newest entries were cut off, or that all of it was rewritten
+//! by someone with access to the table: for that, compare a [`Link`] that was noted elsewhere.
+//! Reading, writing and showing the trail belong to `platform` and the API.
 
 use std::{fmt, str::FromStr};
 
@@ -12,32 +13,32 @@ use sha2::{Digest, Sha256};
 
 use crate::{TenantId, Timestamp};
 
-/// One thing that somebody did.
+/// One action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its place in its tenant's trail, from 1.
+    /// Its number in its tenant's trail, from 1.
     pub seq: u64,
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
-    /// Who: `operator`, or the id of an API key.
+    /// Who did it: `operator`, or the id of an API key.
     pub actor: String,
-    /// What, as `endpoint.updated`.
+    /// What was done, such as `endpoint.updated`.
     pub action: String,
-    /// To what: an id.
+    /// The id of its object.
     pub subject: String,
-    /// From where: an address.
+    /// The address that it came from.
     pub source_ip: Option<String>,
-    /// The request that it was done by, as logs name it.
+    /// The request, by its id in the logs.
     pub request_id: String,
-    /// What it changed, as it was: JSON without secrets.
+    /// What it changed, before: JSON without secrets.
     pub before: Option<String>,
-    /// The same as it is then.
+    /// The same, after.
     pub after: Option<String>,
 }
 
 /// An entry with its place in the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sealed {
+pub struct ChainedEntry {
     /// What was done.
     pub entry: Entry,
     /// The hash of the entry before.
@@ -56,7 +57,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Where every chain begins.
+    /// The beginning of every chain.
     #[must_use]
     pub fn start() -> Self {
         Self { seq: 0, hash: "0".repeat(64) }
@@ -110,14 +111,14 @@ impl Entry {
 
     /// The entry as the one behind `head`.
     #[must_use]
-    pub fn seal(mut self, tenant: &TenantId, head: &Link) -> Sealed {
+    pub fn seal(mut self, tenant: &TenantId, head: &Link) -> ChainedEntry {
         self.seq = head.seq + 1;
         let hash = self.hash(tenant, &head.hash);
-        Sealed { entry: self, prev: head.hash.clone(), hash }
+        ChainedEntry { entry: self, prev: head.hash.clone(), hash }
     }
 }
 
-impl Sealed {
+impl ChainedEntry {
     /// The end of the chain that this entry is.
     #[must_use]
     pub fn link(&self) -> Link {
@@ -125,7 +126,7 @@ impl Sealed {
     }
 }
 
-/// What is wrong with a chain.
+/// How a chain is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flaw {
     /// There is no entry with this number.
@@ -146,27 +147,27 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// The first place where a chain does not hold.
+/// The first place at which a chain is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Broken {
+pub struct ChainBreak {
     /// The number of the entry.
     pub seq: u64,
-    /// What is wrong there.
+    /// How it is broken there.
     pub flaw: Flaw,
 }
 
 /// Whether these entries, in order, continue the chain behind `from`; its end then.
 ///
 /// # Errors
-/// [`Broken`] at the first entry that does not.
+/// [`ChainBreak`] at the first entry that does not.
 pub fn verify<'a>(
     tenant: &TenantId,
     from: Link,
-    entries: impl IntoIterator<Item = &'a Sealed>,
-) -> Result<Link, Broken> {
+    entries: impl IntoIterator<Item = &'a ChainedEntry>,
+) -> Result<Link, ChainBreak> {
     entries.into_iter().try_fold(from, |head, sealed| {
         let seq = head.seq + 1;
-        let broken = |flaw| Err(Broken { seq, flaw });
+        let broken = |flaw| Err(ChainBreak { seq, flaw });
         if sealed.entry.seq != seq {
             return broken(Flaw::Missing);
         }
@@ -183,7 +184,7 @@ pub fn verify<'a>(
 /// Of two states, the fields that differ: as they were, and as they are. A field that one of them
 /// lacks is missing there.
 #[must_use]
-pub fn changed(before: &Value, after: &Value) -> (Value, Value) {
+pub fn differences(before: &Value, after: &Value) -> (Value, Value) {
     let (Value::Object(old), Value::Object(new)) = (before, after) else {
         return (before.clone(), after.clone());
     };

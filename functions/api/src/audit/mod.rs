@@ -14,7 +14,7 @@ use std::{
 
 use domain::{
     TenantId, Timestamp,
-    audit::{Broken, Entry, Flaw, Link, Sealed, changed, verify as verify_chain},
+    audit::{ChainBreak, ChainedEntry, Entry, Flaw, Link, differences, verify as verify_chain},
     endpoint::{Endpoint, headers::REDACTED},
     ids::key::Caller,
     saturating,
@@ -167,7 +167,7 @@ impl Call {
         let state = |endpoint: Option<&Endpoint>| endpoint.map(|endpoint| whole(endpoint)).transpose();
         let (before, after) = match (state(before)?, state(after)?) {
             (Some(before), Some(after)) => {
-                let (before, after) = changed(&before, &after);
+                let (before, after) = differences(&before, &after);
                 (Some(before), Some(after))
             }
             states => states,
@@ -224,7 +224,7 @@ pub(crate) struct AuditEntry {
     source_ip: Option<String>,
     /// The request, as logs and problems name it.
     request_id: String,
-    /// What it changed, as it was; secrets are left out.
+    /// What it differences, as it was; secrets are left out.
     before: Option<Value>,
     /// The same as it is then.
     after: Option<Value>,
@@ -234,8 +234,8 @@ pub(crate) struct AuditEntry {
     hash: String,
 }
 
-impl From<Sealed> for AuditEntry {
-    fn from(Sealed { entry, prev, hash }: Sealed) -> Self {
+impl From<ChainedEntry> for AuditEntry {
+    fn from(ChainedEntry { entry, prev, hash }: ChainedEntry) -> Self {
         // What somebody meddled with need not be JSON any more.
         let state = |text: String| serde_json::from_str(&text).unwrap_or(Value::String(text));
         Self {
@@ -309,7 +309,7 @@ pub(crate) async fn verify(api: Arc<Api>, call: Call) -> Result<Verified, Proble
             Ok(end) => head = end,
             Err(found) => {
                 let sound = page.iter().take_while(|sealed| sealed.entry.seq < found.seq).last();
-                head = sound.map_or(head, Sealed::link);
+                head = sound.map_or(head, ChainedEntry::link);
                 broken = Some(found);
             }
         }
@@ -320,22 +320,22 @@ pub(crate) async fn verify(api: Arc<Api>, call: Call) -> Result<Verified, Proble
         entries: head.seq - first,
         next_cursor: (broken.is_none() && !ended).then(|| head.to_string()),
         head: Some(head).filter(is_some).map(|link| link.to_string()),
-        first_broken: broken.map(|Broken { seq, flaw }| BrokenView { seq, reason: flaw.to_string() }),
+        first_broken: broken.map(|ChainBreak { seq, flaw }| BrokenView { seq, reason: flaw.to_string() }),
     })
 }
 
 /// Whether the trail still has the entry that a link names.
-async fn noted(api: &Api, tenant: &TenantId, link: &Link) -> Result<Option<Broken>, Fault> {
+async fn noted(api: &Api, tenant: &TenantId, link: &Link) -> Result<Option<ChainBreak>, Fault> {
     if link.seq == 0 {
         return Ok(None);
     }
     let found = api.audit.from(tenant, link.seq, 1).await?;
     let before = found.first().map(|sealed| Link { seq: link.seq - 1, hash: sealed.prev.clone() });
-    let missing = Broken { seq: link.seq, flaw: Flaw::Missing };
+    let missing = ChainBreak { seq: link.seq, flaw: Flaw::Missing };
     let Some(before) = before else { return Ok(Some(missing)) };
     Ok(match verify_chain(tenant, before, &found) {
         Ok(there) if there == *link => None,
-        Ok(_) => Some(Broken { seq: link.seq, flaw: Flaw::Changed }),
+        Ok(_) => Some(ChainBreak { seq: link.seq, flaw: Flaw::Changed }),
         Err(broken) => Some(broken),
     })
 }

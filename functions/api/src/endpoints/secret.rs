@@ -8,7 +8,7 @@ use domain::{
     saturating,
     signing::{
         SigningKey,
-        keys::{self, Kept, LONGEST_OVERLAP, OVERLAP, Refusal, fingerprint},
+        keys::{self, DEFAULT_OVERLAP, OVERLAP_LIMIT, RotationError, StoredSecret, fingerprint},
     },
 };
 use platform::{
@@ -140,7 +140,7 @@ pub(crate) struct RevealedSecret {
 }
 
 /// An endpoint's keys that are valid now, newest first and decoded.
-struct Valid(Vec<(SigningKey, Kept)>);
+struct Valid(Vec<(SigningKey, StoredSecret)>);
 
 impl Valid {
     /// Those of this endpoint; there is at least one.
@@ -155,19 +155,19 @@ impl Valid {
         Ok(Self::decoded(kept)?)
     }
 
-    fn decoded(kept: Vec<Kept>) -> Result<Self, Fault> {
-        let decode = |kept: Kept| {
+    fn decoded(kept: Vec<StoredSecret>) -> Result<Self, Fault> {
+        let decode = |kept: StoredSecret| {
             let key = SigningKey::parse(kept.secret.expose());
             key.map(|key| (key, kept)).map_err(Fault::on("reading a signing key"))
         };
         kept.into_iter().map(decode).collect::<Result<_, _>>().map(Self)
     }
 
-    fn newest(&self) -> Result<&(SigningKey, Kept), Fault> {
+    fn newest(&self) -> Result<&(SigningKey, StoredSecret), Fault> {
         self.0.first().ok_or_else(|| Fault::new("reading a signing key", "there is none"))
     }
 
-    fn previous(&self) -> impl Iterator<Item = &(SigningKey, Kept)> {
+    fn previous(&self) -> impl Iterator<Item = &(SigningKey, StoredSecret)> {
         self.0.iter().skip(1)
     }
 
@@ -182,7 +182,7 @@ pub(crate) async fn reveal(api: Arc<Api>, call: Call) -> Result<RevealedSecret, 
     let (newest, kept) = keys.newest()?;
     let shown = json!({ "fingerprints": keys.fingerprints() });
     call.record(&api, endpoint.id, None, Some(shown)).await?;
-    let created_at = |kept: &Kept| kept.created_at.unwrap_or(endpoint.created_at);
+    let created_at = |kept: &StoredSecret| kept.created_at.unwrap_or(endpoint.created_at);
     let previous = keys.previous().map(|(key, kept)| PreviousSecret {
         key: EndpointSecret::from(key),
         fingerprint: fingerprint(key),
@@ -198,9 +198,9 @@ pub(crate) async fn reveal(api: Arc<Api>, call: Call) -> Result<RevealedSecret, 
 }
 
 pub(crate) async fn rotate(api: Arc<Api>, call: Call, body: RotateSecret) -> Result<RotatedSecret, Problem> {
-    let longest = saturating::<u32>(LONGEST_OVERLAP.as_secs());
+    let longest = saturating::<u32>(OVERLAP_LIMIT.as_secs());
     crate::endpoints::within("/overlap_seconds", body.overlap_seconds, 0..=longest)?;
-    let overlap = body.overlap_seconds.map_or(OVERLAP, |secs| Duration::from_secs(secs.into()));
+    let overlap = body.overlap_seconds.map_or(DEFAULT_OVERLAP, |secs| Duration::from_secs(secs.into()));
     let endpoint = find(&api, &call).await?;
     let before = Valid::now(&api, &call, &endpoint).await?;
     let key = wanted_key(body.signing, body.secret.as_ref(), Signing::of(&before.newest()?.0))?;
@@ -255,11 +255,11 @@ async fn tell(
 
 fn rotate_problem(error: SecretsError) -> Problem {
     match error {
-        SecretsError::Refused(Refusal::Same) => {
+        SecretsError::Refused(RotationError::Same) => {
             Problem::field(Kind::InvalidField, "/secret", "is the endpoint's newest key already")
         }
-        SecretsError::Refused(Refusal::TooMany { until }) => {
-            let most = keys::OLD_KEYS;
+        SecretsError::Refused(RotationError::TooMany { until }) => {
+            let most = keys::OLD_KEY_LIMIT;
             let detail = format!(
                 "besides the newest at most {most} keys are valid at once; the next one ends at {until}. Rotate then, or with overlap_seconds 0, which ends them all"
             );

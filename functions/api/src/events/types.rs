@@ -6,7 +6,7 @@ use domain::{
     TenantId, Timestamp,
     event::{
         EventData, EventType,
-        catalog::{Change, Entry, LIMIT},
+        catalog::{CatalogChange, CatalogEntry, EVENT_TYPE_LIMIT},
         schema::SchemaText,
     },
     pointer::Violation,
@@ -112,8 +112,8 @@ pub(crate) struct EventTypes {
     next_cursor: Option<String>,
 }
 
-impl From<Entry> for EventTypeView {
-    fn from(entry: Entry) -> Self {
+impl From<CatalogEntry> for EventTypeView {
+    fn from(entry: CatalogEntry) -> Self {
         Self {
             r#type: entry.event_type,
             description: entry.description,
@@ -133,7 +133,9 @@ fn wrong(Violation { pointer, detail }: Violation) -> Problem {
 }
 
 fn full() -> Problem {
-    let detail = format!("the catalog holds at most {LIMIT} types, and 2 MiB of words, schemas and examples");
+    let detail = format!(
+        "the catalog holds at most {EVENT_TYPE_LIMIT} types, and 2 MiB of words, schemas and examples"
+    );
     Problem::new(Kind::LimitReached, detail)
 }
 
@@ -170,7 +172,7 @@ async fn find(api: &Api, event_type: &EventType) -> Result<VersionedEntry, Probl
 /// Puts a type into the catalog, in place of what was there under its name.
 pub(crate) async fn put(api: Arc<Api>, call: Call, body: PutEventType) -> Result<EventTypeView, Problem> {
     let event_type = new_type(&call)?;
-    let change = Change {
+    let change = CatalogChange {
         description: Some(body.description.into_inner()),
         schema: Some(body.schema),
         example: Some(body.example),
@@ -179,7 +181,7 @@ pub(crate) async fn put(api: Arc<Api>, call: Call, body: PutEventType) -> Result
     };
     for _ in 0..TRIES {
         let before = api.event_types.get(&event_type).await?;
-        let new = || Entry::new(event_type.clone(), call.now);
+        let new = || CatalogEntry::new(event_type.clone(), call.now);
         let entry = before.as_ref().map_or_else(new, |kept| kept.entry.clone());
         if let Some(view) = write(&api, &call, before.as_ref(), &entry, &change).await? {
             return Ok(view);
@@ -194,7 +196,7 @@ pub(crate) async fn update(
     body: UpdateEventType,
 ) -> Result<EventTypeView, Problem> {
     let event_type = named(&call)?;
-    let change = Change {
+    let change = CatalogChange {
         description: body.description.map(Description::into_inner),
         schema: body.schema,
         example: body.example,
@@ -211,7 +213,7 @@ pub(crate) async fn update(
 }
 
 /// What the audit trail keeps of a type: its texts are no secrets, but a schema can be long.
-fn shown(entry: &Entry) -> Result<Value, Fault> {
+fn shown(entry: &CatalogEntry) -> Result<Value, Fault> {
     let mut view = serde_json::to_value(EventTypeView::from(entry.clone()))
         .map_err(Fault::on("writing the audit trail"))?;
     for long in ["schema", "example"] {
@@ -230,8 +232,8 @@ async fn write(
     api: &Api,
     call: &Call,
     before: Option<&VersionedEntry>,
-    entry: &Entry,
-    change: &Change,
+    entry: &CatalogEntry,
+    change: &CatalogChange,
 ) -> Result<Option<EventTypeView>, Problem> {
     let changed = entry.changed(change.clone(), call.now, before.is_none()).map_err(wrong)?;
     if before.is_some() && changed.is_like(entry) {

@@ -1,4 +1,4 @@
-//! Which URLs and addresses may be called.
+//! Which URLs and addresses webhooks may be sent to.
 //!
 //! A tenant chooses the URL, our functions make the call: without this guard a tenant could
 //! reach what only our functions can (server-side request forgery). The rule is by address, so
@@ -47,7 +47,7 @@ impl FromStr for Allow {
 
 /// Why a URL may not be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub enum BlockedUrl {
     /// Neither https nor, on the local stack, http.
     Scheme,
     /// It names no host.
@@ -62,7 +62,7 @@ pub enum Refused {
     Port,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for BlockedUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Scheme => "must begin with https://",
@@ -75,7 +75,7 @@ impl fmt::Display for Refused {
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for BlockedUrl {}
 
 const fn v4(a: u8, b: u8, c: u8, d: u8, bits: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), bits)
@@ -95,7 +95,7 @@ const NOT_PUBLIC_V4: [Ipv4Net; 19] = [
     v4(172, 16, 0, 0, 12),
     v4(192, 0, 0, 0, 24),
     v4(192, 0, 2, 0, 24),
-    // AS112 (RFC 7535, RFC 7534 below) and AMT (RFC 7450): reachable, but whoever is nearest answers.
+    // AS112 (RFC 7535, RFC 7534 below) and AMT (RFC 7450): reachable, but the nearest host responds.
     v4(192, 31, 196, 0, 24),
     v4(192, 52, 193, 0, 24),
     v4(192, 88, 99, 0, 24),
@@ -144,10 +144,10 @@ const NOT_PUBLIC_NAMES: [&str; 16] = [
     "localhost",
     "onion",
     "test",
-    // Set aside for private use by ICANN's board on 29 July 2024; clouds use it for metadata
+    // Reserved for private use by ICANN's board on 29 July 2024; clouds use it for metadata
     // (`metadata.google.internal`) and for instances (`ec2.internal`).
     "internal",
-    // Used inside networks although nothing set them aside: RFC 6762, appendix G.
+    // Used inside networks although nothing reserves them: RFC 6762, appendix G.
     "corp",
     "home",
     "intranet",
@@ -184,7 +184,7 @@ pub fn is_allowed(address: IpAddr, allow: &Allow) -> bool {
 }
 
 /// Checks all of a URL that can be checked without a look-up. `Url` has by then turned every
-/// odd spelling of an IPv4 address (decimal, octal, hexadecimal, short) into the address, and
+/// spelling of an IPv4 address (decimal, octal, hexadecimal, short) into the address, and
 /// every spelling of a name (upper case, full width, percent-encoded) into the plain one.
 ///
 /// On the local stack, where `allow` is not empty, http and inner names may be used: each address
@@ -192,30 +192,32 @@ pub fn is_allowed(address: IpAddr, allow: &Allow) -> bool {
 /// names may not, since their address is not known here.
 ///
 /// # Errors
-/// [`Refused`] with the reason.
-pub fn check_url(url: &Url, allow: &Allow) -> Result<(), Refused> {
+/// [`BlockedUrl`] with the reason.
+pub fn check_url(url: &Url, allow: &Allow) -> Result<(), BlockedUrl> {
     match url.scheme() {
         "https" => {}
         "http" if !allow.is_empty() => {}
-        _ => return Err(Refused::Scheme),
+        _ => return Err(BlockedUrl::Scheme),
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Refused::Credentials);
+        return Err(BlockedUrl::Credentials);
     }
     let address = match url.host() {
-        None => return Err(Refused::Host),
-        Some(Host::Domain(name)) if allow.is_empty() && !is_public_name(name) => return Err(Refused::Name),
+        None => return Err(BlockedUrl::Host),
+        Some(Host::Domain(name)) if allow.is_empty() && !is_public_name(name) => {
+            return Err(BlockedUrl::Name);
+        }
         Some(Host::Domain(_)) => None,
         Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
         Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
     };
     if address.is_some_and(|address| !is_allowed(address, allow)) {
-        return Err(Refused::Address);
+        return Err(BlockedUrl::Address);
     }
     match url.port_or_known_default() {
         Some(443 | FIRST_FREE_PORT..) => Ok(()),
         _ if address.is_some_and(|address| allow.contains(address)) => Ok(()),
-        _ => Err(Refused::Port),
+        _ => Err(BlockedUrl::Port),
     }
 }
 

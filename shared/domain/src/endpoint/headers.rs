@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::IgnoredAny
 use crate::Secret;
 
 /// How many headers an endpoint may have.
-pub const LIMIT: usize = 20;
+pub const HEADER_LIMIT: usize = 20;
 /// Longest name, in bytes.
 pub const NAME_LIMIT: usize = 128;
 /// Longest value, in bytes.
@@ -66,7 +66,7 @@ pub struct CustomHeaders(BTreeMap<String, Secret>);
 /// Why headers are refused. Names the header, never repeats a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InvalidHeaders {
-    /// There are more than [`LIMIT`].
+    /// There are more than [`HEADER_LIMIT`].
     TooMany,
     /// They are longer than [`TOTAL_LIMIT`].
     TooLong,
@@ -83,14 +83,14 @@ pub enum InvalidHeaders {
 impl fmt::Display for InvalidHeaders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooMany => write!(f, "at most {LIMIT} headers"),
-            Self::TooLong => write!(f, "names and values may have {TOTAL_LIMIT} bytes together"),
+            Self::TooMany => write!(f, "at most {HEADER_LIMIT} headers"),
+            Self::TooLong => write!(f, "names and values together exceed {TOTAL_LIMIT} bytes"),
             Self::Name(name) => write!(
                 f,
                 "{name:?}: a name has 1 to {NAME_LIMIT} of A-Z a-z 0-9 ! # $ % & ' * + - . ^ _ ` | ~"
             ),
-            Self::Reserved(name) => write!(f, "{name:?} is not for endpoints to set"),
-            Self::Twice(name) => write!(f, "{name:?} is given twice"),
+            Self::Reserved(name) => write!(f, "{name:?} is reserved"),
+            Self::Twice(name) => write!(f, "{name:?} appears twice"),
             Self::Value(name) => write!(
                 f,
                 "{name:?}: a value has 1 to {VALUE_LIMIT} visible characters of ASCII, with spaces and tabs only inside"
@@ -111,7 +111,7 @@ impl CustomHeaders {
         let mut total = 0;
         for (name, value) in given {
             let value = Secret::new(value);
-            if headers.len() == LIMIT {
+            if headers.len() == HEADER_LIMIT {
                 return Err(InvalidHeaders::TooMany);
             }
             let name = checked_name(&name)?;
@@ -217,13 +217,13 @@ impl<'de> de::Visitor<'de> for Visitor {
     type Value = CustomHeaders;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of names and texts")
+        f.write_str("an object of names and strings")
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<CustomHeaders, A::Error> {
         let mut given = Vec::new();
         while let Some((name, value)) = map.next_entry::<String, Given>()? {
-            if given.len() == LIMIT {
+            if given.len() == HEADER_LIMIT {
                 return Err(de::Error::custom(InvalidHeaders::TooMany));
             }
             // No text is refused as the empty one is, and its name is checked before.
@@ -241,7 +241,7 @@ impl JsonSchema for CustomHeaders {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "object",
-            "maxProperties": LIMIT,
+            "maxProperties": HEADER_LIMIT,
             "propertyNames": { "maxLength": NAME_LIMIT, "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$" },
             "additionalProperties": {
                 "type": "string", "maxLength": VALUE_LIMIT, "pattern": "^[!-~]([ \\t!-~]*[!-~])?$",

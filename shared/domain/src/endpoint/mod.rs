@@ -1,4 +1,6 @@
-//! Endpoints: a tenant's subscribed URLs, which events they want, and how they want them.
+//! Endpoints: a tenant's subscribed URLs, their subscriptions and delivery settings.
+//!
+//! What one delivery does next is in `delivery`; signing keys are in `signing`.
 
 pub mod egress;
 pub mod gate;
@@ -51,7 +53,7 @@ pub enum OnDisable {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DisabledBy {
-    /// Somebody did it.
+    /// A request disabled it.
     Request,
     /// The endpoint answered 410.
     Gone,
@@ -62,7 +64,7 @@ pub enum DisabledBy {
 impl fmt::Display for DisabledBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Request => "somebody disabled it",
+            Self::Request => "it was disabled by a request",
             Self::Gone => "it answered 410 Gone",
             Self::Failing => "it failed for days without one success",
         })
@@ -92,7 +94,7 @@ pub enum State {
     Deleted,
 }
 
-/// How an endpoint wants its webhooks.
+/// An endpoint's delivery settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
@@ -145,7 +147,7 @@ pub struct Endpoint {
     pub created_at: Timestamp,
     /// Which of the tenant's secrets holds its signing keys.
     pub secret_shard: u32,
-    /// How it wants its webhooks.
+    /// Its delivery settings.
     pub settings: Settings,
     /// Whether it is served.
     pub state: State,
@@ -180,7 +182,7 @@ impl Subscriber {
     }
 
     /// Whether an operational event goes here: one about the tenant's own webhooks, which only
-    /// those get who ask for it by name. An endpoint that wants everything wants the CRM's events.
+    /// those get who ask for it by name. An endpoint without filters subscribes to the CRM's events.
     #[must_use]
     pub fn matches_operational(&self, event: &Facts) -> bool {
         let named = |filter: &EventTypeFilter| !filter.is_everything() && filter.matches(event.event_type());

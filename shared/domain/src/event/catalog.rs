@@ -1,7 +1,7 @@
-//! The catalog of event types: what the operator says of the events that there are.
+//! The catalog of event types, in which the operator documents them.
 //!
-//! A type that is not in it can be published all the same. One that is can be archived, and its
-//! schema can be enforced.
+//! A type can be published without being in it.
+//! One that is in it can be archived, and its schema can be enforced.
 
 use serde_json::Value;
 
@@ -12,31 +12,31 @@ use super::{
 use crate::{Timestamp, pointer::Violation};
 
 /// Types that the catalog holds.
-pub const LIMIT: u32 = 500;
+pub const EVENT_TYPE_LIMIT: u32 = 500;
 
 /// Longest example, in bytes.
 pub const EXAMPLE_LIMIT: usize = 32 * 1024;
 
 /// Size of all descriptions, schemas and examples together, in bytes: functions keep the schemas in
-/// memory, of which they have 128 MB, and an answer that lists everything has 6 MB.
-pub const SIZE_LIMIT: usize = 2 * 1024 * 1024;
+/// memory, of which they have 128 MB, and a response that lists everything can have 6 MB.
+pub const CATALOG_SIZE_LIMIT: usize = 2 * 1024 * 1024;
 
 /// One event type, as the catalog describes it.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct CatalogEntry {
     /// Which type.
     pub event_type: EventType,
-    /// The operator's words about it.
+    /// The operator's description.
     pub description: String,
-    /// What its data must be like.
+    /// The schema of its data.
     pub schema: Option<SchemaText>,
-    /// Data of such an event.
+    /// An example of its data.
     pub example: Option<EventData>,
     /// Counts the schemas it has had, from 1.
     pub version: u32,
-    /// Whether it is not published any more.
+    /// Whether publishing it is refused.
     pub archived: bool,
-    /// Whether data that is not like the schema is refused.
+    /// Whether data that violates the schema is refused.
     pub enforce: bool,
     /// When it was put into the catalog.
     pub created_at: Timestamp,
@@ -44,24 +44,24 @@ pub struct Entry {
     pub updated_at: Timestamp,
 }
 
-/// What is changed of a type; nothing where a field is `None`.
+/// A change to a type; what is `None` stays.
 #[derive(Debug, Clone, Default)]
-#[allow(clippy::option_option, reason = "it is left as it is, taken away, or set")]
-pub struct Change {
-    /// The operator's words about it.
+#[allow(clippy::option_option, reason = "unchanged, removed, or set")]
+pub struct CatalogChange {
+    /// The operator's description.
     pub description: Option<String>,
-    /// What its data must be like.
+    /// The schema of its data.
     pub schema: Option<Option<SchemaText>>,
-    /// Data of such an event.
+    /// An example of its data.
     pub example: Option<Option<EventData>>,
-    /// Whether it is not published any more.
+    /// Whether publishing it is refused.
     pub archived: Option<bool>,
-    /// Whether data that is not like the schema is refused.
+    /// Whether data that violates the schema is refused.
     pub enforce: Option<bool>,
 }
 
-impl Entry {
-    /// A type of which nothing is said yet.
+impl CatalogEntry {
+    /// A type without description.
     #[must_use]
     pub fn new(event_type: EventType, now: Timestamp) -> Self {
         Self {
@@ -79,7 +79,7 @@ impl Entry {
 
     /// The entry with a change made to it, if it is right then. Another schema is another version,
     /// except on an entry that is new.
-    pub fn changed(&self, change: Change, now: Timestamp, new: bool) -> Result<Self, Violation> {
+    pub fn changed(&self, change: CatalogChange, now: Timestamp, new: bool) -> Result<Self, Violation> {
         let mut entry = self.clone();
         if let Some(description) = change.description {
             entry.description = description;
@@ -105,7 +105,7 @@ impl Entry {
         Ok(entry)
     }
 
-    /// Whether two say the same; when they were changed does not count.
+    /// Whether two are equal, apart from their times.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
         let said = |entry: &Self| {
@@ -128,22 +128,22 @@ impl Entry {
         let schema = self.schema.as_ref().map(Schema::compile).transpose();
         let schema = schema.map_err(|violation| violation.within("/schema"))?;
         if self.enforce && schema.is_none() {
-            return Err(Violation::new("/enforce", "needs a schema"));
+            return Err(Violation::new("/enforce", "requires a schema"));
         }
         let Some(example) = &self.example else { return Ok(()) };
         if example.as_str().len() > EXAMPLE_LIMIT {
             return Err(Violation::new("/example", format!("must be at most {EXAMPLE_LIMIT} bytes long")));
         }
-        let wrong = schema.and_then(|schema| judge(&schema, example).into_iter().next());
+        let wrong = schema.and_then(|schema| violations(&schema, example).into_iter().next());
         wrong.map_or(Ok(()), |violation| Err(violation.within("/example")))
     }
 }
 
 /// What is wrong with an event's data.
 #[must_use]
-pub fn judge(schema: &Schema, data: &EventData) -> Vec<Violation> {
+pub fn violations(schema: &Schema, data: &EventData) -> Vec<Violation> {
     if data.has_too_many_values() {
-        let detail = format!("holds more than {VALUES_LIMIT} values, too many to be held against a schema");
+        let detail = format!("holds more than {VALUES_LIMIT} values, too many to validate");
         return vec![Violation::new("", detail)];
     }
     match data.to_value() {

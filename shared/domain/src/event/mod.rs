@@ -1,4 +1,6 @@
-//! Events: their types, the filters on types, and the bytes that are signed and sent.
+//! Events: their types and data, the catalog, the filters that select them, and the bytes that are signed and sent.
+//!
+//! Where an event goes is decided in `endpoint`, and what becomes of it there in `delivery`.
 
 pub mod catalog;
 pub mod channel;
@@ -160,7 +162,7 @@ impl EventData {
         if self.has_too_many_values() { None } else { serde_json::from_str(self.0.get()).ok() }
     }
 
-    /// Whether it holds more values than are looked into.
+    /// Whether it holds too many values to filter or validate.
     #[must_use]
     pub fn has_too_many_values(&self) -> bool {
         // Every value but the first of its list or object has a comma before it.
@@ -168,7 +170,7 @@ impl EventData {
         values > VALUES_LIMIT
     }
 
-    /// The JSON value, for an answer.
+    /// The JSON value, for a response.
     #[must_use]
     pub fn as_raw(&self) -> &RawValue {
         &self.0
@@ -197,7 +199,7 @@ pub const VALUES_LIMIT: usize = 20_000;
 /// parsers of receivers give up at, of which 128 is a common limit.
 const DEPTH_LIMIT: u32 = 100;
 
-/// Whether a valid JSON text is nested deeper than is taken.
+/// Whether a valid JSON text is nested too deeply.
 pub(crate) fn is_too_deep(json: &str) -> bool {
     depth(json) > DEPTH_LIMIT
 }

@@ -30,14 +30,14 @@ text_enum! {
 
 /// A payload as it is kept.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Encoded {
+pub struct EncodedPayload {
     /// How.
     pub encoding: Encoding,
     /// The bytes.
     pub bytes: Vec<u8>,
 }
 
-impl fmt::Debug for Encoded {
+impl fmt::Debug for EncodedPayload {
     // A payload is the tenant's own and can be large: neither belongs in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes, {}", self.bytes.len(), self.encoding.as_str())
@@ -46,7 +46,7 @@ impl fmt::Debug for Encoded {
 
 /// Why kept bytes do not give back a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unreadable {
+pub enum DecodeError {
     /// They hold more than the limit.
     TooLong,
     /// They are not what was written: no DEFLATE, cut off, or with something behind its end.
@@ -55,7 +55,7 @@ pub enum Unreadable {
     NotText,
 }
 
-impl fmt::Display for Unreadable {
+impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::TooLong => "the payload is longer than any that was accepted",
@@ -65,18 +65,18 @@ impl fmt::Display for Unreadable {
     }
 }
 
-impl std::error::Error for Unreadable {}
+impl std::error::Error for DecodeError {}
 
 /// Encodes a payload for an item that holds `overhead` bytes besides it.
 ///
 /// Compressed only where the item then takes fewer write units. A fresh compressor each time:
 /// keeping one would save 2 of 14 to 24 µs (1 to 4 KB).
 #[must_use]
-pub fn encode(payload: &str, overhead: usize) -> Encoded {
+pub fn encode(payload: &str, overhead: usize) -> EncodedPayload {
     let deflated = worthwhile(payload.len(), overhead).and_then(|most| deflate(payload.as_bytes(), most));
     match deflated {
-        Some(bytes) => Encoded { encoding: Encoding::Deflate, bytes },
-        None => Encoded { encoding: Encoding::Plain, bytes: payload.as_bytes().to_vec() },
+        Some(bytes) => EncodedPayload { encoding: Encoding::Deflate, bytes },
+        None => EncodedPayload { encoding: Encoding::Plain, bytes: payload.as_bytes().to_vec() },
     }
 }
 
@@ -103,17 +103,17 @@ fn deflate(bytes: &[u8], most: usize) -> Option<Vec<u8>> {
 /// Gives back a payload of at most `limit` bytes.
 ///
 /// # Errors
-/// [`Unreadable`] where the bytes hold something else; never takes more memory than `limit`.
-pub fn decode(encoding: Encoding, bytes: Vec<u8>, limit: usize) -> Result<String, Unreadable> {
+/// [`DecodeError`] where the bytes hold something else; never takes more memory than `limit`.
+pub fn decode(encoding: Encoding, bytes: Vec<u8>, limit: usize) -> Result<String, DecodeError> {
     let plain = match encoding {
-        Encoding::Plain if bytes.len() > limit => return Err(Unreadable::TooLong),
+        Encoding::Plain if bytes.len() > limit => return Err(DecodeError::TooLong),
         Encoding::Plain => bytes,
         Encoding::Deflate => inflate(&bytes, limit)?,
     };
-    String::from_utf8(plain).map_err(|_| Unreadable::NotText)
+    String::from_utf8(plain).map_err(|_| DecodeError::NotText)
 }
 
-fn inflate(bytes: &[u8], limit: usize) -> Result<Vec<u8>, Unreadable> {
+fn inflate(bytes: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
     let mut decompressor = Decompress::new(false);
     // One byte more than the limit, to tell a payload of just the limit from a longer one.
     let most = limit.saturating_add(1);
@@ -122,18 +122,18 @@ fn inflate(bytes: &[u8], limit: usize) -> Result<Vec<u8>, Unreadable> {
     loop {
         let status = decompressor
             .decompress(&bytes[read..], &mut out[written..], FlushDecompress::Finish)
-            .map_err(|_| Unreadable::Damaged)?;
+            .map_err(|_| DecodeError::Damaged)?;
         // Both counts are of bytes in memory.
         read = saturating::<usize>(decompressor.total_in());
         written = saturating::<usize>(decompressor.total_out());
         if written > limit {
-            return Err(Unreadable::TooLong);
+            return Err(DecodeError::TooLong);
         }
         match status {
             Status::StreamEnd if read == bytes.len() => break,
-            Status::StreamEnd => return Err(Unreadable::Damaged),
+            Status::StreamEnd => return Err(DecodeError::Damaged),
             // There was room left, so the bytes ended too early.
-            Status::Ok | Status::BufError if written < out.len() => return Err(Unreadable::Damaged),
+            Status::Ok | Status::BufError if written < out.len() => return Err(DecodeError::Damaged),
             Status::Ok | Status::BufError => out.resize(out.len().saturating_mul(2).min(most), 0),
         }
     }

@@ -4,6 +4,8 @@
 //! Random ids start with 48 bits of milliseconds, so they sort by time (the layout of ULID,
 //! <https://github.com/ulid/spec>); ids derived from a key are the head of a SHA-256.
 //! This file owns their spelling; who creates them when is the platform's business.
+//!
+//! Written by hand because no crate of typed ids has ids derived from a key, or the two ids in one of a delivery.
 
 use std::{fmt, str::FromStr};
 

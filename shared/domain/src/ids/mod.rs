@@ -1,4 +1,6 @@
-//! Identifiers and other small values: ids, times, secrets, API keys. Nothing here knows of events or endpoints.
+//! Identifiers and other small values: ids, times, secrets, API keys.
+//!
+//! What they identify does not belong here: nothing in this folder uses another one.
 
 pub mod holder;
 pub mod id;

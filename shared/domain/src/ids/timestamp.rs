@@ -1,4 +1,7 @@
 //! Points in time, in whole milliseconds since 1970 (UTC), as RFC 3339 text outside.
+//!
+//! A type of our own on the crate `time`: it has one precision, one offset and one spelling, which rows
+//! and signatures rely on.
 
 use std::{fmt, str::FromStr, time::Duration};
 

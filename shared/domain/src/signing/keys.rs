@@ -17,18 +17,18 @@ use crate::{Secret, Timestamp};
 
 /// Old keys that may sign beside the newest: each is one more signature in every webhook's header,
 /// and libraries try them one by one.
-pub const OLD_KEYS: usize = 3;
+pub const OLD_KEY_LIMIT: usize = 3;
 
 /// The longest time that a rotation leaves to the key it replaces.
-pub const LONGEST_OVERLAP: Duration = Duration::from_hours(7 * 24);
+pub const OVERLAP_LIMIT: Duration = Duration::from_hours(7 * 24);
 
-/// The time that it leaves where nobody says.
-pub const OVERLAP: Duration = Duration::from_hours(24);
+/// The time that it leaves by default.
+pub const DEFAULT_OVERLAP: Duration = Duration::from_hours(24);
 
-/// A secret as a document of Secrets Manager holds it: its text alone where that is all there is to
-/// say, as for every key that its endpoint was made with.
+/// A secret as a document of Secrets Manager holds it: its text alone if it has no times of its own, as
+/// every key that was created with its endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct StoredSecret {
     /// The secret.
     pub secret: Secret,
     /// When a rotation brought it; the endpoint's own time where it is missing.
@@ -37,9 +37,9 @@ pub struct Kept {
     pub expires_at: Option<Timestamp>,
 }
 
-/// A secret of which there is more to say than its text; times in milliseconds.
+/// A secret with its times, in milliseconds.
 #[derive(Serialize, Deserialize)]
-struct Dated<S> {
+struct DatedSecret<S> {
     key: S,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     created_at: Option<i64>,
@@ -47,39 +47,39 @@ struct Dated<S> {
     expires_at: Option<i64>,
 }
 
-impl Serialize for Kept {
+impl Serialize for StoredSecret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { secret, created_at, expires_at } = self;
         if created_at.is_none() && expires_at.is_none() {
             return secret.serialize(serializer);
         }
         let millis = |at: &Option<Timestamp>| at.map(Timestamp::millis);
-        Dated { key: secret, created_at: millis(created_at), expires_at: millis(expires_at) }
+        DatedSecret { key: secret, created_at: millis(created_at), expires_at: millis(expires_at) }
             .serialize(serializer)
     }
 }
 
-/// By hand: serde's own way to read one of two forms keeps a copy that nobody wipes.
-struct Either;
+/// Written by hand: serde's untagged enums keep a copy of the secret that is never wiped.
+struct StoredSecretVisitor;
 
-impl<'de> Visitor<'de> for Either {
-    type Value = Kept;
+impl<'de> Visitor<'de> for StoredSecretVisitor {
+    type Value = StoredSecret;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a secret, or one with its times")
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Kept, E> {
-        Ok(Kept::from(Secret::new(text.to_owned())))
+    fn visit_str<E>(self, text: &str) -> Result<StoredSecret, E> {
+        Ok(StoredSecret::from(Secret::new(text.to_owned())))
     }
 
-    fn visit_string<E>(self, text: String) -> Result<Kept, E> {
-        Ok(Kept::from(Secret::new(text)))
+    fn visit_string<E>(self, text: String) -> Result<StoredSecret, E> {
+        Ok(StoredSecret::from(Secret::new(text)))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Kept, A::Error> {
-        let dated: Dated<Secret> = Dated::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(Kept {
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<StoredSecret, A::Error> {
+        let dated: DatedSecret<Secret> = DatedSecret::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(StoredSecret {
             secret: dated.key,
             created_at: dated.created_at.map(Timestamp::from_millis),
             expires_at: dated.expires_at.map(Timestamp::from_millis),
@@ -87,30 +87,30 @@ impl<'de> Visitor<'de> for Either {
     }
 }
 
-impl<'de> Deserialize<'de> for Kept {
+impl<'de> Deserialize<'de> for StoredSecret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Either)
+        deserializer.deserialize_any(StoredSecretVisitor)
     }
 }
 
-impl From<Secret> for Kept {
+impl From<Secret> for StoredSecret {
     fn from(secret: Secret) -> Self {
         Self { secret, created_at: None, expires_at: None }
     }
 }
 
-impl Kept {
-    /// Whether it counts at this time. Its end is the first moment at which it does not.
+impl StoredSecret {
+    /// Whether it is valid at this time. `expires_at` is the first moment at which it is not.
     #[must_use]
     pub fn is_active(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|end| now < end)
     }
 }
 
-/// Why keys are not rotated.
+/// Why a rotation is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// [`OLD_KEYS`] would still sign; one of them ends then.
+pub enum RotationError {
+    /// [`OLD_KEY_LIMIT`] would still sign; one of them ends then.
     TooMany {
         /// When there is room again.
         until: Timestamp,
@@ -124,28 +124,31 @@ pub enum Refusal {
 /// comes back is the newest again, and no longer an old one.
 ///
 /// # Errors
-/// [`Refusal`] where nothing may change.
+/// [`RotationError`] where nothing may change.
 pub fn rotate(
-    before: &[Kept],
+    before: &[StoredSecret],
     new: &Secret,
     overlap: Duration,
     now: Timestamp,
-) -> Result<Vec<Kept>, Refusal> {
-    let end = now + overlap.min(LONGEST_OVERLAP);
+) -> Result<Vec<StoredSecret>, RotationError> {
+    let end = now + overlap.min(OVERLAP_LIMIT);
     if before.first().is_some_and(|newest| newest.secret == *new) {
-        return Err(Refusal::Same);
+        return Err(RotationError::Same);
     }
-    let old: Vec<Kept> = before
+    let old: Vec<StoredSecret> = before
         .iter()
         .filter(|kept| kept.secret != *new)
-        .map(|kept| Kept { expires_at: Some(kept.expires_at.map_or(end, |at| at.min(end))), ..kept.clone() })
+        .map(|kept| StoredSecret {
+            expires_at: Some(kept.expires_at.map_or(end, |at| at.min(end))),
+            ..kept.clone()
+        })
         .filter(|kept| kept.is_active(now))
         .collect();
-    if old.len() > OLD_KEYS {
+    if old.len() > OLD_KEY_LIMIT {
         let until = old.iter().filter_map(|kept| kept.expires_at).min().unwrap_or(end);
-        return Err(Refusal::TooMany { until });
+        return Err(RotationError::TooMany { until });
     }
-    let newest = Kept { secret: new.clone(), created_at: Some(now), expires_at: None };
+    let newest = StoredSecret { secret: new.clone(), created_at: Some(now), expires_at: None };
     Ok(std::iter::once(newest).chain(old).collect())
 }
 

@@ -1,5 +1,7 @@
 //! Outgoing signatures: Standard Webhooks 1.0.0, schemes `v1` (HMAC-SHA256) and `v1a` (ed25519).
 //!
+//! Verifying what providers sign belongs to `inbound`, and storing keys to `platform`.
+//!
 //! Source: <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>.
 //! It leaves open how an ed25519 secret is laid out within its base64; svix-server, the one
 //! server that had `v1a` before us, says "private key and public key", 64 bytes
@@ -143,7 +145,7 @@ impl SigningKey {
                 mac.update(body);
                 encoded("v1,", &mac.finalize().into_bytes())
             }
-            // ed25519 reads its message twice, so it wants it whole.
+            // ed25519 reads its message twice, so it needs the whole of it.
             Kind::Ed25519(_, pair) => encoded("v1a,", pair.sign(&[head.as_bytes(), body].concat()).as_ref()),
         }
     }

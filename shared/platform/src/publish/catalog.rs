@@ -10,7 +10,7 @@ use std::{
 use domain::{
     event::{
         EventData, EventType,
-        catalog::{Entry, judge},
+        catalog::{CatalogEntry, violations},
         schema::{Schema, SchemaText},
     },
     pointer::Violation,
@@ -92,8 +92,8 @@ impl Catalog {
 
 impl Rules {
     /// The rules of this catalog. Those that are as before are kept, with their schemas ready.
-    fn renewed(&self, types: Vec<Entry>) -> Self {
-        let rule = |entry: Entry| {
+    fn renewed(&self, types: Vec<CatalogEntry>) -> Self {
+        let rule = |entry: CatalogEntry| {
             let enforced = entry.schema.filter(|_| entry.enforce);
             if !entry.archived && enforced.is_none() {
                 return None;
@@ -117,7 +117,7 @@ impl Rules {
         let Some(text) = &rule.enforced else { return Ok(None) };
         let schema = rule.schema.get_or_init(|| Schema::compile(text).ok());
         let odd = || Fault::new("reading the catalog", "a schema that was checked is no schema");
-        let violations = judge(schema.as_ref().ok_or_else(odd)?, data);
+        let violations = violations(schema.as_ref().ok_or_else(odd)?, data);
         Ok((!violations.is_empty()).then_some(Unfit::Data(violations)))
     }
 }

@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
     Secret, Timestamp,
-    signing::keys::{self, Kept, Refusal},
+    signing::keys::{self, RotationError, StoredSecret},
 };
 
 use crate::Fault;
 
 /// One version of one document: secrets by the id of the endpoint or source.
-pub(super) type Document = BTreeMap<String, Vec<Kept>>;
+pub(super) type Document = BTreeMap<String, Vec<StoredSecret>>;
 
 /// Why secrets are not changed.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub enum SecretsError {
     /// The endpoint has no keys: it was deleted.
     Gone,
     /// Its keys cannot be rotated like this.
-    Refused(Refusal),
+    Refused(RotationError),
     /// Our failure.
     Fault(Fault),
 }
@@ -50,18 +50,22 @@ pub(super) enum SecretChange<'a> {
     Set(&'a [Secret]),
     Remove,
     /// Where the document does not know the owner, the keys are those that came from another one.
-    Rotate(Rotation<'a>, Option<&'a [Kept]>),
+    Rotate(Rotation<'a>, Option<&'a [StoredSecret]>),
 }
 
 impl SecretChange<'_> {
     /// Makes the change in a document; returns what the owner has then.
-    pub(super) fn apply(self, document: &mut Document, owner: &str) -> Result<Vec<Kept>, SecretsError> {
+    pub(super) fn apply(
+        self,
+        document: &mut Document,
+        owner: &str,
+    ) -> Result<Vec<StoredSecret>, SecretsError> {
         let after = match self {
             Self::Remove => {
                 document.remove(owner);
                 return Ok(Vec::new());
             }
-            Self::Set(secrets) => secrets.iter().cloned().map(Kept::from).collect(),
+            Self::Set(secrets) => secrets.iter().cloned().map(StoredSecret::from).collect(),
             Self::Rotate(Rotation { new, overlap, now }, elsewhere) => {
                 let mut before = match (document.get(owner), elsewhere) {
                     (None, None) => return Err(SecretsError::Gone),
@@ -92,11 +96,12 @@ mod tests {
         let (old, lost, new) = (secret("old"), secret("lost"), secret("new"));
         let overlap = Duration::from_mins(1);
         let rotation = |new| Rotation { new, overlap, now };
-        let elsewhere = [Kept::from(old.clone())];
+        let elsewhere = [StoredSecret::from(old.clone())];
         // What each document knows of the owner, and the keys that sign after another rotation.
-        for (here, expected) in
-            [(None, vec![&new, &old]), (Some(vec![Kept::from(lost.clone())]), vec![&new, &lost, &old])]
-        {
+        for (here, expected) in [
+            (None, vec![&new, &old]),
+            (Some(vec![StoredSecret::from(lost.clone())]), vec![&new, &lost, &old]),
+        ] {
             let mut document = Document::new();
             if let Some(here) = here {
                 document.insert("ept".into(), here);

@@ -26,7 +26,7 @@ use data_encoding::HEXLOWER;
 use domain::{
     Secret, TenantId, Timestamp,
     ids::holder::Holder,
-    signing::{SigningKey, keys::Kept},
+    signing::{SigningKey, keys::StoredSecret},
 };
 use zeroize::Zeroizing;
 
@@ -134,7 +134,7 @@ impl Secrets {
 
     /// The keys of an endpoint that are valid now, newest first, read without a cache; empty where the
     /// endpoint is being deleted.
-    pub async fn keys_now(&self, secret: SecretRef<'_>, now: Timestamp) -> Result<Vec<Kept>, Fault> {
+    pub async fn keys_now(&self, secret: SecretRef<'_>, now: Timestamp) -> Result<Vec<StoredSecret>, Fault> {
         let (_, document) = self.current(secret, Duration::ZERO).await?;
         let keys = document.get(secret.id).into_iter().flatten();
         Ok(keys.filter(|key| key.is_active(now)).cloned().collect())
@@ -168,7 +168,7 @@ impl Secrets {
         }
         let (version, document) = Box::pin(self.current(secret, age)).await?;
         let stored = document.get(secret.id).map(Vec::as_slice).unwrap_or_default();
-        let decode = |key: &Kept| {
+        let decode = |key: &StoredSecret| {
             SigningKey::parse(key.secret.expose()).map(|parsed| (Arc::new(parsed), key.expires_at))
         };
         let keys = stored.iter().map(decode).collect::<Result<Vec<_>, _>>();
@@ -215,7 +215,7 @@ impl Secrets {
         &self,
         secret: SecretRef<'_>,
         rotation: Rotation<'_>,
-    ) -> Result<(u32, Vec<Kept>), SecretsError> {
+    ) -> Result<(u32, Vec<StoredSecret>), SecretsError> {
         let change = SecretChange::Rotate(rotation, None);
         match self.change(secret.owner(), Some(secret.shard), change).await {
             Err(SecretsError::Full) => {}
@@ -238,7 +238,7 @@ impl Secrets {
         owner: SecretOwner<'_>,
         shard: Option<u32>,
         change: SecretChange<'_>,
-    ) -> Result<(u32, Vec<Kept>), SecretsError> {
+    ) -> Result<(u32, Vec<StoredSecret>), SecretsError> {
         let SecretOwner { tenant, holder, .. } = owner;
         let lease = token()?;
         let began = Instant::now();
@@ -264,7 +264,7 @@ impl Secrets {
         owner: SecretOwner<'_>,
         shard: Option<u32>,
         change: SecretChange<'_>,
-    ) -> Result<Option<(u32, Vec<Kept>)>, SecretsError> {
+    ) -> Result<Option<(u32, Vec<StoredSecret>)>, SecretsError> {
         let SecretOwner { tenant, holder, id } = owner;
         let pointers = self.pointers.all(tenant, holder).await?;
         let last = pointers.last();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use domain::{
     TenantId, Timestamp,
-    audit::{Entry, Link, Sealed},
+    audit::{ChainedEntry, Entry, Link},
     saturating,
 };
 
@@ -28,7 +28,7 @@ const APPEND_TRIES: u32 = 60;
 #[derive(Debug)]
 pub enum AppendOutcome {
     /// It is in the trail.
-    New(Box<Sealed>),
+    New(Box<ChainedEntry>),
     /// Concurrent writers kept taking the place; nothing was written.
     Conflict,
 }
@@ -72,7 +72,7 @@ impl Audit {
 
     async fn head(&self, tenant: &TenantId) -> Result<Link, Fault> {
         let newest = self.newest(tenant, None, 1).await?;
-        Ok(newest.first().map_or_else(Link::start, Sealed::link))
+        Ok(newest.first().map_or_else(Link::start, ChainedEntry::link))
     }
 
     /// The newest entries of a tenant, of those before number `before`, newest first.
@@ -81,13 +81,13 @@ impl Audit {
         tenant: &TenantId,
         before: Option<u64>,
         limit: i32,
-    ) -> Result<Vec<Sealed>, Fault> {
+    ) -> Result<Vec<ChainedEntry>, Fault> {
         let last = before.unwrap_or(u64::MAX).saturating_sub(1);
         self.query(tenant, "sk <= :seq", last, false, limit).await
     }
 
     /// Entries of a tenant from number `from` on, in order.
-    pub async fn from(&self, tenant: &TenantId, from: u64, limit: i32) -> Result<Vec<Sealed>, Fault> {
+    pub async fn from(&self, tenant: &TenantId, from: u64, limit: i32) -> Result<Vec<ChainedEntry>, Fault> {
         self.query(tenant, "sk >= :seq", from, true, limit).await
     }
 
@@ -98,9 +98,9 @@ impl Audit {
         seq: u64,
         forward: bool,
         limit: i32,
-    ) -> Result<Vec<Sealed>, Fault> {
+    ) -> Result<Vec<ChainedEntry>, Fault> {
         let (pk, sk) = keys::audit_entry(tenant, seq.min(LAST_SEQ));
-        let mut entries: Vec<Sealed> = Vec::new();
+        let mut entries: Vec<ChainedEntry> = Vec::new();
         let mut start = None;
         // One call reads 1 MB at most, and a page of large entries can be more.
         loop {
@@ -133,7 +133,7 @@ impl Audit {
 /// The last number that the sort key has room for.
 const LAST_SEQ: u64 = 999_999_999_999;
 
-fn item(tenant: &TenantId, Sealed { entry, prev, hash }: &Sealed) -> Item {
+fn item(tenant: &TenantId, ChainedEntry { entry, prev, hash }: &ChainedEntry) -> Item {
     let (pk, sk) = keys::audit_entry(tenant, entry.seq);
     let texts = [
         ("pk", &pk),
@@ -156,7 +156,7 @@ fn item(tenant: &TenantId, Sealed { entry, prev, hash }: &Sealed) -> Item {
 
 /// Reads a row, whatever it holds: one that was tampered with is still shown and counted, and does
 /// not match its hash.
-fn read(item: &Item) -> Sealed {
+fn read(item: &Item) -> ChainedEntry {
     let option = |name: &str| text(item, name).ok().map(str::to_owned);
     let required = |name: &str| option(name).unwrap_or_default();
     let entry = Entry {
@@ -170,7 +170,7 @@ fn read(item: &Item) -> Sealed {
         before: option("before"),
         after: option("after"),
     };
-    Sealed { entry, prev: required("prev"), hash: required("hash") }
+    ChainedEntry { entry, prev: required("prev"), hash: required("hash") }
 }
 
 #[cfg(test)]

@@ -1,19 +1,19 @@
 use super::*;
 
 /// What comes of a URL: `None` where it is not even one, which refuses it too.
-fn check(text: &str, allow: &Allow) -> Option<Result<(), Refused>> {
+fn check(text: &str, allow: &Allow) -> Option<Result<(), BlockedUrl>> {
     Url::parse(text).ok().map(|url| check_url(&url, allow))
 }
 
-const NO_URL: Option<Refused> = None;
-const SCHEME: Option<Refused> = Some(Refused::Scheme);
-const CREDENTIALS: Option<Refused> = Some(Refused::Credentials);
-const NAME: Option<Refused> = Some(Refused::Name);
-const ADDRESS: Option<Refused> = Some(Refused::Address);
-const PORT: Option<Refused> = Some(Refused::Port);
+const NO_URL: Option<BlockedUrl> = None;
+const SCHEME: Option<BlockedUrl> = Some(BlockedUrl::Scheme);
+const CREDENTIALS: Option<BlockedUrl> = Some(BlockedUrl::Credentials);
+const NAME: Option<BlockedUrl> = Some(BlockedUrl::Name);
+const ADDRESS: Option<BlockedUrl> = Some(BlockedUrl::Address);
+const PORT: Option<BlockedUrl> = Some(BlockedUrl::Port);
 
 /// What it is, the URL, and why it is refused.
-const HOSTILE: &[(&str, &str, Option<Refused>)] = &[
+const HOSTILE: &[(&str, &str, Option<BlockedUrl>)] = &[
     ("no TLS", "http://example.com/", SCHEME),
     ("no TLS to metadata", "http://169.254.169.254/latest/meta-data/", SCHEME),
     ("FTP", "ftp://example.com/", SCHEME),
@@ -276,12 +276,12 @@ fn the_local_stack_lets_through_what_it_names() {
         ("http://localhost:8080/", Ok(())),
         ("http://receiver:8080/", Ok(())),
         // A name could lead anywhere, and the rest of the internet has its ports' rule.
-        ("http://localhost/", Err(Refused::Port)),
-        ("https://8.8.8.8:25/", Err(Refused::Port)),
-        ("http://127.0.0.2/", Err(Refused::Address)),
-        ("http://[::ffff:127.0.0.1]/", Err(Refused::Address)),
-        ("http://user@127.0.0.1/", Err(Refused::Credentials)),
-        ("ftp://127.0.0.1/", Err(Refused::Scheme)),
+        ("http://localhost/", Err(BlockedUrl::Port)),
+        ("https://8.8.8.8:25/", Err(BlockedUrl::Port)),
+        ("http://127.0.0.2/", Err(BlockedUrl::Address)),
+        ("http://[::ffff:127.0.0.1]/", Err(BlockedUrl::Address)),
+        ("http://user@127.0.0.1/", Err(BlockedUrl::Credentials)),
+        ("ftp://127.0.0.1/", Err(BlockedUrl::Scheme)),
     ] {
         assert_eq!(check(text, &allow), Some(expected), "{text}");
     }
@@ -291,6 +291,6 @@ fn the_local_stack_lets_through_what_it_names() {
 
 #[test]
 fn refusals_say_what_to_do() {
-    assert_eq!(Refused::Port.to_string(), "must use port 443 or one from 1024 up");
-    assert_eq!(Refused::Name.to_string(), "must name a host by its full name on the public internet");
+    assert_eq!(BlockedUrl::Port.to_string(), "must use port 443 or one from 1024 up");
+    assert_eq!(BlockedUrl::Name.to_string(), "must name a host by its full name on the public internet");
 }

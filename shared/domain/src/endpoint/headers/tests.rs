@@ -78,8 +78,8 @@ fn values() {
 #[test]
 fn so_many_and_so_long_together() {
     let many = |count: usize| (0..count).map(|n| (format!("x-{n}"), "v".to_owned()));
-    assert!(CustomHeaders::new(many(LIMIT)).is_ok());
-    assert_eq!(CustomHeaders::new(many(LIMIT + 1)), Err(InvalidHeaders::TooMany));
+    assert!(CustomHeaders::new(many(HEADER_LIMIT)).is_ok());
+    assert_eq!(CustomHeaders::new(many(HEADER_LIMIT + 1)), Err(InvalidHeaders::TooMany));
     let long = |last: usize| {
         let lengths = [VALUE_LIMIT, VALUE_LIMIT, VALUE_LIMIT, last];
         (0..).zip(lengths).map(|(n, length): (usize, _)| (n.to_string(), "v".repeat(length)))

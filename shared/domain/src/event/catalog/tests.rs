@@ -16,19 +16,25 @@ fn example(text: &str) -> EventData {
 
 #[test]
 fn another_schema_is_another_version() {
-    let new = Entry::new("deal.won".parse().unwrap(), at(1));
+    let new = CatalogEntry::new("deal.won".parse().unwrap(), at(1));
     let strings = schema(&json!({ "properties": { "id": { "type": "string" } }, "title": "x" }));
-    let first = Change { schema: Some(Some(strings.clone())), ..Change::default() };
+    let first = CatalogChange { schema: Some(Some(strings.clone())), ..CatalogChange::default() };
     let mut entry = new.changed(first, at(1), true).unwrap();
     assert_eq!((entry.version, entry.updated_at), (1, at(1)));
     for (change, version) in [
-        (Change { schema: Some(Some(strings)), ..Change::default() }, 1),
-        (Change { description: Some("won".into()), ..Change::default() }, 1),
-        (Change { example: Some(Some(example(r#"{"id":"1"}"#))), ..Change::default() }, 1),
-        (Change { schema: Some(Some(schema(&json!({ "minProperties": 1 })))), ..Change::default() }, 2),
-        (Change { schema: Some(None), ..Change::default() }, 3),
-        (Change { schema: Some(None), ..Change::default() }, 3),
-        (Change { archived: Some(true), ..Change::default() }, 3),
+        (CatalogChange { schema: Some(Some(strings)), ..CatalogChange::default() }, 1),
+        (CatalogChange { description: Some("won".into()), ..CatalogChange::default() }, 1),
+        (CatalogChange { example: Some(Some(example(r#"{"id":"1"}"#))), ..CatalogChange::default() }, 1),
+        (
+            CatalogChange {
+                schema: Some(Some(schema(&json!({ "minProperties": 1 })))),
+                ..CatalogChange::default()
+            },
+            2,
+        ),
+        (CatalogChange { schema: Some(None), ..CatalogChange::default() }, 3),
+        (CatalogChange { schema: Some(None), ..CatalogChange::default() }, 3),
+        (CatalogChange { archived: Some(true), ..CatalogChange::default() }, 3),
     ] {
         let changed = entry.changed(change.clone(), at(2), false).unwrap();
         assert_eq!(changed.version, version, "{change:?}");
@@ -44,58 +50,61 @@ fn another_schema_is_another_version() {
 
 #[test]
 fn an_entry_is_right_in_itself() {
-    let new = Entry::new("deal.won".parse().unwrap(), at(1));
+    let new = CatalogEntry::new("deal.won".parse().unwrap(), at(1));
     let numbers = || schema(&json!({ "properties": { "n": { "type": "number" } } }));
     let long = format!(r#"{{"x":"{}"}}"#, "x".repeat(EXAMPLE_LIMIT));
     for (change, pointer) in [
-        (Change::default(), None),
-        (Change { enforce: Some(true), ..Change::default() }, Some("/enforce")),
-        (Change { enforce: Some(true), schema: Some(Some(numbers())), ..Change::default() }, None),
+        (CatalogChange::default(), None),
+        (CatalogChange { enforce: Some(true), ..CatalogChange::default() }, Some("/enforce")),
         (
-            Change { schema: Some(Some(schema(&json!({ "type": 1 })))), ..Change::default() },
+            CatalogChange { enforce: Some(true), schema: Some(Some(numbers())), ..CatalogChange::default() },
+            None,
+        ),
+        (
+            CatalogChange { schema: Some(Some(schema(&json!({ "type": 1 })))), ..CatalogChange::default() },
             Some("/schema/type"),
         ),
         (
-            Change {
+            CatalogChange {
                 schema: Some(Some(numbers())),
                 example: Some(Some(example(r#"{"n":1}"#))),
-                ..Change::default()
+                ..CatalogChange::default()
             },
             None,
         ),
         (
-            Change {
+            CatalogChange {
                 schema: Some(Some(numbers())),
                 example: Some(Some(example(r#"{"n":""}"#))),
-                ..Change::default()
+                ..CatalogChange::default()
             },
             Some("/example/n"),
         ),
         (
-            Change {
+            CatalogChange {
                 schema: Some(Some(numbers())),
                 example: Some(Some(example(r#"{"n":1e999}"#))),
-                ..Change::default()
+                ..CatalogChange::default()
             },
             Some("/example"),
         ),
-        (Change { example: Some(Some(example(&long))), ..Change::default() }, Some("/example")),
+        (CatalogChange { example: Some(Some(example(&long))), ..CatalogChange::default() }, Some("/example")),
     ] {
         let found = new.changed(change.clone(), at(2), true).err().map(|wrong| wrong.pointer);
         assert_eq!(found.as_deref(), pointer, "{change:?}");
     }
     // What was right before must be right with what is new.
-    let made = Change {
+    let made = CatalogChange {
         schema: Some(Some(numbers())),
         example: Some(Some(example(r#"{"n":1}"#))),
-        ..Change::default()
+        ..CatalogChange::default()
     };
     let entry = new.changed(made, at(1), true).unwrap();
     let texts = schema(&json!({ "properties": { "n": { "type": "string" } } }));
-    let change = Change { schema: Some(Some(texts)), ..Change::default() };
+    let change = CatalogChange { schema: Some(Some(texts)), ..CatalogChange::default() };
     assert_eq!(entry.changed(change, at(2), false).unwrap_err().pointer, "/example/n");
-    let same = entry.changed(Change::default(), at(9), false).unwrap();
+    let same = entry.changed(CatalogChange::default(), at(9), false).unwrap();
     assert!(same.is_like(&entry));
-    let other = Change { description: Some("x".into()), ..Change::default() };
+    let other = CatalogChange { description: Some("x".into()), ..CatalogChange::default() };
     assert!(!entry.changed(other, at(9), false).unwrap().is_like(&entry));
 }

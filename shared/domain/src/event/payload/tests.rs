@@ -79,7 +79,7 @@ fn never_tries_what_cannot_save_a_unit() {
 fn a_bomb_stops_at_the_limit() {
     let bomb = deflate(&vec![b' '; 64 * LIMIT], LIMIT).unwrap();
     assert!(bomb.len() < LIMIT / 8);
-    assert_eq!(decode(Encoding::Deflate, bomb, LIMIT), Err(Unreadable::TooLong));
+    assert_eq!(decode(Encoding::Deflate, bomb, LIMIT), Err(DecodeError::TooLong));
     for encoding in [Encoding::Plain, Encoding::Deflate] {
         let kept = |bytes: usize| {
             let text = vec![b'x'; bytes];
@@ -87,7 +87,7 @@ fn a_bomb_stops_at_the_limit() {
         };
         for limit in [0, 1, 1023, 1024, 5000] {
             assert_eq!(decode(encoding, kept(limit), limit).unwrap().len(), limit);
-            assert_eq!(decode(encoding, kept(limit + 1), limit), Err(Unreadable::TooLong), "{limit}");
+            assert_eq!(decode(encoding, kept(limit + 1), limit), Err(DecodeError::TooLong), "{limit}");
         }
     }
 }
@@ -98,13 +98,13 @@ fn damage_is_told() {
     let decoded = |bytes: &[u8]| decode(Encoding::Deflate, bytes.to_vec(), LIMIT);
     assert!(decoded(&whole).is_ok());
     for cut in [0, 1, whole.len() / 2, whole.len() - 1] {
-        assert_eq!(decoded(&whole[..cut]), Err(Unreadable::Damaged), "{cut}");
+        assert_eq!(decoded(&whole[..cut]), Err(DecodeError::Damaged), "{cut}");
     }
-    assert_eq!(decoded(&[&whole[..], &[0]].concat()), Err(Unreadable::Damaged));
-    assert_eq!(decoded(&[0xff; 40]), Err(Unreadable::Damaged));
+    assert_eq!(decoded(&[&whole[..], &[0]].concat()), Err(DecodeError::Damaged));
+    assert_eq!(decoded(&[0xff; 40]), Err(DecodeError::Damaged));
     let no_text = deflate(&[0xff; 40], LIMIT).unwrap();
-    assert_eq!(decoded(&no_text), Err(Unreadable::NotText));
-    assert_eq!(decode(Encoding::Plain, vec![0xff], LIMIT), Err(Unreadable::NotText));
+    assert_eq!(decoded(&no_text), Err(DecodeError::NotText));
+    assert_eq!(decode(Encoding::Plain, vec![0xff], LIMIT), Err(DecodeError::NotText));
 }
 
 #[test]

@@ -4,8 +4,12 @@ fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(secs)
 }
 
-fn kept(text: &str, created: Option<i64>, expires: Option<i64>) -> Kept {
-    Kept { secret: Secret::new(text.into()), created_at: created.map(at), expires_at: expires.map(at) }
+fn kept(text: &str, created: Option<i64>, expires: Option<i64>) -> StoredSecret {
+    StoredSecret {
+        secret: Secret::new(text.into()),
+        created_at: created.map(at),
+        expires_at: expires.map(at),
+    }
 }
 
 #[test]
@@ -16,12 +20,12 @@ fn documents_are_read_and_written() {
         (r#"{"key":"a","created_at":5000,"expires_at":9000}"#, kept("a", Some(5), Some(9))),
         (r#"{"key":"a","expires_at":9000}"#, kept("a", None, Some(9))),
     ] {
-        assert_eq!(serde_json::from_str::<Kept>(json).unwrap(), entry, "{json}");
+        assert_eq!(serde_json::from_str::<StoredSecret>(json).unwrap(), entry, "{json}");
         assert_eq!(serde_json::to_string(&entry).unwrap(), json);
         assert!(format!("{entry:?}").contains("[redacted]"));
     }
     for odd in ["5", "{}", r#"{"secret":"a"}"#, r#"{"key":"a","expires_at":"soon"}"#] {
-        assert!(serde_json::from_str::<Kept>(odd).is_err(), "{odd}");
+        assert!(serde_json::from_str::<StoredSecret>(odd).is_err(), "{odd}");
     }
 }
 
@@ -35,13 +39,14 @@ fn a_key_counts_until_its_end() {
 }
 
 /// Keys as `name`, `name@end` for what comes of rotating at 100 s.
-fn check(before: &[(&str, Option<i64>)], new: &str, overlap: u64, expected: Result<&str, Refusal>) {
+fn check(before: &[(&str, Option<i64>)], new: &str, overlap: u64, expected: Result<&str, RotationError>) {
     let before: Vec<_> = before.iter().map(|(name, end)| kept(name, None, *end)).collect();
     let after = rotate(&before, &Secret::new(new.into()), Duration::from_secs(overlap), at(100));
     let spelled = after.map(|keys| {
         assert_eq!(keys[0].created_at, Some(at(100)));
         assert!(keys.iter().all(|key| key.is_active(at(100))));
-        let end = |key: &Kept| key.expires_at.map(|end| format!("@{}", end.secs())).unwrap_or_default();
+        let end =
+            |key: &StoredSecret| key.expires_at.map(|end| format!("@{}", end.secs())).unwrap_or_default();
         keys.iter().map(|key| key.secret.expose().to_owned() + &end(key)).collect::<Vec<_>>().join(" ")
     });
     assert_eq!(spelled, expected.map(str::to_owned), "{new} {overlap}");
@@ -49,7 +54,7 @@ fn check(before: &[(&str, Option<i64>)], new: &str, overlap: u64, expected: Resu
 
 #[test]
 fn rotations() {
-    let week = LONGEST_OVERLAP.as_secs();
+    let week = OVERLAP_LIMIT.as_secs();
     check(&[("a", None)], "b", 50, Ok("b a@150"));
     check(&[("a", None)], "b", 0, Ok("b"));
     check(&[("a", None)], "b", week + 1, Ok("b a@604900"));
@@ -61,10 +66,10 @@ fn rotations() {
     check(&[("b", None), ("a", Some(100))], "c", 50, Ok("c b@150"));
     // Back to the one before.
     check(&[("b", None), ("a", Some(120))], "a", 50, Ok("a b@150"));
-    check(&[("a", None)], "a", 50, Err(Refusal::Same));
+    check(&[("a", None)], "a", 50, Err(RotationError::Same));
     check(&[], "a", 50, Ok("a"));
     let full = [("d", None), ("c", Some(140)), ("b", Some(130)), ("a", Some(101))];
-    check(&full, "e", 50, Err(Refusal::TooMany { until: at(101) }));
+    check(&full, "e", 50, Err(RotationError::TooMany { until: at(101) }));
     check(&full, "e", 0, Ok("e"));
     check(&full, "b", 50, Ok("b d@150 c@140 a@101"));
     let near = [("d", None), ("c", Some(140)), ("b", Some(130)), ("a", Some(100))];

@@ -1,10 +1,10 @@
-use domain::{Timestamp, event::catalog::Change};
+use domain::{Timestamp, event::catalog::CatalogChange};
 
 use super::*;
 
-fn entry(name: &str, change: Change) -> Entry {
+fn entry(name: &str, change: CatalogChange) -> CatalogEntry {
     let now = Timestamp::from_secs(1);
-    Entry::new(name.parse().unwrap(), now).changed(change, now, true).unwrap()
+    CatalogEntry::new(name.parse().unwrap(), now).changed(change, now, true).unwrap()
 }
 
 fn schema(text: &str) -> SchemaText {
@@ -14,11 +14,12 @@ fn schema(text: &str) -> SchemaText {
 #[test]
 fn only_what_is_archived_or_enforced_is_asked_of() {
     let numbers = || schema(r#"{"properties":{"n":{"type":"number"}}}"#);
-    let enforced = || Change { schema: Some(Some(numbers())), enforce: Some(true), ..Change::default() };
+    let enforced =
+        || CatalogChange { schema: Some(Some(numbers())), enforce: Some(true), ..CatalogChange::default() };
     let rules = Rules::default().renewed(vec![
-        entry("a.archived", Change { archived: Some(true), ..enforced() }),
+        entry("a.archived", CatalogChange { archived: Some(true), ..enforced() }),
         entry("a.enforced", enforced()),
-        entry("a.described", Change { schema: Some(Some(numbers())), ..Change::default() }),
+        entry("a.described", CatalogChange { schema: Some(Some(numbers())), ..CatalogChange::default() }),
     ]);
     assert_eq!(rules.0.len(), 2);
     let wrong = Unfit::Data(vec![Violation::new("/n", "must be of type number (type)")]);

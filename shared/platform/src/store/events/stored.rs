@@ -11,7 +11,7 @@ use domain::{
     event::{
         EventData, EventType,
         channel::Channels,
-        payload::{self, Encoded, Encoding},
+        payload::{self, EncodedPayload, Encoding},
     },
 };
 use serde::Deserialize;
@@ -67,7 +67,7 @@ pub enum Payload {
         /// The text.
         json: Box<RawValue>,
         /// As it is stored; only of an event that is about to be.
-        encoded: Option<Encoded>,
+        encoded: Option<EncodedPayload>,
     },
     /// It is an object of its own, since an item has no room for it.
     Object {
@@ -139,7 +139,7 @@ impl StoredEvents {
         if encoded.bytes.len() <= ITEM_LIMIT {
             return Ok(Payload::Here { json, encoded: Some(encoded) });
         }
-        let Encoded { encoding, bytes } = encoded;
+        let EncodedPayload { encoding, bytes } = encoded;
         let key = s3::payload_key(tenant, event, &Sha256::digest(&bytes).into());
         self.objects.put(&key, bytes).await?;
         Ok(Payload::Object { key, encoding })
@@ -244,7 +244,7 @@ fn event_item(tenant: &TenantId, event: &StoredEvent) -> Item {
 fn write_payload(item: &mut Item, payload: &Payload) {
     let mut put = |name: &str, value| item.insert(name.to_owned(), value);
     match payload {
-        Payload::Here { encoded: Some(Encoded { encoding: Encoding::Deflate, bytes }), .. } => {
+        Payload::Here { encoded: Some(EncodedPayload { encoding: Encoding::Deflate, bytes }), .. } => {
             put("payload_deflated", AttributeValue::B(Blob::new(bytes.clone())));
         }
         Payload::Here { json, .. } => {

@@ -7,7 +7,7 @@ use domain::{
     Timestamp,
     event::{
         EventData, EventType,
-        catalog::{self, Entry},
+        catalog::{self, CatalogEntry},
         schema::SchemaText,
     },
     saturating,
@@ -31,7 +31,7 @@ const DOING: &str = "reading the catalog";
 #[derive(Debug, Clone)]
 pub struct VersionedEntry {
     /// The type.
-    pub entry: Entry,
+    pub entry: CatalogEntry,
     /// How often it was changed.
     pub changes: u64,
 }
@@ -70,7 +70,7 @@ struct CatalogRow {
 }
 
 impl EventTypeRow {
-    fn new(entry: &Entry, changes: u64) -> Self {
+    fn new(entry: &CatalogEntry, changes: u64) -> Self {
         Self {
             r#type: entry.event_type.clone(),
             description: entry.description.clone(),
@@ -86,7 +86,7 @@ impl EventTypeRow {
     }
 
     fn read(self) -> Result<VersionedEntry, Fault> {
-        let entry = Entry {
+        let entry = CatalogEntry {
             event_type: self.r#type,
             description: self.description,
             schema: self.schema.map(json::<SchemaText, _>).transpose()?,
@@ -135,7 +135,7 @@ impl EventTypes {
     }
 
     /// The whole catalog, in the order of the types' names.
-    pub async fn all(&self) -> Result<Vec<Entry>, Fault> {
+    pub async fn all(&self) -> Result<Vec<CatalogEntry>, Fault> {
         let rows = self.table.rows_under(keys::catalog().0, keys::EVENT_TYPES, DOING).await?;
         rows.into_iter().map(|row| Ok(read::<EventTypeRow>(row)?.read()?.entry)).collect()
     }
@@ -147,7 +147,7 @@ impl EventTypes {
         after: Option<&EventType>,
         archived: Option<bool>,
         limit: usize,
-    ) -> Result<Vec<Entry>, Fault> {
+    ) -> Result<Vec<CatalogEntry>, Fault> {
         let first = after.map_or_else(|| keys::EVENT_TYPES.to_owned(), |after| keys::event_type(after).1);
         // `~` sorts behind everything that types are spelled with.
         let last = format!("{}~", keys::EVENT_TYPES);
@@ -182,7 +182,7 @@ impl EventTypes {
     pub async fn write(
         &self,
         before: Option<&VersionedEntry>,
-        entry: &Entry,
+        entry: &CatalogEntry,
     ) -> Result<CatalogWriteOutcome, Fault> {
         let doing = "writing to the catalog";
         let changes = before.map_or(1, |before| before.changes + 1);
@@ -240,11 +240,13 @@ impl EventTypes {
         let mut update = update;
         if more > 0 {
             room.push("event_types < :limit");
-            update =
-                update.expression_attribute_values(":limit", AttributeValue::N(catalog::LIMIT.to_string()));
+            update = update.expression_attribute_values(
+                ":limit",
+                AttributeValue::N(catalog::EVENT_TYPE_LIMIT.to_string()),
+            );
         }
         if growth > 0 {
-            let left = saturating::<i64>(catalog::SIZE_LIMIT) - growth;
+            let left = saturating::<i64>(catalog::CATALOG_SIZE_LIMIT) - growth;
             room.push("size_in_all <= :left");
             update = update.expression_attribute_values(":left", AttributeValue::N(left.to_string()));
         }
