@@ -45,7 +45,7 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{Request, Response};
 
-/// Why an event cannot become a request, as the client is told.
+/// The reason why an event cannot become a request, for the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed(pub(super) &'static str);
 
@@ -206,7 +206,7 @@ impl Parts {
             headers.try_insert(COOKIE, cookies).map_err(|_| UNREADABLE)?;
         }
         let text = self.body.unwrap_or_default();
-        // Signatures are over bytes, so base64 is decoded before anything reads the body.
+        // Signatures cover bytes, so base64 is decoded before anything reads the body.
         let body = if self.is_base64 {
             BASE64_STANDARD.decode(text).map_err(|_| Malformed("the body is not base64"))?
         } else {
