@@ -155,7 +155,7 @@ async fn find(api: &Api, event_type: &EventType) -> Result<VersionedEntry, Probl
 
 /// Puts a type into the catalog, in place of what was there under its name.
 pub(crate) async fn put(api: Arc<Api>, call: Call, body: PutEventType) -> Result<EventTypeView, Problem> {
-    if alert::EVENT_TYPES.contains(&body.r#type.as_str()) {
+    if alert::payload::EVENT_TYPES.contains(&body.r#type.as_str()) {
         let detail = "is an operational event of this service, which stands in no catalog";
         return Err(Problem::field(Kind::InvalidField, "/type", detail));
     }

@@ -15,7 +15,8 @@ use serde::Deserialize;
 
 use super::Replayer;
 use crate::{
-    Fault, alert,
+    Fault,
+    alert::payload::EVENT_TYPES,
     store::{
         due::replays::Replay,
         events::{
@@ -84,7 +85,7 @@ impl Replayer {
     /// Whether a stored event would go to the endpoint if it were published now, by the same rules as a
     /// publish.
     async fn matches(&self, subscriber: &Subscriber, event: &StoredEvent) -> Result<bool, Fault> {
-        let operational = alert::EVENT_TYPES.contains(&event.event_type.as_str());
+        let operational = EVENT_TYPES.contains(&event.event_type.as_str());
         // A payload can be large and stored elsewhere, and most endpoints have no filter.
         if !operational && subscriber.filter.is_none() {
             return Ok(subscriber.matches(&Facts::new(
