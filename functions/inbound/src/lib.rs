@@ -101,7 +101,9 @@ impl Inbound {
         match self.publisher.publish(&source.tenant, event, now).await {
             Ok(published) => Ok(published.id),
             Err(PublishError::TooLarge) => Err(Refusal::TooLarge),
-            Err(PublishError::Conflict) => Err(Fault::new("publishing", "a provider's event conflicted").into()),
+            Err(PublishError::Conflict) => {
+                Err(Fault::new("publishing", "a provider's event conflicted").into())
+            }
             Err(PublishError::Fault(fault)) => Err(fault.into()),
         }
     }

@@ -16,7 +16,7 @@ use domain::{
 use platform::{
     Fault, alert,
     lambda::problem::{Kind, Problem},
-    publish::{Identity, NewEvent, PAYLOAD_LIMIT, PublishedEvent, PublishError},
+    publish::{Identity, NewEvent, PAYLOAD_LIMIT, PublishError, PublishedEvent},
     store::{
         events::{
             stored::{self, StoredEvent},

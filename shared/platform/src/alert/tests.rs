@@ -66,10 +66,7 @@ fn data_has_the_documented_fields() {
         ),
         (disabling, json!({ "reason": "disabling", "disabled_at": epoch })),
         (recovered, json!({})),
-        (
-            rotated,
-            json!({ "fingerprint": "a", "previous_fingerprints": [], "previous_expires_at": epoch }),
-        ),
+        (rotated, json!({ "fingerprint": "a", "previous_fingerprints": [], "previous_expires_at": epoch })),
     ] {
         assert_eq!(fields(&alert), expected, "{alert:?}");
     }

@@ -139,7 +139,7 @@ impl Dispatcher {
                 if endpoint.health.circuit.is_some() && health.circuit.is_none() {
                     tracing::info!(tenant = %owner, endpoint_id = %endpoint.id, "the circuit closed");
                     self.drains.wake(owner, endpoint.id, now, HeldAction::Unchanged, now).await?;
-                    Box::pin(self.alerts.raise(owner, endpoint.id, &Alert::Recovering)).await;
+                    Box::pin(self.alerts.raise(owner, endpoint.id, &Alert::Recovered)).await;
                 } else if endpoint.health.circuit.is_none() && health.circuit.is_some() {
                     tracing::warn!(tenant = %owner, endpoint_id = %endpoint.id, "the circuit opened");
                 }

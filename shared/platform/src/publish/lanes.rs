@@ -74,6 +74,10 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
+    fn to_queue_message(&self) -> Result<QueueMessage<'_>, Fault> {
+        Ok(QueueMessage { group: self.tenant.as_str(), body: self.text()?, delay: self.delay })
+    }
+
     fn text(&self) -> Result<String, Fault> {
         let message = match &self.body {
             Body::First { event, target, inline, check } => Message {
@@ -146,11 +150,7 @@ impl Lanes {
     /// messages are checked more.
     #[must_use]
     pub fn kind_of(&self, arn: &str) -> LaneKind {
-        if arn.rsplit(':').next() == Some(self.fast.queue.name()) {
-            LaneKind::Fast
-        } else {
-            LaneKind::Slow
-        }
+        if arn.rsplit(':').next() == Some(self.fast.queue.name()) { LaneKind::Fast } else { LaneKind::Slow }
     }
 }
 
@@ -198,12 +198,7 @@ impl Lane {
     }
 
     async fn try_send_batch(&self, messages: &[Outgoing]) -> Result<Vec<Result<(), Fault>>, Fault> {
-        let message = |message: &'_ Outgoing| Ok(QueueMessage {
-            group: message.tenant.as_str(),
-            body: message.text()?,
-            delay: message.delay,
-        });
-        let messages = messages.iter().map(message).collect::<Result<_, Fault>>()?;
+        let messages = messages.iter().map(Outgoing::to_queue_message).collect::<Result<_, _>>()?;
         self.queue.send_batch(messages).await
     }
 

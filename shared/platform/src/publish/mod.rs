@@ -219,7 +219,8 @@ impl Publisher {
             results[index] = match put {
                 Err(fault) => Err(fault.into()),
                 Ok(put) => {
-                    Self::enqueue(tenant, &identities[index], new, put, &subscribers, now, &mut outbox).map(Some)
+                    Self::enqueue(tenant, &identities[index], new, put, &subscribers, now, &mut outbox)
+                        .map(Some)
                 }
             };
         }
@@ -313,7 +314,8 @@ impl Publisher {
             }
         };
         let StoredEvent { id, timestamp, at, .. } = event;
-        let published = PublishedEvent { id, event_type: event.event_type.clone(), timestamp, at, new: !check };
+        let published =
+            PublishedEvent { id, event_type: event.event_type.clone(), timestamp, at, new: !check };
         // There is one alert for a window, and it has been sent.
         if check && matches!(identity, Identity::Alert { .. }) {
             return Ok(published);

@@ -91,7 +91,7 @@ impl Rescuer {
             }
         }
         tracing::error!(%tenant, delivery_id = %id, "took delivery out of the dead-letter queue and parked it");
-        self.alerts.raise(&message.owner(), id.endpoint, &Alert::SetAside(id)).await;
+        self.alerts.raise(&message.owner(), id.endpoint, &Alert::Quarantined(id)).await;
         Ok(())
     }
 }
