@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     Timestamp,
-    delivery::ParkedFor,
+    delivery::ParkedReason,
     endpoint::{
         DRAIN_RATE, Endpoint,
         gate::{Gate, gate},
@@ -158,14 +158,14 @@ impl Drainer {
         }
         let Some(endpoint) = endpoint else { return Ok(None) };
         let budget = match gate {
-            Gate::Hold(ParkedFor::CircuitOpen) => {
+            Gate::Hold(ParkedReason::CircuitOpen) => {
                 return Ok(Some(endpoint.health.circuit.map_or(now + DRAIN_STEP, |circuit| circuit.until)));
             }
             Gate::Hold(_) => return Ok(Some(now + DISABLED_STEP)),
             Gate::Probe => 1,
             Gate::Cancel => return Ok(None),
             Gate::Go(rate) => {
-                let chosen = endpoint.settings.drain_rate.unwrap_or(DRAIN_RATE);
+                let chosen = endpoint.settings.delivery_rate.unwrap_or(DRAIN_RATE);
                 let per_second = rate.map_or(chosen, |rate| rate.get().min(chosen));
                 usize::try_from(u64::from(per_second) * DRAIN_STEP.as_secs()).unwrap_or(RELEASED_AT_ONCE)
             }

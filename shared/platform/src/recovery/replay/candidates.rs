@@ -7,7 +7,7 @@ use domain::{
     delivery::Group,
     endpoint::{Endpoint, State, Subscriber, Target, health::Health},
     event::{EventData, EventType, listen::Facts},
-    recovery::replay::{self, Choice, Kept, What},
+    recovery::replay::{self, Choice, Kept, Selection},
     saturating,
 };
 use futures_util::future::try_join_all;
@@ -55,14 +55,14 @@ impl Replayer {
         candidate: &Candidate,
     ) -> Result<(Choice, Option<EventType>), Fault> {
         let tenant = &candidate.tenant;
-        let id = DeliveryId { event: candidate.event, endpoint: replay.endpoint };
+        let id = DeliveryId { event: candidate.event, endpoint: replay.endpoint_id };
         if let Some((listed, event_type)) = &candidate.listed {
             // A delivery's item outlives its event by its own age.
             if self.events.get(tenant, id.event).await?.is_none() {
                 return Ok((Choice::Leave, None));
             }
             let kept = self.kept(replay, tenant, id).await?;
-            return Ok((replay::choose(replay.what, Some(*listed), true, &kept), event_type.clone()));
+            return Ok((replay::choose(replay.selection, Some(*listed), true, &kept), event_type.clone()));
         }
         let event = self.events.get(tenant, id.event).await?;
         let Some(event) = event else { return Ok((Choice::Leave, None)) };
@@ -79,7 +79,7 @@ impl Replayer {
             }
             Snapshot::Pages { .. } => false,
         };
-        Ok((replay::choose(replay.what, None, in_snapshot, &kept), Some(event.event_type)))
+        Ok((replay::choose(replay.selection, None, in_snapshot, &kept), Some(event.event_type)))
     }
 
     /// Whether a stored event would go to the endpoint if it were published now, by the same rules as a
@@ -124,9 +124,9 @@ impl Replayer {
         if horizon <= replay.since {
             return Ok(Batch { candidates: Vec::new(), more: false });
         }
-        match replay.what {
-            What::Failed => self.failed(owner, replay, horizon, limit).await,
-            What::Missing | What::All => self.timeline(replay, horizon, limit).await,
+        match replay.selection {
+            Selection::Failed => self.failed(owner, replay, horizon, limit).await,
+            Selection::Missing | Selection::All => self.timeline(replay, horizon, limit).await,
         }
     }
 
@@ -141,7 +141,7 @@ impl Replayer {
         let after = cursor.map(|(at, event, generation)| ListPlace { at, event, generation });
         let span = Span::OldestFirst { after: after.ok_or(replay.since), until: horizon };
         let listed =
-            self.endpoint_deliveries.in_group(owner, replay.endpoint, Group::Failed, span, limit).await?;
+            self.endpoint_deliveries.in_group(owner, replay.endpoint_id, Group::Failed, span, limit).await?;
         let more = listed.len() >= limit;
         let candidates = listed.into_iter().map(|listed| Candidate {
             place: keys::list_place(listed.place.at, listed.place.event, listed.place.generation),
@@ -163,7 +163,7 @@ impl Replayer {
         let first = after.and_then(position).unwrap_or(replay.since).day();
         for day in first..=span.1.day() {
             let shards = (0..TIMELINE_SHARDS)
-                .map(|shard| self.timeline.chunk(&replay.tenant, (day, shard), span, after, chunk));
+                .map(|shard| self.timeline.chunk(&replay.tenant_id, (day, shard), span, after, chunk));
             let chunks = try_join_all(shards).await?;
             let more = day < span.1.day() || chunks.iter().any(|chunk| chunk.more);
             let mut places: Vec<_> = chunks.into_iter().flat_map(|chunk| chunk.places).collect();
@@ -175,7 +175,7 @@ impl Replayer {
             }
             let candidate = |place: String| {
                 let (_, event) = keys::parse_timeline_place(&place)?;
-                Some(Candidate { place, tenant: replay.tenant.clone(), event, listed: None })
+                Some(Candidate { place, tenant: replay.tenant_id.clone(), event, listed: None })
             };
             return Ok(Batch { candidates: places.into_iter().filter_map(candidate).collect(), more });
         }

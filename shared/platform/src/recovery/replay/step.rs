@@ -98,10 +98,10 @@ impl Replayer {
         tracing::info!(
             tenant = %entry.owner,
             replay_id = %entry.id,
-            endpoint_id = %replay.endpoint,
+            endpoint_id = %replay.endpoint_id,
             started,
-            seen = replay.seen,
-            replayed = replay.replayed,
+            scanned = replay.scanned_count,
+            started_count = replay.started_count,
             "replay"
         );
         started
@@ -115,7 +115,7 @@ impl Replayer {
     ) -> Result<(), Fault> {
         let LeasedReplay { entry, replay } = leased;
         let Bounds { busy, most, now, until } = bounds;
-        let endpoint = self.endpoints.get_now(&entry.owner, replay.endpoint).await?;
+        let endpoint = self.endpoints.get_now(&entry.owner, replay.endpoint_id).await?;
         let pace = endpoint.as_ref().map_or(Pace::End, |endpoint| replay::pace(endpoint, replay.rate, now));
         let (Some(endpoint), budget) = (match pace {
             Pace::Go(_) if busy => {
@@ -146,8 +146,8 @@ impl Replayer {
                 let (begun, known) = self.start(&entry.owner, replay, &endpoint, &batch, spread, now).await?;
                 *started += begun;
                 (replay.faults, replay.error) = (0, None);
-                replay.replayed += saturating::<u64>(begun + known);
-                replay.seen += saturating::<u64>(batch.candidates.len());
+                replay.started_count += saturating::<u64>(begun + known);
+                replay.scanned_count += saturating::<u64>(batch.candidates.len());
                 if let Some(last) = batch.candidates.last() {
                     replay.cursor = Some(last.place.clone());
                     replay.position = position(&last.place).unwrap_or(replay.position);
@@ -236,7 +236,7 @@ impl Replayer {
                 (Choice::Begin(generation), event_type) => begin.push(NewGeneration {
                     key: DeliveryKey {
                         tenant: candidate.tenant.clone(),
-                        id: DeliveryId { event: candidate.event, endpoint: replay.endpoint },
+                        id: DeliveryId { event: candidate.event, endpoint: replay.endpoint_id },
                         generation,
                     },
                     operator: owner.is_operator() && !candidate.tenant.is_operator(),
