@@ -25,70 +25,6 @@ use serde_json::json;
 use super::find;
 use crate::{Api, http::route::Call};
 
-/// How webhooks are signed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Signing {
-    /// HMAC-SHA256, with a key that both sides hold.
-    #[default]
-    V1,
-    /// ed25519, with a private key of ours and a public one for the receiver.
-    V1a,
-}
-
-impl Signing {
-    fn of(key: &SigningKey) -> Self {
-        if key.public_key().is_some() { Self::V1a } else { Self::V1 }
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::V1 => "v1",
-            Self::V1a => "v1a",
-        }
-    }
-}
-
-/// What the webhooks of an endpoint are verified by, with any library of Standard Webhooks.
-#[derive(Serialize, JsonSchema)]
-pub(crate) struct EndpointSecret {
-    /// The signing key, where both sides hold it (`v1`).
-    secret: Option<Secret>,
-    /// The public key, where the private one stays here (`v1a`).
-    public_key: Option<String>,
-}
-
-impl From<&SigningKey> for EndpointSecret {
-    fn from(key: &SigningKey) -> Self {
-        let public_key = key.public_key();
-        Self { secret: public_key.is_none().then(|| key.to_secret()), public_key }
-    }
-}
-
-/// The key that a body asks for: the one it brings, or a new one. What is wrong with one that it
-/// brings is said without repeating it.
-pub(crate) fn wanted_key(
-    signing: Option<Signing>,
-    secret: Option<&Secret>,
-    default: Signing,
-) -> Result<SigningKey, Problem> {
-    let Some(secret) = secret else {
-        return Ok(match signing.unwrap_or(default) {
-            Signing::V1 => SigningKey::from_random(clock::random()?),
-            Signing::V1a => SigningKey::ed25519_from_seed(clock::random()?),
-        });
-    };
-    let refuse = |why: String| Problem::field(Kind::InvalidField, "/secret", why);
-    let key = SigningKey::parse(secret.expose()).map_err(|invalid| refuse(invalid.to_string()))?;
-    match signing {
-        Some(signing) if signing != Signing::of(&key) => {
-            let is = Signing::of(&key).as_str();
-            Err(refuse(format!("is a key of {is}, and signing says {}", signing.as_str())))
-        }
-        _ => Ok(key),
-    }
-}
-
 /// A key to take the place of the one before.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -268,24 +204,3 @@ fn rotate_problem(error: SecretsError) -> Problem {
         error => secrets_problem(error),
     }
 }
-
-/// What a client hears when secrets could not be set.
-pub(crate) fn secrets_problem(error: SecretsError) -> Problem {
-    match error {
-        SecretsError::Conflict => {
-            Problem::new(Kind::Conflict, "many changes are made to this tenant's secrets; try again")
-        }
-        SecretsError::Full => {
-            let detail = "this tenant's secrets were changed so often today that they take no more changes; try again tomorrow";
-            Problem::new(Kind::LimitReached, detail)
-        }
-        SecretsError::Gone => Problem::not_found("endpoint"),
-        SecretsError::Refused(_) => {
-            Problem::new(Kind::InvalidRequest, "the keys cannot be rotated like this")
-        }
-        SecretsError::Fault(fault) => fault.into(),
-    }
-}
-
-#[cfg(test)]
-mod tests;
