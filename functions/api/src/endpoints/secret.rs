@@ -1,4 +1,4 @@
-//! The signing keys of endpoints: made, imported, rotated, revealed.
+//! Revealing and rotating the signing keys of endpoints.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,28 +15,32 @@ use platform::{
     Fault,
     alert::Alert,
     lambda::problem::{Kind, Problem},
-    runtime::clock,
     secrets::{Rotation, SecretRef, SecretsError},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::find;
-use crate::{Api, http::route::Call};
+use super::{
+    find::find,
+    key::{EndpointSecret, Signing, requested_key, secrets_problem},
+};
+use crate::{
+    http::{body::within, call::Call},
+    state::Api,
+};
 
-/// A key to take the place of the one before.
+/// A rotation of an endpoint's signing key.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RotateSecret {
-    /// A key of your own, `whsec_…` or `whsk_…`; a new one is made where it is missing.
+    /// A key of your own, `whsec_…` or `whsk_…`; by default a new one.
     #[serde(default)]
     secret: Option<Secret>,
-    /// How webhooks are signed from now on; as before where it is missing.
+    /// How webhooks are signed from now on; by default as before.
     #[serde(default)]
     signing: Option<Signing>,
-    /// How long the keys before go on signing too, in seconds; a day where it is missing. 0 ends
-    /// them all.
+    /// How long the previous keys continue to sign, in seconds; a day by default. 0 ends them all.
     #[serde(default)]
     #[schemars(range(min = 0, max = 604_800))]
     overlap_seconds: Option<u32>,
@@ -47,19 +51,19 @@ pub(crate) struct RotateSecret {
 pub(crate) struct RotatedSecret {
     #[serde(flatten)]
     key: EndpointSecret,
-    /// When the keys before have ended, all of them.
+    /// When the last of the previous keys expires.
     previous_expires_at: Timestamp,
 }
 
-/// A key that a rotation replaced and that still signs.
+/// A previous key that still signs.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct PreviousSecret {
     #[serde(flatten)]
     key: EndpointSecret,
-    /// What operational events and the audit trail call it.
+    /// Its name in operational events and in the audit trail.
     fingerprint: String,
     created_at: Timestamp,
-    /// When it ends.
+    /// When it expires.
     expires_at: Timestamp,
 }
 
@@ -68,18 +72,18 @@ pub(crate) struct PreviousSecret {
 pub(crate) struct RevealedSecret {
     #[serde(flatten)]
     key: EndpointSecret,
-    /// What operational events and the audit trail call it.
+    /// Its name in operational events and in the audit trail.
     fingerprint: String,
     created_at: Timestamp,
-    /// Those before it that still sign, the newest first.
+    /// The previous keys that still sign, the newest first.
     previous: Vec<PreviousSecret>,
 }
 
 /// An endpoint's keys that are valid now, newest first and decoded.
-struct Valid(Vec<(SigningKey, Kept)>);
+struct ValidKeys(Vec<(SigningKey, Kept)>);
 
-impl Valid {
-    /// Those of this endpoint; there is at least one.
+impl ValidKeys {
+    /// The keys of this endpoint; there is at least one.
     async fn now(api: &Api, call: &Call, endpoint: &Endpoint) -> Result<Self, Problem> {
         let id = endpoint.id.to_string();
         let secret = SecretRef::of_endpoint(call.tenant()?, endpoint.secret_shard, &id);
@@ -114,7 +118,7 @@ impl Valid {
 
 pub(crate) async fn reveal(api: Arc<Api>, call: Call) -> Result<RevealedSecret, Problem> {
     let endpoint = find(&api, &call).await?;
-    let keys = Valid::now(&api, &call, &endpoint).await?;
+    let keys = ValidKeys::now(&api, &call, &endpoint).await?;
     let (newest, kept) = keys.newest()?;
     let shown = json!({ "fingerprints": keys.fingerprints() });
     call.record(&api, endpoint.id, None, Some(shown)).await?;
@@ -135,19 +139,21 @@ pub(crate) async fn reveal(api: Arc<Api>, call: Call) -> Result<RevealedSecret, 
 
 pub(crate) async fn rotate(api: Arc<Api>, call: Call, body: RotateSecret) -> Result<RotatedSecret, Problem> {
     let longest = saturating::<u32>(LONGEST_OVERLAP.as_secs());
-    crate::endpoints::within("/overlap_seconds", body.overlap_seconds, 0..=longest)?;
+    if let Some(overlap) = body.overlap_seconds {
+        within("/overlap_seconds", overlap, 0..=longest)?;
+    }
     let overlap = body.overlap_seconds.map_or(OVERLAP, |secs| Duration::from_secs(secs.into()));
     let endpoint = find(&api, &call).await?;
-    let before = Valid::now(&api, &call, &endpoint).await?;
-    let key = wanted_key(body.signing, body.secret.as_ref(), Signing::of(&before.newest()?.0))?;
+    let before = ValidKeys::now(&api, &call, &endpoint).await?;
+    let key = requested_key(body.signing, body.secret.as_ref(), Signing::of(&before.newest()?.0))?;
     let new = key.to_secret();
-    // Asked again by the write itself; what is refused now leaves no entry.
+    // The write checks this again; what is rejected now leaves no entry in the trail.
     let kept: Vec<_> = before.0.iter().map(|(_, kept)| kept.clone()).collect();
     let planned = keys::rotate(&kept, &new, overlap, call.now)
         .map_err(|refusal| rotate_problem(SecretsError::Refused(refusal)))?;
     let previous_expires_at = call.now + overlap;
     let after = json!({
-        "fingerprints": Valid::decoded(planned)?.fingerprints(),
+        "fingerprints": ValidKeys::decoded(planned)?.fingerprints(),
         "previous_expires_at": previous_expires_at,
     });
     let states = (json!({ "fingerprints": before.fingerprints() }), after);
@@ -157,16 +163,16 @@ pub(crate) async fn rotate(api: Arc<Api>, call: Call, body: RotateSecret) -> Res
     let rotated = api.secrets.rotate(SecretRef::of_endpoint(tenant, shard, &id), rotation).await;
     let (to, kept) = rotated.map_err(rotate_problem)?;
     if to != shard {
-        follow(&api, &call, &endpoint, to).await?;
+        move_keys(&api, &call, &endpoint, to).await?;
     }
-    let previous = Valid::decoded(kept)?.fingerprints().split_off(1);
-    tell(&api, &call, endpoint.id, &key, previous, previous_expires_at).await?;
+    let previous = ValidKeys::decoded(kept)?.fingerprints().split_off(1);
+    raise_rotated(&api, &call, endpoint.id, &key, previous, previous_expires_at).await?;
     Ok(RotatedSecret { key: EndpointSecret::from(&key), previous_expires_at })
 }
 
-/// The keys had to go to another document: says so in the endpoint's row. What the old document
-/// holds of it stays there and signs nothing once the row is no longer believed as it was.
-async fn follow(api: &Api, call: &Call, endpoint: &Endpoint, to: u32) -> Result<(), Problem> {
+/// Records in the endpoint's row that its keys are in another document. The old document keeps its copy,
+/// which signs nothing once the cached row has expired.
+async fn move_keys(api: &Api, call: &Call, endpoint: &Endpoint, to: u32) -> Result<(), Problem> {
     let from = endpoint.secret_shard;
     if api.endpoints.move_keys(call.tenant()?, endpoint.id, from, to).await? {
         return Ok(());
@@ -176,7 +182,7 @@ async fn follow(api: &Api, call: &Call, endpoint: &Endpoint, to: u32) -> Result<
     if now.secret_shard == to { Ok(()) } else { Err(secrets_problem(SecretsError::Conflict)) }
 }
 
-async fn tell(
+async fn raise_rotated(
     api: &Api,
     call: &Call,
     endpoint: EndpointId,
@@ -192,12 +198,12 @@ async fn tell(
 fn rotate_problem(error: SecretsError) -> Problem {
     match error {
         SecretsError::Refused(Refusal::Same) => {
-            Problem::field(Kind::InvalidField, "/secret", "is the endpoint's newest key already")
+            Problem::field(Kind::InvalidField, "/secret", "is already the endpoint's newest key")
         }
         SecretsError::Refused(Refusal::TooMany { until }) => {
             let most = keys::OLD_KEYS;
             let detail = format!(
-                "besides the newest at most {most} keys are valid at once; the next one ends at {until}. Rotate then, or with overlap_seconds 0, which ends them all"
+                "at most {most} previous keys are valid at once, and the next one expires at {until}; rotate then, or with `overlap_seconds` 0, which ends them all"
             );
             Problem::new(Kind::LimitReached, detail)
         }

@@ -67,7 +67,7 @@ impl From<&Health> for HealthView {
 /// An endpoint.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct EndpointView {
-    id: EndpointId,
+    pub(super) id: EndpointId,
     /// Where its webhooks go.
     url: String,
     /// The events that it receives; null for all.

@@ -89,6 +89,11 @@ pub(crate) fn within(pointer: &str, value: u32, range: RangeInclusive<u32>) -> R
     Err(Problem::field(Kind::InvalidField, pointer, detail))
 }
 
+/// A body without fields.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
+
 /// A name: 1 to 200 characters.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]

@@ -29,6 +29,7 @@ pub const RETENTION: Duration = Duration::from_hours(24 * RETENTION_DAYS);
 
 text_enum! {
     /// Where a delivery stands.
+    #[schemars(rename = "DeliveryStatus")]
     pub enum Status {
         /// On its way, not attempted yet.
         Pending = "pending",

@@ -12,39 +12,39 @@ use crate::Fault;
 /// What kinds of problem there are; the word is the end of the `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// 400: the request cannot be understood.
+    /// 400: the request is malformed.
     InvalidRequest,
     /// 401: no key, or not one of ours.
     Unauthorized,
-    /// 401: an inbound request whose signature does not hold.
+    /// 401: an inbound request with an invalid signature.
     Rejected(Reject),
     /// 403: the key may not do this.
     Forbidden,
-    /// 404: there is no such thing for this tenant.
+    /// 404: not found for this tenant.
     NotFound,
     /// 405: the path exists, but not with this method.
     MethodNotAllowed,
-    /// 409: it exists already.
+    /// 409: it already exists.
     AlreadyExists,
     /// 409: the idempotency key was used for another body.
     IdempotencyConflict,
-    /// 409: others kept changing the same thing.
+    /// 409: other requests are changing the same object.
     Conflict,
     /// 409: its endpoint is disabled or was deleted.
     EndpointUnavailable,
-    /// 409: it has ended already.
+    /// 409: it has already finished.
     AlreadyFinished,
     /// 409: the endpoint has a replay running.
     ReplayRunning,
-    /// 413: more bytes than are taken.
+    /// 413: the body exceeds the limit.
     TooLarge,
     /// 415: the body is not JSON.
     UnsupportedMediaType,
-    /// 422: understood, but a field is not acceptable.
+    /// 422: a field is invalid.
     InvalidField,
     /// 422: a limit of the tenant is reached.
     LimitReached,
-    /// 429: more of these than may come at once.
+    /// 429: too many requests of this kind.
     TooManyRequests,
     /// 500: our failure.
     Internal,
@@ -78,28 +78,28 @@ impl Kind {
 
     fn row(self) -> (u16, &'static str, &'static str) {
         match self {
-            Self::InvalidRequest => (400, "invalid-request", "The request cannot be understood"),
-            Self::Unauthorized => (401, "unauthorized", "A valid API key is needed"),
-            Self::Rejected(reject) => (401, reject.as_str(), "The signature does not hold"),
-            Self::Forbidden => (403, "forbidden", "The API key may not do this"),
-            Self::NotFound => (404, "not-found", "There is no such thing"),
-            Self::MethodNotAllowed => (405, "method-not-allowed", "The method is not allowed here"),
-            Self::AlreadyExists => (409, "already-exists", "It exists already"),
+            Self::InvalidRequest => (400, "invalid-request", "Invalid request"),
+            Self::Unauthorized => (401, "unauthorized", "Invalid or missing API key"),
+            Self::Rejected(reject) => (401, reject.as_str(), "Invalid signature"),
+            Self::Forbidden => (403, "forbidden", "Forbidden for this API key"),
+            Self::NotFound => (404, "not-found", "Not found"),
+            Self::MethodNotAllowed => (405, "method-not-allowed", "Method not allowed"),
+            Self::AlreadyExists => (409, "already-exists", "Already exists"),
             Self::IdempotencyConflict => {
-                (409, "idempotency-conflict", "The idempotency key was used for something else")
+                (409, "idempotency-conflict", "Idempotency key already used")
             }
-            Self::Conflict => (409, "conflict", "It is being changed by others; try again"),
+            Self::Conflict => (409, "conflict", "Conflicting update; retry"),
             Self::EndpointUnavailable => {
-                (409, "endpoint-unavailable", "The endpoint is disabled or was deleted")
+                (409, "endpoint-unavailable", "Endpoint unavailable")
             }
-            Self::AlreadyFinished => (409, "already-finished", "It has ended already"),
-            Self::ReplayRunning => (409, "replay-running", "The endpoint has a replay running"),
-            Self::TooLarge => (413, "too-large", "The body is too large"),
-            Self::UnsupportedMediaType => (415, "unsupported-media-type", "The body must be JSON"),
-            Self::InvalidField => (422, "invalid-field", "A field is not acceptable"),
-            Self::LimitReached => (422, "limit-reached", "A limit is reached"),
-            Self::TooManyRequests => (429, "too-many-requests", "Too many of these at once"),
-            Self::Internal => (500, "internal", "Something failed on our side"),
+            Self::AlreadyFinished => (409, "already-finished", "Already finished"),
+            Self::ReplayRunning => (409, "replay-running", "A replay is already running"),
+            Self::TooLarge => (413, "too-large", "Body too large"),
+            Self::UnsupportedMediaType => (415, "unsupported-media-type", "Unsupported media type"),
+            Self::InvalidField => (422, "invalid-field", "Invalid field"),
+            Self::LimitReached => (422, "limit-reached", "Limit reached"),
+            Self::TooManyRequests => (429, "too-many-requests", "Too many requests"),
+            Self::Internal => (500, "internal", "Internal error"),
         }
     }
 
@@ -169,7 +169,7 @@ impl Problem {
         }
     }
 
-    /// There is no such thing, or it is another tenant's: both sound the same.
+    /// It does not exist, or is another tenant's: both have the same response.
     #[must_use]
     pub fn not_found(what: &str) -> Self {
         Self::new(Kind::NotFound, format!("there is no {what} with this id"))
@@ -243,7 +243,7 @@ impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
         let mut problem = Self::new(
             Kind::Internal,
-            "the request was not carried out, or not to its end; with the same idempotency key it is safe to try again",
+            "the request failed or was not completed; it is safe to retry it with the same idempotency key",
         );
         problem.fault = Some(fault);
         problem
