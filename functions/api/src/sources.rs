@@ -118,7 +118,10 @@ pub(crate) async fn set_secrets(
 fn check_secrets(provider: Provider, secrets: &[Secret]) -> Result<(), Problem> {
     let invalid = |pointer: String, why: String| Problem::field(Kind::InvalidField, pointer, why);
     if secrets.len() > SECRET_COUNT_LIMIT {
-        return Err(invalid("/secrets".to_owned(), format!("must have at most {SECRET_COUNT_LIMIT} secrets")));
+        return Err(invalid(
+            "/secrets".to_owned(),
+            format!("must have at most {SECRET_COUNT_LIMIT} secrets"),
+        ));
     }
     for (index, secret) in secrets.iter().enumerate() {
         let pointer = format!("/secrets/{index}");

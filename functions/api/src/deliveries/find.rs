@@ -89,4 +89,3 @@ pub(crate) async fn of_path(
     };
     if shown(call, found.target) { Ok((event, found, generations.collect())) } else { Err(missing()) }
 }
-

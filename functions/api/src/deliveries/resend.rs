@@ -59,9 +59,7 @@ pub(crate) async fn resend(api: Arc<Api>, call: Call, _: Nothing) -> Result<Deli
     match resender(&api).resend(&subject, call.now).await? {
         Resent::Yes => {}
         Resent::Disabled => {
-            return unavailable(
-                "the endpoint is disabled; enable it first",
-            );
+            return unavailable("the endpoint is disabled; enable it first");
         }
         Resent::Deleted => return unavailable("the endpoint was deleted"),
         Resent::TooOften => {

@@ -4,7 +4,7 @@ use domain::{
     EndpointId,
     delivery::Attempt,
     ids::key::Scope,
-    story::{self, Outlook, Plot, Served, Story},
+    story::{self, Availability, Outlook, Plot, Story},
 };
 use platform::{lambda::problem::Problem, store::events::stored::StoredEvent};
 use schemars::JsonSchema;
@@ -25,7 +25,7 @@ struct EndpointBrief {
     id: EndpointId,
     /// Its URL; null if it was deleted, and for keys without the scope `endpoints:read`.
     url: Option<String>,
-    status: Served,
+    status: Availability,
 }
 
 /// A delivery with its endpoint, its attempts and a summary in words.
@@ -84,7 +84,7 @@ pub(crate) async fn with_stories(
         let url = endpoint.map(|endpoint| endpoint.url.clone());
         let delivery = found.view(event);
         let recorded = found.row.as_ref().map(|row| &row.delivery);
-        let story = story::tell(Plot {
+        let story = story::describe(Plot {
             id: found.id(event),
             delivery: recorded,
             outlook,
@@ -95,7 +95,7 @@ pub(crate) async fn with_stories(
             delivery,
             endpoint: EndpointBrief {
                 id: found.target.endpoint,
-                url: url.filter(|_| may_see && outlook.served != Served::Deleted),
+                url: url.filter(|_| may_see && outlook.served != Availability::Deleted),
                 status: outlook.served,
             },
             attempts: found.row.map(|row| row.delivery.attempts).unwrap_or_default(),

@@ -83,9 +83,7 @@ pub(crate) fn secrets_problem(error: SecretsError) -> Problem {
             Problem::new(Kind::LimitReached, detail)
         }
         SecretsError::Gone => Problem::not_found("endpoint"),
-        SecretsError::Refused(_) => {
-            Problem::new(Kind::InvalidRequest, "invalid rotation of keys")
-        }
+        SecretsError::Refused(_) => Problem::new(Kind::InvalidRequest, "invalid rotation of keys"),
         SecretsError::Fault(fault) => fault.into(),
     }
 }

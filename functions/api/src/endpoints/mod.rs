@@ -162,7 +162,10 @@ pub(crate) async fn enable(api: Arc<Api>, call: Call, body: EnableEndpoint) -> R
     if body.delivery_rate != endpoint.settings.delivery_rate {
         let settings = Some((endpoint.settings.clone(), after.settings));
         if !api.endpoints.edit(tenant, endpoint.id, &Edit { settings, ..Edit::default() }).await? {
-            return Err(Problem::new(Kind::Conflict, "another request changed the endpoint at the same time"));
+            return Err(Problem::new(
+                Kind::Conflict,
+                "another request changed the endpoint at the same time",
+            ));
         }
     }
     if !api.endpoints.enable(tenant, endpoint.id).await? {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use domain::{
     Secret,
     endpoint::{OnDisable, headers::CustomHeaders},
-    event::{EventTypeFilter, channel::Channels, filter::Filter},
+    event::{EventTypeFilter, channel::Channels, filter::ContentFilter},
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -34,7 +34,7 @@ pub(crate) struct CreateEndpoint {
     channels: Patch<Channels>,
     /// Only events whose data matches; all by default.
     #[serde(default)]
-    #[schemars(with = "Option<Filter>")]
+    #[schemars(with = "Option<ContentFilter>")]
     filter: Patch<Value>,
     /// A description of your own.
     #[serde(default)]
@@ -121,7 +121,7 @@ pub(crate) struct UpdateEndpoint {
     pub(super) channels: Patch<Channels>,
     /// Only events whose data matches; null for all.
     #[serde(default)]
-    #[schemars(with = "Option<Filter>")]
+    #[schemars(with = "Option<ContentFilter>")]
     pub(super) filter: Patch<Value>,
     /// A description of your own.
     #[serde(default, deserialize_with = "present")]

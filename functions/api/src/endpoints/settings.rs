@@ -114,7 +114,8 @@ fn check_filters(filters: Option<Vec<EventTypeFilter>>) -> Result<Vec<EventTypeF
         None => Ok(Vec::new()),
         Some(filters) if (1..=EVENT_TYPE_FILTERS_LIMIT).contains(&filters.len()) => Ok(filters),
         Some(_) => {
-            let detail = format!("must have 1 to {EVENT_TYPE_FILTERS_LIMIT} filters; use null for all events");
+            let detail =
+                format!("must have 1 to {EVENT_TYPE_FILTERS_LIMIT} filters; use null for all events");
             Err(Problem::field(Kind::InvalidField, "/event_types", detail))
         }
     }

@@ -6,7 +6,7 @@ use domain::{
     delivery::{Attempt, Outcome},
     event::{EventData, EventType},
     ids::key::Scope,
-    story::advice::advice,
+    story::advice,
 };
 use platform::{
     Fault,
@@ -96,8 +96,7 @@ pub(crate) async fn send(api: Arc<Api>, call: Call, body: TestEvent) -> Result<T
     };
     let tenant = call.tenant()?;
     if let Some(wait) = api.test_events.admit(tenant, &endpoint).await? {
-        let detail =
-            "limit exceeded: one test event per second and endpoint (up to 5 at once), two per second and tenant (up to 20)";
+        let detail = "limit exceeded: one test event per second and endpoint (up to 5 at once), two per second and tenant (up to 20)";
         let retry_after = u16::try_from(wait.as_secs() + 1).ok();
         return Err(Problem { retry_after, ..Problem::new(Kind::TooManyRequests, detail) });
     }
@@ -117,7 +116,7 @@ async fn default_data(api: &Api, event_type: &EventType) -> Result<EventData, Pr
 }
 
 fn view(url: String, Sent { headers, body, outcome, attempt }: Sent) -> TestView {
-    let (succeeded, suggested_action) = (outcome.is_success(), advice(&outcome));
+    let (succeeded, suggested_action) = (outcome.is_success(), advice::after(&outcome));
     let response = match outcome {
         Outcome::Answered { status, excerpt, .. } => {
             Some(ResponseView { status, headers: attempt.response_headers.clone(), body: excerpt })

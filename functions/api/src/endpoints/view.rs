@@ -9,7 +9,7 @@ use domain::{
         headers::{REDACTED, is_sensitive},
         health::Health,
     },
-    event::{EventTypeFilter, channel::Channels, filter::Filter},
+    event::{EventTypeFilter, channel::Channels, filter::ContentFilter},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -75,7 +75,7 @@ pub(crate) struct EndpointView {
     /// Only events that carry one of these channels; empty for all.
     channels: Channels,
     /// Only events whose data matches; null for all.
-    filter: Option<Filter>,
+    filter: Option<ContentFilter>,
     /// A description of your own.
     description: String,
     /// Your own annotations; the service ignores them.

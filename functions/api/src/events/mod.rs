@@ -189,15 +189,18 @@ pub(crate) async fn publish_batch(
             return Err(Problem::field(Kind::InvalidField, pointer, KEY_RULE));
         }
         if !seen.insert(key) {
-            return Err(Problem::field(Kind::InvalidField, pointer, "duplicates an earlier event in this batch"));
+            return Err(Problem::field(
+                Kind::InvalidField,
+                pointer,
+                "duplicates an earlier event in this batch",
+            ));
         }
     }
     let rules = api.catalog.rules().await?;
-    let fits = body
-        .events
-        .iter()
-        .enumerate()
-        .map(|(index, event)| types::check(&rules, &event.r#type, &event.data, &format!("/events/{index}")));
+    let fits =
+        body.events.iter().enumerate().map(|(index, event)| {
+            types::check(&rules, &event.r#type, &event.data, &format!("/events/{index}"))
+        });
     let fits: Vec<_> = fits.collect();
     let event = |event: BatchEvent| NewEvent {
         event_type: event.r#type,
@@ -216,9 +219,9 @@ pub(crate) async fn publish_batch(
     };
     let mut published = published.into_iter();
     let missing = || Refused::Fault(Fault::new("publishing", "an event has no result"));
-    let results = fits.into_iter().map(|fits| {
-        fits.and_then(|()| published.next().unwrap_or_else(|| Err(missing())).map_err(problem))
-    });
+    let results = fits
+        .into_iter()
+        .map(|fits| fits.and_then(|()| published.next().unwrap_or_else(|| Err(missing())).map_err(problem)));
     let result = |result: Result<Published, Problem>| match result {
         Ok(published) => {
             BatchResult { status: 202, event: Some(published.into()), problem: None, detail: None }
@@ -262,8 +265,7 @@ fn problem(refused: Refused) -> Problem {
             "was used for an event with another body",
         ),
         Refused::TooLarge => {
-            let detail =
-                format!("the event exceeds the {PAYLOAD_LIMIT}-byte limit of a webhook");
+            let detail = format!("the event exceeds the {PAYLOAD_LIMIT}-byte limit of a webhook");
             Problem::field(Kind::TooLarge, "/data", detail)
         }
         Refused::Fault(fault) => fault.into(),
@@ -293,7 +295,6 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<EventView>, P
     let made = row.map_or(kept_since, |row| Timestamp::from_millis(row.created_at));
     let found = api.timeline.list(tenant, call.now, before, made.max(kept_since), limit + 1).await?;
     let data = found.into_iter().map(EventView::from).collect();
-    let cursor =
-        |last: &EventView| cursor::write(&keys::timeline_place(last.created_at, last.id));
+    let cursor = |last: &EventView| cursor::write(&keys::timeline_place(last.created_at, last.id));
     Ok(Page::cut(data, limit, cursor)?)
 }

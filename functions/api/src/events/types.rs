@@ -8,8 +8,9 @@ use domain::{
     event::{
         EventData, EventType,
         catalog::{Change, Entry, LIMIT},
-        schema::{SchemaText, Violation},
+        schema::SchemaText,
     },
+    pointer::Violation,
 };
 use platform::{
     Fault, alert,
@@ -147,7 +148,8 @@ fn wrong(Violation { pointer, detail }: Violation) -> Problem {
 }
 
 fn full() -> Problem {
-    let detail = format!("the catalog holds at most {LIMIT} types, and 2 MiB of descriptions, schemas and examples");
+    let detail =
+        format!("the catalog holds at most {LIMIT} types, and 2 MiB of descriptions, schemas and examples");
     Problem::new(Kind::LimitReached, detail)
 }
 

@@ -73,9 +73,10 @@ impl Trail {
                 tracing::info!(%tenant, seq, action, subject, actor, hash = sealed.hash, "audit");
                 Ok(())
             }
-            AppendOutcome::Conflict => {
-                Err(Problem::new(Kind::Conflict, "another request of this tenant was recorded at the same time"))
-            }
+            AppendOutcome::Conflict => Err(Problem::new(
+                Kind::Conflict,
+                "another request of this tenant was recorded at the same time",
+            )),
         }
     }
 

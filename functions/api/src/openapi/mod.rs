@@ -38,7 +38,10 @@ impl Schemas {
             settings.definitions_path = "/components/schemas".into();
             settings.meta_schema = None;
         });
-        Self { requests: settings.clone().into_generator(), responses: settings.for_serialize().into_generator() }
+        Self {
+            requests: settings.clone().into_generator(),
+            responses: settings.for_serialize().into_generator(),
+        }
     }
 
     /// All named schemas. Of a type that is in requests and responses, the schema of requests is kept.

@@ -39,7 +39,8 @@ pub(super) fn all(
     }
     all.insert(route.status.as_str().to_owned(), done);
     for kind in kinds(route) {
-        let entry = all.entry(kind.status().as_str()).or_insert_with(|| error_response(kind.status().as_u16()));
+        let entry =
+            all.entry(kind.status().as_str()).or_insert_with(|| error_response(kind.status().as_u16()));
         add(entry, kind, &example(kind, route));
     }
     for (status, name) in [("405", "MethodNotAllowed"), ("429", "TooManyRequests"), ("503", "Unavailable")] {
@@ -150,7 +151,7 @@ fn gateway(words: &str) -> Value {
 /// The schemas of errors.
 pub(super) fn schemas() -> Map<String, Value> {
     let text = |description: &str| json!({ "type": "string", "description": description });
-    let uris: Vec<_> = Kind::ALL.iter().map(|kind| kind.uri()).collect();
+    let uris: Vec<_> = Kind::all().map(Kind::uri).collect();
     // RFC 9457, as `Problem::body` writes it.
     let problem = json!({
         "type": "object",

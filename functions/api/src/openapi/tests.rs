@@ -111,7 +111,8 @@ fn no_schema_has_a_number_and_pages_say_what_they_hold() {
     let schemas = document["components"]["schemas"].as_object().unwrap();
     let numbered: Vec<_> = schemas.keys().filter(|name| name.ends_with(char::is_numeric)).collect();
     assert!(numbered.is_empty(), "{numbered:?}: rename one of the types that share a name");
-    for name in ["EndpointPage", "EventPage", "DeliveryPage", "ReplayPage", "AuditEntryPage", "EventTypePage"] {
+    for name in ["EndpointPage", "EventPage", "DeliveryPage", "ReplayPage", "AuditEntryPage", "EventTypePage"]
+    {
         assert!(schemas[name]["properties"]["next_cursor"].is_object(), "{name}");
     }
     assert!(!schemas.contains_key("Page"));

@@ -69,7 +69,8 @@ fn a_change_resets_keeps_and_sets() {
         "url": "https://example.com/", "timeout_seconds": 5, "rate_limit": 7, "event_types": ["a.b"],
         "headers": { "authorization": "Bearer private" },
     }));
-    let cleared = json!({ "timeout_seconds": null, "rate_limit": null, "event_types": null, "headers": null });
+    let cleared =
+        json!({ "timeout_seconds": null, "rate_limit": null, "event_types": null, "headers": null });
     let after = patched(&endpoint, cleared).unwrap();
     assert_eq!((&after.settings, after.event_types.len()), (&Settings::default(), 0));
     let moved = json!({ "headers": { "authorization": "[redacted]", "x-a": "b" } });
