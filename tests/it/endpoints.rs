@@ -149,9 +149,11 @@ async fn an_endpoint_that_was_read_can_be_written_back() {
     // Also what an operation has set, and what PATCH itself cannot.
     let id = tenant.endpoint("https://example.com/webhooks").create().await.id;
     let path = format!("/v1/endpoints/{id}");
-    let reason = json!({ "mode": "skip", "reason": "maintenance" });
-    let disabled = tenant.post(&format!("{path}/disable"), &reason).await.expect(200);
-    assert_eq!(disabled["disabled"]["reason"], "maintenance");
+    let disabled = tenant.post(&format!("{path}/disable"), &json!({ "mode": "skip" })).await.expect(200);
+    assert_eq!(
+        (&disabled["disabled"]["mode"], &disabled["disabled"]["by"]),
+        (&json!("skip"), &json!("request"))
+    );
     assert_eq!(tenant.patch(&path, &disabled).await.expect(200), disabled);
     assert_eq!(tenant.get(&path).await.expect(200), disabled);
     // On POST they are unknown fields.

@@ -23,6 +23,7 @@ mod keys;
 mod publish;
 mod replays;
 mod retries;
+mod round_trip;
 mod routes;
 mod stats;
 mod tables;

@@ -15,7 +15,7 @@ mod view;
 use std::{collections::BTreeMap, sync::Arc};
 
 use domain::{
-    EndpointId,
+    EndpointId, Timestamp,
     endpoint::{
         Disabled, DisabledBy, Endpoint, LIMIT_PER_TENANT, OnDisable, Settings, State, health::Health, limit,
     },
@@ -78,9 +78,19 @@ pub(crate) async fn create(
     Ok(CreatedEndpoint { endpoint: EndpointView::new(&endpoint), key: EndpointSecret::from(&key) })
 }
 
+/// The state of an endpoint after a request for this status. The same status leaves it as it is.
+fn state_after(state: State, status: Option<EndpointStatus>, now: Timestamp) -> State {
+    match (status, state) {
+        (Some(EndpointStatus::Disabled), State::Enabled) => {
+            State::Disabled(Disabled { mode: OnDisable::Hold, by: DisabledBy::Request, at: now })
+        }
+        (Some(EndpointStatus::Enabled), State::Disabled(_)) => State::Enabled,
+        _ => state,
+    }
+}
+
 /// A new endpoint with default settings.
 fn blank(call: &Call, status: EndpointStatus) -> Result<Endpoint, Problem> {
-    let disabled = Disabled { mode: OnDisable::Hold, by: DisabledBy::Request, at: call.now };
     Ok(Endpoint {
         id: EndpointId::new(call.now, clock::random()?),
         url: String::new(),
@@ -92,10 +102,7 @@ fn blank(call: &Call, status: EndpointStatus) -> Result<Endpoint, Problem> {
         created_at: call.now,
         secret_shard: 0,
         settings: Settings::default(),
-        state: match status {
-            EndpointStatus::Enabled => State::Enabled,
-            EndpointStatus::Disabled => State::Disabled(disabled),
-        },
+        state: state_after(State::Enabled, Some(status), call.now),
         health: Health::default(),
         health_version: 0,
     })
@@ -106,17 +113,31 @@ pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<EndpointView, Probl
 }
 
 pub(crate) async fn update(api: Arc<Api>, call: Call, body: UpdateEndpoint) -> Result<EndpointView, Problem> {
+    let status = body.status;
     let change = SettingsChange::parse(body, &api.egress_allow)?;
     for _ in 0..UPDATE_TRIES {
         let endpoint = find(&api, &call).await?;
         let edit = change.edit(&endpoint)?;
-        let after = edit.applied(&endpoint);
+        let mut after = edit.applied(&endpoint);
+        after.state = state_after(endpoint.state, status, call.now);
         if after == *endpoint {
             call.unchanged();
             return Ok(EndpointView::new(&endpoint));
         }
         call.record_endpoint(&api, Some(&endpoint), Some(&after)).await?;
-        if api.endpoints.edit(call.tenant()?, endpoint.id, &edit).await? {
+        let tenant = call.tenant()?;
+        if api.endpoints.edit(tenant, endpoint.id, &edit).await? {
+            match after.state {
+                state if state == endpoint.state => {}
+                State::Disabled(disabled) => {
+                    api.endpoints.disable(tenant, endpoint.id, disabled).await?;
+                }
+                State::Enabled | State::Deleted => {
+                    api.drains.wake(tenant, endpoint.id, call.now, HeldAction::Deliver, call.now).await?;
+                    api.endpoints.enable(tenant, endpoint.id).await?;
+                    api.drains.wake(tenant, endpoint.id, call.now, HeldAction::Unchanged, call.now).await?;
+                }
+            }
             return get(api, call).await;
         }
     }

@@ -1,4 +1,7 @@
 //! The bodies of requests about endpoints. Their values are checked in `settings.rs`.
+//!
+//! The settings are fields of two bodies, because serde cannot flatten into a body that rejects unknown
+//! fields; from there on a creation is a change to an endpoint with default settings.
 
 use std::collections::BTreeMap;
 
@@ -150,12 +153,14 @@ pub(crate) struct UpdateEndpoint {
     #[serde(default, deserialize_with = "present")]
     #[schemars(with = "bool")]
     pub(super) svix_headers: Option<bool>,
+    /// `disabled` disables it with mode `hold`, `enabled` enables it and delivers its held deliveries.
+    /// The same status changes nothing. The routes `disable` and `enable` offer more.
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "EndpointStatus")]
+    pub(super) status: Option<EndpointStatus>,
     /// Read-only: ignored.
     #[serde(default, rename = "id")]
     _id: ReadOnly,
-    /// Read-only: ignored. Use the routes `disable` and `enable`.
-    #[serde(default, rename = "status")]
-    _status: ReadOnly,
     /// Read-only: ignored.
     #[serde(default, rename = "disabled")]
     _disabled: ReadOnly,

@@ -54,7 +54,8 @@ pub(crate) struct PublishEvent {
     channels: Option<Channels>,
 }
 
-/// An event of a batch.
+/// An event of a batch. Its fields repeat those of [`PublishEvent`], because serde cannot flatten into
+/// a body that rejects unknown fields.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchEvent {

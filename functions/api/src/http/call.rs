@@ -85,9 +85,7 @@ impl Call {
 
     /// The tenant that the request is for.
     pub(crate) fn tenant(&self) -> Result<&TenantId, Problem> {
-        self.tenant
-            .as_ref()
-            .ok_or_else(|| Fault::new("routing", "a public route asked for its tenant").into())
+        self.tenant.as_ref().ok_or_else(|| Fault::new("routing", "a public route has no tenant").into())
     }
 
     /// Whether the operator is calling, for itself or for a tenant.
@@ -97,9 +95,7 @@ impl Call {
 
     /// Who is calling.
     pub(crate) fn caller(&self) -> Result<&Caller, Problem> {
-        self.caller
-            .as_ref()
-            .ok_or_else(|| Fault::new("routing", "a public route asked for its caller").into())
+        self.caller.as_ref().ok_or_else(|| Fault::new("routing", "a public route has no caller").into())
     }
 
     /// An id in the path. A text that is not an id is not found.

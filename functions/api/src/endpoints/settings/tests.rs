@@ -47,7 +47,7 @@ fn an_endpoint_that_was_read_can_be_sent_back() {
         json!({ "url": "https://example.com/", "event_types": null, "filter": null, "headers": null }),
         json!({
             "url": "https://example.com/a?b=c", "event_types": ["a.*", "b.c"], "channels": ["west"],
-            "filter": { "data.amount": [{ "gt": 5 }] }, "description": "d", "metadata": { "a": "b" },
+            "filter": { "/amount": { "gte": 100 } }, "description": "d", "metadata": { "a": "b" },
             "retry_schedule_seconds": [1, 60], "timeout_seconds": 5, "rate_limit": 7, "svix_headers": true,
             "headers": { "x-region": "west", "authorization": "Bearer private" },
         }),
