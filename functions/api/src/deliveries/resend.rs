@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::delivery::Status;
 use platform::{
     lambda::problem::{Kind, Problem},
-    recovery::resend::{Cancelled, Resender, Resent, Subject},
+    recovery::resend::{CancelOutcome, ResendOutcome, ResendSubject, Resender},
     store::events::stored::StoredEvent,
 };
 use serde_json::json;
@@ -24,8 +24,8 @@ async fn find(api: &Api, call: &Call) -> Result<(StoredEvent, EventDelivery), Pr
     of_path(api, call, 1).await.map(|(event, found, _)| (event, found))
 }
 
-fn subject(call: &Call, event: &StoredEvent, found: &EventDelivery) -> Result<Subject, Problem> {
-    Ok(Subject {
+fn subject(call: &Call, event: &StoredEvent, found: &EventDelivery) -> Result<ResendSubject, Problem> {
+    Ok(ResendSubject {
         tenant: call.tenant()?.clone(),
         id: found.id(event),
         operator: found.target.operator,
@@ -57,12 +57,12 @@ pub(crate) async fn resend(api: Arc<Api>, call: Call, _: Nothing) -> Result<Deli
     call.record(&api, subject.id, before, None).await?;
     let unavailable = |why: &str| Err(Problem::new(Kind::EndpointUnavailable, why));
     match resender(&api).resend(&subject, call.now).await? {
-        Resent::Yes => {}
-        Resent::Disabled => {
+        ResendOutcome::Accepted => {}
+        ResendOutcome::Disabled => {
             return unavailable("the endpoint is disabled; enable it first");
         }
-        Resent::Deleted => return unavailable("the endpoint was deleted"),
-        Resent::TooOften => {
+        ResendOutcome::Deleted => return unavailable("the endpoint was deleted"),
+        ResendOutcome::TooOften => {
             return Err(Problem::new(Kind::LimitReached, "the delivery has reached the limit of resends"));
         }
     }
@@ -80,7 +80,7 @@ pub(crate) async fn cancel(api: Arc<Api>, call: Call, _: Nothing) -> Result<Deli
         let state = |status: Status| Some(json!({ "status": status }));
         call.record(&api, subject.id, state(status), state(Status::Cancelled)).await?;
     }
-    if let Cancelled::Finished(status) = resender(&api).cancel(&subject, delivery, call.now).await? {
+    if let CancelOutcome::Finished(status) = resender(&api).cancel(&subject, delivery, call.now).await? {
         let why = format!("the delivery is already {}", status.as_str());
         return Err(Problem::new(Kind::AlreadyFinished, why));
     }

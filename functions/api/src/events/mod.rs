@@ -15,7 +15,7 @@ use domain::{
 use platform::{
     Fault, alert,
     lambda::problem::{Kind, Problem},
-    publish::{Identity, NewEvent, PAYLOAD_LIMIT, Published, Refused},
+    publish::{Identity, NewEvent, PAYLOAD_LIMIT, PublishError, PublishedEvent},
     store::{
         events::{
             stored::{self, StoredEvent},
@@ -54,8 +54,8 @@ pub(crate) struct PublishEvent {
     channels: Option<Channels>,
 }
 
-/// An event of a batch. Its fields repeat those of [`PublishEvent`], because serde cannot flatten into
-/// a body that rejects unknown fields.
+/// An event of a batch.
+// Its fields repeat those of `PublishEvent`: serde cannot flatten into a body that rejects unknown fields.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchEvent {
@@ -98,9 +98,9 @@ pub(crate) struct EventView {
     source_id: Option<SourceId>,
 }
 
-impl From<Published> for EventView {
-    fn from(event: Published) -> Self {
-        let Published { id, event_type, timestamp, at, .. } = event;
+impl From<PublishedEvent> for EventView {
+    fn from(event: PublishedEvent) -> Self {
+        let PublishedEvent { id, event_type, timestamp, at, .. } = event;
         Self { id, r#type: event_type, timestamp, created_at: at, source_id: None }
     }
 }
@@ -219,11 +219,11 @@ pub(crate) async fn publish_batch(
         api.publisher.publish_all(call.tenant()?, events, call.now).await
     };
     let mut published = published.into_iter();
-    let missing = || Refused::Fault(Fault::new("publishing", "an event has no result"));
+    let missing = || PublishError::Fault(Fault::new("publishing", "an event has no result"));
     let results = fits
         .into_iter()
         .map(|fits| fits.and_then(|()| published.next().unwrap_or_else(|| Err(missing())).map_err(problem)));
-    let result = |result: Result<Published, Problem>| match result {
+    let result = |result: Result<PublishedEvent, Problem>| match result {
         Ok(published) => {
             BatchResult { status: 202, event: Some(published.into()), problem: None, detail: None }
         }
@@ -245,7 +245,7 @@ pub(crate) async fn publish_batch(
 
 /// Operational events are published by the service only, so that receivers can trust them.
 pub(crate) fn check_type(event_type: &EventType, pointer: &str) -> Result<(), Problem> {
-    if alert::EVENT_TYPES.contains(&event_type.as_str()) {
+    if alert::payload::EVENT_TYPES.contains(&event_type.as_str()) {
         let detail = "is reserved for operational events of this service";
         return Err(Problem::field(Kind::InvalidField, pointer, detail));
     }
@@ -258,18 +258,18 @@ fn is_idempotency_key(text: &str) -> bool {
     (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
-fn problem(refused: Refused) -> Problem {
+fn problem(refused: PublishError) -> Problem {
     match refused {
-        Refused::Conflict => Problem::header(
+        PublishError::Conflict => Problem::header(
             Kind::IdempotencyConflict,
             "Idempotency-Key",
             "was used for an event with another body",
         ),
-        Refused::TooLarge => {
+        PublishError::TooLarge => {
             let detail = format!("the event exceeds the {PAYLOAD_LIMIT}-byte limit of a webhook");
             Problem::field(Kind::TooLarge, "/data", detail)
         }
-        Refused::Fault(fault) => fault.into(),
+        PublishError::Fault(fault) => fault.into(),
     }
 }
 
