@@ -2,7 +2,11 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    ops::Deref,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -145,6 +149,36 @@ impl Receiver {
             (requests.len() >= count).then_some(requests)
         })
         .await
+    }
+}
+
+/// A receiver that responds with 500 until it recovers, and with 200 then.
+#[derive(Debug)]
+pub struct FlakyReceiver {
+    receiver: Receiver,
+    recovered: Arc<AtomicBool>,
+}
+
+impl FlakyReceiver {
+    /// Starts one that fails.
+    pub async fn failing() -> Self {
+        let recovered = Arc::new(AtomicBool::new(false));
+        let read = Arc::clone(&recovered);
+        let status = move || if read.load(Ordering::Relaxed) { 200 } else { 500 };
+        Self { receiver: Receiver::responding(move |_| Reply::status(status())).await, recovered }
+    }
+
+    /// From now on it responds with 200.
+    pub fn recover(&self) {
+        self.recovered.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Deref for FlakyReceiver {
+    type Target = Receiver;
+
+    fn deref(&self) -> &Receiver {
+        &self.receiver
     }
 }
 
