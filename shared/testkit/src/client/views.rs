@@ -278,7 +278,7 @@ views! {
         subject: String,
         before: Value,
         after: Value,
-        request_id: Option<String>,
+        request_id: String,
         source_ip: Option<String>,
         prev_hash: String,
         hash: String,
