@@ -181,10 +181,8 @@ async fn an_endpoint_that_recovers_raises_an_alert() {
     let mut ahead = Duration::from_mins(1);
     clock.ahead(ahead);
     stack.run_due().await;
-    eventually("the circuit to open", SOON, || async {
-        endpoint.get().await.health.circuit_open_until
-    })
-    .await;
+    eventually("the circuit to open", SOON, || async { endpoint.get().await.health.circuit_open_until })
+        .await;
     tokio::time::sleep(CACHE_AGE).await;
     tenant.publish_many("contact.created", 5).await;
     receiver.recover();

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use testkit::{
-    FlakyReceiver, Receiver, Reply, Stack, client::EndpointView, eventually, stack::text, within,
-};
+use testkit::{FlakyReceiver, Receiver, Reply, Stack, client::EndpointView, eventually, stack::text, within};
 
 use crate::{AFTER_A_CRASH, CACHE_AGE, SOON};
 
