@@ -145,7 +145,7 @@ async fn handle(router: &Router, api: &Arc<Api>, request: Request) -> Result<Res
             (Some(caller), Some(tenant))
         }
     };
-    let base_url = api.public_url.clone().unwrap_or_else(|| request.base_url());
+    let base_url = api.public_url.clone().unwrap_or_else(|| request.base_url.clone());
     let call = Call::new(route, caller, tenant, params, request, base_url, clock::now())?;
     route.run(Arc::clone(api), call).await
 }

@@ -1,19 +1,20 @@
 //! HTTP: our request and response, and the loop that serves them.
 //!
-//! Shape of the events: HTTP API payload 2.0
-//! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>).
+//! [`event`] knows the shapes of the events; nothing here does.
 
-use std::{collections::HashMap, time::Instant};
+mod event;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
+use std::time::Instant;
+
 use bytes::Bytes;
 use domain::saturating;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, HOST, RETRY_AFTER, WWW_AUTHENTICATE},
+    HeaderMap, HeaderValue, Method, StatusCode,
+    header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::problem::{Kind, Problem};
 use crate::aws::throttles;
@@ -35,6 +36,8 @@ pub struct Request {
     pub id: String,
     /// The address of the client, as API Gateway or the load balancer saw it.
     pub source_ip: Option<String>,
+    /// The public address of the function, without a slash at the end.
+    pub base_url: String,
 }
 
 impl Request {
@@ -43,14 +46,6 @@ impl Request {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
-    }
-
-    /// The public address of the API, without a slash at the end.
-    #[must_use]
-    pub fn base_url(&self) -> String {
-        let host = self.header(HOST.as_str()).unwrap_or("localhost");
-        let scheme = self.header("x-forwarded-proto").unwrap_or("https");
-        format!("{scheme}://{host}")
     }
 }
 
@@ -106,76 +101,6 @@ impl Response {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct HttpEvent {
-    raw_path: String,
-    /// Null under `cargo lambda watch` where there is no query.
-    #[serde(default)]
-    raw_query_string: Option<String>,
-    #[serde(default)]
-    headers: HashMap<String, String>,
-    request_context: HttpContext,
-    #[serde(default)]
-    body: Option<String>,
-    #[serde(default)]
-    is_base64_encoded: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct HttpContext {
-    http: HttpLine,
-    #[serde(default)]
-    stage: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct HttpLine {
-    method: String,
-    #[serde(default)]
-    source_ip: Option<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct HttpResponse {
-    status_code: u16,
-    headers: HashMap<String, String>,
-    body: String,
-    is_base64_encoded: bool,
-    /// Always empty; `cargo lambda watch` cannot do without it.
-    cookies: [String; 0],
-}
-
-fn request(event: HttpEvent, id: String) -> Result<Request, Error> {
-    let text = event.body.unwrap_or_default();
-    // Signatures are over bytes, so the base64 of API Gateway is decoded first.
-    let body = if event.is_base64_encoded { BASE64_STANDARD.decode(text)? } else { text.into_bytes() };
-    // A stage other than $default precedes the path.
-    let stage =
-        event.request_context.stage.filter(|stage| stage != "$default").map(|stage| format!("/{stage}/"));
-    let path =
-        match stage.and_then(|stage| event.raw_path.strip_prefix(&stage).map(|path| format!("/{path}"))) {
-            Some(path) => path,
-            None => event.raw_path,
-        };
-    let query = form_pairs(event.raw_query_string.as_deref().unwrap_or_default());
-    let headers = event.headers.into_iter().filter_map(|(name, value)| {
-        Some((name.parse::<HeaderName>().ok()?, value.parse::<HeaderValue>().ok()?))
-    });
-    let headers = headers.collect();
-    let HttpLine { method, source_ip } = event.request_context.http;
-    Ok(Request { method: method.parse()?, path, query, headers, body, id, source_ip })
-}
-
-/// Decodes `a=1&b=2` by the rules of `application/x-www-form-urlencoded`.
-fn form_pairs(text: &str) -> Vec<(String, String)> {
-    let pairs = url::form_urlencoded::parse(text.as_bytes()).into_owned();
-    pairs.filter(|(name, _)| !name.is_empty()).collect()
-}
-
 /// Serves HTTP requests until the environment ends.
 pub async fn run<H, F>(handle: H) -> Result<(), Error>
 where
@@ -183,29 +108,47 @@ where
     F: Future<Output = Response>,
 {
     let handle = &handle;
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<HttpEvent>| async move {
-        let request = request(event.payload, event.context.request_id)?;
-        let started_at = Instant::now();
-        let (method, request_id) = (request.method.clone(), request.id.clone());
-        // The path after /in/PROVIDER/ is a secret, which readers of logs must not learn.
-        let segments = if request.path.starts_with("/in/") { 3 } else { usize::MAX };
-        let path = request.path.split('/').take(segments).collect::<Vec<_>>().join("/");
-        // Boxed: the compiler's layout of SDK calls inside handlers inside this loop nests too deep.
-        let response = Box::pin(handle(request)).await;
-        let duration_ms = saturating::<u64>(started_at.elapsed().as_millis());
-        let status = response.status.as_u16();
-        tracing::info!(%method, path, request_id, status, duration_ms, "request");
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
+        let response = respond(event.payload.get(), event.context.request_id, handle).await;
         throttles::flush();
-        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        Ok::<_, Error>(HttpResponse {
-            status_code: status,
-            headers: response.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
-            body: String::from_utf8_lossy(&response.body).into_owned(),
-            is_base64_encoded: false,
-            cookies: [],
-        })
+        response
     }))
     .await
+}
+
+/// The response to one event. What a client can send gets a response, and never fails the invocation.
+async fn respond<H, F>(
+    event: &str,
+    request_id: String,
+    handle: &H,
+) -> Result<impl Serialize + use<H, F>, Error>
+where
+    H: Fn(Request) -> F,
+    F: Future<Output = Response>,
+{
+    let started_at = Instant::now();
+    let (origin, request) = event::read(event, request_id.clone())?;
+    let (method, path, response) = match request {
+        Ok(request) => {
+            let (method, path) = (request.method.to_string(), path_for_logs(&request.path));
+            // Boxed: the compiler's layout of SDK calls inside handlers inside this loop nests too deep.
+            (method, path, Box::pin(handle(request)).await)
+        }
+        Err(event::Malformed(detail)) => {
+            let problem = Problem::new(Kind::InvalidRequest, detail);
+            (String::new(), String::new(), Response::problem(&problem, &request_id))
+        }
+    };
+    let duration_ms = saturating::<u64>(started_at.elapsed().as_millis());
+    tracing::info!(method, path, request_id, status = response.status.as_u16(), duration_ms, "request");
+    Ok(event::write(response, origin).await?)
+}
+
+/// The path without what follows `/in/PROVIDER/`: that is a secret, which readers of logs must not learn.
+fn path_for_logs(path: &str) -> String {
+    let segments = || path.split('/');
+    let shown = segments().position(|segment| segment == "in").map_or(usize::MAX, |index| index + 2);
+    segments().take(shown).collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]
