@@ -11,18 +11,13 @@ use testkit::{
 
 use crate::{AFTER_A_CRASH, CACHE_AGE, HIDDEN, SOON};
 
-fn rule(operation: &str, contains: &[&str], fault: Fault, times: u32) -> Rule {
-    let contains = contains.iter().map(ToString::to_string).collect();
-    Rule { operation: operation.to_owned(), contains, fault, times }
-}
-
 #[tokio::test]
 async fn a_publish_that_died_and_was_never_repeated_is_completed() {
     let (stack, clock) = Stack::deploy_with_clock("cw-reconcile").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url()).create().await;
-    let hits = stack.rule(&rule("SendMessageBatch", &[tenant.tenant_id()], Fault::KillBefore, 1)).await;
+    let hits = stack.rule(&Rule::new("SendMessageBatch", &[tenant.tenant_id()], Fault::KillBefore, 1)).await;
     let crashed = tenant.post("/v1/events", &json!({ "type": "contact.created", "data": {} })).await;
     assert!(crashed.status >= 500, "nothing may be acknowledged");
     assert_eq!(hits.count().await, 1);
@@ -53,8 +48,9 @@ async fn a_scheduler_that_died_between_taking_and_sending_costs_ten_minutes() {
     tenant.endpoint(&receiver.url()).retry_schedule(&[60, 60]).create().await;
     let event_id = tenant.publish("contact.created", &json!({}), "taken").await;
     tenant.only_delivery(&event_id, "retrying", SOON).await;
-    let hits =
-        stack.rule(&rule("SendMessageBatch", &[tenant.tenant_id(), "again"], Fault::KillBefore, 1)).await;
+    let hits = stack
+        .rule(&Rule::new("SendMessageBatch", &[tenant.tenant_id(), "again"], Fault::KillBefore, 1))
+        .await;
     clock.ahead(Duration::from_mins(2));
     let _ = stack.try_invoke("SchedulerFunctionName", json!({ "job": "due" })).await;
     assert_eq!(hits.count().await, 1);
@@ -88,7 +84,7 @@ async fn a_poisonous_message_is_parked_and_delivered_once_it_can_be() {
     }
     stack.hide_messages_for(HIDDEN).await;
     let contains = [tenant.tenant_id(), "delivery#", "INSERT"];
-    let hits = stack.rule(&rule("BatchExecuteStatement", &contains, Fault::KillBefore, 2)).await;
+    let hits = stack.rule(&Rule::new("BatchExecuteStatement", &contains, Fault::KillBefore, 2)).await;
     let event_id = tenant.publish("contact.created", &json!({}), "poison").await;
     let told = watcher.wait_for(1, Duration::from_mins(4)).await.remove(0).json();
     assert_eq!(hits.count().await, 2);
@@ -165,7 +161,7 @@ async fn what_was_set_apart_goes_back_to_its_lane_by_make_redrive() {
     let receiver = Receiver::start().await;
     let endpoint_id = tenant.endpoint(&receiver.url()).create().await.id;
     // Stored and never sent, as if its message had been set apart by a version that could not read it.
-    let hits = stack.rule(&rule("SendMessageBatch", &[tenant.tenant_id()], Fault::KillBefore, 1)).await;
+    let hits = stack.rule(&Rule::new("SendMessageBatch", &[tenant.tenant_id()], Fault::KillBefore, 1)).await;
     let crashed = tenant.post("/v1/events", &json!({ "type": "contact.created", "data": {} })).await;
     assert!(crashed.status >= 500);
     assert_eq!(hits.count().await, 1);

@@ -59,7 +59,7 @@ const ATTEMPTS: usize = 25;
 const IN_FLIGHT: usize = 5;
 
 fn rule(operation: &str, tenant: &Client, fault: Fault, times: u32) -> Rule {
-    Rule { operation: operation.to_owned(), contains: vec![tenant.tenant_id().to_owned()], fault, times }
+    Rule::new(operation, &[tenant.tenant_id()], fault, times)
 }
 
 /// The alarms of these names; all of the deployment's tell its topic.
@@ -215,8 +215,8 @@ async fn the_api_fails(stack: &Stack, meter: &Meter) {
     stack.rule(&rule("PutItem", &tenant, Fault::Cut, 1_000)).await;
     let event = json!({ "type": "contact.created", "data": {} });
     for _ in 0..5 {
-        meter.answered(tenant.post("/v1/events", &event).await.status);
-        meter.answered(tenant.get("/v1/events").await.status);
+        meter.record_response(tenant.post("/v1/events", &event).await.status);
+        meter.record_response(tenant.get("/v1/events").await.status);
     }
 }
 

@@ -63,6 +63,21 @@ pub struct Rule {
     pub times: u32,
 }
 
+impl Rule {
+    /// A fault for the first calls of this operation whose bodies hold all of these texts.
+    #[must_use]
+    pub fn new(operation: &str, contains: &[&str], fault: Fault, times: u32) -> Self {
+        let contains = contains.iter().map(ToString::to_string).collect();
+        Self { operation: operation.to_owned(), contains, fault, times }
+    }
+
+    /// A rule that disturbs nothing and counts the calls.
+    #[must_use]
+    pub fn counting(operation: &str, contains: &[&str]) -> Self {
+        Self::new(operation, contains, Fault::Delay { ms: 0 }, u32::MAX)
+    }
+}
+
 #[derive(Default)]
 struct Rules(Mutex<Vec<(Rule, u32)>>);
 
