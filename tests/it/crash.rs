@@ -112,7 +112,7 @@ async fn a_record_whose_response_was_lost_is_not_written_twice() {
 }
 
 #[tokio::test]
-async fn an_inbound_request_whose_function_died_is_taken_when_the_provider_tries_again() {
+async fn an_inbound_request_whose_function_died_is_accepted_at_the_providers_retry() {
     const SECRET: &str = "whsec_test_key_of_the_crash_tests";
     let stack = Stack::deploy("cw-crash-inbound").await;
     let tenant = stack.tenant().await;

@@ -94,7 +94,7 @@ async fn stripes_event_comes_out_once_however_often_it_is_sent() {
 }
 
 #[tokio::test]
-async fn refused_requests_say_why_and_store_nothing() {
+async fn refused_requests_return_the_reason_and_store_nothing() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
     let path = source(&tenant, &[SECRET]).await;
@@ -142,7 +142,7 @@ async fn refused_requests_say_why_and_store_nothing() {
 }
 
 #[tokio::test]
-async fn thin_events_are_taken_too() {
+async fn thin_events_are_accepted_too() {
     let tenant = Stack::shared().tenant().await;
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url()).event_types(&["stripe.v2.*"]).create().await;
@@ -172,7 +172,7 @@ async fn a_new_source_works_at_once() {
 }
 
 #[tokio::test]
-async fn a_sources_secrets_are_set_once_the_provider_shows_them() {
+async fn the_secrets_of_a_source_can_be_set_later() {
     let stack = Stack::shared();
     let (tenant, stranger) = (stack.tenant().await, stack.tenant().await);
     let path = source(&tenant, &[]).await;

@@ -286,7 +286,7 @@ async fn publish(tenant: &Client, count: usize) {
         let event =
             |n| json!({ "type": "contact.created", "data": {}, "idempotency_key": format!("{run}-{n}") });
         let events: Vec<_> = (0..BATCH.min(count - at)).map(event).collect();
-        eventually("a batch to be taken", Duration::from_mins(2), || async {
+        eventually("a batch to be accepted", Duration::from_mins(2), || async {
             let response = tenant.post("/v1/events/batch", &json!({ "events": events })).await;
             let all = response.json["data"].as_array().cloned().unwrap_or_default();
             (response.status == 202 && all.iter().all(|one| one["status"] == 202)).then_some(())
