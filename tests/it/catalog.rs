@@ -254,7 +254,7 @@ async fn concurrent_changes_are_all_kept() {
         let (operator, path, change) = (stack.operator(), path.clone(), change.clone());
         tokio::spawn(async move {
             // A change that loses too often is refused as a conflict, and is retried.
-            eventually("the change to be taken", SOON, || async {
+            eventually("the change to be made", SOON, || async {
                 let response = operator.patch(&path, &change).await;
                 assert!(matches!(response.status, 200 | 409), "{}", response.json);
                 (response.status == 200).then_some(())

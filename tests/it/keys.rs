@@ -130,8 +130,8 @@ async fn keys_that_are_refused() {
     ] {
         let response = tenant.post(&path, &body).await;
         assert_eq!((response.status, response.pointer()), (422, pointer), "{body} {}", response.json);
-        let said = response.json.to_string();
-        assert!(!said.contains("private-text") && !said.contains(&secret[6..]), "{said}");
+        let output = response.json.to_string();
+        assert!(!output.contains("private-text") && !output.contains(&secret[6..]), "{output}");
     }
     assert_eq!(endpoint.secret().await.secret.as_ref(), Some(secret), "nothing was changed");
 

@@ -126,12 +126,7 @@ async fn cancelled_deliveries_never_arrive() {
     response.expect_problem(409, "endpoint-unavailable");
     cancel(&parked).await;
     // Pending, without an item: its publish died before it sent the message.
-    let rule = Rule {
-        operation: "SendMessageBatch".to_owned(),
-        contains: vec![tenant.tenant_id().to_owned()],
-        fault: Fault::KillBefore,
-        times: 1,
-    };
+    let rule = Rule::new("SendMessageBatch", &[tenant.tenant_id()], Fault::KillBefore, 1);
     let hits = stack.rule(&rule).await;
     let body = json!({ "type": "contact.created", "data": {} });
     let publish = || tenant.post_with("/v1/events", &[("idempotency-key", "pending")], &body);
@@ -262,12 +257,7 @@ async fn what_was_missed_is_recovered_and_a_new_endpoint_is_filled() {
     }
     let all = json!({ "selection": "all", "since": LONG_AGO, "rate": 100 });
     let id = replay(&new, &all).await;
-    let rule = Rule {
-        operation: "TransactWriteItems".to_owned(),
-        contains: vec![id.clone()],
-        fault: Fault::KillBefore,
-        times: 1,
-    };
+    let rule = Rule::new("TransactWriteItems", &[&id], Fault::KillBefore, 1);
     let hits = stack.rule(&rule).await;
     ahead += SETTLED;
     clock.ahead(ahead);

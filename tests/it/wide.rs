@@ -75,12 +75,12 @@ async fn reaches_each_endpoint_once(stack_name: &str, wide: usize) {
     seed_endpoints(&stack, &tenant, &like, &secret, &receiver.url(), wide - 2).await;
     tokio::time::sleep(CACHE_AGE).await;
     // A fan-out dies in the middle of a page, which then comes again.
-    let dies = Rule {
-        operation: "SendMessageBatch".to_owned(),
-        contains: vec![tenant.tenant_id().to_owned(), "ept_01m80000000000000000000300".to_owned()],
-        fault: Fault::KillAfter,
-        times: 1,
-    };
+    let dies = Rule::new(
+        "SendMessageBatch",
+        &[tenant.tenant_id(), "ept_01m80000000000000000000300"],
+        Fault::KillAfter,
+        1,
+    );
     let hits = stack.rule(&dies).await;
     let event_id = tenant.publish("contact.created", &json!({ "wide": true }), "wide").await;
     let received = receiver.wait_for(wide - 1, Duration::from_mins(4)).await;

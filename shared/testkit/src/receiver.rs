@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 
 use crate::{eventually, process::Peer, server};
 
-/// What the receiver answers.
+/// A response of the receiver.
 #[derive(Debug, Clone)]
 pub struct Reply {
     /// Status code.
@@ -31,13 +31,13 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Answers at once.
+    /// A response at once.
     pub fn status(status: u16) -> Self {
         let body = Bytes::from_static(b"noted");
         Self { status, headers: Vec::new(), delay: Duration::ZERO, body }
     }
 
-    /// Answers late.
+    /// A response after a delay.
     pub fn after(delay: Duration) -> Self {
         Self { delay, ..Self::status(200) }
     }
@@ -85,12 +85,12 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Starts one that always answers 200.
+    /// Starts one that always responds with 200.
     pub async fn start() -> Self {
         Self::responding(|_| Reply::status(200)).await
     }
 
-    /// Starts one that answers the n-th request (from 0) as `reply` says.
+    /// Starts one that responds to the n-th request (from 0) with what `reply` returns.
     pub async fn responding(reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("its own address");

@@ -83,15 +83,11 @@ impl Stack {
         }
     }
 
-    /// Waits until the lanes hold no message, be it visible, hidden or delayed.
-    pub async fn until_lanes_are_empty(&self, limit: Duration) {
-        const COUNTS: [&str; 3] = [
-            "ApproximateNumberOfMessages",
-            "ApproximateNumberOfMessagesNotVisible",
-            "ApproximateNumberOfMessagesDelayed",
-        ];
+    /// Waits until the lanes hold no message but those that were sent with a delay.
+    pub async fn until_lanes_are_idle(&self, limit: Duration) {
+        const COUNTS: [&str; 2] = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"];
         for lane in ["FastLaneUrl", "SlowLaneUrl"] {
-            eventually(&format!("{lane} to be empty"), limit, || async {
+            eventually(&format!("{lane} to be idle"), limit, || async {
                 let attributes = self.queue_attributes(lane, &COUNTS).await;
                 COUNTS.iter().all(|count| attributes[count] == "0").then_some(())
             })
