@@ -116,7 +116,7 @@ async fn one_request_returns_the_story_of_an_event() {
 
     let one = of(&delivered);
     assert!(one.summary.starts_with("Attempt 1 of 10 succeeded at "), "{one:?}");
-    assert!(one.summary.ends_with(" 200.") && one.next_step.is_none(), "{one:?}");
+    assert!(one.summary.ends_with(": the endpoint responded 200.") && one.next_step.is_none(), "{one:?}");
     assert!(one.suggested_action.starts_with("Nothing."), "{one:?}");
     let endpoint = (one.endpoint.id.as_str(), one.endpoint.url.clone(), one.endpoint.status.as_str());
     assert_eq!(endpoint, (delivered.as_str(), Some(well.url()), "enabled"));
@@ -129,7 +129,8 @@ async fn one_request_returns_the_story_of_an_event() {
     assert_eq!(next.at, one.next_attempt_at);
     assert!(next.description.starts_with("attempt 2 at ") && next.description.contains(" min"), "{one:?}");
     assert!(
-        one.suggested_action.contains(" log") && one.suggested_action.contains("automatically"),
+        one.suggested_action.contains("the receiver's log")
+            && one.suggested_action.contains("retried automatically"),
         "{one:?}"
     );
 
@@ -148,7 +149,7 @@ async fn one_request_returns_the_story_of_an_event() {
     let one = of(&pending);
     assert!(one.summary.starts_with("The event was accepted at "), "{one:?}");
     let next = one.next_step.as_ref().unwrap();
-    assert!(next.description.starts_with("attempt 1 is due now"), "{one:?}");
+    assert_eq!(next.description, "attempt 1 is due now and is made in its turn");
     assert_eq!(one.suggested_action, "Wait.");
 
     // The delivery alone shows the same.
