@@ -40,18 +40,31 @@ pub fn description(server: &str) -> serde_json::Value {
     openapi::document(&routes::all(), server)
 }
 
-/// Serves the API until the environment ends.
-pub async fn serve() -> Result<(), lambda_runtime::Error> {
-    let api = Arc::new(Api::new(Parts::new()?)?);
-    let router = Router::new(routes::all())?;
-    server::run(|request| respond(&router, &api, request)).await
+/// The API with its parts.
+pub struct Service {
+    router: Router,
+    api: Arc<Api>,
 }
 
-async fn respond(router: &Router, api: &Arc<Api>, request: Request) -> Response {
-    let id = request.id.clone();
-    match handle(router, api, request).await {
-        Ok(response) => response,
-        Err(problem) => Response::problem(&problem, &id),
+/// Serves the API until the environment ends.
+pub async fn serve() -> Result<(), lambda_runtime::Error> {
+    let service = Service::new()?;
+    server::run(|request| service.respond(request)).await
+}
+
+impl Service {
+    /// Makes the parts from the function's variables.
+    pub fn new() -> Result<Self, lambda_runtime::Error> {
+        Ok(Self { router: Router::new(routes::all())?, api: Arc::new(Api::new(Parts::new()?)?) })
+    }
+
+    /// The response to a request. Tests call it in their own process.
+    pub async fn respond(&self, request: Request) -> Response {
+        let id = request.id.clone();
+        match handle(&self.router, &self.api, request).await {
+            Ok(response) => response,
+            Err(problem) => Response::problem(&problem, &id),
+        }
     }
 }
 
