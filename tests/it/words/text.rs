@@ -101,9 +101,12 @@ pub fn find(words: &[Word], pattern: &Pattern<'_>) -> Vec<usize> {
     let fits = |word: &str, any: &[&str]| {
         any.iter().any(|one| one.strip_suffix('*').map_or(*one == word, |start| word.starts_with(start)))
     };
-    let windows = words.windows(pattern.len());
-    let found = windows.filter(|window| window.iter().zip(pattern).all(|((word, _), any)| fits(word, any)));
-    found.map(|window| window[0].1).collect()
+    let begins = words.iter().enumerate().filter(|(_, (word, _))| fits(word, &pattern[0]));
+    let whole = begins.filter(|(index, _)| {
+        let rest = words[*index..].iter().map(|(word, _)| word);
+        rest.len() >= pattern.len() && rest.zip(pattern).all(|(word, any)| fits(word, any))
+    });
+    whole.map(|(_, (_, line))| *line).collect()
 }
 
 /// The lines of a document that are prose: no code, tables or headings, and list marks taken off.
