@@ -69,7 +69,7 @@ deploy: override ARCH =
 deploy: build ## build, then sam deploy with samconfig.toml (ENV=dev|prod)
 	$(SAM) deploy --config-env $(ENV)
 
-redrive: ## move quarantined messages back to the lanes (STACK=name; FROM=DeadLetters)
+redrive: ## move unreadable messages back to the lanes (STACK=name; FROM=DeadLetters)
 	@$(PYTHON) dev/setup.py sam
 	.local/sam/bin/python dev/redrive.py --stack-name $(or $(STACK),$(error name the stack: make redrive STACK=core-webhooks-dev)) $(if $(FROM),--from $(FROM))
 

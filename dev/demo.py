@@ -51,12 +51,12 @@ def stop_earlier_run(name):
             continue
         if not any(word.endswith(f"{name}.py".encode()) for word in command):
             continue  # another process has the number now
-        say(f"Stopping the stack of an earlier `make run` (process {pid}) ...")
+        say(f"Stopping an earlier run (process {pid}) ...")
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + 15
         while Path(f"/proc/{pid}").exists():
             if time.monotonic() > deadline:
-                raise Problem(f"process {pid} of an earlier `make run` did not stop within 15 s")
+                raise Problem(f"the earlier run (process {pid}) did not stop within 15 s")
             time.sleep(0.05)
 
 

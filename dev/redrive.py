@@ -1,4 +1,4 @@
-"""`make redrive`: moves quarantined messages back to the queues of their consumers.
+"""`make redrive`: moves unreadable messages back to the queues that they came from.
 
 redrive.py --stack-name NAME [--from Unreadable|DeadLetters] [--limit N]
 

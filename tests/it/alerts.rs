@@ -11,10 +11,7 @@ use std::{
 use serde_json::{Value, json};
 use testkit::{Receiver, Reply, Stack, Subscription, eventually, process, stack::text};
 
-use crate::{AFTER_A_CRASH, BELIEVED, SOON};
-
-/// Longer than a list of endpoints is believed by publishes.
-const LISTED: Duration = Duration::from_millis(1500);
+use crate::{AFTER_A_CRASH, CACHE_AGE, SOON};
 
 /// Time in which a second alert would have come.
 const QUIET: Duration = Duration::from_secs(4);
@@ -36,7 +33,6 @@ async fn a_storm_of_a_thousand_failures_is_one_alert() {
     let watcher = Receiver::start().await;
     tenant.endpoint(&watcher.url(), &["delivery.*", "endpoint.*"]).await;
     let topic = Subscription::to(&stack, "AlertsTopicArn", tenant.tenant_id()).await;
-    tokio::time::sleep(LISTED).await;
     tenant.publish_many("contact.created", 1100).await;
     let path = format!("/v1/endpoints/{endpoint_id}/stats");
     let mut stats = Value::Null;
@@ -94,7 +90,6 @@ async fn an_alert_is_not_repeated_because_an_hour_ends() {
     let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), single).await;
     let watcher = Receiver::start().await;
     tenant.endpoint(&watcher.url(), &["delivery.*"]).await;
-    tokio::time::sleep(LISTED).await;
     // A minute before a full hour.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let hour = Duration::from_hours(1);
@@ -140,7 +135,6 @@ async fn a_topic_that_takes_nothing_keeps_nobody_from_being_told() {
     let single = json!({ "retry_schedule_seconds": [], "event_types": ["contact.*"] });
     tenant.endpoint_with(&receiver.url(), single).await;
     tenant.endpoint(&watcher.url(), &["delivery.exhausted"]).await;
-    tokio::time::sleep(LISTED).await;
     let event_id = tenant.publish("contact.created", &json!({}), "no topic").await;
     tenant.delivery(&event_id, "exhausted", SOON).await;
     watcher.wait_for(1, SOON).await;
@@ -163,7 +157,6 @@ async fn an_endpoint_that_seldom_fails_is_no_alert() {
     let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), schedule).await;
     let watcher = Receiver::start().await;
     tenant.endpoint(&watcher.url(), &["endpoint.*"]).await;
-    tokio::time::sleep(LISTED).await;
     tenant.publish_many("contact.created", 40).await;
     eventually("all to arrive", AFTER_A_CRASH, || async {
         let stats = tenant.get(&format!("/v1/endpoints/{endpoint_id}/stats")).await.expect(200);
@@ -187,7 +180,6 @@ async fn who_comes_back_is_said_to_recover() {
     tenant.endpoint(&watcher.url(), &["endpoint.*"]).await;
     let path = format!("/v1/endpoints/{endpoint_id}");
     let topic = Subscription::to(&stack, "AlertsTopicArn", tenant.tenant_id()).await;
-    tokio::time::sleep(LISTED).await;
     // Many failures, and some more a minute later: the circuit opens.
     tenant.publish_many("contact.created", 40).await;
     receiver.wait_for(40, SOON).await;
@@ -203,7 +195,7 @@ async fn who_comes_back_is_said_to_recover() {
         (tenant.get(&path).await.expect(200)["status"] == "circuit_open").then_some(())
     })
     .await;
-    tokio::time::sleep(BELIEVED).await;
+    tokio::time::sleep(CACHE_AGE).await;
     tenant.publish_many("contact.created", 5).await;
     well.store(true, Ordering::Relaxed);
     let recovering = |received: Vec<testkit::Received>| -> Option<Value> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use testkit::{Client, Receiver, Stack, eventually, stack::text, unique};
 
-use crate::{BELIEVED, SOON};
+use crate::{CACHE_AGE, SOON};
 
 /// An event type that no other test knows.
 fn event_type(word: &str) -> String {
@@ -46,7 +46,7 @@ async fn data_that_is_not_like_the_schema_is_refused_where_that_is_enforced() {
     let name = event_type("enforced");
     let entry = put(&stack, &name, &json!({ "schema": contact(), "enforce": true })).await;
     assert_eq!((&entry["version"], &entry["enforce"]), (&json!(1), &json!(true)));
-    tokio::time::sleep(BELIEVED).await;
+    tokio::time::sleep(CACHE_AGE).await;
     let wrong = json!({ "type": name, "data": { "id": "c_1", "address": { "zip": "whsec_private" } } });
     let response = tenant.post("/v1/events", &wrong).await;
     assert_eq!(response.status, 422);

@@ -9,7 +9,7 @@ use testkit::{
     stack::text,
 };
 
-use crate::{AFTER_A_CRASH, BELIEVED, SOON};
+use crate::{AFTER_A_CRASH, CACHE_AGE, HIDDEN, SOON};
 
 fn rule(operation: &str, contains: &[&str], fault: Fault, times: u32) -> Rule {
     let contains = contains.iter().map(ToString::to_string).collect();
@@ -84,12 +84,9 @@ async fn a_poisonous_message_is_parked_and_delivered_once_it_can_be() {
         let policy = json!({
             "deadLetterTargetArn": stack.queue_arn("DeadLettersUrl"), "maxReceiveCount": "2",
         });
-        let attributes = json!({
-            "QueueUrl": stack.output(lane),
-            "Attributes": { "RedrivePolicy": policy.to_string(), "VisibilityTimeout": "31" },
-        });
-        stack.aws("sqs", "AmazonSQS.SetQueueAttributes", attributes).await;
+        stack.set_queue_attributes(lane, json!({ "RedrivePolicy": policy.to_string() })).await;
     }
+    stack.hide_messages_for(HIDDEN).await;
     let contains = [tenant.tenant_id(), "delivery#", "INSERT"];
     let hits = stack.rule(&rule("BatchExecuteStatement", &contains, Fault::KillBefore, 2)).await;
     let event_id = tenant.publish("contact.created", &json!({}), "poison").await;
@@ -156,7 +153,7 @@ async fn what_is_not_finished_when_its_event_ends_is_said_to_be_expired() {
     );
     // What has ended does not come back.
     tenant.post(&format!("/v1/endpoints/{endpoint_id}/enable"), &json!({})).await.expect(200);
-    tokio::time::sleep(BELIEVED).await;
+    tokio::time::sleep(CACHE_AGE).await;
     stack.run_due().await;
     tenant.delivery(&event_id, "expired", SOON).await;
     assert!(receiver.requests().is_empty());
@@ -184,9 +181,9 @@ async fn what_was_set_apart_goes_back_to_its_lane_by_make_redrive() {
     let message = json!({ "QueueUrl": stack.output("UnreadableUrl"), "MessageBody": body.to_string() });
     stack.aws("sqs", "AmazonSQS.SendMessage", message).await;
     let said = stack.run_tool("dev/redrive.py", &["--stack-name", stack.name()]).await;
-    assert!(said.contains("1 messages moved"), "{said}");
+    assert!(said.contains("moved 1 messages"), "{said}");
     tenant.delivery(&event_id, "succeeded", SOON).await;
     assert_eq!(receiver.requests().len(), 1);
     let said = stack.run_tool("dev/redrive.py", &["--stack-name", stack.name()]).await;
-    assert!(said.contains("0 messages moved"), "{said}");
+    assert!(said.contains("moved 0 messages"), "{said}");
 }

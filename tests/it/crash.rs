@@ -10,7 +10,7 @@ use testkit::{
     stack::text,
 };
 
-use crate::{AFTER_A_CRASH, SOON};
+use crate::{AFTER_A_CRASH, HIDDEN, SOON};
 
 fn rule(operation: &str, contains: &[&str], fault: Fault) -> Rule {
     let contains = contains.iter().map(ToString::to_string).collect();
@@ -19,7 +19,9 @@ fn rule(operation: &str, contains: &[&str], fault: Fault) -> Rule {
 
 #[tokio::test]
 async fn the_dispatcher_dies_in_the_middle_of_a_batch() {
-    let tenant = Stack::deploy("cw-crash-batch").await.tenant().await;
+    let stack = Stack::deploy("cw-crash-batch").await;
+    stack.hide_messages_for(HIDDEN).await;
+    let tenant = stack.tenant().await;
     // Slow at first, so that the batch is under way when its function is killed.
     let receiver =
         Receiver::responding(|n| Reply::after(Duration::from_secs(if n < 10 { 5 } else { 0 }))).await;
@@ -78,6 +80,7 @@ async fn a_publish_that_died_between_put_and_send_is_completed_by_its_retry() {
 #[tokio::test]
 async fn a_dispatcher_that_died_between_post_and_record_posts_again_under_the_same_id() {
     let stack = Stack::deploy("cw-crash-record").await;
+    stack.hide_messages_for(HIDDEN).await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url(), &[]).await;
@@ -97,6 +100,7 @@ async fn a_dispatcher_that_died_between_post_and_record_posts_again_under_the_sa
 #[tokio::test]
 async fn a_record_whose_response_was_lost_is_not_made_twice() {
     let stack = Stack::deploy("cw-crash-response").await;
+    stack.hide_messages_for(HIDDEN).await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 503 } else { 200 })).await;
     tenant.endpoint(&receiver.url(), &[]).await;
@@ -110,7 +114,7 @@ async fn a_record_whose_response_was_lost_is_not_made_twice() {
     assert_eq!(delivery["attempt_count"], 2);
     // The message of the killed function comes back once more, finds the delivery finished, and
     // is dropped without another request.
-    tokio::time::sleep(Duration::from_secs(40)).await;
+    stack.until_lanes_are_empty(AFTER_A_CRASH).await;
     assert_eq!(receiver.requests().len(), 2);
 }
 

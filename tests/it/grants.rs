@@ -7,6 +7,10 @@ use testkit::{Receiver, Stack, eventually};
 
 use crate::{AFTER_A_CRASH, SOON};
 
+/// The stand-in does not verify the owner's signature.
+const OWNER: &str =
+    "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/sqs/aws4_request, SignedHeaders=host, Signature=0";
+
 /// The template without the statement of this `Sid` in this role or managed policy.
 pub(crate) fn without(template: &str, role: &str, sid: &str) -> String {
     let lines: Vec<_> = template.lines().collect();
@@ -63,6 +67,27 @@ async fn without_the_grant_to_send_nothing_is_acknowledged() {
         logs.lines().any(|line| line.contains("sending to a lane") && line.contains("AccessDenied")),
         "{logs}"
     );
+}
+
+/// One policy covers all queues, and it denies plain HTTP even to the account's owner.
+#[tokio::test]
+async fn where_tls_is_required_no_queue_accepts_plain_http() {
+    let stack = Stack::deploy_with("cw-tls-only", &[("RequireTls", "true")]).await;
+    for queue in ["FastLaneUrl", "SlowLaneUrl", "FanOutPagesUrl", "DeadLettersUrl", "UnreadableUrl"] {
+        for (stack, expected) in [(&stack, 403), (&Stack::shared(), 200)] {
+            let url = stack.output(queue);
+            let response = testkit::http_client()
+                .post(url)
+                .header("authorization", OWNER)
+                .header("x-amz-target", "AmazonSQS.GetQueueAttributes")
+                .header("content-type", "application/x-amz-json-1.0")
+                .body(json!({ "QueueUrl": url }).to_string())
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(response.status(), expected, "{queue}: {}", response.text().await.unwrap());
+        }
+    }
 }
 
 /// A resource's block in the template.

@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 use testkit::{Client, Receiver, Reply, Stack, eventually, stack::text};
 
-use crate::{AFTER_A_CRASH, BELIEVED, SOON};
+use crate::{AFTER_A_CRASH, CACHE_AGE, SOON};
 
 /// A receiver that answers 500 until it is told to be well.
 async fn failing() -> (Receiver, Arc<AtomicBool>) {
@@ -42,7 +42,7 @@ async fn what_a_disabled_endpoint_misses_is_held_and_drained() {
     assert!(receiver.requests().is_empty());
     let enabled = tenant.post(&format!("{path}/enable"), &json!({ "delivery_rate": 10 })).await.expect(200);
     assert_eq!((&enabled["status"], &enabled["disabled"]), (&json!("enabled"), &json!(null)));
-    tokio::time::sleep(BELIEVED).await;
+    tokio::time::sleep(CACHE_AGE).await;
     stack.run_due().await;
     let received = receiver.wait_for(ids.len(), AFTER_A_CRASH).await;
     assert_eq!(received.len(), ids.len(), "each once");
@@ -60,7 +60,7 @@ async fn held_work_is_dropped_where_that_is_wanted_and_skipped_events_are_never_
     let path = format!("/v1/endpoints/{endpoint_id}");
     let disabled = tenant.post(&format!("{path}/disable"), &json!({})).await.expect(200);
     assert_eq!((&disabled["status"], &disabled["disabled"]["mode"]), (&json!("disabled"), &json!("hold")));
-    tokio::time::sleep(BELIEVED).await;
+    tokio::time::sleep(CACHE_AGE).await;
     let ids = tenant.publish_many("contact.created", 12).await;
     for id in &ids {
         tenant.delivery(id, "parked", SOON).await;
@@ -72,12 +72,11 @@ async fn held_work_is_dropped_where_that_is_wanted_and_skipped_events_are_never_
     }
     let disabled = tenant.post(&format!("{path}/disable"), &json!({ "mode": "skip" })).await.expect(200);
     assert_eq!(disabled["disabled"]["mode"], "skip");
-    // The list that a publish goes by is a second old at most.
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    tokio::time::sleep(CACHE_AGE).await;
     let skipped = tenant.publish_many("contact.created", 1).await.remove(0);
     assert_eq!(status(&tenant, &skipped).await, json!(null), "it does not go there");
     tenant.post(&format!("{path}/enable"), &json!({})).await.expect(200);
-    tokio::time::sleep(BELIEVED).await;
+    tokio::time::sleep(CACHE_AGE).await;
     let after = tenant.publish_many("contact.created", 1).await.remove(0);
     tenant.delivery(&after, "succeeded", SOON).await;
     stack.run_due().await;
@@ -105,7 +104,7 @@ async fn a_deleted_endpoint_gets_nothing_more() {
     .await;
     tenant.delete(&format!("/v1/endpoints/{endpoint_id}")).await.expect(204);
     tenant.delete(&format!("/v1/endpoints/{held_id}")).await.expect(204);
-    tokio::time::sleep(BELIEVED).await;
+    tokio::time::sleep(CACHE_AGE).await;
     let tried = receiver.requests().len();
     clock.ahead(Duration::from_mins(2));
     stack.run_due().await;
@@ -144,7 +143,7 @@ async fn an_endpoint_that_is_down_is_left_alone_and_comes_back_by_a_probe() {
     })
     .await;
     assert!(open["health"]["failures"].as_u64().unwrap() >= 10);
-    tokio::time::sleep(BELIEVED).await;
+    tokio::time::sleep(CACHE_AGE).await;
 
     // While it is open nothing is attempted.
     let tried = receiver.requests().len();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testkit::{Client, Received, Receiver, Stack, foreign, stack::text};
 
-use crate::{BELIEVED, SOON};
+use crate::{CACHE_AGE, SOON};
 
 /// A key that somebody brings along.
 const IMPORTED: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -49,7 +49,7 @@ async fn both_keys_verify_until_the_old_one_ends() {
     assert_eq!(text(&shown, "public_key"), public);
     assert_eq!(shown["previous"][0]["secret"], IMPORTED);
     assert_eq!(shown["previous"][0]["expires_at"], new["previous_expires_at"]);
-    tokio::time::sleep(BELIEVED).await;
+    tokio::time::sleep(CACHE_AGE).await;
     let received = next(&tenant, &receiver, "both").await;
     assert_eq!(signatures(&received), 2);
     foreign::verify(&received, IMPORTED).await.expect("the old key");
@@ -73,7 +73,7 @@ async fn a_leaked_key_ends_at_once() {
     tenant.endpoint(&watcher.url(), &["secret.rotated"]).await;
     next(&tenant, &receiver, "first").await;
     let second = text(&rotate(&tenant, &id, json!({})).await, "secret");
-    tokio::time::sleep(BELIEVED).await;
+    tokio::time::sleep(CACHE_AGE).await;
     let received = next(&tenant, &receiver, "second").await;
     for secret in [&first, &second] {
         foreign::verify(&received, secret).await.expect("during the overlap");
@@ -87,7 +87,7 @@ async fn a_leaked_key_ends_at_once() {
 
     let third = text(&rotate(&tenant, &id, json!({ "overlap_seconds": 0 })).await, "secret");
     assert_eq!(document(&stack, &tenant).await[&id].as_array().unwrap().len(), 1);
-    tokio::time::sleep(BELIEVED).await;
+    tokio::time::sleep(CACHE_AGE).await;
     let received = next(&tenant, &receiver, "third").await;
     assert_eq!(signatures(&received), 1);
     foreign::verify(&received, &third).await.expect("the newest");
@@ -203,13 +203,13 @@ async fn a_full_document_does_not_stop_a_rotation() {
         },
     });
     stack.aws("dynamodb", "DynamoDB_20120810.PutItem", pointer).await;
-    tokio::time::sleep(BELIEVED).await;
+    tokio::time::sleep(CACHE_AGE).await;
     let new = text(&rotate(&tenant, &id, json!({})).await, "secret");
     let shown = revealed(&tenant, &id).await;
     assert_eq!((&shown["secret"], &shown["previous"][0]["secret"]), (&json!(new), &json!(old)));
     // And once more, where they lie now.
     let newest = text(&rotate(&tenant, &id, json!({})).await, "secret");
-    tokio::time::sleep(BELIEVED).await;
+    tokio::time::sleep(CACHE_AGE).await;
     let received = next(&tenant, &receiver, "moved").await;
     assert_eq!(signatures(&received), 3);
     for secret in [&old, &new, &newest] {

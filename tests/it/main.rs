@@ -39,5 +39,10 @@ const SOON: Duration = Duration::from_secs(30);
 /// than a repeated publish waits for the first one (30 to 40 s), with one retry on top.
 const AFTER_A_CRASH: Duration = Duration::from_mins(2);
 
-/// Longer than functions believe what they know of an endpoint, 10 s.
-const BELIEVED: Duration = Duration::from_secs(11);
+/// How long messages stay hidden in tests that kill the function that received them, in seconds. None of
+/// these tests' functions works that long.
+const HIDDEN: u32 = 8;
+
+/// Longer than functions use a cached row: the local stack has `CacheSeconds=1`, and publishes use a
+/// tenant's list of endpoints for a second too.
+const CACHE_AGE: Duration = Duration::from_millis(1300);

@@ -17,7 +17,7 @@ use testkit::{
     stack::{delivery_id, text},
 };
 
-use crate::{AFTER_A_CRASH, SOON};
+use crate::{AFTER_A_CRASH, CACHE_AGE, SOON};
 
 /// Longer than what a replay leaves to the index.
 const SETTLED: Duration = Duration::from_secs(40);
@@ -240,7 +240,7 @@ async fn what_was_missed_is_recovered_and_a_new_endpoint_is_filled() {
     let before = tenant.publish_many("contact.created", 2).await;
     receiver.wait_for(2, SOON).await;
     tenant.post(&format!("{path}/disable"), &json!({ "mode": "skip" })).await.expect(200);
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    tokio::time::sleep(CACHE_AGE).await;
     let skipped = tenant.publish_many("contact.created", 5).await;
     tenant.publish_many("deal.won", 1).await;
 
@@ -253,7 +253,7 @@ async fn what_was_missed_is_recovered_and_a_new_endpoint_is_filled() {
     let shown = get(&tenant, &id).await;
     assert_eq!((&shown["status"], &shown["paused_for"]), (&json!("running"), &json!("endpoint_disabled")));
     tenant.post(&format!("{path}/enable"), &json!({})).await.expect(200);
-    tokio::time::sleep(crate::BELIEVED).await;
+    tokio::time::sleep(CACHE_AGE).await;
     ahead += Duration::from_mins(6);
     clock.ahead(ahead);
     stack.run_due().await;

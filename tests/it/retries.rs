@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use testkit::{Receiver, Reply, Stack, eventually, foreign, stack::text};
 
-use crate::{AFTER_A_CRASH, SOON};
+use crate::{AFTER_A_CRASH, CACHE_AGE, SOON};
 
 #[tokio::test]
 async fn an_endpoint_that_recovers_gets_everything() {
@@ -132,8 +132,7 @@ async fn gone_disables_the_endpoint_and_tells_its_owner() {
     assert_eq!(receiver.requests().len(), 1);
     let enabled = tenant.post(&format!("{path}/enable"), &json!({})).await.expect(200);
     assert_eq!(enabled["status"], "enabled");
-    // The dispatchers believe their rows for ten seconds.
-    tokio::time::sleep(Duration::from_secs(11)).await;
+    tokio::time::sleep(CACHE_AGE).await;
     stack.run_due().await;
     for id in [&event_id, &later] {
         tenant.delivery(id, "succeeded", SOON).await;

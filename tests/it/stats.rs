@@ -5,10 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testkit::{Client, Receiver, Reply, Stack, eventually, stack::millis_of};
 
-use crate::SOON;
-
-/// Longer than a list of endpoints is believed by publishes.
-const LISTED: Duration = Duration::from_millis(1500);
+use crate::{CACHE_AGE, SOON};
 
 /// The statistics once so many attempts are counted.
 async fn counted(client: &Client, endpoint_id: &str, attempts: u64) -> Value {
@@ -36,7 +33,6 @@ async fn attempts_are_counted_with_their_outcomes_and_durations() {
     for name in ["success_rate", "p50_ms", "p95_ms", "last_success_at", "last_failure_at"] {
         assert_eq!(fresh[name], json!(null), "{name}");
     }
-    tokio::time::sleep(LISTED).await;
     let events: Vec<_> = (0..60).map(|n| json!({ "type": "contact.created", "data": { "n": n } })).collect();
     tenant.post("/v1/events/batch", &json!({ "events": events })).await.expect(202);
     let stats = counted(&tenant, &endpoint_id, 60).await;
@@ -72,7 +68,7 @@ async fn retries_are_attempts_of_one_delivery_and_the_operator_has_its_own() {
     let theirs = Receiver::start().await;
     let event_type = format!("{}.happened", tenant.tenant_id());
     let (operators_id, _) = operator.endpoint(&theirs.url(), &[&event_type]).await;
-    tokio::time::sleep(LISTED).await;
+    tokio::time::sleep(CACHE_AGE).await;
     tenant.publish(&event_type, &json!({}), "counted").await;
     let stats = counted(&tenant, &endpoint_id, 2).await;
     assert_eq!(

@@ -9,7 +9,7 @@ use testkit::{
     stack::{delivery_id, text},
 };
 
-use crate::{AFTER_A_CRASH, SOON};
+use crate::{AFTER_A_CRASH, CACHE_AGE, SOON};
 
 /// Gives a tenant `count` endpoints more, all at this URL, behind the API's back: made one by one
 /// through it they would take minutes. They share the signing key of an endpoint that was made.
@@ -58,7 +58,7 @@ async fn one_event_reaches_ten_thousand_endpoints_once_each() {
     let operators = Receiver::start().await;
     stack.operator().endpoint(&operators.url(), &["contact.*"]).await;
     seed_endpoints(&stack, tenant.tenant_id(), &like, &secret, &receiver.url(), WIDE - 2).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    tokio::time::sleep(CACHE_AGE).await;
     // A fan-out dies in the middle of a page, which then comes again.
     let dies = Rule {
         operation: "SendMessageBatch".to_owned(),

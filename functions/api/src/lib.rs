@@ -16,27 +16,53 @@ mod tenants;
 
 use std::sync::Arc;
 
+use ::http::Method;
 use domain::endpoint::egress::Allow;
 use http::route::{Access, Call, Found, Router};
 use platform::{
     alert::Alerts,
     auth,
     lambda::{
-        http::{Request, Response, run_http},
+        http::{self as server, Request, Response},
         problem::{Kind, Problem},
     },
     publish::{Publisher, catalog::Catalog},
     runtime::{clock, config},
     secrets::{OperatorKey, Secrets},
     setup::Parts,
-    store::{audit::Audit, events::Events, registry::Registry},
+    store::{
+        audit::Audit,
+        due::{drains::Drains, replays::Replays},
+        events::{
+            deliveries::Deliveries, generations::Generations, lists::EndpointDeliveries, pages::Snapshots,
+            stored::StoredEvents, timeline::Timeline, tracking::TrackedDeliveries,
+        },
+        registry::{
+            api_keys::ApiKeys, endpoints::Endpoints, event_types::EventTypes, sources::Sources,
+            tenants::Tenants,
+        },
+        stats::Statistics,
+    },
     webhook::{egress::Egress, test_event::TestEvents},
 };
 
 /// What the handlers need.
 struct Api {
-    registry: Arc<Registry>,
-    events: Events,
+    tenants: Tenants,
+    api_keys: ApiKeys,
+    sources: Sources,
+    endpoints: Endpoints,
+    event_types: EventTypes,
+    events: StoredEvents,
+    snapshots: Snapshots,
+    timeline: Timeline,
+    deliveries: Deliveries,
+    generations: Generations,
+    tracked: TrackedDeliveries,
+    endpoint_deliveries: EndpointDeliveries,
+    statistics: Statistics,
+    drains: Drains,
+    replays: Replays,
     secrets: Secrets,
     operator_key: OperatorKey,
     publisher: Publisher,
@@ -58,11 +84,7 @@ pub fn description(server: &str) -> serde_json::Value {
 pub async fn serve() -> Result<(), lambda_runtime::Error> {
     let parts = Parts::new()?;
     let egress_allow = config::egress_allow()?;
-    let test_events = TestEvents {
-        registry: Arc::clone(&parts.registry),
-        egress: Egress::new(egress_allow.clone())?,
-        leases: parts.leases()?,
-    };
+    let test_events = TestEvents { egress: Egress::new(egress_allow.clone())?, leases: parts.leases()? };
     let api = Arc::new(Api {
         secrets: parts.secrets()?,
         operator_key: OperatorKey::new(parts.secrets_manager(), config::operator_key_secret()?),
@@ -71,16 +93,29 @@ pub async fn serve() -> Result<(), lambda_runtime::Error> {
         audit: parts.audit()?,
         test_events,
         egress_allow,
-        catalog: Catalog::new(Arc::clone(&parts.registry)),
+        catalog: Catalog::new(parts.event_types.clone(), parts.cache_age),
         public_url: config::public_url(),
-        registry: parts.registry,
+        tenants: parts.tenants,
+        api_keys: parts.api_keys,
+        sources: parts.sources,
+        endpoints: parts.endpoints,
+        event_types: parts.event_types,
         events: parts.events,
+        snapshots: parts.snapshots,
+        timeline: parts.timeline,
+        deliveries: parts.deliveries,
+        generations: parts.generations,
+        tracked: parts.tracked,
+        endpoint_deliveries: parts.endpoint_deliveries,
+        statistics: parts.statistics,
+        drains: parts.drains,
+        replays: parts.replays,
     });
     let router = Router::new(routes::all())?;
-    run_http(|request| answer(&router, &api, request)).await
+    server::run(|request| respond(&router, &api, request)).await
 }
 
-async fn answer(router: &Router, api: &Arc<Api>, request: Request) -> Response {
+async fn respond(router: &Router, api: &Arc<Api>, request: Request) -> Response {
     let id = request.id.clone();
     match handle(router, api, request).await {
         Ok(response) => response,
@@ -92,7 +127,8 @@ async fn handle(router: &Router, api: &Arc<Api>, request: Request) -> Result<Res
     let (route, params) = match router.find(&request.method, &request.path) {
         Found::Route(route, params) => (route, params),
         Found::OtherMethods(allowed) => {
-            let detail = format!("this path takes {}", allowed.join(", "));
+            let methods: Vec<_> = allowed.iter().map(Method::as_str).collect();
+            let detail = format!("this path takes {}", methods.join(", "));
             return Err(Problem { allow: allowed, ..Problem::new(Kind::MethodNotAllowed, detail) });
         }
         Found::Nothing => {
@@ -103,13 +139,13 @@ async fn handle(router: &Router, api: &Arc<Api>, request: Request) -> Result<Res
         Access::Public => (None, None),
         Access::Operator | Access::Scope(_) => {
             let caller =
-                auth::caller(&api.registry, &api.operator_key, request.header("authorization")).await?;
-            let tenant = auth::tenant(&api.registry, &caller, request.header("tenant")).await?;
+                auth::caller(&api.api_keys, &api.operator_key, request.header("authorization")).await?;
+            let tenant = auth::tenant(&api.tenants, &caller, request.header("tenant")).await?;
             route.check(&caller)?;
             (Some(caller), Some(tenant))
         }
     };
-    let base_url = api.public_url.clone().unwrap_or_else(|| request.base_url());
+    let base_url = api.public_url.clone().unwrap_or_else(|| request.base_url.clone());
     let call = Call::new(route, caller, tenant, params, request, base_url, clock::now())?;
     route.run(Arc::clone(api), call).await
 }

@@ -127,7 +127,7 @@ async fn whose(api: &Api, owner: &TenantId, body: &CreateReplay) -> Result<Tenan
     if body.what == What::Failed {
         return Err(refuse("/tenant", "goes with missing and all; failed has the deliveries of all tenants"));
     }
-    if !tenant.is_operator() && api.registry.tenant(tenant).await?.is_none() {
+    if !tenant.is_operator() && api.tenants.get(tenant).await?.is_none() {
         return Err(refuse("/tenant", "there is no tenant with this id"));
     }
     Ok(tenant.clone())
@@ -136,7 +136,7 @@ async fn whose(api: &Api, owner: &TenantId, body: &CreateReplay) -> Result<Tenan
 pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateReplay) -> Result<ReplayView, Problem> {
     let endpoint: EndpointId = call.id("endpoint_id", "endpoint")?;
     let owner = call.tenant()?;
-    let found = api.registry.endpoint_now(owner, endpoint).await?;
+    let found = api.endpoints.get_now(owner, endpoint).await?;
     found
         .filter(|endpoint| endpoint.state != State::Deleted)
         .ok_or_else(|| Problem::not_found("endpoint"))?;
@@ -147,7 +147,7 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateReplay) -> Res
         return Err(refuse("/rate", format!("must be a whole number from {least} to {most}")));
     }
     let tenant = whose(&api, owner, &body).await?;
-    if api.events.running_replays(owner).await? >= RUNNING_PER_TENANT {
+    if api.replays.running_count(owner).await? >= RUNNING_PER_TENANT {
         let why = format!("a tenant has at most {RUNNING_PER_TENANT} replays running");
         return Err(Problem::new(Kind::LimitReached, why));
     }
@@ -175,7 +175,7 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateReplay) -> Res
         "since": since, "until": until, "rate": rate,
     });
     call.record(&api, replay.id, None, Some(what)).await?;
-    if !api.events.create_replay(owner, &replay).await? {
+    if !api.replays.create(owner, &replay).await? {
         let why = "the endpoint has a replay running; cancel it or wait for its end";
         return Err(Problem::new(Kind::ReplayRunning, why));
     }
@@ -184,7 +184,7 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateReplay) -> Res
 
 async fn find(api: &Api, call: &Call) -> Result<Replay, Problem> {
     let id: ReplayId = call.id("replay_id", "replay")?;
-    api.events.replay(call.tenant()?, id).await?.ok_or_else(|| Problem::not_found("replay"))
+    api.replays.get(call.tenant()?, id).await?.ok_or_else(|| Problem::not_found("replay"))
 }
 
 pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<ReplayView, Problem> {
@@ -196,7 +196,7 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<ReplayView>, 
     let endpoint = endpoint.map_err(|why| Problem::parameter("endpoint_id", why.to_string()))?;
     let (owner, before) = (call.tenant()?, call.before::<ReplayId>()?);
     let limit = call.limit()?;
-    let replays = api.events.list_replays(owner, endpoint, before, limit + 1).await?;
+    let replays = api.replays.list(owner, endpoint, before, limit + 1).await?;
     let data = replays.into_iter().map(|replay| ReplayView::new(owner, replay)).collect();
     Ok(Page::cut(data, limit, |last: &ReplayView| last.id.to_string())?)
 }
@@ -210,8 +210,7 @@ pub(crate) async fn cancel(api: Arc<Api>, call: Call, _: Nothing) -> Result<Repl
     } else {
         call.unchanged();
     }
-    let cancelled =
-        replay.status == Status::Running && api.events.cancel_replay(owner, &replay, call.now).await?;
+    let cancelled = replay.status == Status::Running && api.replays.cancel(owner, &replay, call.now).await?;
     let replay =
         if cancelled || replay.status == Status::Running { find(&api, &call).await? } else { replay };
     if replay.status != Status::Cancelled {

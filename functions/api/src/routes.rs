@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ::http::StatusCode;
 use domain::ids::key::Scope;
 use platform::{
     lambda::problem::{Kind, Problem},
@@ -69,16 +70,16 @@ const EVENT_TYPE_PAGE: [Parameter; 3] = [PAGE[0], PAGE[1], types::ARCHIVED];
 #[allow(clippy::too_many_lines, reason = "it is a table")]
 pub(crate) fn all() -> Vec<Route> {
     vec![
-        Route::post("/v1/tenants", "create_tenant", Access::Operator, 201, tenants::create)
+        Route::post("/v1/tenants", "create_tenant", Access::Operator, StatusCode::CREATED, tenants::create)
             .audited("tenant.created")
             .summary("Create a tenant.")
             .example(r#"{"name":"Acme Ltd"}"#)
             .problems(&[Kind::AlreadyExists]),
-        Route::post("/v1/tenants/{tenant_id}/keys", "create_key", Access::Scope(Scope::KeysWrite), 201, tenants::create_key)
+        Route::post("/v1/tenants/{tenant_id}/keys", "create_key", Access::Scope(Scope::KeysWrite), StatusCode::CREATED, tenants::create_key)
             .audited("key.created")
             .summary("Create an API key of a tenant. The key is shown this once.")
             .example(r#"{"name":"back end","scopes":["events:write","events:read"]}"#),
-        Route::post("/v1/endpoints", "create_endpoint", Access::Scope(Scope::EndpointsWrite), 201, endpoints::create)
+        Route::post("/v1/endpoints", "create_endpoint", Access::Scope(Scope::EndpointsWrite), StatusCode::CREATED, endpoints::create)
             .audited("endpoint.created")
             .summary("Subscribe a URL to events.")
             .example(r#"{"url":"https://example.com/webhooks","event_types":["contact.*"],"description":"CRM mirror"}"#)
@@ -96,11 +97,11 @@ pub(crate) fn all() -> Vec<Route> {
         Route::delete("/v1/endpoints/{endpoint_id}", "delete_endpoint", Access::Scope(Scope::EndpointsWrite), endpoints::delete)
             .audited("endpoint.deleted")
             .summary("Delete an endpoint. Its deliveries that are not finished are cancelled."),
-        Route::post("/v1/endpoints/{endpoint_id}/disable", "disable_endpoint", Access::Scope(Scope::EndpointsWrite), 200, endpoints::disable)
+        Route::post("/v1/endpoints/{endpoint_id}/disable", "disable_endpoint", Access::Scope(Scope::EndpointsWrite), StatusCode::OK, endpoints::disable)
             .audited("endpoint.disabled")
             .summary("Disable an endpoint: hold what it misses, or skip it.")
             .example(r#"{"events":"hold"}"#),
-        Route::post("/v1/endpoints/{endpoint_id}/enable", "enable_endpoint", Access::Scope(Scope::EndpointsWrite), 200, endpoints::enable)
+        Route::post("/v1/endpoints/{endpoint_id}/enable", "enable_endpoint", Access::Scope(Scope::EndpointsWrite), StatusCode::OK, endpoints::enable)
             .audited("endpoint.enabled")
             .summary("Enable an endpoint, and drain or drop what was held for it.")
             .example(r#"{"held":"drain","drain_rate":25}"#)
@@ -108,7 +109,7 @@ pub(crate) fn all() -> Vec<Route> {
         Route::get("/v1/endpoints/{endpoint_id}/secret", "get_endpoint_secret", Access::Scope(Scope::EndpointsSecret), secret::reveal)
             .audited("endpoint.secret.revealed")
             .summary("Reveal the signing keys of an endpoint."),
-        Route::post("/v1/endpoints/{endpoint_id}/secret/rotate", "rotate_endpoint_secret", Access::Scope(Scope::EndpointsSecret), 200, secret::rotate)
+        Route::post("/v1/endpoints/{endpoint_id}/secret/rotate", "rotate_endpoint_secret", Access::Scope(Scope::EndpointsSecret), StatusCode::OK, secret::rotate)
             .audited("endpoint.secret.rotated")
             .summary("Give an endpoint a new signing key, beside which the one before stays valid for a while.")
             .example(r#"{"overlap_seconds":86400}"#)
@@ -116,22 +117,22 @@ pub(crate) fn all() -> Vec<Route> {
         Route::get("/v1/endpoints/{endpoint_id}/stats", "get_endpoint_stats", Access::Scope(Scope::EndpointsRead), stats::get)
             .summary("Get how an endpoint fared in the last hours: how many attempts succeeded, and how long they took.")
             .parameters(&stats::HOURS),
-        Route::post("/v1/endpoints/{endpoint_id}/test", "test_endpoint", Access::Scope(Scope::EndpointsWrite), 200, test_event::send)
+        Route::post("/v1/endpoints/{endpoint_id}/test", "test_endpoint", Access::Scope(Scope::EndpointsWrite), StatusCode::OK, test_event::send)
             .audited("endpoint.tested")
             .summary("Send a test event now, and see the request and what came of it.")
             .example(r#"{"type":"contact.created","data":{"id":"c_1","email":"ada@example.com"}}"#)
             .problems(&[Kind::TooManyRequests]),
-        Route::post("/v1/sources", "create_source", Access::Scope(Scope::SourcesWrite), 201, sources::create)
+        Route::post("/v1/sources", "create_source", Access::Scope(Scope::SourcesWrite), StatusCode::CREATED, sources::create)
             .audited("source.created")
             .summary("Create a URL that takes a provider's webhooks.")
             .example(r#"{"provider":"stripe","secrets":["whsec_only_an_example_secret"]}"#)
             .problems(&[Kind::Contended]),
-        Route::post("/v1/sources/{source_id}/secrets", "set_source_secrets", Access::Scope(Scope::SourcesWrite), 200, sources::set_secrets)
+        Route::post("/v1/sources/{source_id}/secrets", "set_source_secrets", Access::Scope(Scope::SourcesWrite), StatusCode::OK, sources::set_secrets)
             .audited("source.secrets.set")
             .summary("Set a source's secrets, in place of those before.")
             .example(r#"{"secrets":["whsec_only_an_example_secret","whsec_another_example_secret"]}"#)
             .problems(&[Kind::Contended]),
-        Route::post("/v1/event-types", "put_event_type", Access::Operator, 200, types::put)
+        Route::post("/v1/event-types", "put_event_type", Access::Operator, StatusCode::OK, types::put)
             .audited("event_type.put")
             .summary("Put an event type into the catalog, in place of what was there under its name.")
             .example(r#"{"type":"invoice.paid","description":"An invoice was paid in full.","schema":{"type":"object","required":["id"],"properties":{"id":{"type":"string"},"amount":{"type":"number","minimum":0}}},"example":{"id":"inv_1","amount":120.5},"enforce":true}"#)
@@ -152,13 +153,13 @@ pub(crate) fn all() -> Vec<Route> {
             .audited("event_type.deleted")
             .summary("Take an event type out of the catalog. It can be published as any other then.")
             .problems(&[Kind::Contended]),
-        Route::post("/v1/events", "publish_event", Access::Scope(Scope::EventsWrite), 202, events::publish)
+        Route::post("/v1/events", "publish_event", Access::Scope(Scope::EventsWrite), StatusCode::ACCEPTED, events::publish)
             .summary("Publish an event to the endpoints that listen to its type.")
             .example(r#"{"type":"contact.created","data":{"id":"c_1","email":"ada@example.com"}}"#)
             .parameters(&[IDEMPOTENCY_KEY])
             .body_limit(PUBLISH_BODY_LIMIT)
             .problems(&[Kind::IdempotencyConflict]),
-        Route::post("/v1/events/batch", "publish_events", Access::Scope(Scope::EventsWrite), 202, events::publish_batch)
+        Route::post("/v1/events/batch", "publish_events", Access::Scope(Scope::EventsWrite), StatusCode::ACCEPTED, events::publish_batch)
             .summary("Publish up to 100 events, with a result for each.")
             .example(r#"{"events":[{"type":"contact.created","data":{"id":"c_1"},"idempotency_key":"c_1-created"},{"type":"contact.deleted","data":{"id":"c_2"}}]}"#)
             .body_limit(BATCH_BODY_LIMIT),
@@ -176,17 +177,17 @@ pub(crate) fn all() -> Vec<Route> {
             .parameters(&endpoints::deliveries::PARAMETERS),
         Route::get("/v1/deliveries/{delivery_id}", "get_delivery", Access::Scope(Scope::EventsRead), deliveries::get)
             .summary("Get a delivery with its attempts, and its story in words."),
-        Route::post("/v1/deliveries/{delivery_id}/resend", "resend_delivery", Access::Scope(Scope::EventsWrite), 202, resend::resend)
+        Route::post("/v1/deliveries/{delivery_id}/resend", "resend_delivery", Access::Scope(Scope::EventsWrite), StatusCode::ACCEPTED, resend::resend)
             .audited("delivery.resent")
             .summary("Have a delivery made again: now, or as a new generation where it has ended.")
             .example("{}")
             .problems(&[Kind::EndpointUnavailable, Kind::LimitReached]),
-        Route::post("/v1/deliveries/{delivery_id}/cancel", "cancel_delivery", Access::Scope(Scope::EventsWrite), 200, resend::cancel)
+        Route::post("/v1/deliveries/{delivery_id}/cancel", "cancel_delivery", Access::Scope(Scope::EventsWrite), StatusCode::OK, resend::cancel)
             .audited("delivery.cancelled")
             .summary("Call a delivery off. An attempt that is under way may still arrive.")
             .example("{}")
             .problems(&[Kind::AlreadyFinished]),
-        Route::post("/v1/endpoints/{endpoint_id}/replays", "create_replay", Access::Scope(Scope::EventsWrite), 202, replays::create)
+        Route::post("/v1/endpoints/{endpoint_id}/replays", "create_replay", Access::Scope(Scope::EventsWrite), StatusCode::ACCEPTED, replays::create)
             .audited("replay.created")
             .summary("Replay to an endpoint what failed, what it missed, or all of a span of time.")
             .example(r#"{"what":"failed","since":"2026-11-01T00:00:00Z","rate":10}"#)
@@ -196,7 +197,7 @@ pub(crate) fn all() -> Vec<Route> {
             .parameters(&REPLAYS),
         Route::get("/v1/replays/{replay_id}", "get_replay", Access::Scope(Scope::EventsRead), replays::get)
             .summary("Get a replay, and how far it has come."),
-        Route::post("/v1/replays/{replay_id}/cancel", "cancel_replay", Access::Scope(Scope::EventsWrite), 200, replays::cancel)
+        Route::post("/v1/replays/{replay_id}/cancel", "cancel_replay", Access::Scope(Scope::EventsWrite), StatusCode::OK, replays::cancel)
             .audited("replay.cancelled")
             .summary("Stop a replay before its next step. What it has begun stays.")
             .example("{}")

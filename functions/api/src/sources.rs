@@ -6,7 +6,8 @@ use domain::{Secret, SourceId, Timestamp, ids::holder::Holder, inbound::Provider
 use platform::{
     lambda::problem::{Kind, Problem},
     runtime::clock,
-    store::registry::Source,
+    secrets::{SecretOwner, SecretRef},
+    store::registry::sources::Source,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -60,15 +61,16 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateSource) -> Res
         "provider": body.provider, "description": description, "secret_count": body.secrets.len(),
     });
     call.record(&api, id, None, Some(after)).await?;
-    let added =
-        api.secrets.set(&api.registry, tenant, Holder::Sources, &id.to_string(), None, &body.secrets).await;
+    let name = id.to_string();
+    let owner = SecretOwner { tenant, holder: Holder::Sources, id: &name };
+    let added = api.secrets.add(owner, &body.secrets).await;
     let source = Source {
         id,
         tenant: tenant.clone(),
         provider: body.provider,
         secret_shard: added.map_err(secrets_problem)?,
     };
-    api.registry.create_source(&source, &description, call.now).await?;
+    api.sources.create(&source, &description, call.now).await?;
     let url = format!("{}/in/{}/{id}", call.base_url, body.provider.as_str());
     Ok(SourceView { id, provider: body.provider, url, description, created_at: call.now })
 }
@@ -98,15 +100,16 @@ pub(crate) async fn set_secrets(
 ) -> Result<SourceSecrets, Problem> {
     let id: SourceId = call.id("source_id", "source")?;
     let tenant = call.tenant()?;
-    let source = api.registry.source(id).await?.filter(|source| source.tenant == *tenant);
+    let source = api.sources.get(id).await?.filter(|source| source.tenant == *tenant);
     let source = source.ok_or_else(|| Problem::not_found("source"))?;
     if body.secrets.is_empty() {
         return Err(Problem::field(Kind::InvalidField, "/secrets", "must hold at least one secret"));
     }
     check_secrets(source.provider, &body.secrets)?;
     call.record(&api, id, None, Some(json!({ "secret_count": body.secrets.len() }))).await?;
-    let (owner, shard) = (id.to_string(), Some(source.secret_shard));
-    let set = api.secrets.set(&api.registry, tenant, Holder::Sources, &owner, shard, &body.secrets).await;
+    let name = id.to_string();
+    let secret = SecretRef::of_source(tenant, source.secret_shard, &name);
+    let set = api.secrets.set(secret, &body.secrets).await;
     set.map_err(secrets_problem)?;
     Ok(SourceSecrets { id, secret_count: body.secrets.len() })
 }

@@ -9,7 +9,7 @@ use domain::{
 use platform::{
     lambda::problem::{Kind, Problem},
     runtime::clock,
-    store::registry::Created,
+    store::registry::tenants::CreateTenantOutcome,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,15 +51,15 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateTenant) -> Res
     let name = body.name.into_inner();
     let exists = || Problem::field(Kind::AlreadyExists, "/id", "there is a tenant with this id");
     // Asked again by the write itself; this keeps the other tenant's trail free of it.
-    if api.registry.tenant(&id).await?.is_some() {
+    if api.tenants.get(&id).await?.is_some() {
         // Tenants that were made before there was a list of them come into it so.
-        api.registry.list_tenant(&id).await?;
+        api.tenants.add_to_list(&id).await?;
         return Err(exists());
     }
     call.record_for(&api, &id, &id, None, Some(json!({ "name": name }))).await?;
-    match api.registry.create_tenant(&id, &name, call.now).await? {
-        Created::New => Ok(Tenant { id, name, created_at: call.now }),
-        Created::Exists => Err(exists()),
+    match api.tenants.create(&id, &name, call.now).await? {
+        CreateTenantOutcome::New => Ok(Tenant { id, name, created_at: call.now }),
+        CreateTenantOutcome::Exists => Err(exists()),
     }
 }
 
@@ -92,7 +92,7 @@ pub(crate) async fn create_key(api: Arc<Api>, call: Call, body: CreateKey) -> Re
     let tenant_id: TenantId = call.id("tenant_id", "tenant")?;
     let exists = match call.caller()? {
         // The operator's own key is the template's.
-        Caller::Operator => !tenant_id.is_operator() && api.registry.tenant(&tenant_id).await?.is_some(),
+        Caller::Operator => !tenant_id.is_operator() && api.tenants.get(&tenant_id).await?.is_some(),
         Caller::Key { tenant, .. } => *tenant == tenant_id,
     };
     if !exists {
@@ -100,7 +100,8 @@ pub(crate) async fn create_key(api: Arc<Api>, call: Call, body: CreateKey) -> Re
     }
     let mut scopes = match body.scopes {
         None => Scope::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .filter(|scope| call.caller().is_ok_and(|caller| caller.may(*scope)))
             .collect(),
         Some(scopes) if scopes.is_empty() => {
@@ -121,6 +122,6 @@ pub(crate) async fn create_key(api: Arc<Api>, call: Call, body: CreateKey) -> Re
     let name = body.name.into_inner();
     let after = json!({ "name": name, "scopes": scopes });
     call.record_for(&api, &tenant_id, id, None, Some(after)).await?;
-    api.registry.create_key(&tenant_id, id, &name, &scopes, &key::hash(key.expose()), call.now).await?;
+    api.api_keys.create(&tenant_id, id, &name, &scopes, &key::hash(key.expose()), call.now).await?;
     Ok(CreatedKey { id, tenant_id, name, scopes, created_at: call.now, key })
 }

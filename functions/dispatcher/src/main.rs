@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lambda_runtime::Error;
 use platform::{
     dispatch::{Dispatcher, Watch},
-    lambda::http,
+    lambda::sqs,
     runtime::config,
     setup::Parts,
     webhook::egress::Egress,
@@ -22,11 +22,14 @@ async fn main() -> Result<(), Error> {
         longest_lane_wait: config::longest_lane_wait()?,
         disable_after_days: config::disable_after_days()?,
         watch: Watch::default(),
-        registry: parts.registry,
+        endpoints: parts.endpoints,
         events: parts.events,
+        deliveries: parts.deliveries,
+        statistics: parts.statistics,
+        drains: parts.drains,
         lanes: parts.lanes,
     });
-    http::run_sqs(|records, deadline| {
+    sqs::run(|records, deadline| {
         let dispatcher = Arc::clone(&dispatcher);
         async move { dispatcher.batch(records, deadline).await }
     })

@@ -1,12 +1,12 @@
 //! `fanout`: sends the messages of events that go to many endpoints, page by page.
 
 use lambda_runtime::Error;
-use platform::{lambda::http, publish::fan_out::FanOut, runtime::config, setup::Parts};
+use platform::{lambda::sqs, publish::fan_out::FanOut, runtime::config, setup::Parts};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let parts = Parts::new()?;
     let pages = parts.queue(config::fan_out_url()?);
-    let fan_out = FanOut { events: parts.events, lanes: parts.lanes, pages };
-    http::run_sqs(|records, deadline| fan_out.batch(records, deadline)).await
+    let fan_out = FanOut { events: parts.events, snapshots: parts.snapshots, lanes: parts.lanes, pages };
+    sqs::run(|records, deadline| fan_out.batch(records, deadline)).await
 }

@@ -3,29 +3,29 @@
 //! One of the two mappings from errors to HTTP; what a provider's manner of answering needs to
 //! differ comes from its row.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use domain::{
-    Secret, SourceId, TenantId, Timestamp,
+    Secret, SourceId, Timestamp,
     event::channel::Channels,
-    ids::holder::Holder,
     inbound::{
         Provider,
         adapter::MalformedEvent,
         verify::{self, Reject, Verified},
     },
 };
+use http::StatusCode;
 use platform::{
     Fault,
     lambda::{
-        http::{self, Request, Response},
+        http::{self as server, Request, Response},
         problem::{Kind, Problem},
     },
     publish::{Identity, NewEvent, PAYLOAD_LIMIT, Publisher, Refused},
     runtime::{clock, telemetry},
-    secrets::Secrets,
+    secrets::{SecretRef, Secrets},
     setup::Parts,
-    store::registry::{Registry, Source},
+    store::registry::sources::{Source, Sources},
 };
 
 /// How old a source's secrets must be before a failed verification reads them again, so that a
@@ -39,14 +39,14 @@ pub async fn serve(provider: Provider) -> Result<(), lambda_runtime::Error> {
         provider,
         secrets: parts.secrets()?,
         publisher: parts.publisher()?,
-        registry: parts.registry,
+        sources: parts.sources,
     };
-    http::run_http(|request| inbound.answer(request)).await
+    server::run(|request| inbound.respond(request)).await
 }
 
 struct Inbound {
     provider: Provider,
-    registry: Arc<Registry>,
+    sources: Sources,
     secrets: Secrets,
     publisher: Publisher,
 }
@@ -67,10 +67,10 @@ impl From<Fault> for Refusal {
 }
 
 impl Inbound {
-    async fn answer(&self, request: Request) -> Response {
+    async fn respond(&self, request: Request) -> Response {
         let now = clock::now();
         match self.accept(&request, now).await {
-            Ok(id) => Response::json(200, format!(r#"{{"id":"{id}"}}"#)),
+            Ok(id) => Response::json(StatusCode::OK, format!(r#"{{"id":"{id}"}}"#)),
             Err(refusal) => {
                 self.count(&refusal, now);
                 Response::problem(&problem(refusal), &request.id)
@@ -84,7 +84,7 @@ impl Inbound {
         }
         let id = request.path.rsplit('/').next().and_then(|id| id.parse::<SourceId>().ok());
         let source = match id {
-            Some(id) => self.registry.source(id).await?,
+            Some(id) => self.sources.get(id).await?,
             None => None,
         };
         let source =
@@ -126,9 +126,8 @@ impl Inbound {
     }
 
     async fn secrets_of(&self, source: &Source, age: Duration) -> Result<Vec<Secret>, Fault> {
-        let tenant: &TenantId = &source.tenant;
-        let owner = source.id.to_string();
-        self.secrets.of(&self.registry, tenant, Holder::Sources, source.secret_shard, &owner, age).await
+        let id = source.id.to_string();
+        self.secrets.get(SecretRef::of_source(&source.tenant, source.secret_shard, &id), age).await
     }
 
     /// Nothing of a refused request is stored; that there was one is counted.

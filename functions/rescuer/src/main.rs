@@ -1,7 +1,7 @@
 //! `rescuer`: takes what ended in the dead-letter queue, parks it and tells its owner.
 
 use lambda_runtime::Error;
-use platform::{lambda::http, recovery::rescue::Rescuer, runtime::config, setup::Parts};
+use platform::{lambda::sqs, recovery::rescue::Rescuer, runtime::config, setup::Parts};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -9,7 +9,7 @@ async fn main() -> Result<(), Error> {
     let rescuer = Rescuer {
         unreadable: parts.queue(config::unreadable_url()?),
         alerts: parts.alerts()?,
-        events: parts.events,
+        deliveries: parts.deliveries,
     };
-    http::run_sqs(|records, deadline| rescuer.batch(records, deadline)).await
+    sqs::run(|records, deadline| rescuer.batch(records, deadline)).await
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use lambda_runtime::Error;
 use platform::{
-    lambda::http,
-    recovery::{reconcile::Reconciler, schedule::Scheduler},
+    lambda::schedule,
+    recovery::{reconcile::Reconciler, replay::Replayer, schedule::Scheduler},
     setup::Parts,
 };
 use serde::Deserialize;
@@ -22,18 +22,34 @@ enum Job {
 async fn main() -> Result<(), Error> {
     let parts = Parts::new()?;
     let scheduler = Scheduler {
-        registry: Arc::clone(&parts.registry),
-        events: parts.events.clone(),
+        endpoints: parts.endpoints.clone(),
+        progress: parts.progress.clone(),
+        due: parts.due.clone(),
+        drains: parts.drains.clone(),
+        replayer: Replayer {
+            endpoints: parts.endpoints.clone(),
+            replays: parts.replays.clone(),
+            events: parts.events.clone(),
+            snapshots: parts.snapshots.clone(),
+            timeline: parts.timeline.clone(),
+            endpoint_deliveries: parts.endpoint_deliveries.clone(),
+            generations: parts.generations.clone(),
+            slow_lane: Arc::clone(&parts.lanes.slow),
+        },
         slow_lane: Arc::clone(&parts.lanes.slow),
     };
     let reconciler = Reconciler {
         publisher: Arc::new(parts.publisher()?),
         alerts: parts.alerts()?,
-        registry: parts.registry,
+        tenants: parts.tenants,
+        progress: parts.progress,
         events: parts.events,
+        snapshots: parts.snapshots,
+        timeline: parts.timeline,
+        deliveries: parts.deliveries,
     };
     let (scheduler, reconciler) = (&scheduler, &reconciler);
-    http::run_schedule(|job, deadline| async move {
+    schedule::run(|job, deadline| async move {
         match job {
             Job::Due => scheduler.run(deadline).await,
             Job::Reconcile => reconciler.run(deadline).await,

@@ -20,9 +20,12 @@ pub mod event;
 pub mod ids;
 pub mod inbound;
 pub mod recovery;
+mod saturating;
 pub mod signing;
 pub mod story;
+mod text;
 
 pub use ids::id::{DeliveryId, EndpointId, EventId, KeyId, ReplayId, SourceId, TenantId};
 pub use ids::secret::Secret;
 pub use ids::timestamp::Timestamp;
+pub use saturating::saturating;

@@ -45,7 +45,7 @@ fn samples(provider: Provider) -> BTreeMap<String, (Value, Value)> {
 
 #[test]
 fn every_sample_verifies_and_becomes_what_lies_beside_it() {
-    for provider in Provider::ALL {
+    for &provider in Provider::ALL {
         let samples = samples(provider);
         assert!(samples.len() >= 2, "{} needs two samples", provider.as_str());
         for (case, (sample, expected)) in samples {
@@ -80,7 +80,7 @@ fn every_sample_verifies_and_becomes_what_lies_beside_it() {
 fn every_provider_has_its_function() {
     let root = root().join("..");
     let template = fs::read_to_string(root.join("template.yaml")).unwrap();
-    for provider in Provider::ALL {
+    for &provider in Provider::ALL {
         let name = provider.as_str();
         let main = root.join(format!("functions/inbound/src/bin/inbound-{name}.rs"));
         assert!(main.exists(), "functions/inbound/src/bin/inbound-{name}.rs is missing");

@@ -1,6 +1,6 @@
-//! What functions are made of, each part made once from the environment at a function's start.
+//! The parts of a function, each made once from the environment at its start. Nothing is decided here.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use aws_types::SdkConfig;
 use tokio::sync::Semaphore;
@@ -14,21 +14,69 @@ use crate::{
     },
     runtime::{config, telemetry},
     secrets::Secrets,
-    store::{audit::Audit, events::Events, registry::Registry, table::leases::Leases},
+    store::{
+        audit::Audit,
+        due::{drains::Drains, index::DueIndex, replays::Replays},
+        events::{
+            deliveries::Deliveries, generations::Generations, lists::EndpointDeliveries, pages::Snapshots,
+            stored::StoredEvents, timeline::Timeline, tracking::TrackedDeliveries,
+        },
+        leases::Leases,
+        registry::{
+            api_keys::ApiKeys, endpoints::Endpoints, event_types::EventTypes, pointers::SecretPointers,
+            progress::JobProgress, sources::Sources, tenants::Tenants,
+        },
+        stats::Statistics,
+        table::Table,
+    },
 };
 
-/// A function's start is over before it began.
+/// A function that cannot start.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// The parts that most functions share.
+/// The parts that functions share. Those of the tables are handles: their clones share a client, and
+/// a cache where there is one.
 #[derive(Debug)]
 pub struct Parts {
-    /// Where tenants, endpoints and sources are.
-    pub registry: Arc<Registry>,
-    /// Where events and deliveries are.
-    pub events: Events,
+    /// The registry table: tenants.
+    pub tenants: Tenants,
+    /// API keys.
+    pub api_keys: ApiKeys,
+    /// Sources.
+    pub sources: Sources,
+    /// Endpoints.
+    pub endpoints: Endpoints,
+    /// The catalog of event types.
+    pub event_types: EventTypes,
+    /// The progress of jobs.
+    pub progress: JobProgress,
+    /// The events table: events.
+    pub events: StoredEvents,
+    /// The endpoints that events go to.
+    pub snapshots: Snapshots,
+    /// Events in order of time.
+    pub timeline: Timeline,
+    /// Deliveries.
+    pub deliveries: Deliveries,
+    /// Generations of deliveries.
+    pub generations: Generations,
+    /// Deliveries as people read them.
+    pub tracked: TrackedDeliveries,
+    /// Deliveries by endpoint.
+    pub endpoint_deliveries: EndpointDeliveries,
+    /// Statistics of endpoints.
+    pub statistics: Statistics,
+    /// What is due.
+    pub due: DueIndex,
+    /// Entries of held work.
+    pub drains: Drains,
+    /// Replays.
+    pub replays: Replays,
     /// The lanes of deliveries.
     pub lanes: Lanes,
+    /// How old a cached row may be.
+    pub cache_age: Duration,
+    pointers: SecretPointers,
     sdk: SdkConfig,
     http: reqwest::Client,
     runtime: config::Runtime,
@@ -42,54 +90,75 @@ impl Parts {
         let http = sdk::http_client()?;
         let sdk = sdk::sdk_config(http.clone(), &runtime);
         let dynamodb = sdk::dynamodb(&sdk);
+        let registry = Table::new(dynamodb.clone(), &config::registry_table()?);
+        let events = Table::new(dynamodb, &config::events_table()?);
         let objects = Objects::new(http.clone(), &runtime, &config::payloads_bucket()?);
+        let cache_age = config::cache_age()?;
         let lane = |url| Arc::new(Lane::new(sdk::sqs(&sdk), url));
         Ok(Self {
-            registry: Arc::new(Registry::new(dynamodb.clone(), config::registry_table()?)),
-            events: Events::new(dynamodb, config::events_table()?, objects),
+            tenants: Tenants::new(registry.clone(), cache_age),
+            api_keys: ApiKeys::new(registry.clone(), cache_age),
+            sources: Sources::new(registry.clone(), cache_age),
+            endpoints: Endpoints::new(registry.clone(), cache_age),
+            event_types: EventTypes::new(registry.clone()),
+            progress: JobProgress::new(registry.clone()),
+            pointers: SecretPointers::new(registry, cache_age),
+            events: StoredEvents::new(events.clone(), objects),
+            snapshots: Snapshots::new(events.clone()),
+            timeline: Timeline::new(events.clone()),
+            deliveries: Deliveries::new(events.clone()),
+            generations: Generations::new(events.clone()),
+            tracked: TrackedDeliveries::new(events.clone()),
+            endpoint_deliveries: EndpointDeliveries::new(events.clone()),
+            statistics: Statistics::new(events.clone()),
+            due: DueIndex::new(events.clone()),
+            drains: Drains::new(events.clone()),
+            replays: Replays::new(events),
             lanes: Lanes { fast: lane(config::fast_lane_url()?), slow: lane(config::slow_lane_url()?) },
+            cache_age,
             sdk,
             http,
             runtime,
         })
     }
 
-    /// One more queue.
+    /// Another queue.
     #[must_use]
     pub fn queue(&self, url: String) -> Arc<Lane> {
         Arc::new(Lane::new(sdk::sqs(&self.sdk), url))
     }
 
-    /// By what events are published.
+    /// The publisher of events.
     pub fn publisher(&self) -> Result<Publisher, Error> {
         Ok(Publisher {
-            registry: Arc::clone(&self.registry),
+            endpoints: self.endpoints.clone(),
             events: self.events.clone(),
+            snapshots: self.snapshots.clone(),
             lanes: self.lanes.clone(),
             fan_out: self.queue(config::fan_out_url()?),
             wide: Semaphore::new(1),
         })
     }
 
-    /// By what owners are told.
+    /// The publisher of operational events.
     pub fn alerts(&self) -> Result<Alerts, Error> {
         let topic = Topic::new(self.http.clone(), &self.runtime, config::alerts_topic_arn()?);
         Ok(Alerts::new(Arc::new(self.publisher()?), topic))
     }
 
-    /// Where rate limits are counted.
+    /// Rate limits.
     pub fn leases(&self) -> Result<Leases, Error> {
         Ok(Leases::new(sdk::dynamodb(&self.sdk), config::leases_table()?))
     }
 
-    /// Where it is written what people and keys did.
+    /// The audit trails.
     pub fn audit(&self) -> Result<Audit, Error> {
         Ok(Audit::new(sdk::dynamodb(&self.sdk), config::audit_table()?))
     }
 
-    /// Where tenants' secrets lie.
+    /// The secrets of tenants.
     pub fn secrets(&self) -> Result<Secrets, Error> {
-        Ok(Secrets::new(sdk::secrets_manager(&self.sdk), config::secrets_prefix()?))
+        Ok(Secrets::new(self.secrets_manager(), config::secrets_prefix()?, self.pointers.clone()))
     }
 
     /// A client of Secrets Manager.

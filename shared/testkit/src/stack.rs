@@ -140,6 +140,44 @@ impl Stack {
         Self::named(state(), name)
     }
 
+    /// Sets how long the lanes hide a message that was received. After a function was killed, its messages
+    /// come back that much later. A deployment may not have so short a time: no message of a function that
+    /// lives may come back while it works. So this is for tests whose functions work less long than that.
+    pub async fn hide_messages_for(&self, seconds: u32) {
+        for lane in ["FastLaneUrl", "SlowLaneUrl"] {
+            let attributes = json!({ "VisibilityTimeout": seconds.to_string() });
+            self.set_queue_attributes(lane, attributes).await;
+        }
+    }
+
+    /// Waits until the lanes hold no message, be it visible, hidden or delayed.
+    pub async fn until_lanes_are_empty(&self, limit: Duration) {
+        const COUNTS: [&str; 3] = [
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesNotVisible",
+            "ApproximateNumberOfMessagesDelayed",
+        ];
+        for lane in ["FastLaneUrl", "SlowLaneUrl"] {
+            crate::eventually(&format!("{lane} to be empty"), limit, || async {
+                let attributes = self.queue_attributes(lane, &COUNTS).await;
+                COUNTS.iter().all(|count| attributes[count] == "0").then_some(())
+            })
+            .await;
+        }
+    }
+
+    /// Attributes of a queue, by the output that names its URL.
+    pub async fn queue_attributes(&self, output: &str, names: &[&str]) -> Value {
+        let body = json!({ "QueueUrl": self.output(output), "AttributeNames": names });
+        self.aws("sqs", "AmazonSQS.GetQueueAttributes", body).await["Attributes"].take()
+    }
+
+    /// Sets attributes of a queue, by the output that names its URL.
+    pub async fn set_queue_attributes(&self, output: &str, attributes: Value) {
+        let body = json!({ "QueueUrl": self.output(output), "Attributes": attributes });
+        self.aws("sqs", "AmazonSQS.SetQueueAttributes", body).await;
+    }
+
     /// A client with the operator's key.
     pub fn operator(&self) -> Client {
         Client {

@@ -17,11 +17,12 @@ use domain::{
     audit::{Broken, Entry, Flaw, Link, Sealed, changed, verify as verify_chain},
     endpoint::{Endpoint, headers::REDACTED},
     ids::key::Caller,
+    saturating,
 };
 use platform::{
     Fault,
     lambda::problem::{Kind, Problem},
-    store::audit::Appended,
+    store::audit::AppendOutcome,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -84,13 +85,13 @@ impl Trail {
             after,
         };
         match api.audit.append(tenant, entry).await? {
-            Appended::New(sealed) => {
+            AppendOutcome::New(sealed) => {
                 let Entry { seq, action, subject, actor, .. } = &sealed.entry;
                 // The log is another place that knows the chain's end.
                 tracing::info!(%tenant, seq, action, subject, actor, hash = sealed.hash, "audit");
                 Ok(())
             }
-            Appended::Contended => {
+            AppendOutcome::Conflict => {
                 Err(Problem::new(Kind::Contended, "many changes are made by this tenant; try again"))
             }
         }
@@ -256,7 +257,7 @@ impl From<Sealed> for AuditEntry {
 
 pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<AuditEntry>, Problem> {
     let limit = call.limit()?;
-    let more = i32::try_from(limit + 1).unwrap_or(i32::MAX);
+    let more = saturating::<i32>(limit + 1);
     let entries = api.audit.newest(call.tenant()?, call.before::<u64>()?, more).await?;
     let data = entries.into_iter().map(AuditEntry::from).collect();
     Ok(Page::cut(data, limit, |last: &AuditEntry| last.seq.to_string())?)

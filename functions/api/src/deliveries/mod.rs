@@ -10,10 +10,11 @@ use domain::{
     delivery::{Attempt, ParkedFor, Status},
     endpoint::Target,
     event::EventType,
+    saturating,
 };
 use platform::{
     lambda::problem::Problem,
-    store::events::{StoredEvent, lists::Listed, tracking::Kept},
+    store::events::{lists::ListEntry, stored::StoredEvent, tracking::DeliveryRow},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -45,7 +46,7 @@ pub(crate) struct DeliveryView {
 }
 
 impl DeliveryView {
-    pub(crate) fn new(id: DeliveryId, event_type: &EventType, kept: Option<&Kept>) -> Self {
+    pub(crate) fn new(id: DeliveryId, event_type: &EventType, kept: Option<&DeliveryRow>) -> Self {
         let delivery = kept.map(|kept| &kept.delivery);
         Self {
             id,
@@ -61,7 +62,7 @@ impl DeliveryView {
         }
     }
 
-    pub(crate) fn listed(listed: &Listed, event_type: EventType) -> Self {
+    pub(crate) fn listed(listed: &ListEntry, event_type: EventType) -> Self {
         Self {
             id: listed.key.id,
             event_id: listed.key.id.event,
@@ -69,7 +70,7 @@ impl DeliveryView {
             endpoint_id: listed.key.id.endpoint,
             generation: listed.key.generation,
             status: listed.status,
-            attempt_count: usize::try_from(listed.attempts).unwrap_or(usize::MAX),
+            attempt_count: saturating::<usize>(listed.attempts),
             next_attempt_at: listed.next_attempt_at,
             parked_for: listed.parked_for,
             created_at: Some(listed.place.at),
@@ -81,7 +82,7 @@ impl DeliveryView {
 pub(crate) struct Found {
     pub(crate) target: Target,
     /// Its latest generation; nothing before something is kept about it.
-    pub(crate) kept: Option<Kept>,
+    pub(crate) kept: Option<DeliveryRow>,
 }
 
 impl Found {
@@ -94,8 +95,8 @@ impl Found {
     }
 }
 
-impl From<Kept> for Found {
-    fn from(kept: Kept) -> Self {
+impl From<DeliveryRow> for Found {
+    fn from(kept: DeliveryRow) -> Self {
         Self { target: Target { endpoint: kept.endpoint, operator: kept.operator }, kept: Some(kept) }
     }
 }
@@ -113,13 +114,13 @@ pub(crate) async fn find(
     limit: usize,
 ) -> Result<(Vec<Found>, Option<EndpointId>), Problem> {
     let tenant = call.tenant()?;
-    let mut named = api.events.targets(tenant, event).await?;
+    let mut named = api.snapshots.targets(tenant, event.id, &event.snapshot).await?;
     named.retain(|target| shown(call, *target) && before.is_none_or(|before| target.endpoint < before));
     named.sort_unstable_by_key(|target| std::cmp::Reverse(target.endpoint));
     named.truncate(limit + 1);
     let last = named.get(limit).map(|target| target.endpoint);
-    let shown = |kept: &Kept| shown(call, Target { endpoint: kept.endpoint, operator: kept.operator });
-    let kept = api.events.kept(tenant, event.id, (before, last), shown, limit + 1).await?;
+    let shown = |kept: &DeliveryRow| shown(call, Target { endpoint: kept.endpoint, operator: kept.operator });
+    let kept = api.tracked.of_event(tenant, event.id, (before, last), shown, limit + 1).await?;
     let named = named.into_iter().map(|target| (target.endpoint, Found { target, kept: None }));
     let mut found: BTreeMap<_, _> = named.collect();
     found.extend(kept.into_iter().map(|kept| (kept.endpoint, Found::from(kept))));
@@ -174,16 +175,16 @@ pub(crate) async fn find_one(
     api: &Api,
     call: &Call,
     limit: i32,
-) -> Result<(StoredEvent, Found, Vec<Kept>), Problem> {
+) -> Result<(StoredEvent, Found, Vec<DeliveryRow>), Problem> {
     let id: DeliveryId = call.id("delivery_id", "delivery")?;
     let tenant = call.tenant()?;
     let missing = || Problem::not_found("delivery");
     let event = api.events.get(tenant, id.event).await?.ok_or_else(missing)?;
-    let mut generations = api.events.kept_generations(tenant, id, limit).await?.into_iter();
+    let mut generations = api.tracked.generations(tenant, id, limit).await?.into_iter();
     let found = if let Some(latest) = generations.next() {
         Found::from(latest)
     } else {
-        let targets = api.events.targets(tenant, &event).await?;
+        let targets = api.snapshots.targets(tenant, event.id, &event.snapshot).await?;
         let target = targets.into_iter().find(|target| target.endpoint == id.endpoint);
         Found { target: target.ok_or_else(missing)?, kept: None }
     };
@@ -192,7 +193,7 @@ pub(crate) async fn find_one(
 
 pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<FullDelivery, Problem> {
     let (event, found, earlier) = find_one(&api, &call, GENERATIONS).await?;
-    let earlier = earlier.into_iter().map(|Kept { delivery, .. }| EarlierGeneration {
+    let earlier = earlier.into_iter().map(|DeliveryRow { delivery, .. }| EarlierGeneration {
         generation: delivery.generation,
         status: delivery.status,
         attempt_count: delivery.attempts.len(),

@@ -6,7 +6,7 @@ use domain::delivery::Status;
 use platform::{
     lambda::problem::{Kind, Problem},
     recovery::resend::{Cancelled, Resender, Resent, Subject},
-    store::events::StoredEvent,
+    store::events::stored::StoredEvent,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -40,7 +40,13 @@ async fn view(api: &Api, call: &Call) -> Result<DeliveryView, Problem> {
 }
 
 fn resender(api: &Api) -> Resender<'_> {
-    Resender { registry: &api.registry, events: &api.events, slow_lane: &api.publisher.lanes.slow }
+    Resender {
+        endpoints: &api.endpoints,
+        deliveries: &api.deliveries,
+        generations: &api.generations,
+        tracked: &api.tracked,
+        slow_lane: &api.publisher.lanes.slow,
+    }
 }
 
 pub(crate) async fn resend(api: Arc<Api>, call: Call, _: Nothing) -> Result<DeliveryView, Problem> {

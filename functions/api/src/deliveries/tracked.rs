@@ -6,7 +6,7 @@ use domain::{
     ids::key::Scope,
     story::{self, Outlook, Plot, Served, Story},
 };
-use platform::{lambda::problem::Problem, store::events::StoredEvent};
+use platform::{lambda::problem::Problem, store::events::stored::StoredEvent};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -73,7 +73,7 @@ pub(crate) async fn tell(
     found: Vec<Found>,
 ) -> Result<Vec<TrackedDelivery>, Problem> {
     let targets: Vec<_> = found.iter().map(|found| found.target).collect();
-    let endpoints = api.registry.endpoints_of(call.tenant()?, &targets).await?;
+    let endpoints = api.endpoints.of_targets(call.tenant()?, &targets).await?;
     let may_see = call.caller()?.may(Scope::EndpointsRead);
     let tracked = |found: Found| {
         let endpoint = endpoints.get(&found.target).map(AsRef::as_ref);

@@ -15,7 +15,7 @@ use platform::{
     Fault,
     lambda::problem::Problem,
     store::{
-        events::lists::{ListPlace, Listed},
+        events::lists::{ListEntry, ListPlace},
         table::keys,
     },
 };
@@ -108,7 +108,7 @@ impl Filter {
         self.event_type.is_some() || !matches!(self.status, None | Some(Status::Succeeded))
     }
 
-    fn takes(&self, listed: &Listed, event_type: &EventType) -> bool {
+    fn takes(&self, listed: &ListEntry, event_type: &EventType) -> bool {
         self.status.is_none_or(|status| status == listed.status)
             && self.event_type.as_ref().is_none_or(|wanted| wanted == event_type)
     }
@@ -120,7 +120,7 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<ListedDeliver
     let id: EndpointId = call.id("endpoint_id", "endpoint")?;
     let owner = call.tenant()?;
     // A deleted one too: what it got is still asked for.
-    api.registry.endpoint_now(owner, id).await?.ok_or_else(|| Problem::not_found("endpoint"))?;
+    api.endpoints.get_now(owner, id).await?.ok_or_else(|| Problem::not_found("endpoint"))?;
     let until = filter.until.map(first_at);
     let mut before = cursor.into_iter().chain(until).min();
     // One more than the page takes tells whether more follow.
@@ -129,7 +129,7 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<ListedDeliver
     let mut data: Vec<ListedDelivery> = Vec::new();
     let mut last = None;
     for _ in 0..LOOKS {
-        let look = api.events.look(owner, id, &groups, (before, filter.since), depth).await?;
+        let look = api.endpoint_deliveries.newest(owner, id, &groups, (before, filter.since), depth).await?;
         for listed in look.rows {
             let event_type = event_type(&api, &listed).await?;
             if !filter.takes(&listed, &event_type) {
@@ -151,7 +151,7 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<ListedDeliver
 }
 
 /// The type of a delivery's event. Whoever wrote the delivery first nearly always knew it.
-async fn event_type(api: &Api, listed: &Listed) -> Result<EventType, Problem> {
+async fn event_type(api: &Api, listed: &ListEntry) -> Result<EventType, Problem> {
     if let Some(event_type) = &listed.event_type {
         return Ok(event_type.clone());
     }

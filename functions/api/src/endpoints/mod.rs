@@ -29,9 +29,10 @@ use domain::{
 use platform::{
     lambda::problem::{Kind, Problem},
     runtime::clock,
+    secrets::{SecretOwner, SecretRef},
     store::{
-        due::Held,
-        registry::{Edit, EndpointCreated},
+        due::drains::HeldAction,
+        registry::endpoints::{CreateEndpointOutcome, edit::Edit},
     },
 };
 use schemars::JsonSchema;
@@ -381,7 +382,7 @@ pub(crate) async fn create(
     let limit_reached =
         || Problem::new(Kind::LimitReached, format!("a tenant has at most {LIMIT_PER_TENANT} endpoints"));
     // Asked again by the write itself; this spares a full tenant's secrets from growing.
-    if api.registry.endpoint_count(tenant).await? >= LIMIT_PER_TENANT {
+    if api.endpoints.count(tenant).await? >= LIMIT_PER_TENANT {
         return Err(limit_reached());
     }
     let id = EndpointId::new(call.now, clock::random()?);
@@ -404,13 +405,14 @@ pub(crate) async fn create(
     };
     call.record_endpoint(&api, None, Some(&endpoint)).await?;
     // The key first: an endpoint without one could not be served.
-    let (owner, keys) = (id.to_string(), [key.to_secret()]);
-    let added = api.secrets.set(&api.registry, tenant, Holder::Endpoints, &owner, None, &keys).await;
+    let name = id.to_string();
+    let owner = SecretOwner { tenant, holder: Holder::Endpoints, id: &name };
+    let added = api.secrets.add(owner, &[key.to_secret()]).await;
     endpoint.secret_shard = added.map_err(secrets_problem)?;
-    match api.registry.create_endpoint(tenant, &endpoint).await? {
-        EndpointCreated::New => {}
-        EndpointCreated::LimitReached => return Err(limit_reached()),
-        EndpointCreated::NoTenant => return Err(Problem::not_found("tenant")),
+    match api.endpoints.create(tenant, &endpoint).await? {
+        CreateEndpointOutcome::New => {}
+        CreateEndpointOutcome::LimitReached => return Err(limit_reached()),
+        CreateEndpointOutcome::NoTenant => return Err(Problem::not_found("tenant")),
     }
     let endpoint = EndpointView::new(&endpoint, call.now);
     Ok(CreatedEndpoint { endpoint, key: EndpointSecret::from(&key) })
@@ -419,7 +421,7 @@ pub(crate) async fn create(
 /// The endpoint of the path as it is now, unless it was deleted.
 pub(crate) async fn find(api: &Api, call: &Call) -> Result<Arc<Endpoint>, Problem> {
     let id: EndpointId = call.id("endpoint_id", "endpoint")?;
-    let endpoint = api.registry.endpoint_now(call.tenant()?, id).await?;
+    let endpoint = api.endpoints.get_now(call.tenant()?, id).await?;
     let endpoint = endpoint.filter(|endpoint| endpoint.state != State::Deleted);
     endpoint.ok_or_else(|| Problem::not_found("endpoint"))
 }
@@ -455,7 +457,7 @@ pub(crate) async fn update(api: Arc<Api>, call: Call, body: UpdateEndpoint) -> R
         check_settings(&settings)?;
         edit.settings = (settings != endpoint.settings).then(|| (endpoint.settings.clone(), settings));
         call.record_endpoint(&api, Some(&endpoint), Some(&edit.applied(&endpoint))).await?;
-        if api.registry.edit_endpoint(call.tenant()?, endpoint.id, &edit).await? {
+        if api.endpoints.edit(call.tenant()?, endpoint.id, &edit).await? {
             return get(api, call).await;
         }
     }
@@ -532,7 +534,7 @@ pub(crate) async fn disable(
     };
     let after = Endpoint { state: State::Disabled(disabled), ..Endpoint::clone(&endpoint) };
     call.record_endpoint(&api, Some(&endpoint), Some(&after)).await?;
-    if !api.registry.disable_endpoint(call.tenant()?, endpoint.id, disabled).await? {
+    if !api.endpoints.disable(call.tenant()?, endpoint.id, disabled).await? {
         return Err(Problem::not_found("endpoint"));
     }
     get(api, call).await
@@ -543,25 +545,25 @@ pub(crate) async fn enable(api: Arc<Api>, call: Call, body: EnableEndpoint) -> R
     let endpoint = find(&api, &call).await?;
     let tenant = call.tenant()?;
     let held = match body.held {
-        HeldWork::Drain => Held::Deliver,
-        HeldWork::Drop => Held::Drop,
+        HeldWork::Drain => HeldAction::Deliver,
+        HeldWork::Drop => HeldAction::Discard,
     };
     let settings = Settings { drain_rate: body.drain_rate, ..endpoint.settings.clone() };
     let after = Endpoint { state: State::Enabled, settings, ..Endpoint::clone(&endpoint) };
     call.record_endpoint(&api, Some(&endpoint), Some(&after)).await?;
     // What is to be dropped is marked before anything can be let go.
-    api.events.wake_drain(tenant, endpoint.id, call.now, held, call.now).await?;
+    api.drains.wake(tenant, endpoint.id, call.now, held, call.now).await?;
     if body.drain_rate != endpoint.settings.drain_rate {
         let settings = Some((endpoint.settings.clone(), after.settings));
-        if !api.registry.edit_endpoint(tenant, endpoint.id, &Edit { settings, ..Edit::default() }).await? {
+        if !api.endpoints.edit(tenant, endpoint.id, &Edit { settings, ..Edit::default() }).await? {
             return Err(Problem::new(Kind::Contended, "the endpoint was changed meanwhile; try again"));
         }
     }
-    if !api.registry.enable_endpoint(tenant, endpoint.id).await? {
+    if !api.endpoints.enable(tenant, endpoint.id).await? {
         return Err(Problem::not_found("endpoint"));
     }
     // A scheduler may have come by in between and put the entry off, the endpoint being disabled.
-    api.events.wake_drain(tenant, endpoint.id, call.now, Held::AsBefore, call.now).await?;
+    api.drains.wake(tenant, endpoint.id, call.now, HeldAction::Unchanged, call.now).await?;
     get(api, call).await
 }
 
@@ -569,18 +571,18 @@ pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {
     let endpoint = find(&api, &call).await?;
     let tenant = call.tenant()?;
     call.record_endpoint(&api, Some(&endpoint), None).await?;
-    if !api.registry.delete_endpoint(tenant, endpoint.id, call.now).await? {
+    if !api.endpoints.delete(tenant, endpoint.id, call.now).await? {
         return Err(Problem::not_found("endpoint"));
     }
     // Nothing is signed for it any more. Where this fails the key is left over and signs nothing.
-    let owner = endpoint.id.to_string();
-    let shard = endpoint.secret_shard;
-    let removed = api.secrets.remove(&api.registry, tenant, Holder::Endpoints, &owner, shard).await;
+    let id = endpoint.id.to_string();
+    let keys = SecretRef::of_endpoint(tenant, endpoint.secret_shard, &id);
+    let removed = api.secrets.remove(keys).await;
     if let Err(error) = removed {
         tracing::warn!(?error, tenant = %tenant, endpoint_id = %endpoint.id, "a signing key is left over");
     }
     // What is held is cancelled by the next run of the scheduler.
-    api.events.wake_drain(tenant, endpoint.id, call.now, Held::AsBefore, call.now).await?;
+    api.drains.wake(tenant, endpoint.id, call.now, HeldAction::Unchanged, call.now).await?;
     Ok(())
 }
 
@@ -598,7 +600,7 @@ fn check_url(api: &Api, text: &str) -> Result<String, Problem> {
 pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<EndpointView>, Problem> {
     let limit = call.limit()?;
     let before = call.before::<EndpointId>()?;
-    let endpoints = api.registry.list_endpoints(call.tenant()?, before, limit + 1).await?;
+    let endpoints = api.endpoints.list(call.tenant()?, before, limit + 1).await?;
     let data = endpoints.iter().map(|endpoint| EndpointView::new(endpoint, call.now)).collect();
     Ok(Page::cut(data, limit, |last: &EndpointView| last.id.to_string())?)
 }

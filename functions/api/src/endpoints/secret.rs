@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use domain::{
     EndpointId, Secret, Timestamp,
     endpoint::Endpoint,
+    saturating,
     signing::{
         SigningKey,
         keys::{self, Kept, LONGEST_OVERLAP, OVERLAP, Refusal, fingerprint},
@@ -15,7 +16,7 @@ use platform::{
     alert::Alert,
     lambda::problem::{Kind, Problem},
     runtime::clock,
-    secrets::{Rotation, SetError},
+    secrets::{Rotation, SecretRef, SecretsError},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -144,8 +145,9 @@ struct Valid(Vec<(SigningKey, Kept)>);
 impl Valid {
     /// Those of this endpoint; there is at least one.
     async fn now(api: &Api, call: &Call, endpoint: &Endpoint) -> Result<Self, Problem> {
-        let (shard, id) = (endpoint.secret_shard, endpoint.id.to_string());
-        let kept = api.secrets.keys_now(&api.registry, call.tenant()?, shard, &id, call.now).await?;
+        let id = endpoint.id.to_string();
+        let secret = SecretRef::of_endpoint(call.tenant()?, endpoint.secret_shard, &id);
+        let kept = api.secrets.keys_now(secret, call.now).await?;
         if kept.is_empty() {
             // Deleting an endpoint takes its row first and then its keys.
             return Err(Problem::not_found("endpoint"));
@@ -196,7 +198,7 @@ pub(crate) async fn reveal(api: Arc<Api>, call: Call) -> Result<RevealedSecret, 
 }
 
 pub(crate) async fn rotate(api: Arc<Api>, call: Call, body: RotateSecret) -> Result<RotatedSecret, Problem> {
-    let longest = u32::try_from(LONGEST_OVERLAP.as_secs()).unwrap_or(u32::MAX);
+    let longest = saturating::<u32>(LONGEST_OVERLAP.as_secs());
     crate::endpoints::within("/overlap_seconds", body.overlap_seconds, 0..=longest)?;
     let overlap = body.overlap_seconds.map_or(OVERLAP, |secs| Duration::from_secs(secs.into()));
     let endpoint = find(&api, &call).await?;
@@ -206,7 +208,7 @@ pub(crate) async fn rotate(api: Arc<Api>, call: Call, body: RotateSecret) -> Res
     // Asked again by the write itself; what is refused now leaves no entry.
     let kept: Vec<_> = before.0.iter().map(|(_, kept)| kept.clone()).collect();
     let planned = keys::rotate(&kept, &new, overlap, call.now)
-        .map_err(|refusal| rotate_problem(SetError::Refused(refusal)))?;
+        .map_err(|refusal| rotate_problem(SecretsError::Refused(refusal)))?;
     let previous_expires_at = call.now + overlap;
     let after = json!({
         "fingerprints": Valid::decoded(planned)?.fingerprints(),
@@ -216,7 +218,7 @@ pub(crate) async fn rotate(api: Arc<Api>, call: Call, body: RotateSecret) -> Res
     call.record(&api, endpoint.id, Some(states.0), Some(states.1)).await?;
     let rotation = Rotation { new: &new, overlap, now: call.now };
     let (tenant, id, shard) = (call.tenant()?, endpoint.id.to_string(), endpoint.secret_shard);
-    let rotated = api.secrets.rotate(&api.registry, tenant, &id, shard, rotation).await;
+    let rotated = api.secrets.rotate(SecretRef::of_endpoint(tenant, shard, &id), rotation).await;
     let (to, kept) = rotated.map_err(rotate_problem)?;
     if to != shard {
         follow(&api, &call, &endpoint, to).await?;
@@ -230,12 +232,12 @@ pub(crate) async fn rotate(api: Arc<Api>, call: Call, body: RotateSecret) -> Res
 /// holds of it stays there and signs nothing once the row is no longer believed as it was.
 async fn follow(api: &Api, call: &Call, endpoint: &Endpoint, to: u32) -> Result<(), Problem> {
     let from = endpoint.secret_shard;
-    if api.registry.move_endpoint_keys(call.tenant()?, endpoint.id, from, to).await? {
+    if api.endpoints.move_keys(call.tenant()?, endpoint.id, from, to).await? {
         return Ok(());
     }
     // Another rotation may have moved them there, and then this one's key is among them.
     let now = find(api, call).await?;
-    if now.secret_shard == to { Ok(()) } else { Err(secrets_problem(SetError::Contended)) }
+    if now.secret_shard == to { Ok(()) } else { Err(secrets_problem(SecretsError::Conflict)) }
 }
 
 async fn tell(
@@ -251,12 +253,12 @@ async fn tell(
     Ok(())
 }
 
-fn rotate_problem(error: SetError) -> Problem {
+fn rotate_problem(error: SecretsError) -> Problem {
     match error {
-        SetError::Refused(Refusal::Same) => {
+        SecretsError::Refused(Refusal::Same) => {
             Problem::field(Kind::InvalidField, "/secret", "is the endpoint's newest key already")
         }
-        SetError::Refused(Refusal::TooMany { until }) => {
+        SecretsError::Refused(Refusal::TooMany { until }) => {
             let most = keys::OLD_KEYS;
             let detail = format!(
                 "besides the newest at most {most} keys are valid at once; the next one ends at {until}. Rotate then, or with overlap_seconds 0, which ends them all"
@@ -268,18 +270,20 @@ fn rotate_problem(error: SetError) -> Problem {
 }
 
 /// What a client hears when secrets could not be set.
-pub(crate) fn secrets_problem(error: SetError) -> Problem {
+pub(crate) fn secrets_problem(error: SecretsError) -> Problem {
     match error {
-        SetError::Contended => {
+        SecretsError::Conflict => {
             Problem::new(Kind::Contended, "many changes are made to this tenant's secrets; try again")
         }
-        SetError::Full => {
+        SecretsError::Full => {
             let detail = "this tenant's secrets were changed so often today that they take no more changes; try again tomorrow";
             Problem::new(Kind::LimitReached, detail)
         }
-        SetError::Gone => Problem::not_found("endpoint"),
-        SetError::Refused(_) => Problem::new(Kind::InvalidRequest, "the keys cannot be rotated like this"),
-        SetError::Fault(fault) => fault.into(),
+        SecretsError::Gone => Problem::not_found("endpoint"),
+        SecretsError::Refused(_) => {
+            Problem::new(Kind::InvalidRequest, "the keys cannot be rotated like this")
+        }
+        SecretsError::Fault(fault) => fault.into(),
     }
 }
 

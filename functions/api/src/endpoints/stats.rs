@@ -90,7 +90,7 @@ pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<StatsView, Problem>
     let id = endpoints::find(&api, &call).await?.id;
     let last = stats::hour(call.now);
     let first = last - i64::from(hours);
-    let mut rows = api.events.stats(call.tenant()?, id, first, last).await?;
+    let mut rows = api.statistics.get(call.tenant()?, id, first, last).await?;
     rows.reverse();
     let mut total = Stats::default();
     for (_, stats) in &rows {

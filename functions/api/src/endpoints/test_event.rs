@@ -109,7 +109,7 @@ pub(crate) async fn send(api: Arc<Api>, call: Call, body: TestEvent) -> Result<T
 
 /// What an event of this type carries where the test does not say.
 async fn default_data(api: &Api, event_type: &EventType) -> Result<EventData, Problem> {
-    let known = api.registry.event_type(event_type).await?;
+    let known = api.event_types.get(event_type).await?;
     if let Some(example) = known.and_then(|known| known.entry.example) {
         return Ok(example);
     }

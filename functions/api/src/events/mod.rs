@@ -18,7 +18,10 @@ use platform::{
     lambda::problem::{Kind, Problem},
     publish::{Identity, NewEvent, PAYLOAD_LIMIT, Published, Refused},
     store::{
-        events::{self, EventSummary, StoredEvent},
+        events::{
+            stored::{self, StoredEvent},
+            timeline::EventSummary,
+        },
         table::keys,
     },
 };
@@ -227,7 +230,7 @@ pub(crate) async fn publish_batch(
             }
             let uri = problem.kind.uri();
             BatchResult {
-                status: problem.kind.status(),
+                status: problem.kind.status().as_u16(),
                 event: None,
                 problem: Some(uri),
                 detail: Some(problem.detail),
@@ -275,7 +278,7 @@ pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<FullEvent, Problem>
     let StoredEvent { id, timestamp, at, source_id, .. } = event;
     let channels = event.channels.clone();
     let event_type = event.event_type.clone();
-    let data = events::data(&api.events.payload(event).await?)?;
+    let data = stored::data(&api.events.payload(event).await?)?;
     let event = EventView { id, r#type: event_type, timestamp, created_at: at, source_id };
     Ok(FullEvent { event, channels, data, expanded })
 }
@@ -295,9 +298,9 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<EventView>, P
     // No event is older than its tenant, nor than the time that events are kept. The operator's
     // row may be younger than its events: it is made with its first endpoint.
     let kept_since = call.now - RETENTION;
-    let row = if tenant.is_operator() { None } else { api.registry.tenant(tenant).await? };
+    let row = if tenant.is_operator() { None } else { api.tenants.get(tenant).await? };
     let made = row.map_or(kept_since, |row| Timestamp::from_millis(row.created_at));
-    let found = api.events.list(tenant, call.now, before, made.max(kept_since), limit + 1).await?;
+    let found = api.timeline.list(tenant, call.now, before, made.max(kept_since), limit + 1).await?;
     let data = found.into_iter().map(EventView::from).collect();
     let cursor =
         |last: &EventView| BASE64_URL_SAFE_NO_PAD.encode(keys::timeline_place(last.created_at, last.id));

@@ -14,7 +14,7 @@ use platform::{
     Fault, alert,
     lambda::problem::{FieldError, Kind, Problem},
     publish::catalog::{Rules, Unfit},
-    store::registry::{CatalogWritten, KeptEventType},
+    store::registry::event_types::{CatalogWriteOutcome, VersionedEntry},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -149,8 +149,8 @@ fn named(call: &Call) -> Result<EventType, Problem> {
     text.parse().map_err(|_| Problem::not_found("event type"))
 }
 
-async fn find(api: &Api, event_type: &EventType) -> Result<KeptEventType, Problem> {
-    api.registry.event_type(event_type).await?.ok_or_else(|| Problem::not_found("event type"))
+async fn find(api: &Api, event_type: &EventType) -> Result<VersionedEntry, Problem> {
+    api.event_types.get(event_type).await?.ok_or_else(|| Problem::not_found("event type"))
 }
 
 /// Puts a type into the catalog, in place of what was there under its name.
@@ -167,7 +167,7 @@ pub(crate) async fn put(api: Arc<Api>, call: Call, body: PutEventType) -> Result
         enforce: Some(body.enforce),
     };
     for _ in 0..TRIES {
-        let before = api.registry.event_type(&body.r#type).await?;
+        let before = api.event_types.get(&body.r#type).await?;
         let new = || Entry::new(body.r#type.clone(), call.now);
         let entry = before.as_ref().map_or_else(new, |kept| kept.entry.clone());
         if let Some(view) = write(&api, &call, before.as_ref(), &entry, &change).await? {
@@ -218,7 +218,7 @@ const AUDITED: usize = 4096;
 async fn write(
     api: &Api,
     call: &Call,
-    before: Option<&KeptEventType>,
+    before: Option<&VersionedEntry>,
     entry: &Entry,
     change: &Change,
 ) -> Result<Option<EventTypeView>, Problem> {
@@ -229,12 +229,12 @@ async fn write(
     }
     let earlier = before.map(|kept| shown(&kept.entry)).transpose()?;
     call.record_for(api, &TenantId::operator(), &changed.event_type, earlier, Some(shown(&changed)?)).await?;
-    let written = api.registry.write_event_type(before, &changed).await?;
+    let written = api.event_types.write(before, &changed).await?;
     api.catalog.forget();
     match written {
-        CatalogWritten::Yes => Ok(Some(changed.into())),
-        CatalogWritten::Changed => Ok(None),
-        CatalogWritten::Full => Err(full()),
+        CatalogWriteOutcome::Made => Ok(Some(changed.into())),
+        CatalogWriteOutcome::Changed => Ok(None),
+        CatalogWriteOutcome::Full => Err(full()),
     }
 }
 
@@ -247,9 +247,9 @@ pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {
     for _ in 0..TRIES {
         let before = find(&api, &event_type).await?;
         call.record_for(&api, &TenantId::operator(), &event_type, Some(shown(&before.entry)?), None).await?;
-        let written = api.registry.delete_event_type(&before).await?;
+        let written = api.event_types.delete(&before).await?;
         api.catalog.forget();
-        if written == CatalogWritten::Yes {
+        if written == CatalogWriteOutcome::Made {
             return Ok(());
         }
     }
@@ -265,7 +265,7 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<EventTypes, Proble
         Some("false") => Some(false),
         Some(_) => return Err(Problem::parameter("archived", "must be true or false")),
     };
-    let mut entries = api.registry.list_event_types(after.as_ref(), archived, limit + 1).await?;
+    let mut entries = api.event_types.list(after.as_ref(), archived, limit + 1).await?;
     let more = entries.len() > limit;
     entries.truncate(limit);
     let next_cursor = entries.last().filter(|_| more).map(|last| last.event_type.to_string());

@@ -2,9 +2,11 @@
 
 use std::{collections::HashMap, pin::Pin, str::FromStr, sync::Arc};
 
+use ::http::{Method, StatusCode};
 use domain::{
     TenantId, Timestamp,
     ids::key::{Caller, Scope},
+    saturating,
 };
 use platform::{
     Fault,
@@ -28,26 +30,6 @@ pub(crate) enum Access {
     Operator,
     /// The operator, and tenants' keys with this scope.
     Scope(Scope),
-}
-
-/// HTTP methods in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Method {
-    Get,
-    Post,
-    Patch,
-    Delete,
-}
-
-impl Method {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "GET",
-            Self::Post => "POST",
-            Self::Patch => "PATCH",
-            Self::Delete => "DELETE",
-        }
-    }
 }
 
 /// A query parameter or header of a route.
@@ -93,7 +75,7 @@ pub(crate) struct Route {
     pub(crate) example: Option<&'static str>,
     /// Largest body, in bytes.
     pub(crate) body_limit: usize,
-    pub(crate) status: u16,
+    pub(crate) status: StatusCode,
     pub(crate) answer: SchemaOf,
     /// What can go wrong besides what every route shares.
     pub(crate) problems: &'static [Kind],
@@ -110,7 +92,7 @@ pub(crate) fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schem
     generator.subschema_for::<T>()
 }
 
-fn json<T: Serialize>(status: u16, value: &T) -> Result<Response, Problem> {
+fn json<T: Serialize>(status: StatusCode, value: &T) -> Result<Response, Problem> {
     let body = serde_json::to_string(value).map_err(Fault::on("writing an answer"))?;
     Ok(Response::json(status, body))
 }
@@ -124,7 +106,7 @@ impl Route {
         F: Future<Output = Result<T, Problem>> + Send + 'static,
     {
         Self {
-            method: Method::Get,
+            method: Method::GET,
             path,
             id,
             summary: "",
@@ -133,12 +115,12 @@ impl Route {
             body: None,
             example: None,
             body_limit: 0,
-            status: 200,
+            status: StatusCode::OK,
             answer: schema_of::<T>,
             problems: &[],
             audited: None,
             handler: Box::new(move |api, call| {
-                Box::pin(async move { json(200, &handler(api, call).await?) })
+                Box::pin(async move { json(StatusCode::OK, &handler(api, call).await?) })
             }),
         }
     }
@@ -152,12 +134,12 @@ impl Route {
         let run = move |api: Arc<Api>, call: Call| -> Answer {
             Box::pin(async move {
                 handler(api, call).await?;
-                Ok(Response::json(204, String::new()))
+                Ok(Response::json(StatusCode::NO_CONTENT, String::new()))
             })
         };
         Self {
-            method: Method::Delete,
-            status: 204,
+            method: Method::DELETE,
+            status: StatusCode::NO_CONTENT,
             handler: Box::new(run),
             ..Self::get(path, id, access, |_, _| std::future::ready(Ok(())))
         }
@@ -171,7 +153,7 @@ impl Route {
         H: Fn(Arc<Api>, Call, B) -> F + Copy + Send + Sync + 'static,
         F: Future<Output = Result<T, Problem>> + Send + 'static,
     {
-        Self { method: Method::Patch, ..Self::post(path, id, access, 200, handler) }
+        Self { method: Method::PATCH, ..Self::post(path, id, access, StatusCode::OK, handler) }
     }
 
     /// A route that takes a body.
@@ -179,7 +161,7 @@ impl Route {
         path: &'static str,
         id: &'static str,
         access: Access,
-        status: u16,
+        status: StatusCode,
         handler: H,
     ) -> Self
     where
@@ -195,7 +177,7 @@ impl Route {
             })
         };
         Self {
-            method: Method::Post,
+            method: Method::POST,
             path,
             id,
             summary: "",
@@ -349,7 +331,7 @@ impl Call {
 
     /// How many entries a page may have.
     pub(crate) fn limit(&self) -> Result<usize, Problem> {
-        self.whole_number("limit", 50, 250).map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
+        self.whole_number("limit", 50, 250).map(saturating)
     }
 
     /// A query parameter that is a whole number from 1 to `most`.
@@ -413,7 +395,7 @@ impl<T: Serialize> Page<T> {
 /// What a path leads to.
 pub(crate) enum Found<'a> {
     Route(&'a Route, HashMap<String, String>),
-    OtherMethods(Vec<&'static str>),
+    OtherMethods(Vec<Method>),
     Nothing,
 }
 
@@ -436,15 +418,15 @@ impl Router {
         Ok(Self { routes, paths })
     }
 
-    pub(crate) fn find(&self, method: &str, path: &str) -> Found<'_> {
+    pub(crate) fn find(&self, method: &Method, path: &str) -> Found<'_> {
         let Ok(found) = self.paths.at(path) else { return Found::Nothing };
         let rows = || found.value.iter().filter_map(|at| self.routes.get(*at));
-        match rows().find(|route| route.method.as_str() == method) {
+        match rows().find(|route| route.method == *method) {
             Some(route) => {
                 let params = found.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
                 Found::Route(route, params.collect())
             }
-            None => Found::OtherMethods(rows().map(|route| route.method.as_str()).collect()),
+            None => Found::OtherMethods(rows().map(|route| route.method.clone()).collect()),
         }
     }
 }

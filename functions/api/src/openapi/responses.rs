@@ -1,5 +1,6 @@
 //! What a route can answer: what it is there for, problems, and what API Gateway says by itself.
 
+use ::http::StatusCode;
 use platform::{
     Fault,
     lambda::problem::{Kind, Problem},
@@ -29,16 +30,16 @@ pub(super) fn all(
 ) -> Map<String, Value> {
     let mut all = Map::new();
     let mut done = json!({ "description": "Done." });
-    if route.status != 204 {
+    if route.status != StatusCode::NO_CONTENT {
         let mut content = json!({ "schema": (route.answer)(generator) });
         if let Some(answer) = answer {
             content["example"] = answer.clone();
         }
         done["content"] = json!({ "application/json": content });
     }
-    all.insert(route.status.to_string(), done);
+    all.insert(route.status.as_str().to_owned(), done);
     for kind in kinds(route) {
-        let entry = all.entry(kind.status().to_string()).or_insert_with(|| refusal(kind.status()));
+        let entry = all.entry(kind.status().as_str()).or_insert_with(|| refusal(kind.status().as_u16()));
         add(entry, kind, &example(kind, route));
     }
     for (status, name) in [("405", "MethodNotAllowed"), ("429", "TooManyRequests"), ("503", "Unavailable")] {

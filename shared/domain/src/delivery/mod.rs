@@ -10,7 +10,7 @@ pub mod lane;
 pub mod retry;
 pub mod stats;
 
-use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Timestamp,
     delivery::attempt::{Timing, Told},
+    text::text_enum,
 };
 
 /// How long events and deliveries are kept, in days. Longer than the longest retry schedule.
@@ -26,24 +27,24 @@ pub const RETENTION_DAYS: u64 = 30;
 /// The same as a span of time.
 pub const RETENTION: Duration = Duration::from_hours(24 * RETENTION_DAYS);
 
-/// Where a delivery stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// On its way, not attempted yet.
-    Pending,
-    /// Attempted without success; tried again at `next_attempt_at`.
-    Retrying,
-    /// Waiting for its endpoint, not for a time; see `parked_for`.
-    Parked,
-    /// The endpoint answered 2xx. Final.
-    Succeeded,
-    /// Every attempt of the schedule failed. Final.
-    Exhausted,
-    /// Called off, by a person or because its endpoint was deleted. Final.
-    Cancelled,
-    /// Not finished when its event's retention ended. Final.
-    Expired,
+text_enum! {
+    /// Where a delivery stands.
+    pub enum Status {
+        /// On its way, not attempted yet.
+        Pending = "pending",
+        /// Attempted without success; tried again at `next_attempt_at`.
+        Retrying = "retrying",
+        /// Waiting for its endpoint, not for a time; see `parked_for`.
+        Parked = "parked",
+        /// The endpoint answered 2xx. Final.
+        Succeeded = "succeeded",
+        /// Every attempt of the schedule failed. Final.
+        Exhausted = "exhausted",
+        /// Called off, by a person or because its endpoint was deleted. Final.
+        Cancelled = "cancelled",
+        /// Not finished when its event's retention ended. Final.
+        Expired = "expired",
+    }
 }
 
 impl Status {
@@ -72,97 +73,32 @@ impl Status {
             Self::Succeeded => Group::Delivered,
         }
     }
+}
 
-    /// The word for it, in the store and the API.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Retrying => "retrying",
-            Self::Parked => "parked",
-            Self::Succeeded => "succeeded",
-            Self::Exhausted => "exhausted",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-        }
+text_enum! {
+    /// What lists of an endpoint's deliveries are kept apart by.
+    ///
+    /// In the order in which a delivery can go through them: a reader that takes them in this order
+    /// misses none that moves meanwhile.
+    pub enum Group {
+        /// Not finished.
+        Open = "open",
+        /// Finished without success.
+        Failed = "failed",
+        /// Succeeded.
+        Delivered = "delivered",
     }
 }
 
-impl FromStr for Status {
-    type Err = UnknownWord;
-
-    fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        use Status::{Cancelled, Exhausted, Expired, Parked, Pending, Retrying, Succeeded};
-        [Pending, Retrying, Parked, Succeeded, Exhausted, Cancelled, Expired]
-            .into_iter()
-            .find(|status| status.as_str() == text)
-            .ok_or(UnknownWord)
-    }
-}
-
-/// What lists of an endpoint's deliveries are kept apart by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Group {
-    /// Not finished.
-    Open,
-    /// Finished without success.
-    Failed,
-    /// Succeeded.
-    Delivered,
-}
-
-impl Group {
-    /// In the order in which a delivery can go through them: who reads them in this order misses
-    /// none that moves meanwhile.
-    pub const ALL: [Self; 3] = [Self::Open, Self::Failed, Self::Delivered];
-
-    /// The word for it, in the store.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Failed => "failed",
-            Self::Delivered => "delivered",
-        }
-    }
-}
-
-/// The text is none of the words there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnknownWord;
-
-/// What a parked delivery waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ParkedFor {
-    /// The endpoint failed so often that it is left alone for a while.
-    CircuitOpen,
-    /// The endpoint takes no more for now, by its own rate limit or because it said so.
-    RateLimit,
-    /// The endpoint is disabled, and what it misses is held for it.
-    Disabled,
-}
-
-impl ParkedFor {
-    /// The word for it, in the store and the API.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::CircuitOpen => "circuit_open",
-            Self::RateLimit => "rate_limit",
-            Self::Disabled => "disabled",
-        }
-    }
-}
-
-impl FromStr for ParkedFor {
-    type Err = UnknownWord;
-
-    fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        [Self::CircuitOpen, Self::RateLimit, Self::Disabled]
-            .into_iter()
-            .find(|reason| reason.as_str() == text)
-            .ok_or(UnknownWord)
+text_enum! {
+    /// What a parked delivery waits for.
+    pub enum ParkedFor {
+        /// The endpoint failed so often that it is left alone for a while.
+        CircuitOpen = "circuit_open",
+        /// The endpoint takes no more for now, by its own rate limit or because it said so.
+        RateLimit = "rate_limit",
+        /// The endpoint is disabled, and what it misses is held for it.
+        Disabled = "disabled",
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
 use super::Outcome;
-use crate::Timestamp;
+use crate::{Timestamp, saturating};
 
 /// The longest wait that an endpoint can ask for with `Retry-After`.
 const RETRY_AFTER_LIMIT: Duration = Duration::from_hours(24);
@@ -49,7 +49,7 @@ impl Policy {
     /// How many attempts it allows in all.
     #[must_use]
     pub fn attempts(&self) -> u32 {
-        u32::try_from(self.schedule.len()).unwrap_or(u32::MAX).saturating_add(1)
+        saturating::<u32>(self.schedule.len()).saturating_add(1)
     }
 }
 
@@ -87,7 +87,7 @@ pub fn next(n: u32, outcome: &Outcome, policy: &Policy, now: Timestamp, jitter: 
     if outcome.is_success() {
         return Next::Done;
     }
-    let step = usize::try_from(n.saturating_sub(1)).unwrap_or(usize::MAX);
+    let step = saturating::<usize>(n.saturating_sub(1));
     let Some(wait) = policy.schedule.get(step) else { return Next::GiveUp };
     if outcome.is_gone() {
         return Next::Park;

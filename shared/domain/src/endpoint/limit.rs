@@ -4,7 +4,7 @@
 //! Source: ITU-T I.371, annex A; a bucket of one second's worth of deliveries may be used at once, or as many
 //! as the rate says.
 
-use crate::Timestamp;
+use crate::{Timestamp, saturating};
 
 /// Microseconds in a second.
 const SECOND: i64 = 1_000_000;
@@ -75,7 +75,7 @@ pub fn grant(tat: Option<i64>, rate: Rate, wanted: u32, now: i64) -> Grant {
     let interval = rate.interval();
     let from = tat.unwrap_or(now).max(now);
     let room = (now + rate.tolerance() - from) / interval;
-    let permits = u32::try_from(room.max(0)).unwrap_or(u32::MAX).min(wanted);
+    let permits = saturating::<u32>(room).min(wanted);
     let tat = from + interval * i64::from(permits);
     let wait = if permits == wanted { 0 } else { (tat + interval - rate.tolerance() - now).max(1) };
     Grant { permits, tat, wait }

@@ -1,9 +1,8 @@
 //! Channels: a tenant's own labels, by which events reach some of its endpoints and not others.
 
-use std::{borrow::Cow, collections::BTreeSet, fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, de};
+use crate::text::serde_as_text;
 
 /// Channels that an endpoint can listen to.
 pub const PER_ENDPOINT: usize = 10;
@@ -30,7 +29,7 @@ impl fmt::Display for InvalidChannel {
 impl std::error::Error for InvalidChannel {}
 
 /// The name of a channel: `project_42`, `team:west`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Channel(String);
 
 impl Channel {
@@ -38,6 +37,12 @@ impl Channel {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -54,21 +59,7 @@ impl FromStr for Channel {
     }
 }
 
-impl<'de> Deserialize<'de> for Channel {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
-
-impl JsonSchema for Channel {
-    fn schema_name() -> Cow<'static, str> {
-        "Channel".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "minLength": 1, "maxLength": 64, "pattern": r"^[A-Za-z0-9_:.-]+$" })
-    }
-}
+serde_as_text!(Channel, { "minLength": 1, "maxLength": NAME_LIMIT, "pattern": r"^[A-Za-z0-9_:.-]+$" });
 
 #[cfg(test)]
 mod tests {

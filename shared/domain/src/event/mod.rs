@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     Timestamp,
     event::channel::{Channel, Channels},
+    text::serde_as_text,
 };
 
 /// Longest event type, in bytes.
@@ -46,7 +47,7 @@ impl std::error::Error for InvalidType {}
 ///
 /// Words joined by full stops, as Standard Webhooks 1.0.0 advises; brackets are let through
 /// because Stripe's v2 types have them (`v2.core.account[requirements].updated`).
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct EventType(String);
 
 impl EventType {
@@ -82,7 +83,7 @@ impl FromStr for EventType {
 }
 
 /// Which event types an endpoint listens to: one type, a beginning (`contact.*`), or all (`*`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct EventTypeFilter(String);
 
 impl EventTypeFilter {
@@ -121,47 +122,18 @@ impl FromStr for EventTypeFilter {
     }
 }
 
-macro_rules! serde_as_text {
-    ($name:ident, $pattern:literal, $example:literal, $description:literal) => {
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-            }
-        }
-
-        impl JsonSchema for $name {
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({
-                    "type": "string", "maxLength": TYPE_LIMIT, "pattern": $pattern,
-                    "description": $description, "examples": [$example],
-                })
-            }
-        }
-    };
-}
-
-serde_as_text!(
-    EventType,
-    r"^[A-Za-z0-9_\[\]-]+(\.[A-Za-z0-9_\[\]-]+)*$",
-    "contact.created",
-    "Words joined by full stops."
-);
-serde_as_text!(
-    EventTypeFilter,
-    r"^(\*|[A-Za-z0-9_\[\]-]+(\.[A-Za-z0-9_\[\]-]+)*(\.\*)?)$",
-    "contact.*",
-    "An event type, all below one (`contact.*`), or all (`*`)."
-);
+serde_as_text!(EventType, {
+    "maxLength": TYPE_LIMIT,
+    "pattern": r"^[A-Za-z0-9_\[\]-]+(\.[A-Za-z0-9_\[\]-]+)*$",
+    "description": "Words joined by full stops.",
+    "examples": ["contact.created"],
+});
+serde_as_text!(EventTypeFilter, {
+    "maxLength": TYPE_LIMIT,
+    "pattern": r"^(\*|[A-Za-z0-9_\[\]-]+(\.[A-Za-z0-9_\[\]-]+)*(\.\*)?)$",
+    "description": "An event type, all below one (`contact.*`), or all (`*`).",
+    "examples": ["contact.*"],
+});
 
 /// The object an event carries, kept byte for byte as it came (no number or key order changes).
 #[derive(Debug, Clone)]

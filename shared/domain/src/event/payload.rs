@@ -8,6 +8,8 @@ use std::fmt;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
+use crate::{saturating, text::text_enum};
+
 /// What one write unit of DynamoDB covers, in bytes of the item:
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html>.
 const WRITE_UNIT: usize = 1024;
@@ -16,29 +18,13 @@ const WRITE_UNIT: usize = 1024;
 /// tried. (DEFLATE ends at about a thousandth, on bytes that are all the same.)
 const BEST_RATIO: usize = 32;
 
-/// How a payload's bytes are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encoding {
-    /// As they are.
-    Plain,
-    /// Compressed: raw DEFLATE.
-    Deflate,
-}
-
-impl Encoding {
-    /// Its name, as it is stored.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Deflate => "deflate",
-        }
-    }
-
-    /// The encoding of this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Plain, Self::Deflate].into_iter().find(|encoding| encoding.as_str() == name)
+text_enum! {
+    /// How a payload's bytes are kept.
+    pub enum Encoding {
+        /// As they are.
+        Plain = "plain",
+        /// Compressed: raw DEFLATE.
+        Deflate = "deflate",
     }
 }
 
@@ -138,8 +124,8 @@ fn inflate(bytes: &[u8], limit: usize) -> Result<Vec<u8>, Unreadable> {
             .decompress(&bytes[read..], &mut out[written..], FlushDecompress::Finish)
             .map_err(|_| Unreadable::Damaged)?;
         // Both counts are of bytes in memory.
-        read = usize::try_from(decompressor.total_in()).unwrap_or(usize::MAX);
-        written = usize::try_from(decompressor.total_out()).unwrap_or(usize::MAX);
+        read = saturating::<usize>(decompressor.total_in());
+        written = saturating::<usize>(decompressor.total_out());
         if written > limit {
             return Err(Unreadable::TooLong);
         }

@@ -5,13 +5,11 @@
 //! <https://github.com/ulid/spec>); ids derived from a key are the head of a SHA-256.
 //! This file owns their spelling; who creates them when is the platform's business.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
-use crate::Timestamp;
+use crate::{Timestamp, saturating, text::serde_as_text};
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// Characters that spell 128 bits, five bits each.
@@ -34,7 +32,7 @@ impl std::error::Error for InvalidId {}
 fn encode(value: u128) -> String {
     (0..LEN)
         .rev()
-        .map(|place| char::from(ALPHABET[usize::try_from((value >> (place * 5)) & 31).unwrap_or(0)]))
+        .map(|place| char::from(ALPHABET[saturating::<usize>((value >> (place * 5)) & 31)]))
         .collect()
 }
 
@@ -71,41 +69,6 @@ fn derived(parts: &[&[u8]]) -> u128 {
     u128::from_be_bytes(head)
 }
 
-macro_rules! serde_as_text {
-    ($name:ident, $pattern:expr, $example:expr, $description:expr) => {
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(de::Error::custom)
-            }
-        }
-
-        impl JsonSchema for $name {
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({
-                    "type": "string", "pattern": $pattern, "description": $description, "examples": [$example],
-                })
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, f)
-            }
-        }
-    };
-}
-
 macro_rules! prefixed_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
@@ -139,9 +102,11 @@ macro_rules! prefixed_id {
 
         serde_as_text!(
             $name,
-            concat!("^", $prefix, "_[0-7][0-9a-hjkmnp-tv-z]{25}$"),
-            concat!($prefix, "_01kavg7r8e6mt4xw2z5v9b3csq"),
-            concat!("An id that begins with `", $prefix, "_`.")
+            {
+                "pattern": concat!("^", $prefix, "_[0-7][0-9a-hjkmnp-tv-z]{25}$"),
+                "description": concat!("An id that begins with `", $prefix, "_`."),
+                "examples": [concat!($prefix, "_01kavg7r8e6mt4xw2z5v9b3csq")],
+            }
         );
     };
 }
@@ -231,9 +196,11 @@ impl FromStr for DeliveryId {
 
 serde_as_text!(
     DeliveryId,
-    "^dlv_([0-7][0-9a-hjkmnp-tv-z]{25}){2}$",
-    "dlv_01kavg7r8e6mt4xw2z5v9b3csq01kavg7r8e6mt4xw2z5v9b3csq",
-    "An id that begins with `dlv_`."
+    {
+        "pattern": "^dlv_([0-7][0-9a-hjkmnp-tv-z]{25}){2}$",
+        "description": "An id that begins with `dlv_`.",
+        "examples": ["dlv_01kavg7r8e6mt4xw2z5v9b3csq01kavg7r8e6mt4xw2z5v9b3csq"],
+    }
 );
 
 /// A customer of the CRM, by an id of ours (`ten_…`) or by the CRM's own.
@@ -300,9 +267,11 @@ impl FromStr for TenantId {
 
 serde_as_text!(
     TenantId,
-    "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
-    "acme",
-    "The CRM's own id of a tenant, or ours (`ten_…`)."
+    {
+        "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        "description": "The CRM's own id of a tenant, or ours (`ten_…`).",
+        "examples": ["acme"],
+    }
 );
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! Points in time, in whole milliseconds since 1970 (UTC), as RFC 3339 text outside.
 
-use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+use crate::{saturating, text::serde_as_text};
+
 /// A point in time, in milliseconds since 1970-01-01T00:00:00Z, between the years 1970 and 9999.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(i64);
 
 /// The last millisecond that RFC 3339 can spell (9999-12-31T23:59:59.999Z).
@@ -65,7 +65,7 @@ impl Timestamp {
     /// How far this lies after `earlier`; zero when it does not.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
+        Duration::from_millis(saturating(self.0 - earlier.0))
     }
 }
 
@@ -73,7 +73,7 @@ impl std::ops::Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, span: Duration) -> Self {
-        Self::from_millis(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+        Self::from_millis(self.0.saturating_add(saturating(span.as_millis())))
     }
 }
 
@@ -81,7 +81,7 @@ impl std::ops::Sub<Duration> for Timestamp {
     type Output = Self;
 
     fn sub(self, span: Duration) -> Self {
-        Self::from_millis(self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+        Self::from_millis(self.0.saturating_sub(saturating(span.as_millis())))
     }
 }
 
@@ -111,31 +111,11 @@ impl FromStr for Timestamp {
     }
 }
 
-impl Serialize for Timestamp {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Timestamp {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
-
-impl JsonSchema for Timestamp {
-    fn schema_name() -> Cow<'static, str> {
-        "Timestamp".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string", "format": "date-time",
-            "description": "RFC 3339; answered in UTC with milliseconds.",
-            "examples": ["2026-11-24T09:30:00.000Z"],
-        })
-    }
-}
+serde_as_text!(Timestamp, {
+    "format": "date-time",
+    "description": "RFC 3339; in responses in UTC with milliseconds.",
+    "examples": ["2026-11-24T09:30:00.000Z"],
+});
 
 #[cfg(test)]
 mod tests {

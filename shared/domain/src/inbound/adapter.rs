@@ -11,8 +11,6 @@ use crate::{
 /// How one provider is read: a table row, not a control flow.
 #[derive(Debug)]
 pub struct Adapter {
-    /// Its name.
-    pub name: &'static str,
     /// How it signs.
     pub scheme: Scheme,
     /// Whether a text can be one of its secrets; the reason if not.

@@ -7,35 +7,18 @@ pub mod adapter;
 mod stripe;
 pub mod verify;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
+use crate::text::text_enum;
 use adapter::Adapter;
 
-/// Who sends to a source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Provider {
-    /// Stripe.
-    Stripe,
+text_enum! {
+    /// Who sends to a source; the word is its name in URLs, event types and the store.
+    pub enum Provider {
+        /// Stripe.
+        Stripe = "stripe",
+    }
 }
 
 impl Provider {
-    /// Every provider there is.
-    pub const ALL: [Self; 1] = [Self::Stripe];
-
-    /// Its name in URLs, event types and the store.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.adapter().name
-    }
-
-    /// The provider of that name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|provider| provider.as_str() == name)
-    }
-
     /// Everything that sets it apart.
     #[must_use]
     pub fn adapter(self) -> &'static Adapter {

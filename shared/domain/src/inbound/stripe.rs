@@ -16,7 +16,6 @@ use crate::{Timestamp, event::EventData};
 
 /// How Stripe is read.
 pub(super) static ADAPTER: Adapter = Adapter {
-    name: "stripe",
     scheme: Scheme {
         header: "stripe-signature",
         layout: Layout::Pairs { separator: ',', timestamp: "t", signature: "v1" },

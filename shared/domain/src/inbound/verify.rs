@@ -7,6 +7,7 @@ use std::{fmt, time::Duration};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use strum::IntoStaticStr;
 
 use crate::{Secret, Timestamp};
 
@@ -49,7 +50,8 @@ pub enum Part {
 }
 
 /// Why a request is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Reject {
     /// There is no signature header.
     MissingSignature,
@@ -65,12 +67,7 @@ impl Reject {
     /// The word for it, in metrics and problem types.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::MissingSignature => "missing-signature",
-            Self::MalformedSignature => "malformed-signature",
-            Self::WrongSignature => "wrong-signature",
-            Self::StaleTimestamp => "stale-timestamp",
-        }
+        self.into()
     }
 }
 

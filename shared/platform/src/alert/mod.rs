@@ -13,6 +13,7 @@ use domain::{
     delivery::stats::FailureRate,
     endpoint::DisabledBy,
     event::{EventData, EventType, channel::Channels},
+    saturating,
 };
 use serde_json::{Value, json, value::RawValue};
 
@@ -192,7 +193,7 @@ impl Alerts {
     ) -> Result<Timestamp, Fault> {
         const DOING: &str = "raising an alert";
         let (name, length) = (alert.name(), alert.window());
-        let window = now.millis() / i64::try_from(length.as_millis()).unwrap_or(i64::MAX).max(1);
+        let window = now.millis() / saturating::<i64>(length.as_millis()).max(1);
         let before = EventId::from_alert(owner, name, endpoint, window - 1);
         if let Some(before) = self.publisher.events.get(owner, before).await?
             && now.since(before.at) < length

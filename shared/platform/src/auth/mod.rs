@@ -9,7 +9,7 @@ use domain::{
 use crate::{
     lambda::problem::{Kind, Problem},
     secrets::OperatorKey,
-    store::registry::Registry,
+    store::registry::{api_keys::ApiKeys, tenants::Tenants},
 };
 
 /// The header in which the operator names the tenant it acts for.
@@ -17,7 +17,7 @@ pub const TENANT_HEADER: &str = "Tenant";
 
 /// Finds out who holds the key in an `Authorization` header.
 pub async fn caller(
-    registry: &Registry,
+    api_keys: &ApiKeys,
     operator_key: &OperatorKey,
     authorization: Option<&str>,
 ) -> Result<Caller, Problem> {
@@ -30,7 +30,7 @@ pub async fn caller(
         .filter(|token| !token.is_empty() && token.len() <= 256)
         .ok_or_else(|| refuse("must be: Bearer and an API key"))?;
     let found = if token.starts_with(key::PREFIX) {
-        registry.caller(&key::hash(token)).await?
+        api_keys.caller(&key::hash(token)).await?
     } else {
         // Compared in constant time.
         (operator_key.get().await? == Secret::new(token.to_owned())).then_some(Caller::Operator)
@@ -42,7 +42,7 @@ pub async fn caller(
 ///
 /// A key acts for its own tenant, and naming another is refused whether that exists or not.
 /// The operator acts for whom it names, or for itself.
-pub async fn tenant(registry: &Registry, caller: &Caller, named: Option<&str>) -> Result<TenantId, Problem> {
+pub async fn tenant(tenants: &Tenants, caller: &Caller, named: Option<&str>) -> Result<TenantId, Problem> {
     let named = named
         .map(str::parse::<TenantId>)
         .transpose()
@@ -56,7 +56,7 @@ pub async fn tenant(registry: &Registry, caller: &Caller, named: Option<&str>) -
         (Caller::Operator, None) => Ok(TenantId::operator()),
         (Caller::Operator, Some(named)) if named.is_operator() => Ok(named),
         (Caller::Operator, Some(named)) => {
-            let exists = registry.tenant(&named).await?.is_some();
+            let exists = tenants.get(&named).await?.is_some();
             exists.then_some(named).ok_or_else(|| {
                 Problem::header(Kind::NotFound, TENANT_HEADER, "there is no tenant with this id")
             })

@@ -11,6 +11,7 @@ use domain::{
         health::{Tally, Verdict},
         limit::Rate,
     },
+    saturating,
 };
 
 use super::{Admitted, Dispatcher, EndpointKey, recorder::Ticket, work::Work};
@@ -18,7 +19,7 @@ use crate::{
     Fault,
     alert::Alert,
     runtime::clock,
-    store::due::{DISABLED_STEP, DRAIN_STEP, Held},
+    store::due::drains::{DISABLED_STEP, DRAIN_STEP, HeldAction},
 };
 
 /// A wait for a rate limit up to this long is spent hidden in the lane …
@@ -80,7 +81,7 @@ impl Dispatcher {
     /// The lease on the probe of a half-open circuit is the write that says that it is under way.
     async fn take_probe(&self, owner: &TenantId, endpoint: &Endpoint, now: Timestamp) -> bool {
         let Some(probing) = endpoint.health.probing(now) else { return false };
-        self.registry.save_health(owner, endpoint, &probing).await.unwrap_or_else(|fault| {
+        self.endpoints.save_health(owner, endpoint, &probing).await.unwrap_or_else(|fault| {
             tracing::error!(%fault, "a probe was not begun");
             false
         })
@@ -94,7 +95,7 @@ impl Dispatcher {
         rate: Rate,
         now: Timestamp,
     ) -> Vec<Admission> {
-        let wanted = u32::try_from(works.len()).unwrap_or(u32::MAX);
+        let wanted = saturating::<u32>(works.len());
         let (permits, wait) = match self.leases.take_permits(owner, *id, rate, wanted, now).await {
             Ok(grant) => (grant.permits, Duration::from_micros(grant.wait.unsigned_abs())),
             Err(fault) => {
@@ -124,7 +125,7 @@ impl Dispatcher {
     ) -> Result<(), Fault> {
         let mut endpoint = Arc::clone(endpoint);
         // The probe of this batch has changed it already.
-        if let Some(newer) = self.registry.endpoint(owner, endpoint.id).await? {
+        if let Some(newer) = self.endpoints.get(owner, endpoint.id).await? {
             endpoint = newer;
         }
         let now = clock::now();
@@ -133,11 +134,11 @@ impl Dispatcher {
             if health == endpoint.health {
                 break;
             }
-            let saved = self.registry.save_health(owner, &endpoint, &health).await?;
+            let saved = self.endpoints.save_health(owner, &endpoint, &health).await?;
             if saved {
                 if endpoint.health.circuit.is_some() && health.circuit.is_none() {
                     tracing::info!(tenant = %owner, endpoint_id = %endpoint.id, "the circuit closed");
-                    self.events.wake_drain(owner, endpoint.id, now, Held::AsBefore, now).await?;
+                    self.drains.wake(owner, endpoint.id, now, HeldAction::Unchanged, now).await?;
                     Box::pin(self.alerts.raise(owner, endpoint.id, &Alert::Recovering)).await;
                 } else if endpoint.health.circuit.is_none() && health.circuit.is_some() {
                     tracing::warn!(tenant = %owner, endpoint_id = %endpoint.id, "the circuit opened");
@@ -149,7 +150,7 @@ impl Dispatcher {
                 });
                 break;
             }
-            let newer = self.registry.endpoint_now(owner, endpoint.id).await?;
+            let newer = self.endpoints.get_now(owner, endpoint.id).await?;
             endpoint = newer.ok_or_else(|| Fault::new("dispatching", "the endpoint is gone"))?;
         }
         self.judge(owner, &endpoint, tally, now).await
@@ -180,7 +181,7 @@ impl Dispatcher {
             _ => return Ok(()),
         };
         let disabled = Disabled { mode: OnDisable::Hold, by, at: now };
-        if self.registry.disable_failing(owner, endpoint.id, disabled).await? {
+        if self.endpoints.disable_enabled(owner, endpoint.id, disabled).await? {
             self.alerts.raise(owner, endpoint.id, &Alert::Disabled(by)).await;
         }
         Ok(())
@@ -199,6 +200,6 @@ impl Dispatcher {
             (ParkedFor::CircuitOpen, Some(circuit)) => circuit.until.max(now),
             (ParkedFor::CircuitOpen | ParkedFor::RateLimit, _) => now + DRAIN_STEP,
         };
-        self.events.touch_drain(owner, endpoint.id, due, now).await
+        self.drains.touch(owner, endpoint.id, due, now).await
     }
 }

@@ -71,7 +71,7 @@ impl Dispatcher {
         let now = clock::now();
         let (first, last) = (stats::first_judged_hour(now), stats::hour(now));
         let mut latest = Stats::default();
-        for (_, hour) in self.events.stats(owner, endpoint.id, first, last).await? {
+        for (_, hour) in self.statistics.get(owner, endpoint.id, first, last).await? {
             latest.merge(&hour);
         }
         match stats::judge(&latest, now) {

@@ -3,6 +3,7 @@
 use domain::{
     Timestamp,
     delivery::{Attempt, Outcome},
+    saturating,
 };
 
 use crate::runtime::telemetry::{self, Metric, Unit};
@@ -20,7 +21,7 @@ impl FirstAttempt {
     /// Nothing where the attempt is a further one.
     pub(super) fn of(attempt: &Attempt, outcome: &Outcome, accepted: Option<Timestamp>) -> Option<Self> {
         let delay = accepted.map(|accepted| attempt.at.since(accepted).as_millis());
-        let delay_ms = delay.map(|delay| u64::try_from(delay).unwrap_or(u64::MAX));
+        let delay_ms = delay.map(saturating::<u64>);
         (attempt.n == 1).then(|| Self { succeeded: outcome.is_success(), delay_ms })
     }
 }

@@ -35,11 +35,17 @@ use self::{
 use crate::{
     Fault,
     alert::{Alert, Alerts},
-    lambda::http::Record,
+    lambda::sqs::Record,
     publish::lanes::{Body, Hide, Lanes, Outgoing, fault_backoff},
     runtime::clock,
     secrets::Secrets,
-    store::{events::Events, registry::Registry, stats::Counts, table::leases::Leases},
+    store::{
+        due::drains::Drains,
+        events::{deliveries::Deliveries, stored::StoredEvents},
+        leases::Leases,
+        registry::endpoints::Endpoints,
+        stats::{Counts, Statistics},
+    },
     webhook::egress::Egress,
 };
 
@@ -109,9 +115,15 @@ impl Settled {
 #[derive(Debug)]
 pub struct Dispatcher {
     /// Where endpoints are looked up.
-    pub registry: Arc<Registry>,
-    /// Where attempts are recorded.
-    pub events: Events,
+    pub endpoints: Endpoints,
+    /// Where events are stored.
+    pub events: StoredEvents,
+    /// Where deliveries are looked up.
+    pub deliveries: Deliveries,
+    /// Where attempts are recorded and counted.
+    pub statistics: Statistics,
+    /// Where held work has its entries.
+    pub drains: Drains,
     /// Where rate limits are counted.
     pub leases: Leases,
     /// Where signing keys lie.
@@ -177,7 +189,7 @@ impl Dispatcher {
             let dispatcher = Arc::clone(self);
             let span = span(&record);
             let task = async move {
-                let received = record.received();
+                let received = record.receive_count();
                 let looked = dispatcher.within(deadline, dispatcher.look(at, &record, lane)).await;
                 looked.unwrap_or_else(|fault| {
                     tracing::error!(%fault, "a delivery failed on our side");
@@ -194,7 +206,7 @@ impl Dispatcher {
 
     /// Attempts what may be attempted, and parks the rest.
     async fn work_off(self: &Arc<Self>, works: Vec<Work>, deadline: Timestamp) -> Worked {
-        let (recorder, recording) = Recorder::start(self.events.clone());
+        let (recorder, recording) = Recorder::start(self.statistics.clone());
         let mut known: HashMap<EndpointKey, Arc<Endpoint>> = HashMap::new();
         let groups: Vec<_> = group(works)
             .into_iter()
@@ -338,7 +350,7 @@ impl Dispatcher {
     /// Counts what was not counted along with its record: the first attempts of an hour.
     async fn count(&self, counts: Counts) {
         let counting = counts.iter().map(async |(key, stats)| {
-            if let Err(fault) = self.events.count(key, stats).await {
+            if let Err(fault) = self.statistics.add(key, stats).await {
                 tracing::warn!(%fault, tenant = %key.0, endpoint_id = %key.1, "attempts are not counted");
             }
         });
@@ -381,7 +393,7 @@ impl Dispatcher {
 }
 
 fn span(record: &Record) -> tracing::Span {
-    tracing::info_span!("message", message_id = %record.message_id, received = record.received())
+    tracing::info_span!("message", message_id = %record.message_id, received = record.receive_count())
 }
 
 /// Works by endpoint, in the order in which they came.

@@ -18,11 +18,8 @@ use tokio::{
 use crate::{
     Fault,
     store::{
-        events::{
-            Events,
-            deliveries::{Change, Recorded},
-        },
-        stats::Counts,
+        events::deliveries::{DeliveryChange, RecordOutcome},
+        stats::{Counts, Statistics},
     },
 };
 
@@ -33,8 +30,8 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const FULL: usize = 25;
 
 struct Ask {
-    change: Change,
-    answer: oneshot::Sender<Result<Recorded, Fault>>,
+    change: DeliveryChange,
+    answer: oneshot::Sender<Result<RecordOutcome, Fault>>,
 }
 
 /// How many may still ask for something.
@@ -64,10 +61,10 @@ pub(super) struct Recorder {
 
 impl Recorder {
     /// Starts one; it ends with its last clone, and leaves what is still to be counted.
-    pub(super) fn start(events: Events) -> (Self, JoinHandle<Counts>) {
+    pub(super) fn start(statistics: Statistics) -> (Self, JoinHandle<Counts>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let expected = Arc::<Expected>::default();
-        let collecting = tokio::spawn(collect(events, receiver, Arc::clone(&expected)));
+        let collecting = tokio::spawn(collect(statistics, receiver, Arc::clone(&expected)));
         (Self { sender, expected }, collecting)
     }
 
@@ -78,7 +75,11 @@ impl Recorder {
     }
 
     /// Records a change, together with others. The ticket of whoever asks first is given back.
-    pub(super) async fn record(&self, change: Change, ticket: Option<Ticket>) -> Result<Recorded, Fault> {
+    pub(super) async fn record(
+        &self,
+        change: DeliveryChange,
+        ticket: Option<Ticket>,
+    ) -> Result<RecordOutcome, Fault> {
         let gone = || Fault::new("recording attempts", "the recorder is gone");
         let (answer, answered) = oneshot::channel();
         self.sender.send(Ask { change, answer }).map_err(|_| gone())?;
@@ -87,7 +88,11 @@ impl Recorder {
     }
 }
 
-async fn collect(events: Events, mut asked: mpsc::UnboundedReceiver<Ask>, expected: Arc<Expected>) -> Counts {
+async fn collect(
+    statistics: Statistics,
+    mut asked: mpsc::UnboundedReceiver<Ask>,
+    expected: Arc<Expected>,
+) -> Counts {
     let mut waiting: Vec<Ask> = Vec::new();
     let mut uncounted = Counts::new();
     loop {
@@ -121,7 +126,7 @@ async fn collect(events: Events, mut asked: mpsc::UnboundedReceiver<Ask>, expect
         waiting = later;
         let (changes, answers): (Vec<_>, Vec<_>) =
             now.into_iter().map(|ask| (ask.change, ask.answer)).unzip();
-        let (recorded, more) = events.record_and_count(&changes).await;
+        let (recorded, more) = statistics.record_and_count(&changes).await;
         for (result, answer) in recorded.into_iter().zip(answers) {
             // Who asked may have run out of time.
             let _ = answer.send(result);

@@ -12,6 +12,7 @@ use domain::{
     },
     endpoint::{Endpoint, health},
     event::EventType,
+    saturating,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -23,11 +24,10 @@ use super::{
 };
 use crate::{
     Fault,
-    lambda::http::Record,
+    lambda::sqs::Record,
     runtime::clock,
     store::{
-        due::LEASE,
-        events::deliveries::{Change, Place, Recorded},
+        events::deliveries::{DUE_LEASE, DeliveryChange, DuePlace, RecordOutcome},
         table::keys,
     },
     webhook::{egress::Called, request::Webhook},
@@ -76,7 +76,7 @@ pub(super) fn tenant_of(body: &str) -> Option<TenantId> {
 }
 
 fn count(len: usize) -> u32 {
-    u32::try_from(len).unwrap_or(u32::MAX)
+    saturating::<u32>(len)
 }
 
 impl Dispatcher {
@@ -95,7 +95,7 @@ impl Dispatcher {
         let (tenant, id) = (&message.tenant, message.delivery());
         let origin = Origin {
             generation: message.generation,
-            received: record.received(),
+            received: record.receive_count(),
             check: message.check,
             again: message.again,
             accepted: message.at,
@@ -105,7 +105,7 @@ impl Dispatcher {
         } else {
             // What is not done for each message is boxed, here and below: the SDK's futures are large,
             // and a task is allocated and moved whole.
-            let stored = Box::pin(self.events.delivery(tenant, id, message.generation)).await?;
+            let stored = Box::pin(self.deliveries.get(tenant, id, message.generation)).await?;
             match delivery::claim(stored.as_ref(), origin, clock::now()) {
                 Claim::Attempt(n) => {
                     let indexed = stored.as_ref().is_some_and(|stored| stored.in_due_index);
@@ -116,7 +116,7 @@ impl Dispatcher {
             }
         };
         let owner = message.owner();
-        let endpoint = self.registry.endpoint(&owner, id.endpoint).await?;
+        let endpoint = self.endpoints.get(&owner, id.endpoint).await?;
         let endpoint = endpoint.ok_or_else(|| Fault::new("dispatching", "the endpoint does not exist"))?;
         let (payload, accepted) = match message.payload {
             Some(payload) => (Some(payload.get().to_owned()), message.at),
@@ -127,7 +127,7 @@ impl Dispatcher {
         };
         Ok(Looked::Work(Box::new(Work {
             at,
-            received: record.received(),
+            received: record.receive_count(),
             lane,
             owner,
             id,
@@ -208,7 +208,7 @@ impl Dispatcher {
             at,
             payload,
         };
-        let headers = webhook.headers(&self.registry, &self.secrets).await?;
+        let headers = webhook.headers(&self.secrets).await?;
         let timeout = work.endpoint.timeout();
         let called =
             self.egress.post(&work.endpoint.url, headers, payload.as_bytes().to_vec(), timeout).await;
@@ -247,7 +247,7 @@ impl Dispatcher {
             let (change, fate) = self.follow(work, &attempt, known, next, slow, now).await?;
             let (status, next_at) = (change.status, change.next_at);
             match recorder.record(change, ticket.take()).await? {
-                Recorded::New => {
+                RecordOutcome::New => {
                     log(work, &attempt, status, next_at);
                     let mut settled = Settled::new(work.at, fate);
                     settled.exhausted = (status == Status::Exhausted).then_some(work.id);
@@ -257,7 +257,7 @@ impl Dispatcher {
                     }
                     return Ok(settled);
                 }
-                Recorded::Lost(stored) => match delivery::lose(&stored, outcome.is_success(), now) {
+                RecordOutcome::Lost(stored) => match delivery::lose(&stored, outcome.is_success(), now) {
                     Lost::Drop => return Ok(Settled::new(work.at, Fate::Delete)),
                     Lost::Keep(until) => {
                         return Ok(Settled::new(work.at, Fate::KeepUntil(until)));
@@ -281,26 +281,30 @@ impl Dispatcher {
         next: Next,
         slow: bool,
         now: Timestamp,
-    ) -> Result<(Change, Fate), Fault> {
-        let change = |status| Change { attempt: Some(attempt.clone()), ..work.change(known, status, now) };
+    ) -> Result<(DeliveryChange, Fate), Fault> {
+        let change =
+            |status| DeliveryChange { attempt: Some(attempt.clone()), ..work.change(known, status, now) };
         Ok(match next {
             Next::Done => (change(Status::Succeeded), Fate::Delete),
             Next::GiveUp => (change(Status::Exhausted), Fate::Delete),
             Next::Park => {
                 let parked_for = Some(ParkedFor::Disabled);
-                (Change { parked_for, place: Some(work.held(now)), ..change(Status::Parked) }, Fate::Delete)
+                (
+                    DeliveryChange { parked_for, place: Some(work.held(now)), ..change(Status::Parked) },
+                    Fate::Delete,
+                )
             }
             Next::RetryAt(at) => {
-                let due = |at| Some(Place { pk: keys::due(work.id, at), at });
+                let due = |at| Some(DuePlace { pk: keys::due(work.id, at), at });
                 // Another copy of this message may rely on the place that the delivery had, so it
                 // keeps one, behind the message.
-                let behind = if work.indexed { due(at + LEASE) } else { None };
+                let behind = if work.indexed { due(at + DUE_LEASE) } else { None };
                 let (place, fate) = match self.wait_where(work, attempt.n, slow, at.since(now)).await {
                     Wait::Hidden => (behind, Fate::KeepUntil(at)),
                     Wait::SlowLane => (behind, Fate::Move(moved(&work.body, true)?, at)),
                     Wait::DueIndex => (due(at), Fate::Delete),
                 };
-                (Change { next_at: Some(at), place, ..change(Status::Retrying) }, fate)
+                (DeliveryChange { next_at: Some(at), place, ..change(Status::Retrying) }, fate)
             }
         })
     }
@@ -322,7 +326,7 @@ impl Dispatcher {
     ) -> Result<Fate, Fault> {
         let change = |known, now| {
             let change = work.change(known, Status::Parked, now);
-            Change { parked_for: Some(reason), place: Some(work.held(now)), ..change }
+            DeliveryChange { parked_for: Some(reason), place: Some(work.held(now)), ..change }
         };
         record_unless_finished(work, recorder, ticket, change).await?;
         Ok(Fate::Delete)
@@ -348,22 +352,22 @@ async fn record_unless_finished(
     work: &Work,
     recorder: &Recorder,
     ticket: Ticket,
-    change: impl Fn(Option<u32>, Timestamp) -> Change,
+    change: impl Fn(Option<u32>, Timestamp) -> DeliveryChange,
 ) -> Result<(), Fault> {
     let mut ticket = Some(ticket);
     let mut known = work.known;
     loop {
         match recorder.record(change(known, clock::now()), ticket.take()).await? {
-            Recorded::New => return Ok(()),
-            Recorded::Lost(stored) if stored.status.is_final() || stored.in_due_index => return Ok(()),
-            Recorded::Lost(stored) => known = Some(count(stored.attempts.len())),
+            RecordOutcome::New => return Ok(()),
+            RecordOutcome::Lost(stored) if stored.status.is_final() || stored.in_due_index => return Ok(()),
+            RecordOutcome::Lost(stored) => known = Some(count(stored.attempts.len())),
         }
     }
 }
 
 impl Work {
-    fn change(&self, known: Option<u32>, status: Status, now: Timestamp) -> Change {
-        Change {
+    fn change(&self, known: Option<u32>, status: Status, now: Timestamp) -> DeliveryChange {
+        DeliveryChange {
             tenant: self.tenant.clone(),
             id: self.id,
             generation: self.generation,
@@ -379,8 +383,8 @@ impl Work {
         }
     }
 
-    fn held(&self, now: Timestamp) -> Place {
-        Place { pk: keys::held(&self.owner, self.id), at: now }
+    fn held(&self, now: Timestamp) -> DuePlace {
+        DuePlace { pk: keys::held(&self.owner, self.id), at: now }
     }
 }
 

@@ -4,6 +4,7 @@
 //! answers follow each provider's manner. The types are listed in `docs/problems.md`.
 
 use domain::inbound::verify::Reject;
+use http::{Method, StatusCode};
 use serde::Serialize;
 
 use crate::Fault;
@@ -104,8 +105,8 @@ impl Kind {
 
     /// The HTTP status code.
     #[must_use]
-    pub fn status(self) -> u16 {
-        self.row().0
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.row().0).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// The stable `type`.
@@ -147,7 +148,7 @@ pub struct Problem {
     /// The fields it is about.
     pub errors: Vec<FieldError>,
     /// The methods that are allowed, where another was used.
-    pub allow: Vec<&'static str>,
+    pub allow: Vec<Method>,
     /// After how many seconds to come again, where there are too many.
     pub retry_after: Option<u16>,
     /// What really happened, for the log alone.
@@ -228,7 +229,7 @@ impl Problem {
         let body = Body {
             r#type: self.kind.uri(),
             title: self.kind.title(),
-            status: self.kind.status(),
+            status: self.kind.status().as_u16(),
             detail: &self.detail,
             errors: &self.errors,
             request_id,

@@ -13,10 +13,7 @@ use domain::event::{
     schema::{Schema, SchemaText, Violation},
 };
 
-use crate::{Fault, store::registry::Registry};
-
-/// How long what is known of the catalog is believed.
-const MAX_AGE: Duration = Duration::from_secs(10);
+use crate::{Fault, store::registry::event_types::EventTypes};
 
 /// Why the catalog does not let an event be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +28,8 @@ pub enum Unfit {
 /// when the first event asks for it.
 #[derive(Debug)]
 pub struct Catalog {
-    registry: Arc<Registry>,
+    event_types: EventTypes,
+    cache_age: Duration,
     known: Mutex<Known>,
 }
 
@@ -55,24 +53,24 @@ struct Rule {
 }
 
 impl Catalog {
-    /// The catalog in this registry.
+    /// The catalog of these event types, read again after `cache_age`.
     #[must_use]
-    pub fn new(registry: Arc<Registry>) -> Self {
-        Self { registry, known: Mutex::default() }
+    pub fn new(event_types: EventTypes, cache_age: Duration) -> Self {
+        Self { event_types, cache_age, known: Mutex::default() }
     }
 
-    /// What the catalog asks of events, at most ten seconds old.
+    /// What the catalog asks of events, at most as old as the cache may be.
     pub async fn rules(&self) -> Result<Arc<Rules>, Fault> {
         let known = self.lock().clone();
-        if known.at.is_some_and(|at| at.elapsed() < MAX_AGE) {
+        if known.at.is_some_and(|at| at.elapsed() < self.cache_age) {
             return Ok(known.rules);
         }
         // The count before the list: what is changed in between is seen by the next look.
-        let (at, revision) = (Instant::now(), self.registry.catalog_revision().await?);
+        let (at, revision) = (Instant::now(), self.event_types.revision().await?);
         let rules = if revision == known.revision {
             known.rules
         } else {
-            Arc::new(known.rules.renewed(self.registry.event_types().await?))
+            Arc::new(known.rules.renewed(self.event_types.all().await?))
         };
         *self.lock() = Known { at: Some(at), revision, rules: Arc::clone(&rules) };
         Ok(rules)

@@ -17,17 +17,22 @@ use domain::{
 use super::lanes::{Body, Hide, Lane, Lanes, Outgoing, fault_backoff};
 use crate::{
     Fault,
-    lambda::http::Record,
+    lambda::sqs::Record,
     publish,
     runtime::clock,
-    store::events::{Events, Snapshot},
+    store::events::{
+        pages::{Snapshot, Snapshots},
+        stored::StoredEvents,
+    },
 };
 
 /// What fanning out needs.
 #[derive(Debug)]
 pub struct FanOut {
-    /// Where events and their pages are stored.
-    pub events: Events,
+    /// Where events are stored.
+    pub events: StoredEvents,
+    /// Where their pages are stored.
+    pub snapshots: Snapshots,
     /// Where the messages go.
     pub lanes: Lanes,
     /// Where the pages come from.
@@ -47,7 +52,7 @@ impl FanOut {
             if let Err(fault) = result {
                 tracing::error!(%fault, message_id = record.message_id, "a page stays in its queue");
                 // Its receives are to outlast an outage, as those of the lanes do.
-                let wait = fault_backoff(record.received());
+                let wait = fault_backoff(record.receive_count());
                 hide.push(Hide { receipt_handle: record.receipt_handle, wait });
                 kept.push(record.message_id);
             }
@@ -71,10 +76,10 @@ impl FanOut {
         let Snapshot::Pages { id, .. } = &event.snapshot else {
             return Err(Fault::new(DOING, "the event has no pages"));
         };
-        let found = self.events.page(tenant, *event_id, id, *page).await?;
+        let found = self.snapshots.page(tenant, *event_id, id, *page).await?;
         let found = found.ok_or_else(|| Fault::new(DOING, "the event has no such page"))?;
         let now = clock::now();
-        let check = message.check || record.received() > 1;
+        let check = message.check || record.receive_count() > 1;
         let delay = if check { publish::repeat_delay(event.at, now) } else { Duration::ZERO };
         let inline = event.fits_inline();
         let event = Arc::new(event);

@@ -21,7 +21,7 @@ use futures_util::future::join_all;
 
 use crate::{
     Fault,
-    store::events::{StoredEvent, deliveries::DeliveryKey},
+    store::events::{deliveries::DeliveryKey, stored::StoredEvent},
 };
 
 /// Entries in one call of SQS.

@@ -24,8 +24,11 @@ use crate::{
     publish::lanes::{Body, Lane, Lanes, Outgoing},
     runtime::clock,
     store::{
-        events::{Events, Put, Snapshot, StoredEvent},
-        registry::Registry,
+        events::{
+            pages::{Snapshot, Snapshots},
+            stored::{PutOutcome, StoredEvent, StoredEvents},
+        },
+        registry::endpoints::Endpoints,
     },
 };
 
@@ -117,9 +120,11 @@ impl From<Fault> for Refused {
 #[derive(Debug)]
 pub struct Publisher {
     /// Where endpoints are looked up.
-    pub registry: Arc<Registry>,
+    pub endpoints: Endpoints,
     /// Where events are stored.
-    pub events: Events,
+    pub events: StoredEvents,
+    /// Where it is stored which endpoints they go to.
+    pub snapshots: Snapshots,
     /// Where deliveries begin.
     pub lanes: Lanes,
     /// Where the pages of wide fan-outs begin.
@@ -228,11 +233,11 @@ impl Publisher {
     }
 
     async fn subscribed(&self, tenant: &TenantId) -> Result<Subscribed, Fault> {
-        let own = self.registry.subscribers(tenant).await?;
+        let own = self.endpoints.subscribers(tenant).await?;
         let operator = if tenant.is_operator() {
             Arc::default()
         } else {
-            self.registry.subscribers(&TenantId::operator()).await?
+            self.endpoints.subscribers(&TenantId::operator()).await?
         };
         Ok(Subscribed { own, operator })
     }
@@ -269,7 +274,7 @@ impl Publisher {
         } else {
             None
         };
-        let snapshot = self.events.put_snapshot(tenant, id, targets, is_slow, now).await?;
+        let snapshot = self.snapshots.put(tenant, id, targets, is_slow, now).await?;
         let payload = RawValue::from_string(payload).map_err(Fault::on("writing a payload"))?;
         Ok(StoredEvent {
             id,
@@ -279,7 +284,7 @@ impl Publisher {
                 Identity::ProviderEvent(source, _) => Some(source),
                 Identity::None | Identity::IdempotencyKey(_) | Identity::Alert { .. } => None,
             },
-            payload: self.events.keep_payload(tenant, id, payload).await?,
+            payload: self.events.store_payload(tenant, id, payload).await?,
             fingerprint: event::fingerprint(&event.event_type, event.timestamp, &event.data, &event.channels),
             snapshot,
             channels: event.channels,
@@ -292,14 +297,14 @@ impl Publisher {
         tenant: &TenantId,
         identity: &Identity,
         new: StoredEvent,
-        put: Put,
+        put: PutOutcome,
         subscribed: &Subscribed,
         now: Timestamp,
         outbox: &mut Outbox,
     ) -> Result<Published, Refused> {
         let (event, check) = match put {
-            Put::New => (new, false),
-            Put::Exists(stored) => {
+            PutOutcome::New => (new, false),
+            PutOutcome::Exists(stored) => {
                 if matches!(identity, Identity::IdempotencyKey(_)) && stored.fingerprint != new.fingerprint {
                     return Err(Refused::Conflict);
                 }

@@ -2,7 +2,7 @@
 //! The first attempt of a delivery is in `publish` and `dispatch`.
 
 pub mod reconcile;
-pub(crate) mod replay;
+pub mod replay;
 pub mod rescue;
 pub mod resend;
 pub mod schedule;

@@ -7,7 +7,7 @@
 //! step that stops in between is repeated from the progress before, and finds the generations that
 //! it began by the replay's id, which they carry.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use domain::{
     DeliveryId, EndpointId, EventId, TenantId, Timestamp,
@@ -15,6 +15,7 @@ use domain::{
     endpoint::{Endpoint, State, Subscriber, Target, health::Health},
     event::{EventData, EventType, listen::Facts},
     recovery::replay::{self, Choice, Kept, Pace, PausedFor, STEP, Status, What},
+    saturating,
 };
 use futures_util::{StreamExt, future::try_join_all, stream};
 use serde::Deserialize;
@@ -25,16 +26,18 @@ use crate::{
     runtime::clock,
     store::{
         due::{
-            DueReplay,
-            replays::{Replay, replay_place},
+            index::DueReplay,
+            replays::{Replay, Replays, replay_place},
         },
         events::{
-            self, Events, Snapshot, StoredEvent,
             deliveries::DeliveryKey,
-            generations::Begin,
-            lists::{ListPlace, Span},
+            generations::{Generations, NewGeneration},
+            lists::{EndpointDeliveries, ListPlace, Span},
+            pages::{Snapshot, Snapshots},
+            stored::{self, StoredEvent, StoredEvents},
+            timeline::Timeline,
         },
-        registry::Registry,
+        registry::endpoints::Endpoints,
         table::keys::{self, TIMELINE_SHARDS},
     },
 };
@@ -79,12 +82,25 @@ pub(crate) struct Bounds {
     pub(crate) until: Timestamp,
 }
 
-/// By what replays go on.
+/// What continues replays.
 #[derive(Debug)]
-pub(crate) struct Replayer<'a> {
-    pub(crate) registry: &'a Registry,
-    pub(crate) events: &'a Events,
-    pub(crate) slow_lane: &'a Lane,
+pub struct Replayer {
+    /// Where endpoints are looked up.
+    pub endpoints: Endpoints,
+    /// Where replays are.
+    pub replays: Replays,
+    /// Where events are stored.
+    pub events: StoredEvents,
+    /// Where it is stored which endpoints events go to.
+    pub snapshots: Snapshots,
+    /// A tenant's events in order of time.
+    pub timeline: Timeline,
+    /// An endpoint's deliveries in order of time.
+    pub endpoint_deliveries: EndpointDeliveries,
+    /// Where deliveries are started again.
+    pub generations: Generations,
+    /// Where their messages go.
+    pub slow_lane: Arc<Lane>,
 }
 
 /// A delivery or event that a replay comes by.
@@ -105,11 +121,11 @@ struct Part {
     more: bool,
 }
 
-impl Replayer<'_> {
+impl Replayer {
     /// Takes a replay, unless another run has it, or it has ended.
     pub(crate) async fn take(&self, mut entry: DueReplay, now: Timestamp) -> Option<Taken> {
         let lease = now + LEASE;
-        match self.events.take_replay(&entry, lease).await {
+        match self.replays.take(&entry, lease).await {
             Ok(replay) => replay.map(|replay| {
                 entry.place = replay_place(entry.id, lease);
                 Taken { entry, replay }
@@ -147,7 +163,7 @@ impl Replayer<'_> {
     async fn try_step(&self, taken: &mut Taken, bounds: Bounds, let_go: &mut usize) -> Result<(), Fault> {
         let Taken { entry, replay } = taken;
         let Bounds { busy, most, now, until } = bounds;
-        let endpoint = self.registry.endpoint_now(&entry.owner, replay.endpoint).await?;
+        let endpoint = self.endpoints.get_now(&entry.owner, replay.endpoint).await?;
         let pace = endpoint.as_ref().map_or(Pace::End, |endpoint| replay::pace(endpoint, replay.rate, now));
         let (Some(endpoint), budget) = (match pace {
             Pace::Go(_) if busy => {
@@ -161,7 +177,7 @@ impl Replayer<'_> {
             return self.end(entry, replay, Status::Failed, Some(why), now).await;
         };
         replay.paused_for = None;
-        let budget = usize::try_from(budget).unwrap_or(usize::MAX);
+        let budget = saturating::<usize>(budget);
         let horizon = replay.until.min(now - SETTLED);
         let end_of_step = now + STEP - EARLY;
         loop {
@@ -172,14 +188,14 @@ impl Replayer<'_> {
             let part = self.part(&entry.owner, replay, horizon, left.min(CHUNK)).await?;
             if !part.candidates.is_empty() {
                 let spread = |at: usize| {
-                    let place = u32::try_from(*let_go + at).unwrap_or(u32::MAX);
-                    STEP * place / u32::try_from(budget).unwrap_or(u32::MAX).max(1)
+                    let place = saturating::<u32>(*let_go + at);
+                    STEP * place / saturating::<u32>(budget).max(1)
                 };
                 let (begun, known) = self.make(&entry.owner, replay, &endpoint, &part, spread, now).await?;
                 *let_go += begun;
                 (replay.faults, replay.error) = (0, None);
-                replay.replayed += u64::try_from(begun + known).unwrap_or(0);
-                replay.seen += u64::try_from(part.candidates.len()).unwrap_or(0);
+                replay.replayed += saturating::<u64>(begun + known);
+                replay.seen += saturating::<u64>(part.candidates.len());
                 if let Some(last) = part.candidates.last() {
                     replay.cursor = Some(last.place.clone());
                     replay.position = position(&last.place).unwrap_or(replay.position);
@@ -192,11 +208,11 @@ impl Replayer<'_> {
                 }
                 break;
             }
-            if !self.events.keep_replay(entry, replay, entry.place.at, now).await? {
+            if !self.replays.save(entry, replay, entry.place.at, now).await? {
                 return Ok(());
             }
         }
-        self.events.keep_replay(entry, replay, end_of_step, now).await?;
+        self.replays.save(entry, replay, end_of_step, now).await?;
         Ok(())
     }
 
@@ -210,7 +226,7 @@ impl Replayer<'_> {
         // What failed may have been its end.
         (replay.status, replay.finished_at) = (Status::Running, None);
         replay.error = Some("the last step failed and is tried again".to_owned());
-        self.events.keep_replay(entry, replay, entry.place.at, now).await?;
+        self.replays.save(entry, replay, entry.place.at, now).await?;
         Ok(())
     }
 
@@ -228,7 +244,7 @@ impl Replayer<'_> {
             return self.end(entry, replay, Status::Failed, Some(why), now).await;
         }
         replay.paused_for = Some(why);
-        self.events.keep_replay(entry, replay, at, now).await?;
+        self.replays.save(entry, replay, at, now).await?;
         Ok(())
     }
 
@@ -242,7 +258,7 @@ impl Replayer<'_> {
     ) -> Result<(), Fault> {
         (replay.status, replay.paused_for, replay.finished_at) = (status, None, Some(now));
         replay.error = why.map(ToOwned::to_owned);
-        self.events.end_replay(entry, replay, now).await?;
+        self.replays.end(entry, replay, now).await?;
         Ok(())
     }
 
@@ -264,7 +280,7 @@ impl Replayer<'_> {
         let mut begin = Vec::new();
         for (candidate, choice) in part.candidates.iter().zip(choices) {
             match choice? {
-                (Choice::Begin(generation), event_type) => begin.push(Begin {
+                (Choice::Begin(generation), event_type) => begin.push(NewGeneration {
                     key: DeliveryKey {
                         tenant: candidate.tenant.clone(),
                         id: DeliveryId { event: candidate.event, endpoint: replay.endpoint },
@@ -280,7 +296,7 @@ impl Replayer<'_> {
         }
         let mut failed = None;
         let mut messages = Vec::new();
-        for (begin, begun) in begin.iter().zip(self.events.begin(&begin, now).await) {
+        for (begin, begun) in begin.iter().zip(self.generations.start(&begin, now).await) {
             match begun {
                 Ok(true) => messages.push(Outgoing {
                     tenant: begin.key.tenant.clone(),
@@ -327,7 +343,7 @@ impl Replayer<'_> {
             Snapshot::Inline(targets) => goes_there(targets),
             // Many; asked only where the answer counts.
             Snapshot::Pages { .. } if kept.is_empty() => {
-                goes_there(&self.events.targets(tenant, &event).await?)
+                goes_there(&self.snapshots.targets(tenant, event.id, &event.snapshot).await?)
             }
             Snapshot::Pages { .. } => false,
         };
@@ -346,7 +362,7 @@ impl Replayer<'_> {
                 &EventData::empty(),
             )));
         }
-        let data = events::data(&self.events.payload(event.clone()).await?)?;
+        let data = stored::data(&self.events.payload(event.clone()).await?)?;
         let facts = Facts::new(&event.event_type, &event.channels, &data);
         Ok(if operational {
             about(&data) != Some(subscriber.id) && subscriber.matches_operational(&facts)
@@ -356,7 +372,7 @@ impl Replayer<'_> {
     }
 
     async fn kept(&self, replay: &Replay, tenant: &TenantId, id: DeliveryId) -> Result<Vec<Kept>, Fault> {
-        let all = self.events.generations(tenant, id).await?.into_iter();
+        let all = self.generations.all(tenant, id).await?.into_iter();
         let kept = all.map(|one| Kept {
             generation: one.generation,
             status: one.status,
@@ -392,7 +408,8 @@ impl Replayer<'_> {
         let cursor = replay.cursor.as_deref().and_then(keys::parse_list_place);
         let after = cursor.map(|(at, event, generation)| ListPlace { at, event, generation });
         let span = Span::OldestFirst { after: after.ok_or(replay.since), until: horizon };
-        let listed = self.events.listed(owner, replay.endpoint, Group::Failed, span, limit).await?;
+        let listed =
+            self.endpoint_deliveries.in_group(owner, replay.endpoint, Group::Failed, span, limit).await?;
         let more = listed.len() >= limit;
         let candidates = listed.into_iter().map(|listed| Candidate {
             place: keys::list_place(listed.place.at, listed.place.event, listed.place.generation),
@@ -410,11 +427,11 @@ impl Replayer<'_> {
         let instant = Duration::from_millis(1);
         let span = (replay.since - instant, horizon - instant);
         let after = replay.cursor.as_deref();
-        let chunk = i32::try_from(limit).unwrap_or(i32::MAX);
+        let chunk = saturating::<i32>(limit);
         let first = after.and_then(position).unwrap_or(replay.since).day();
         for day in first..=span.1.day() {
             let shards = (0..TIMELINE_SHARDS)
-                .map(|shard| self.events.timeline_chunk(&replay.tenant, (day, shard), span, after, chunk));
+                .map(|shard| self.timeline.chunk(&replay.tenant, (day, shard), span, after, chunk));
             let chunks = try_join_all(shards).await?;
             let more = day < span.1.day() || chunks.iter().any(|chunk| chunk.more);
             let mut places: Vec<_> = chunks.into_iter().flat_map(|chunk| chunk.places).collect();

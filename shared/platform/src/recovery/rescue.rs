@@ -12,22 +12,20 @@ use domain::{
         Status,
         lane::{self, Message},
     },
+    saturating,
 };
 
 use crate::{
     Fault,
     alert::{Alert, Alerts},
-    lambda::http::Record,
+    lambda::sqs::Record,
     publish::lanes::{Body, Lane, Outgoing},
     runtime::{
         clock,
         telemetry::{self, Metric, Unit},
     },
     store::{
-        events::{
-            Events,
-            deliveries::{Change, Place, Recorded},
-        },
+        events::deliveries::{Deliveries, DeliveryChange, DuePlace, RecordOutcome},
         table::keys,
     },
 };
@@ -40,7 +38,7 @@ const PAUSE: Duration = Duration::from_mins(5);
 #[derive(Debug)]
 pub struct Rescuer {
     /// Where deliveries are parked.
-    pub events: Events,
+    pub deliveries: Deliveries,
     /// Where messages go that nobody can read.
     pub unreadable: Arc<Lane>,
     /// Who tells owners.
@@ -58,7 +56,7 @@ impl Rescuer {
                 kept.push(record.message_id);
             }
         }
-        let rescued = u64::try_from(received - kept.len()).unwrap_or(u64::MAX);
+        let rescued = saturating::<u64>(received - kept.len());
         telemetry::measure(&[Metric::one("Rescued", Unit::Count, rescued)], &[], clock::now());
         kept
     }
@@ -81,7 +79,7 @@ impl Rescuer {
 
     async fn park(&self, message: &Message<'_>) -> Result<(), Fault> {
         let (tenant, id, generation) = (&message.tenant, message.delivery(), message.generation);
-        let mut stored = self.events.delivery(tenant, id, generation).await?;
+        let mut stored = self.deliveries.get(tenant, id, generation).await?;
         loop {
             // Finished, or driven by the due index.
             if stored.as_ref().is_some_and(|stored| stored.status.is_final() || stored.in_due_index) {
@@ -89,23 +87,23 @@ impl Rescuer {
             }
             let now = clock::now();
             let at = now + PAUSE;
-            let change = Change {
+            let change = DeliveryChange {
                 tenant: tenant.clone(),
                 id,
                 generation,
                 operator: message.operator,
                 event_type: message.event_type.clone(),
-                known: stored.map(|stored| u32::try_from(stored.attempts.len()).unwrap_or(u32::MAX)),
+                known: stored.map(|stored| saturating::<u32>(stored.attempts.len())),
                 attempt: None,
                 status: Status::Retrying,
                 next_at: Some(at),
                 parked_for: None,
-                place: Some(Place { pk: keys::due(id, at), at }),
+                place: Some(DuePlace { pk: keys::due(id, at), at }),
                 now,
             };
-            match self.events.record_one(change).await? {
-                Recorded::New => break,
-                Recorded::Lost(found) => stored = Some(found),
+            match self.deliveries.record_one(change).await? {
+                RecordOutcome::New => break,
+                RecordOutcome::Lost(found) => stored = Some(found),
             }
         }
         tracing::error!(%tenant, delivery_id = %id, "a delivery was taken out of the dead-letter queue and parked");

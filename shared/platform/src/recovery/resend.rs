@@ -12,6 +12,7 @@ use domain::{
     endpoint::State,
     event::EventType,
     recovery::replay,
+    saturating,
 };
 
 use crate::{
@@ -19,12 +20,11 @@ use crate::{
     publish::lanes::{Body, Lane, Outgoing},
     store::{
         events::{
-            Events,
-            deliveries::{Change, DeliveryKey, Recorded},
-            generations::Begin,
-            tracking::Kept,
+            deliveries::{Deliveries, DeliveryChange, DeliveryKey, RecordOutcome},
+            generations::{Generations, NewGeneration},
+            tracking::{DeliveryRow, TrackedDeliveries},
         },
-        registry::Registry,
+        registry::endpoints::Endpoints,
     },
 };
 
@@ -71,9 +71,13 @@ pub enum Cancelled {
 #[derive(Debug)]
 pub struct Resender<'a> {
     /// Where endpoints are looked up.
-    pub registry: &'a Registry,
-    /// Where deliveries are.
-    pub events: &'a Events,
+    pub endpoints: &'a Endpoints,
+    /// Where deliveries are changed.
+    pub deliveries: &'a Deliveries,
+    /// Where generations are started.
+    pub generations: &'a Generations,
+    /// Where deliveries are looked up.
+    pub tracked: &'a TrackedDeliveries,
     /// Where messages go.
     pub slow_lane: &'a Lane,
 }
@@ -82,14 +86,16 @@ impl Resender<'_> {
     /// Has a delivery made again.
     pub async fn resend(&self, of: &Subject, now: Timestamp) -> Result<Resent, Fault> {
         let owner = of.tenant.owner_of_endpoint(of.operator);
-        match self.registry.endpoint_now(&owner, of.id.endpoint).await?.map(|endpoint| endpoint.state) {
+        match self.endpoints.get_now(&owner, of.id.endpoint).await?.map(|endpoint| endpoint.state) {
             Some(State::Enabled) => {}
             Some(State::Disabled(_)) => return Ok(Resent::Disabled),
             Some(State::Deleted) | None => return Ok(Resent::Deleted),
         }
         for _ in 0..TRIES {
             // Without an item it is in a lane, and comes out of it soon.
-            let Some(Kept { delivery, .. }) = self.events.latest(&of.tenant, of.id).await? else { break };
+            let Some(DeliveryRow { delivery, .. }) = self.tracked.latest(&of.tenant, of.id).await? else {
+                break;
+            };
             let key = |generation| DeliveryKey { tenant: of.tenant.clone(), id: of.id, generation };
             if delivery.status.is_final() {
                 let Some(next) = replay::next_generation(delivery.generation) else {
@@ -105,8 +111,8 @@ impl Resender<'_> {
                 break;
             }
             let key = key(delivery.generation);
-            let known = u32::try_from(delivery.attempts.len()).unwrap_or(u32::MAX);
-            if self.events.hasten(&key, known, now).await? {
+            let known = saturating::<u32>(delivery.attempts.len());
+            if self.generations.make_due(&key, known, now).await? {
                 self.send(of, key).await;
                 break;
             }
@@ -115,9 +121,13 @@ impl Resender<'_> {
     }
 
     async fn begin(&self, of: &Subject, key: DeliveryKey, now: Timestamp) -> Result<bool, Fault> {
-        let begin =
-            Begin { key, operator: of.operator, event_type: Some(of.event_type.clone()), replay: None };
-        let begun = self.events.begin(&[begin], now).await.pop();
+        let begin = NewGeneration {
+            key,
+            operator: of.operator,
+            event_type: Some(of.event_type.clone()),
+            replay: None,
+        };
+        let begun = self.generations.start(&[begin], now).await.pop();
         begun.unwrap_or_else(|| Err(Fault::new("beginning a generation", "there is no answer")))
     }
 
@@ -142,13 +152,13 @@ impl Resender<'_> {
                 Some(status) if status.is_final() => return Ok(Cancelled::Finished(status)),
                 _ => {}
             }
-            let change = Change {
+            let change = DeliveryChange {
                 tenant: of.tenant.clone(),
                 id: of.id,
                 generation: stored.as_ref().map_or(0, |stored| stored.generation),
                 operator: of.operator,
                 event_type: Some(of.event_type.clone()),
-                known: stored.map(|stored| u32::try_from(stored.attempts.len()).unwrap_or(u32::MAX)),
+                known: stored.map(|stored| saturating::<u32>(stored.attempts.len())),
                 attempt: None,
                 status: Status::Cancelled,
                 next_at: None,
@@ -157,12 +167,12 @@ impl Resender<'_> {
                 now,
             };
             // Each round is lost only to one more recorded attempt, and those are bounded.
-            match self.events.record_one(change).await? {
-                Recorded::New => {
+            match self.deliveries.record_one(change).await? {
+                RecordOutcome::New => {
                     tracing::info!(tenant = %of.tenant, delivery_id = %of.id, "cancelled");
                     return Ok(Cancelled::Yes);
                 }
-                Recorded::Lost(found) => stored = Some(found),
+                RecordOutcome::Lost(found) => stored = Some(found),
             }
         }
     }

@@ -13,6 +13,7 @@ use domain::{
         DRAIN_RATE, Endpoint,
         gate::{Gate, gate},
     },
+    saturating,
 };
 use futures_util::{StreamExt, future::join_all, stream};
 use serde::{Deserialize, Serialize};
@@ -26,9 +27,11 @@ use crate::{
         telemetry::{self, Metric, Unit},
     },
     store::{
-        due::{DISABLED_STEP, DRAIN_STEP, Drain, DueDelivery, DueEndpoint, DuePage, drain_place},
-        events::Events,
-        registry::Registry,
+        due::{
+            drains::{DISABLED_STEP, DRAIN_STEP, DrainEntry, Drains, drain_place},
+            index::{DueDelivery, DueEndpoint, DueIndex, DuePage},
+        },
+        registry::{endpoints::Endpoints, progress::JobProgress},
         table::keys::{self, DUE_SHARDS, HELD_SHARDS},
     },
 };
@@ -76,10 +79,16 @@ struct Mark {
 /// What scheduling needs.
 #[derive(Debug)]
 pub struct Scheduler {
-    /// Where endpoints and the mark are.
-    pub registry: Arc<Registry>,
-    /// Where the due index is.
-    pub events: Events,
+    /// Where endpoints are looked up.
+    pub endpoints: Endpoints,
+    /// Where the mark is.
+    pub progress: JobProgress,
+    /// What is due.
+    pub due: DueIndex,
+    /// Entries of held work.
+    pub drains: Drains,
+    /// Continues replays.
+    pub replayer: Replayer,
     /// Where what is due goes.
     pub slow_lane: Arc<Lane>,
 }
@@ -100,7 +109,7 @@ struct Done {
 struct Taken {
     entry: DueEndpoint,
     endpoint: Option<Arc<Endpoint>>,
-    drain: Drain,
+    drain: DrainEntry,
 }
 
 /// What was found in a part of the due index.
@@ -171,7 +180,7 @@ impl Scheduler {
             }
         }
         if passed != mark {
-            self.registry.keep_progress(JOB, &Mark { bucket: passed }).await?;
+            self.progress.save(JOB, &Mark { bucket: passed }).await?;
         }
         let drains = taken.into_iter().map(|taken| self.drain(taken, now, until));
         let mut drains = stream::iter(drains).buffer_unordered(DRAINS);
@@ -199,10 +208,10 @@ impl Scheduler {
     /// From which bucket on to look. Before the first run nothing can be older than the trail, and
     /// that is kept at once: the first runs may fail, and what is due meanwhile must not be passed.
     async fn mark(&self, trailing: i64) -> Result<i64, Fault> {
-        if let Some(mark) = self.registry.progress::<Mark>(JOB).await? {
+        if let Some(mark) = self.progress.get::<Mark>(JOB).await? {
             return Ok(mark.bucket);
         }
-        self.registry.keep_progress(JOB, &Mark { bucket: trailing }).await?;
+        self.progress.save(JOB, &Mark { bucket: trailing }).await?;
         Ok(trailing)
     }
 
@@ -211,7 +220,7 @@ impl Scheduler {
         let mut found = Found::default();
         let end = now.min(keys::bucket_end(bucket));
         loop {
-            let page = self.events.due(keys::due_partition(bucket, shard), end, PAGE).await?;
+            let page = self.due.page(keys::due_partition(bucket, shard), end, PAGE).await?;
             if page.is_empty() {
                 return Ok(found);
             }
@@ -232,8 +241,7 @@ impl Scheduler {
         found.done.sent += sent;
         let takes = page.endpoints.into_iter().map(|entry| self.take(entry, now));
         let endpoints: Vec<_> = stream::iter(takes).buffer_unordered(DRAINS).collect().await;
-        let replayer = self.replayer();
-        let takes = page.replays.into_iter().map(|entry| replayer.take(entry, now));
+        let takes = page.replays.into_iter().map(|entry| self.replayer.take(entry, now));
         let replays: Vec<_> = stream::iter(takes).buffer_unordered(DRAINS).collect().await;
         let before = found.endpoints.len() + found.replays.len();
         found.endpoints.extend(endpoints.into_iter().flatten());
@@ -241,18 +249,13 @@ impl Scheduler {
         sent > 0 || found.endpoints.len() + found.replays.len() > before
     }
 
-    fn replayer(&self) -> Replayer<'_> {
-        Replayer { registry: &self.registry, events: &self.events, slow_lane: &self.slow_lane }
-    }
-
     /// Lets replays go on, after all else, each with a slice of the time and an even part of what
     /// one run lets go; how many deliveries that were.
     async fn replay(&self, replays: Vec<replay::Taken>, busy: bool, now: Timestamp, until: Until) -> usize {
-        let most = u32::try_from(REPLAYED_AT_ONCE / replays.len().max(1)).unwrap_or(u32::MAX).max(1);
-        let replayer = self.replayer();
+        let most = saturating::<u32>(REPLAYED_AT_ONCE / replays.len().max(1)).max(1);
         let steps = replays.into_iter().map(async |taken| {
             let until = until.0.min(clock::machine_now() + SLICE);
-            replayer.step(taken, Bounds { busy, most, now, until }).await
+            self.replayer.step(taken, Bounds { busy, most, now, until }).await
         });
         stream::iter(steps).buffer_unordered(DRAINS).fold(0, async |sum, let_go| sum + let_go).await
     }
@@ -263,8 +266,8 @@ impl Scheduler {
         let taking = async {
             // The endpoint before its entry: whoever enables it marks what is to be dropped first,
             // so one that is seen enabled has its mark.
-            let endpoint = self.registry.endpoint_now(&entry.owner, entry.endpoint).await?;
-            Ok::<_, Fault>(self.events.take_drain(&entry, lease).await?.map(|drain| (endpoint, drain)))
+            let endpoint = self.endpoints.get_now(&entry.owner, entry.endpoint).await?;
+            Ok::<_, Fault>(self.drains.take(&entry, lease).await?.map(|drain| (endpoint, drain)))
         };
         match taking.await {
             Ok(taken) => taken.map(|(endpoint, drain)| {
@@ -280,7 +283,7 @@ impl Scheduler {
 
     /// Takes due deliveries and sends them; how many were.
     async fn send_due(&self, due: &[DueDelivery], now: Timestamp) -> usize {
-        let taken = self.events.take_due(due, now).await;
+        let taken = self.due.take(due, now).await;
         self.send(due, taken, |_| Duration::ZERO).await
     }
 
@@ -332,11 +335,11 @@ impl Scheduler {
     ) -> Result<(), Fault> {
         let Taken { entry, drain, .. } = taken;
         let next = match self.drain_once(taken, now, until, done).await? {
-            None if self.events.end_drain(entry, drain, now).await? => return Ok(()),
+            None if self.drains.end(entry, drain, now).await? => return Ok(()),
             next => next.unwrap_or(now + DRAIN_STEP),
         };
         // Lost where somebody woke the entry meanwhile, which then is due as they said.
-        self.events.take_drain(entry, next).await?;
+        self.drains.take(entry, next).await?;
         Ok(())
     }
 
@@ -350,7 +353,7 @@ impl Scheduler {
     ) -> Result<Option<Timestamp>, Fault> {
         let Taken { entry, endpoint, drain } = taken;
         let gate = endpoint.as_ref().map_or(Gate::Cancel, |endpoint| gate(endpoint, now));
-        let drop_before = if gate == Gate::Cancel { Some(now) } else { drain.drop_before };
+        let drop_before = if gate == Gate::Cancel { Some(now) } else { drain.discard_before };
         if let Some(before) = drop_before {
             let (dropped, whole) = self.drop_held(entry, before, until).await?;
             done.dropped += dropped;
@@ -400,15 +403,15 @@ impl Scheduler {
             empty &= left > 0 && !until.is_over();
             while left > 0 && !until.is_over() {
                 let limit = i32::try_from(left).unwrap_or(PAGE).min(PAGE);
-                let page = self.events.due(pk(), now, limit).await?;
+                let page = self.due.page(pk(), now, limit).await?;
                 if page.deliveries.is_empty() {
                     break;
                 }
                 empty = false;
-                let let_go = self.events.release(&page.deliveries, now).await;
+                let let_go = self.due.release(&page.deliveries, now).await;
                 let spread = |at: usize| {
-                    let place = u32::try_from(released + at).unwrap_or(u32::MAX);
-                    DRAIN_STEP * place / u32::try_from(budget.max(1)).unwrap_or(u32::MAX)
+                    let place = saturating::<u32>(released + at);
+                    DRAIN_STEP * place / saturating::<u32>(budget.max(1))
                 };
                 let sent = self.send(&page.deliveries, let_go, spread).await;
                 if sent == 0 {
@@ -435,10 +438,10 @@ impl Scheduler {
                     return Ok((dropped, false));
                 }
                 let pk = keys::held_partition(&entry.owner, entry.endpoint, shard);
-                let page = self.events.due(pk, before, PAGE).await?;
+                let page = self.due.page(pk, before, PAGE).await?;
                 let mut moved = 0;
                 let mut failed = None;
-                for result in self.events.cancel_held(&page.deliveries).await {
+                for result in self.due.cancel(&page.deliveries).await {
                     match result {
                         Ok(cancelled) => moved += usize::from(cancelled),
                         Err(fault) => failed = Some(fault),

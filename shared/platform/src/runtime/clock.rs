@@ -5,7 +5,7 @@
 
 use std::{path::PathBuf, sync::OnceLock, time::SystemTime};
 
-use domain::Timestamp;
+use domain::{Timestamp, saturating};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::Fault;
@@ -37,7 +37,7 @@ pub fn machine_now() -> Timestamp {
 
 fn system_millis() -> i64 {
     let millis = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |span| span.as_millis());
-    i64::try_from(millis).unwrap_or(i64::MAX)
+    saturating::<i64>(millis)
 }
 
 /// Bytes from the system's cryptographic source.

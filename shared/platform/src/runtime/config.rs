@@ -111,6 +111,19 @@ pub fn longest_lane_wait() -> Result<Duration, ConfigError> {
     Ok(Duration::from_secs(secs).min(driver::SLOW_WAIT))
 }
 
+/// `CACHE_SECONDS`: how old a cached row may be, from 1 to 10. Never older, because docs/api.md promises
+/// that a change takes effect within 10 s.
+pub fn cache_age() -> Result<Duration, ConfigError> {
+    cache_age_of(parsed("CACHE_SECONDS", "10")?)
+}
+
+fn cache_age_of(seconds: u64) -> Result<Duration, ConfigError> {
+    let allowed = (1..=10).contains(&seconds).then(|| Duration::from_secs(seconds));
+    allowed.ok_or_else(|| {
+        ConfigError(format!("the environment variable CACHE_SECONDS must be 1 to 10, not {seconds}"))
+    })
+}
+
 /// `DISABLE_AFTER_DAYS`: days of nothing but failure that disable an endpoint; 0 for never.
 pub fn disable_after_days() -> Result<u32, ConfigError> {
     parsed("DISABLE_AFTER_DAYS", "5")
@@ -158,4 +171,18 @@ fn parsed<T: FromStr<Err: Display>>(name: &str, default: &str) -> Result<T, Conf
         .unwrap_or(default)
         .parse()
         .map_err(|error| ConfigError(format!("the environment variable {name} cannot be read: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cached_row_is_at_most_10_seconds_old() {
+        assert_eq!(cache_age().unwrap(), Duration::from_secs(10), "by default");
+        assert_eq!(cache_age_of(1).unwrap(), Duration::from_secs(1));
+        for seconds in [0, 11, u64::MAX] {
+            assert!(cache_age_of(seconds).is_err(), "{seconds}");
+        }
+    }
 }

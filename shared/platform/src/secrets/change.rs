@@ -1,4 +1,4 @@
-//! What is done to the secrets of one endpoint or source, in a document that many share.
+//! Changes to the secrets of one endpoint or source, in a document that many share.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,20 +14,20 @@ pub(super) type Document = BTreeMap<String, Vec<Kept>>;
 
 /// Why secrets are not changed.
 #[derive(Debug)]
-pub enum SetError {
-    /// Others kept changing the document; try again later.
-    Contended,
-    /// The document has no room for it until keys in it end, or took too many changes today.
+pub enum SecretsError {
+    /// Concurrent changes to the document; retry later.
+    Conflict,
+    /// The document has no room until keys in it expire, or had too many changes today.
     Full,
     /// The endpoint has no keys: it was deleted.
     Gone,
-    /// Its keys are not to be rotated like this.
+    /// Its keys cannot be rotated like this.
     Refused(Refusal),
     /// Our failure.
     Fault(Fault),
 }
 
-impl From<Fault> for SetError {
+impl From<Fault> for SecretsError {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
     }
@@ -44,18 +44,18 @@ pub struct Rotation<'a> {
     pub now: Timestamp,
 }
 
-/// What is done to the secrets of one owner.
+/// A change to the secrets of one owner.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Change<'a> {
+pub(super) enum SecretChange<'a> {
     Set(&'a [Secret]),
     Remove,
     /// Where the document does not know the owner, the keys are those that came from another one.
     Rotate(Rotation<'a>, Option<&'a [Kept]>),
 }
 
-impl Change<'_> {
-    /// Makes the change in a document; answers what the owner has then.
-    pub(super) fn apply(self, document: &mut Document, owner: &str) -> Result<Vec<Kept>, SetError> {
+impl SecretChange<'_> {
+    /// Makes the change in a document; returns what the owner has then.
+    pub(super) fn apply(self, document: &mut Document, owner: &str) -> Result<Vec<Kept>, SecretsError> {
         let after = match self {
             Self::Remove => {
                 document.remove(owner);
@@ -64,7 +64,7 @@ impl Change<'_> {
             Self::Set(secrets) => secrets.iter().cloned().map(Kept::from).collect(),
             Self::Rotate(Rotation { new, overlap, now }, elsewhere) => {
                 let mut before = match (document.get(owner), elsewhere) {
-                    (None, None) => return Err(SetError::Gone),
+                    (None, None) => return Err(SecretsError::Gone),
                     (here, _) => here.cloned().unwrap_or_default(),
                 };
                 // A rotation that stopped halfway left its key here, and what signs is still there.
@@ -73,7 +73,7 @@ impl Change<'_> {
                         before.push(kept.clone());
                     }
                 }
-                keys::rotate(&before, new, overlap, now).map_err(SetError::Refused)?
+                keys::rotate(&before, new, overlap, now).map_err(SecretsError::Refused)?
             }
         };
         document.insert(owner.to_owned(), Clone::clone(&after));
@@ -101,13 +101,14 @@ mod tests {
             if let Some(here) = here {
                 document.insert("ept".into(), here);
             }
-            let after = Change::Rotate(rotation(&new), Some(&elsewhere)).apply(&mut document, "ept").unwrap();
+            let after =
+                SecretChange::Rotate(rotation(&new), Some(&elsewhere)).apply(&mut document, "ept").unwrap();
             let secrets: Vec<_> = after.iter().map(|kept| &kept.secret).collect();
             assert_eq!(secrets, expected);
             let ends: Vec<_> = after.iter().map(|kept| kept.expires_at).collect();
             assert!(ends[0].is_none() && ends[1..].iter().all(|end| *end == Some(now + overlap)));
         }
-        let nowhere = Change::Rotate(rotation(&new), None).apply(&mut Document::new(), "ept");
-        assert!(matches!(nowhere, Err(SetError::Gone)));
+        let nowhere = SecretChange::Rotate(rotation(&new), None).apply(&mut Document::new(), "ept");
+        assert!(matches!(nowhere, Err(SecretsError::Gone)));
     }
 }

@@ -40,10 +40,12 @@ impl OperatorKey {
         {
             return Ok(key.clone());
         }
-        let answer = self.client.get_secret_value().secret_id(&self.secret_id).send().await;
-        let text = answer.map_err(Fault::on("reading the operator's key"))?.secret_string.map(Zeroizing::new);
+        let response = self.client.get_secret_value().secret_id(&self.secret_id).send().await;
+        let text =
+            response.map_err(Fault::on("reading the operator's key"))?.secret_string.map(Zeroizing::new);
         let document: Option<Document> = text.and_then(|text| serde_json::from_str(&text).ok());
-        let key = document.ok_or_else(|| Fault::new("reading the operator's key", "the secret is odd"))?.key;
+        let key =
+            document.ok_or_else(|| Fault::new("reading the operator's key", "the secret is malformed"))?.key;
         *known = Some((Instant::now(), key.clone()));
         Ok(key)
     }

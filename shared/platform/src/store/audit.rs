@@ -2,7 +2,7 @@
 //! `domain::audit`.
 //!
 //! An entry's number is its sort key and inserting overwrites nothing, so two writers cannot both
-//! take a place: who comes second takes the next one, behind the entry that it lost to.
+//! take a place: the second one takes the next place, behind the entry that it lost to.
 
 use std::time::Duration;
 
@@ -10,28 +10,27 @@ use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use domain::{
     TenantId, Timestamp,
     audit::{Entry, Link, Sealed},
+    saturating,
 };
 
-use super::{
+use super::table::{
     Item, Table,
-    table::{
-        attributes::{integer, number, text},
-        keys,
-        statements::{Applied, Statement},
-    },
+    attributes::{integer, number, text},
+    keys,
+    statements::{Statement, StatementOutcome},
 };
 use crate::{Fault, runtime::clock};
 
-/// How often a place is tried for that others take, some seconds in all.
-const TRIES: u32 = 60;
+/// Tries to add an entry while concurrent writers take its place, some seconds in all.
+const APPEND_TRIES: u32 = 60;
 
-/// What became of an entry.
+/// The result of adding an entry.
 #[derive(Debug)]
-pub enum Appended {
+pub enum AppendOutcome {
     /// It is in the trail.
     New(Box<Sealed>),
-    /// Others kept taking the place; nothing was written.
-    Contended,
+    /// Concurrent writers kept taking the place; nothing was written.
+    Conflict,
 }
 
 /// The table.
@@ -44,31 +43,31 @@ impl Audit {
     /// The trails in this table.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
-        Self { table: Table { client, name: table } }
+        Self { table: Table::new(client, &table) }
     }
 
     /// Adds an entry to the end of a tenant's trail.
-    pub async fn append(&self, tenant: &TenantId, entry: Entry) -> Result<Appended, Fault> {
+    pub async fn append(&self, tenant: &TenantId, entry: Entry) -> Result<AppendOutcome, Fault> {
         let mut head = self.head(tenant).await?;
-        for _ in 0..TRIES {
+        for _ in 0..APPEND_TRIES {
             let sealed = entry.clone().seal(tenant, &head);
             let statement = Statement::insert(&self.table, item(tenant, &sealed));
             let mut applied = self.table.execute(vec![statement], "writing the audit trail").await;
-            let unanswered = || Err(Fault::new("writing the audit trail", "there is no answer"));
-            let taken = match applied.pop().unwrap_or_else(unanswered)? {
-                Applied::Yes => return Ok(Appended::New(Box::new(sealed))),
-                Applied::No(Some(item)) => read(&item).link(),
-                Applied::No(None) => self.head(tenant).await?,
+            let no_result = || Err(Fault::new("writing the audit trail", "the statement has no result"));
+            let existing = match applied.pop().unwrap_or_else(no_result)? {
+                StatementOutcome::Applied => return Ok(AppendOutcome::New(Box::new(sealed))),
+                StatementOutcome::ConditionFailed(Some(item)) => read(&item).link(),
+                StatementOutcome::ConditionFailed(None) => self.head(tenant).await?,
             };
-            // A call that the client repeated lost to itself.
-            if taken == sealed.link() {
-                return Ok(Appended::New(Box::new(sealed)));
+            // A call that the SDK retried conflicts with itself.
+            if existing == sealed.link() {
+                return Ok(AppendOutcome::New(Box::new(sealed)));
             }
-            // Others are as busy here; whoever waits longest meets the fewest.
+            // A random wait spreads concurrent writers.
             tokio::time::sleep(Duration::from_millis(40).mul_f64(clock::jitter())).await;
-            head = if taken.seq > head.seq { taken } else { self.head(tenant).await? };
+            head = if existing.seq > head.seq { existing } else { self.head(tenant).await? };
         }
-        Ok(Appended::Contended)
+        Ok(AppendOutcome::Conflict)
     }
 
     async fn head(&self, tenant: &TenantId) -> Result<Link, Fault> {
@@ -84,39 +83,37 @@ impl Audit {
         limit: i32,
     ) -> Result<Vec<Sealed>, Fault> {
         let last = before.unwrap_or(u64::MAX).saturating_sub(1);
-        self.query(tenant, "sk <= :at", last, false, limit).await
+        self.query(tenant, "sk <= :seq", last, false, limit).await
     }
 
     /// Entries of a tenant from number `from` on, in order.
     pub async fn from(&self, tenant: &TenantId, from: u64, limit: i32) -> Result<Vec<Sealed>, Fault> {
-        self.query(tenant, "sk >= :at", from, true, limit).await
+        self.query(tenant, "sk >= :seq", from, true, limit).await
     }
 
     async fn query(
         &self,
         tenant: &TenantId,
         condition: &str,
-        at: u64,
+        seq: u64,
         forward: bool,
         limit: i32,
     ) -> Result<Vec<Sealed>, Fault> {
-        let (pk, at) = keys::audit_entry(tenant, at.min(LAST));
+        let (pk, sk) = keys::audit_entry(tenant, seq.min(LAST_SEQ));
         let mut entries: Vec<Sealed> = Vec::new();
         let mut start = None;
         // One call reads 1 MB at most, and a page of large entries can be more.
         loop {
-            let wanted = limit.saturating_sub(i32::try_from(entries.len()).unwrap_or(i32::MAX));
+            let wanted = limit.saturating_sub(saturating::<i32>(entries.len()));
             if wanted < 1 {
                 return Ok(entries);
             }
-            let answer = self
+            let response = self
                 .table
-                .client
                 .query()
-                .table_name(&self.table.name)
                 .key_condition_expression(format!("pk = :pk AND {condition}"))
                 .expression_attribute_values(":pk", AttributeValue::S(pk.clone()))
-                .expression_attribute_values(":at", AttributeValue::S(at.clone()))
+                .expression_attribute_values(":seq", AttributeValue::S(sk.clone()))
                 .consistent_read(true)
                 .scan_index_forward(forward)
                 .limit(wanted)
@@ -124,8 +121,8 @@ impl Audit {
                 .send()
                 .await
                 .map_err(Fault::on("reading the audit trail"))?;
-            entries.extend(answer.items.unwrap_or_default().iter().map(read));
-            start = answer.last_evaluated_key;
+            entries.extend(response.items.unwrap_or_default().iter().map(read));
+            start = response.last_evaluated_key;
             if start.is_none() {
                 return Ok(entries);
             }
@@ -134,7 +131,7 @@ impl Audit {
 }
 
 /// The last number that the sort key has room for.
-const LAST: u64 = 999_999_999_999;
+const LAST_SEQ: u64 = 999_999_999_999;
 
 fn item(tenant: &TenantId, Sealed { entry, prev, hash }: &Sealed) -> Item {
     let (pk, sk) = keys::audit_entry(tenant, entry.seq);
@@ -157,23 +154,23 @@ fn item(tenant: &TenantId, Sealed { entry, prev, hash }: &Sealed) -> Item {
     item
 }
 
-/// Reads a row, whatever it holds: one that somebody meddled with is still shown and counted, and
-/// does not fit its hash.
+/// Reads a row, whatever it holds: one that was tampered with is still shown and counted, and does
+/// not match its hash.
 fn read(item: &Item) -> Sealed {
     let option = |name: &str| text(item, name).ok().map(str::to_owned);
-    let needed = |name: &str| option(name).unwrap_or_default();
+    let required = |name: &str| option(name).unwrap_or_default();
     let entry = Entry {
-        seq: needed("sk").parse().unwrap_or_default(),
+        seq: required("sk").parse().unwrap_or_default(),
         at: Timestamp::from_millis(integer(item, "at").unwrap_or_default()),
-        actor: needed("actor"),
-        action: needed("action"),
-        subject: needed("subject"),
+        actor: required("actor"),
+        action: required("action"),
+        subject: required("subject"),
         source_ip: option("source_ip"),
-        request_id: needed("request_id"),
+        request_id: required("request_id"),
         before: option("before"),
         after: option("after"),
     };
-    Sealed { entry, prev: needed("prev"), hash: needed("hash") }
+    Sealed { entry, prev: required("prev"), hash: required("hash") }
 }
 
 #[cfg(test)]
@@ -198,11 +195,11 @@ mod tests {
         let row = item(&tenant, &sealed);
         assert_eq!(read(&row), sealed);
         assert_eq!(row["sk"], AttributeValue::S("000000000001".into()));
-        // What is odd is no reason to show nothing.
-        let mut odd = row;
-        odd.remove("at");
-        odd.insert("actor".into(), AttributeValue::Bool(true));
-        assert_ne!(read(&odd), sealed);
-        assert_eq!(read(&odd).entry.seq, 1);
+        // A malformed row is still shown.
+        let mut malformed = row;
+        malformed.remove("at");
+        malformed.insert("actor".into(), AttributeValue::Bool(true));
+        assert_ne!(read(&malformed), sealed);
+        assert_eq!(read(&malformed).entry.seq, 1);
     }
 }

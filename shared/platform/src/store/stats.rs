@@ -1,33 +1,31 @@
 //! Statistics of endpoints: a row for each endpoint and hour, in the events table.
 //!
 //! They are written along with the attempts that they count, in the same call, and by an addition, so
-//! that nobody reads first. A row that is not there yet cannot be added to by a statement: the first
-//! attempts of an hour cost one more call. What goes wrong is logged and left out; nothing waits for
-//! it and nothing is tried again.
+//! that no read comes first. A statement cannot add to a row that does not exist yet: the first
+//! attempts of an hour cost one more call. Failures are logged and not retried; nothing waits for
+//! them.
 
 use std::collections::HashMap;
 
 use domain::{
     EndpointId, TenantId, Timestamp,
     delivery::stats::{BINS, Stats, hour},
+    saturating,
 };
 
 use super::{
-    Item,
-    events::{
-        Events,
-        deliveries::{Change, Recorded},
-    },
+    events::deliveries::{Deliveries, DeliveryChange, RecordOutcome},
     table::{
-        attributes::{integer, millis, number, odd, text},
+        Item, Table,
+        attributes::{integer, malformed, millis, number, text},
         keys,
-        statements::{Applied, Statement},
+        statements::{Statement, StatementOutcome},
     },
 };
 use crate::Fault;
 
 /// Days that a row is kept: those that are shown, and one more.
-const KEPT_DAYS: i64 = 8;
+const STATS_DAYS: i64 = 8;
 
 const DOING: &str = "counting attempts";
 
@@ -37,33 +35,47 @@ pub type StatsKey = (TenantId, EndpointId, i64);
 /// Statistics to add, by their rows.
 pub type Counts = HashMap<StatsKey, Stats>;
 
-impl Events {
-    /// Makes changes, as [`Events::record`] does, and counts their attempts by the way. What could not
-    /// be counted because its row is not there yet is handed back.
-    pub async fn record_and_count(&self, changes: &[Change]) -> (Vec<Result<Recorded, Fault>>, Counts) {
+/// Statistics of endpoints.
+#[derive(Debug, Clone)]
+pub struct Statistics {
+    table: Table,
+    deliveries: Deliveries,
+}
+
+impl Statistics {
+    pub(crate) fn new(table: Table) -> Self {
+        Self { deliveries: Deliveries::new(table.clone()), table }
+    }
+
+    /// Makes changes, as [`Deliveries::record`] does, and counts their attempts in the same call. What
+    /// could not be counted because its row does not exist yet is returned.
+    pub async fn record_and_count(
+        &self,
+        changes: &[DeliveryChange],
+    ) -> (Vec<Result<RecordOutcome, Fault>>, Counts) {
         let counts: Vec<_> = count(changes).into_iter().collect();
-        let statements = counts.iter().map(|(key, stats)| self.adding(key, stats)).collect();
-        let (recorded, counted) = self.record_with(changes, statements).await;
+        let statements = counts.iter().map(|(key, stats)| self.addition(key, stats)).collect();
+        let (recorded, counted) = self.deliveries.record_with(changes, statements).await;
         let mut uncounted = Counts::new();
-        let mut told = false;
+        let mut logged = false;
         for ((key, stats), counted) in counts.into_iter().zip(counted) {
             match counted {
-                Ok(Applied::No(_)) => {
+                Ok(StatementOutcome::ConditionFailed(_)) => {
                     uncounted.insert(key, stats);
                 }
-                // Where the call as a whole failed, the changes tell.
-                Err(fault) if !told && recorded.iter().any(Result::is_ok) => {
-                    told = true;
-                    tracing::warn!(%fault, tenant = %key.0, endpoint_id = %key.1, "attempts are not counted");
+                // Where the whole call failed, the changes report it.
+                Err(fault) if !logged && recorded.iter().any(Result::is_ok) => {
+                    logged = true;
+                    tracing::warn!(%fault, tenant = %key.0, endpoint_id = %key.1, "could not count attempts");
                 }
-                Ok(Applied::Yes) | Err(_) => {}
+                Ok(StatementOutcome::Applied) | Err(_) => {}
             }
         }
         (recorded, uncounted)
     }
 
     /// Adds to a row that there is.
-    fn adding(&self, (owner, endpoint, hour): &StatsKey, stats: &Stats) -> Statement {
+    fn addition(&self, (owner, endpoint, hour): &StatsKey, stats: &Stats) -> Statement {
         let counted = numbers(stats).filter(|(_, more)| *more > 0);
         let update =
             counted.fold(Statement::update(&self.table), |update, (name, more)| update.add(&name, more));
@@ -74,11 +86,11 @@ impl Events {
 
     /// Adds to a row that need not be there, for all of its numbers, so that there is something to add
     /// to from then on.
-    pub async fn count(&self, (owner, endpoint, hour): &StatsKey, stats: &Stats) -> Result<(), Fault> {
+    pub async fn add(&self, (owner, endpoint, hour): &StatsKey, stats: &Stats) -> Result<(), Fault> {
         let mut update = self.table.update(keys::stats(owner, *endpoint, *hour));
         let mut added = Vec::new();
         for (name, more) in numbers(stats) {
-            let more = i64::try_from(more).unwrap_or(i64::MAX);
+            let more = saturating::<i64>(more);
             update = update
                 .expression_attribute_names(format!("#{name}"), &name)
                 .expression_attribute_values(format!(":{name}"), number(more));
@@ -89,7 +101,7 @@ impl Events {
             update = update.expression_attribute_values(format!(":{name}"), number(at.millis()));
             set.push(format!("{name} = :{name}"));
         }
-        let end = domain::delivery::stats::beginning(*hour).secs() + KEPT_DAYS * 86_400;
+        let end = domain::delivery::stats::beginning(*hour).secs() + STATS_DAYS * 86_400;
         update
             .expression_attribute_values(":expires_at", number(end))
             .update_expression(format!("ADD {} SET {}", added.join(", "), set.join(", ")))
@@ -100,8 +112,8 @@ impl Events {
     }
 
     /// An endpoint's statistics from one hour to another, both included; hours without attempts are
-    /// left out. One query, whose answer is 70 KB for a week.
-    pub async fn stats(
+    /// left out. One query, whose response is 70 KB for a week.
+    pub async fn get(
         &self,
         owner: &TenantId,
         endpoint: EndpointId,
@@ -112,7 +124,7 @@ impl Events {
         let (_, last) = keys::stats(owner, endpoint, last);
         let rows = self.table.rows_between(pk, first, last, "reading statistics").await?;
         let row = |item: &Item| {
-            let hour = keys::parse_stats(text(item, "sk")?).ok_or_else(|| odd("sk"))?;
+            let hour = keys::parse_stats(text(item, "sk")?).ok_or_else(|| malformed("sk"))?;
             Ok((hour, read_stats(item)))
         };
         rows.iter().map(row).collect()
@@ -120,7 +132,7 @@ impl Events {
 }
 
 /// What the attempts among some changes come to.
-fn count(changes: &[Change]) -> Counts {
+fn count(changes: &[DeliveryChange]) -> Counts {
     let mut counts = Counts::new();
     for change in changes {
         let Some(attempt) = &change.attempt else { continue };
@@ -139,12 +151,12 @@ fn numbers(stats: &Stats) -> impl Iterator<Item = (String, u64)> {
         ("succeeded", stats.succeeded),
         ("exhausted", stats.exhausted),
     ];
-    let bins = (0..BINS).map(|at| format!("b{at}")).zip(stats.bins);
+    let bins = (0..BINS).map(|bin| format!("b{bin}")).zip(stats.bins);
     counts.into_iter().map(|(name, more)| (name.to_owned(), more)).chain(bins)
 }
 
-/// A row's times. Whoever writes last has the last word, by the clock of another function: they may
-/// be some moments off.
+/// A row's times. The last writer wins, and clocks of functions differ: a time may be some moments
+/// off.
 fn times(stats: &Stats) -> [Option<(&'static str, Timestamp)>; 2] {
     [
         stats.last_success_at.map(|at| ("last_success_at", at)),
@@ -156,8 +168,8 @@ fn read_stats(item: &Item) -> Stats {
     // What is missing was never counted.
     let number = |name: &str| integer(item, name).unwrap_or_default();
     let mut bins = [0; BINS];
-    for (at, bin) in bins.iter_mut().enumerate() {
-        *bin = number(&format!("b{at}"));
+    for (index, bin) in bins.iter_mut().enumerate() {
+        *bin = number(&format!("b{index}"));
     }
     Stats {
         attempts: number("attempts"),

@@ -4,7 +4,10 @@
 use domain::{EventId, TenantId, Timestamp, endpoint::Endpoint, signing};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
-use crate::{Fault, secrets::Secrets, store::registry::Registry};
+use crate::{
+    Fault,
+    secrets::{SecretRef, Secrets},
+};
 
 /// The header in which an endpoint of the operator is told whose event it gets.
 const TENANT_HEADER: &str = "core-webhooks-tenant";
@@ -28,10 +31,11 @@ pub struct Webhook<'a> {
 
 impl Webhook<'_> {
     /// Its headers: the endpoint's own, which are marked as sensitive, and ours with the signature.
-    pub async fn headers(&self, registry: &Registry, secrets: &Secrets) -> Result<HeaderMap, Fault> {
+    pub async fn headers(&self, secrets: &Secrets) -> Result<HeaderMap, Fault> {
         let endpoint = self.endpoint;
-        let (shard, name) = (endpoint.secret_shard, endpoint.id.to_string());
-        let keys = secrets.signing_keys(registry, self.owner, shard, &name, self.at).await?;
+        let id = endpoint.id.to_string();
+        let keys = SecretRef::of_endpoint(self.owner, endpoint.secret_shard, &id);
+        let keys = secrets.signing_keys(keys, self.at).await?;
         let signature = signing::signature_header(&keys, self.id, self.at, self.payload.as_bytes());
         let value = |text: &str| HeaderValue::from_str(text).map_err(Fault::on("making a header"));
         let mut headers = HeaderMap::new();

@@ -2,7 +2,7 @@
 //! what came of it. Nothing is stored, nothing is tried again, and the endpoint's health does not
 //! hear of it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
     EventId, TenantId,
@@ -19,18 +19,11 @@ use super::{
     egress::{Called, Egress, USER_AGENT},
     request::Webhook,
 };
-use crate::{
-    Fault,
-    runtime::clock,
-    secrets::Secrets,
-    store::{registry::Registry, table::leases::Leases},
-};
+use crate::{Fault, runtime::clock, secrets::Secrets, store::leases::Leases};
 
 /// What sending test events needs.
 #[derive(Debug)]
 pub struct TestEvents {
-    /// Where the keys' pointers are.
-    pub registry: Arc<Registry>,
     /// How endpoints are called.
     pub egress: Egress,
     /// Where they are counted.
@@ -72,7 +65,7 @@ impl TestEvents {
         let body = event::payload(event_type, at, data);
         // An event of the owner's own: the operator's endpoints are told whose it is only of others'.
         let webhook = Webhook { id, endpoint, owner, tenant: None, at, payload: &body };
-        let headers = webhook.headers(&self.registry, secrets).await?;
+        let headers = webhook.headers(secrets).await?;
         let shown = shown(&headers);
         let called =
             self.egress.post(&endpoint.url, headers, body.clone().into_bytes(), endpoint.timeout()).await;

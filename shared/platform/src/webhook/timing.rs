@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::delivery::attempt::Timing;
+use domain::{delivery::attempt::Timing, saturating};
 use futures_util::future::BoxFuture;
 use http::Extensions;
 use hyper_util::client::legacy::connect::{Connection, HttpInfo};
@@ -114,7 +114,7 @@ impl Notes {
 
 /// Milliseconds, as they are kept.
 pub(crate) fn millis(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+    saturating::<u32>(duration.as_millis())
 }
 
 fn ends(info: &HttpInfo) -> Ends {

@@ -30,10 +30,12 @@ use crate::{
     runtime::clock,
     store::{
         events::{
-            Events, Snapshot, StoredEvent, TimelineChunk,
-            deliveries::{Change, Place, Recorded, Standing},
+            deliveries::{Deliveries, DeliveryChange, DeliverySummary, DuePlace, RecordOutcome},
+            pages::{Snapshot, Snapshots},
+            stored::{StoredEvent, StoredEvents},
+            timeline::{Timeline, TimelineChunk},
         },
-        registry::Registry,
+        registry::{progress::JobProgress, tenants::Tenants},
         table::keys::{self, TENANT_SHARDS, TIMELINE_SHARDS},
     },
 };
@@ -172,7 +174,7 @@ impl Job {
     }
 
     /// Whether the job has something to do about a delivery that stands so.
-    fn is_open(self, standing: Option<&Standing>, now: Timestamp) -> bool {
+    fn is_open(self, standing: Option<&DeliverySummary>, now: Timestamp) -> bool {
         match self {
             Self::Repair => is_lost(standing, now),
             Self::Expire => standing.is_none_or(|standing| !standing.status.is_final()),
@@ -183,10 +185,18 @@ impl Job {
 /// What reconciling needs.
 #[derive(Debug)]
 pub struct Reconciler {
-    /// Where tenants and the progress are.
-    pub registry: Arc<Registry>,
-    /// Where events and deliveries are.
-    pub events: Events,
+    /// Where tenants are listed.
+    pub tenants: Tenants,
+    /// Where the progress is saved.
+    pub progress: JobProgress,
+    /// Where events are stored.
+    pub events: StoredEvents,
+    /// Where it is stored which endpoints they go to.
+    pub snapshots: Snapshots,
+    /// Events in order of time.
+    pub timeline: Timeline,
+    /// Where deliveries are.
+    pub deliveries: Deliveries,
     /// Who sends again.
     pub publisher: Arc<Publisher>,
     /// Who tells owners.
@@ -213,7 +223,7 @@ impl Reconciler {
     }
 
     async fn job(&self, job: Job, until: Timestamp) -> Result<(), Fault> {
-        let known = self.registry.progress::<Progress>(job.name()).await?;
+        let known = self.progress.get::<Progress>(job.name()).await?;
         let mut run = Run {
             of: self,
             job,
@@ -237,7 +247,7 @@ impl Reconciler {
                 tracing::error!(%fault, job, looked_at, mended, faults, "reconciling stopped; the next run goes on");
             }
         }
-        self.registry.keep_progress(job, &progress).await?;
+        self.progress.save(job, &progress).await?;
         gone.map(|_| ())
     }
 }
@@ -288,7 +298,7 @@ impl Run<'_> {
         }
         while self.progress.shard < TENANT_SHARDS {
             let Progress { shard, after, .. } = &self.progress;
-            let tenants = self.of.registry.tenants(*shard, after.as_deref(), TENANTS).await?;
+            let tenants = self.of.tenants.list(*shard, after.as_deref(), TENANTS).await?;
             if tenants.is_empty() {
                 (self.progress.shard, self.progress.after) = (self.progress.shard + 1, None);
                 continue;
@@ -344,7 +354,7 @@ impl Run<'_> {
 
     async fn list(&self, tenant: &TenantId, at: &Within) -> Result<TimelineChunk, Fault> {
         let (partition, span) = ((at.day, at.shard), self.progress.span());
-        self.of.events.timeline_chunk(tenant, partition, span, at.after.as_deref(), CHUNK).await
+        self.of.timeline.chunk(tenant, partition, span, at.after.as_deref(), CHUNK).await
     }
 
     /// One partition from a place on, of which the next chunk is listed already. Fails only where
@@ -378,7 +388,7 @@ impl Run<'_> {
             }
             // An invocation that is killed later has this behind it.
             self.progress.within = Some(at.clone());
-            self.of.registry.keep_progress(self.job.name(), &self.progress).await?;
+            self.of.progress.save(self.job.name(), &self.progress).await?;
             listed = self.list(tenant, &at).await;
         }
     }
@@ -425,13 +435,12 @@ impl Run<'_> {
     /// name, then those of its snapshot about which nothing is kept, page by page: a wide one has
     /// more of them than there is time for.
     async fn event(&self, tenant: &TenantId, id: EventId, seen: &mut Seen) -> Result<(), Fault> {
-        let events = &self.of.events;
-        let Some(event) = events.get(tenant, id).await? else { return Ok(()) };
+        let Some(event) = self.of.events.get(tenant, id).await? else { return Ok(()) };
         if self.is_over() {
             seen.cut = true;
             return Ok(());
         }
-        let standings = events.standings(tenant, id).await?;
+        let standings = self.of.deliveries.summaries(tenant, id).await?;
         let kept: HashSet<_> = standings.iter().map(|(endpoint, _)| *endpoint).collect();
         let open = self.open(tenant, id, standings, seen);
         self.mend(tenant, &event, &open, seen).await?;
@@ -446,8 +455,12 @@ impl Run<'_> {
                 break;
             }
             let gone = || Fault::new("reading where an event goes", "a page is gone");
-            let found =
-                events.page(tenant, id, snapshot, page).await.and_then(|found| found.ok_or_else(gone));
+            let found = self
+                .of
+                .snapshots
+                .page(tenant, id, snapshot, page)
+                .await
+                .and_then(|found| found.ok_or_else(gone));
             let done = match found {
                 Ok(found) => self.mend(tenant, &event, &untouched(&found.targets, &kept), seen).await,
                 Err(fault) => Err(fault),
@@ -466,7 +479,7 @@ impl Run<'_> {
         &self,
         tenant: &TenantId,
         event: EventId,
-        standings: Vec<(EndpointId, Result<Standing, Fault>)>,
+        standings: Vec<(EndpointId, Result<DeliverySummary, Fault>)>,
         seen: &mut Seen,
     ) -> Vec<Open> {
         let now = clock::now();
@@ -521,17 +534,17 @@ impl Run<'_> {
         seen: &mut Seen,
     ) -> Result<(), Fault> {
         let (replayed, first): (Vec<_>, Vec<_>) = open.iter().partition(|open| open.generation() > 0);
-        let due = |open: &Open| Change {
+        let due = |open: &Open| DeliveryChange {
             next_at: Some(now),
-            place: Some(Place { pk: keys::due(open.id(event), now), at: now }),
+            place: Some(DuePlace { pk: keys::due(open.id(event), now), at: now }),
             ..open.change(tenant, event, Status::Retrying, now)
         };
         let changes: Vec<_> = replayed.into_iter().map(due).collect();
-        for recorded in self.of.events.record(&changes).await {
+        for recorded in self.of.deliveries.record(&changes).await {
             match recorded {
-                Ok(Recorded::New) => seen.mended += 1,
+                Ok(RecordOutcome::New) => seen.mended += 1,
                 // It has a driver after all.
-                Ok(Recorded::Lost(_)) => {}
+                Ok(RecordOutcome::Lost(_)) => {}
                 Err(fault) => self.pass_over(tenant, event.id, &fault, seen),
             }
         }
@@ -555,16 +568,16 @@ impl Run<'_> {
         let change = |open: &Open| open.change(tenant, event, Status::Expired, now);
         let changes: Vec<_> = open.iter().map(change).collect();
         let mut expired = Vec::new();
-        for (change, recorded) in changes.iter().zip(self.of.events.record(&changes).await) {
+        for (change, recorded) in changes.iter().zip(self.of.deliveries.record(&changes).await) {
             match recorded {
-                Ok(Recorded::New) => expired.push(change),
+                Ok(RecordOutcome::New) => expired.push(change),
                 // Whoever was faster has made an attempt of it, which says how it goes on.
-                Ok(Recorded::Lost(_)) => {}
+                Ok(RecordOutcome::Lost(_)) => {}
                 Err(fault) => self.pass_over(tenant, event.id, &fault, seen),
             }
         }
         seen.mended += expired.len();
-        let tell = |change: &Change| {
+        let tell = |change: &DeliveryChange| {
             let owner = tenant.owner_of_endpoint(change.operator);
             let id = change.id;
             async move { self.of.alerts.raise(&owner, id.endpoint, &Alert::Expired(id)).await }
@@ -579,7 +592,7 @@ impl Run<'_> {
 struct Open {
     target: Target,
     /// `None` where nothing is kept about it.
-    standing: Option<Standing>,
+    standing: Option<DeliverySummary>,
 }
 
 impl Open {
@@ -591,8 +604,14 @@ impl Open {
         DeliveryId { event: event.id, endpoint: self.target.endpoint }
     }
 
-    fn change(&self, tenant: &TenantId, event: &StoredEvent, status: Status, now: Timestamp) -> Change {
-        Change {
+    fn change(
+        &self,
+        tenant: &TenantId,
+        event: &StoredEvent,
+        status: Status,
+        now: Timestamp,
+    ) -> DeliveryChange {
+        DeliveryChange {
             tenant: tenant.clone(),
             id: self.id(event),
             generation: self.generation(),
@@ -616,7 +635,7 @@ fn untouched(targets: &[Target], kept: &HashSet<EndpointId>) -> Vec<Open> {
 }
 
 /// Whether nobody drives a delivery any more, as far as can be told.
-fn is_lost(standing: Option<&Standing>, now: Timestamp) -> bool {
+fn is_lost(standing: Option<&DeliverySummary>, now: Timestamp) -> bool {
     standing.is_none_or(|standing| {
         let missed = standing.next_attempt_at.is_none_or(|due| now.since(due) >= LOST_AFTER);
         !standing.status.is_final() && !standing.in_due_index && missed

@@ -40,7 +40,7 @@ fn what_was_kept_within_a_tenant_is_where_its_timeline_goes_on() {
     assert_eq!(all.len(), 2 * usize::from(TIMELINE_SHARDS));
     assert_eq!(all[0], at("acme", 5, 0, None));
     progress.within = Some(at("acme", 5, 3, Some("x")));
-    let kept = serde_dynamo::to_item::<_, crate::store::Item>(&progress).unwrap();
+    let kept = serde_dynamo::to_item::<_, crate::store::table::Item>(&progress).unwrap();
     let progress: Progress = serde_dynamo::from_item(kept).unwrap();
     let left = progress.partitions(&tenant("acme"));
     assert_eq!(left[..2], [at("acme", 5, 3, Some("x")), at("acme", 6, 0, None)]);
@@ -52,7 +52,7 @@ fn what_was_kept_within_a_tenant_is_where_its_timeline_goes_on() {
 #[test]
 fn lost_is_what_nobody_drives() {
     let now = Timestamp::from_secs(10_000);
-    let driven = Standing {
+    let driven = DeliverySummary {
         generation: 0,
         attempts: 1,
         status: Status::Retrying,
@@ -60,14 +60,14 @@ fn lost_is_what_nobody_drives() {
         in_due_index: false,
         operator: false,
     };
-    let missed = Standing { next_attempt_at: Some(Timestamp::from_secs(10_000 - 3600)), ..driven };
+    let missed = DeliverySummary { next_attempt_at: Some(Timestamp::from_secs(10_000 - 3600)), ..driven };
     for (standing, repair, expire) in [
         (None, true, true),
         (Some(driven), false, true),
         (Some(missed), true, true),
-        (Some(Standing { next_attempt_at: None, ..driven }), true, true),
-        (Some(Standing { in_due_index: true, ..missed }), false, true),
-        (Some(Standing { status: Status::Succeeded, ..missed }), false, false),
+        (Some(DeliverySummary { next_attempt_at: None, ..driven }), true, true),
+        (Some(DeliverySummary { in_due_index: true, ..missed }), false, true),
+        (Some(DeliverySummary { status: Status::Succeeded, ..missed }), false, false),
     ] {
         let open = [Job::Repair, Job::Expire].map(|job| job.is_open(standing.as_ref(), now));
         assert_eq!(open, [repair, expire], "{standing:?}");

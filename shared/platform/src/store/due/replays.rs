@@ -5,21 +5,23 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, ReturnValue, Transact
 use domain::{
     EndpointId, ReplayId, TenantId, Timestamp,
     recovery::replay::{PausedFor, Status, What},
+    saturating,
 };
 use serde::{Deserialize, Serialize};
 
-use super::DueReplay;
-use crate::Fault;
-use crate::store::{
-    Item,
-    events::{Events, deliveries::Place},
-    put_if,
-    table::{
-        attributes::{expires_at, number},
-        keys,
-        transactions::first_condition_failed,
+use super::index::DueReplay;
+use crate::{
+    Fault,
+    store::{
+        events::deliveries::DuePlace,
+        table::{
+            Item, Table,
+            attributes::{expires_at, number},
+            keys, put_if,
+            transactions::first_condition_held,
+            update_if,
+        },
     },
-    update_if,
 };
 
 /// A replay, as it is stored.
@@ -40,7 +42,7 @@ pub struct Replay {
     pub until: Timestamp,
     /// Deliveries a second.
     pub rate: u32,
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
     /// What it waits for, where it does not go on at present.
     pub paused_for: Option<PausedFor>,
@@ -48,7 +50,7 @@ pub struct Replay {
     pub seen: u64,
     /// How many deliveries it has begun.
     pub replayed: u64,
-    /// Where it stands in what it goes through; `None` at its beginning.
+    /// Its place in what it goes through; `None` at its beginning.
     pub cursor: Option<String>,
     /// How far it has come.
     pub position: Timestamp,
@@ -63,9 +65,19 @@ pub struct Replay {
     pub faults: u32,
 }
 
-impl Events {
+/// Replays, and which endpoints have one running.
+#[derive(Debug, Clone)]
+pub struct Replays {
+    table: Table,
+}
+
+impl Replays {
+    pub(crate) fn new(table: Table) -> Self {
+        Self { table }
+    }
+
     /// Makes a replay that begins at once. False where the endpoint has one running.
-    pub async fn create_replay(&self, owner: &TenantId, replay: &Replay) -> Result<bool, Fault> {
+    pub async fn create(&self, owner: &TenantId, replay: &Replay) -> Result<bool, Fault> {
         const DOING: &str = "writing a replay";
         let (pk, sk) = keys::running(owner, replay.endpoint);
         let running = Item::from([
@@ -74,14 +86,14 @@ impl Events {
             ("id".to_owned(), AttributeValue::S(replay.id.to_string())),
         ]);
         let first = Put::builder()
-            .table_name(&self.table.name)
+            .table_name(self.table.name())
             .set_item(Some(running))
             .condition_expression("attribute_not_exists(pk)")
             .build()
             .map_err(Fault::on(DOING))?;
         let created = replay.created_at;
         let row = Put::builder()
-            .table_name(&self.table.name)
+            .table_name(self.table.name())
             .set_item(Some(replay_item(owner, replay, Some(created), created)?))
             .condition_expression("attribute_not_exists(pk)")
             .build()
@@ -90,24 +102,24 @@ impl Events {
             TransactWriteItem::builder().put(first).build(),
             TransactWriteItem::builder().put(row).build(),
         ];
-        self.transact_if(writes, DOING).await
+        first_condition_held(self.table.transact(writes).await, DOING)
     }
 
     /// How many replays of an owner are running.
-    pub async fn running_replays(&self, owner: &TenantId) -> Result<usize, Fault> {
+    pub async fn running_count(&self, owner: &TenantId) -> Result<usize, Fault> {
         let doing = "counting replays";
         Ok(self.table.rows_under(keys::replays_partition(owner), keys::RUNNING, doing).await?.len())
     }
 
     /// One replay, read consistently.
-    pub async fn replay(&self, owner: &TenantId, id: ReplayId) -> Result<Option<Replay>, Fault> {
-        let item = self.get_item(keys::replay(owner, id)).await?;
+    pub async fn get(&self, owner: &TenantId, id: ReplayId) -> Result<Option<Replay>, Fault> {
+        let item = self.table.get(keys::replay(owner, id), true, "reading a replay").await?;
         item.map(read_replay).transpose()
     }
 
     /// Replays of an owner, the newest first: up to `limit` of those before `before`, of one endpoint
     /// where that is asked for.
-    pub async fn list_replays(
+    pub async fn list(
         &self,
         owner: &TenantId,
         endpoint: Option<EndpointId>,
@@ -119,24 +131,24 @@ impl Events {
         let mut found = Vec::new();
         let mut start = None;
         loop {
-            let answer = self
+            let response = self
                 .table
                 .between(keys::replays_partition(owner), keys::REPLAYS.to_owned(), last.clone())
                 .scan_index_forward(false)
                 .consistent_read(true)
                 // One more, since the bound itself is among them.
-                .limit(i32::try_from(limit).unwrap_or(i32::MAX).saturating_add(1))
+                .limit(saturating::<i32>(limit).saturating_add(1))
                 .set_exclusive_start_key(start)
                 .send()
                 .await
                 .map_err(Fault::on("listing replays"))?;
-            for item in answer.items.unwrap_or_default() {
+            for item in response.items.unwrap_or_default() {
                 let replay = read_replay(item)?;
                 if Some(replay.id) != before && endpoint.is_none_or(|wanted| wanted == replay.endpoint) {
                     found.push(replay);
                 }
             }
-            start = answer.last_evaluated_key;
+            start = response.last_evaluated_key;
             if start.is_none() || found.len() >= limit {
                 found.truncate(limit);
                 return Ok(found);
@@ -145,18 +157,13 @@ impl Events {
     }
 
     /// Stops a replay before its next step. False where it is not running any more.
-    pub async fn cancel_replay(
-        &self,
-        owner: &TenantId,
-        replay: &Replay,
-        now: Timestamp,
-    ) -> Result<bool, Fault> {
+    pub async fn cancel(&self, owner: &TenantId, replay: &Replay, now: Timestamp) -> Result<bool, Fault> {
         const DOING: &str = "cancelling a replay";
         let (pk, sk) = keys::replay(owner, replay.id);
         let text = |status: Status| serde_dynamo::to_attribute_value(status).map_err(Fault::on(DOING));
         let finished = serde_dynamo::to_attribute_value(now).map_err(Fault::on(DOING))?;
         let update = Update::builder()
-            .table_name(&self.table.name)
+            .table_name(self.table.name())
             .key("pk", AttributeValue::S(pk))
             .key("sk", AttributeValue::S(sk))
             .update_expression(
@@ -174,11 +181,11 @@ impl Events {
             TransactWriteItem::builder().update(update).build(),
             self.not_running(owner, replay.endpoint, DOING)?,
         ];
-        self.transact_if(writes, DOING).await
+        first_condition_held(self.table.transact(writes).await, DOING)
     }
 
-    /// Takes a replay for one step: moves its entry ahead, if it still stands where it was found.
-    pub async fn take_replay(&self, entry: &DueReplay, lease: Timestamp) -> Result<Option<Replay>, Fault> {
+    /// Takes a replay for one step: moves its entry ahead, if it is still where it was found.
+    pub async fn take(&self, entry: &DueReplay, lease: Timestamp) -> Result<Option<Replay>, Fault> {
         let taken = self
             .table
             .update(keys::replay(&entry.owner, entry.id))
@@ -190,12 +197,12 @@ impl Events {
             .expression_attribute_values(":old_due", number(entry.place.at.millis()))
             .return_values(ReturnValue::AllNew);
         let taken = update_if(taken, "taking a replay").await?;
-        taken.and_then(|answer| answer.attributes).map(read_replay).transpose()
+        taken.and_then(|response| response.attributes).map(read_replay).transpose()
     }
 
-    /// Keeps how far a replay has come that still stands where `entry` says, and when it goes on.
-    /// False where it does not: somebody cancelled it.
-    pub async fn keep_replay(
+    /// Saves the progress of a replay whose entry is still at `entry`, and when it continues. False
+    /// where it is not: the replay was cancelled.
+    pub async fn save(
         &self,
         entry: &DueReplay,
         replay: &Replay,
@@ -208,19 +215,14 @@ impl Events {
             .condition_expression("due_pk = :pk AND due_at = :due")
             .expression_attribute_values(":pk", AttributeValue::S(entry.place.pk.clone()))
             .expression_attribute_values(":due", number(entry.place.at.millis()));
-        put_if(put, "keeping a replay's progress").await
+        put_if(put, "saving a replay's progress").await
     }
 
-    /// Ends a replay that still stands where `entry` says. False where it does not.
-    pub async fn end_replay(
-        &self,
-        entry: &DueReplay,
-        replay: &Replay,
-        now: Timestamp,
-    ) -> Result<bool, Fault> {
+    /// Ends a replay whose entry is still at `entry`. False where it is not.
+    pub async fn end(&self, entry: &DueReplay, replay: &Replay, now: Timestamp) -> Result<bool, Fault> {
         const DOING: &str = "ending a replay";
         let put = Put::builder()
-            .table_name(&self.table.name)
+            .table_name(self.table.name())
             .set_item(Some(replay_item(&entry.owner, replay, None, now)?))
             .condition_expression("due_pk = :pk AND due_at = :due")
             .expression_attribute_values(":pk", AttributeValue::S(entry.place.pk.clone()))
@@ -231,10 +233,10 @@ impl Events {
             TransactWriteItem::builder().put(put).build(),
             self.not_running(&entry.owner, replay.endpoint, DOING)?,
         ];
-        self.transact_if(writes, DOING).await
+        first_condition_held(self.table.transact(writes).await, DOING)
     }
 
-    /// Only whoever ends the endpoint's running replay in the same transaction may do this.
+    /// Only a write that ends the endpoint's running replay in the same transaction may do this.
     fn not_running(
         &self,
         owner: &TenantId,
@@ -243,21 +245,12 @@ impl Events {
     ) -> Result<TransactWriteItem, Fault> {
         let (pk, sk) = keys::running(owner, endpoint);
         let delete = Delete::builder()
-            .table_name(&self.table.name)
+            .table_name(self.table.name())
             .key("pk", AttributeValue::S(pk))
             .key("sk", AttributeValue::S(sk))
             .build()
             .map_err(Fault::on(doing))?;
         Ok(TransactWriteItem::builder().delete(delete).build())
-    }
-
-    /// False where the condition of the first write did not hold.
-    async fn transact_if(&self, writes: Vec<TransactWriteItem>, doing: &'static str) -> Result<bool, Fault> {
-        match self.table.transact(writes).await {
-            Ok(()) => Ok(true),
-            Err(error) if first_condition_failed(&error) => Ok(false),
-            Err(error) => Err(Fault::on(doing)(error)),
-        }
     }
 }
 
@@ -285,7 +278,7 @@ fn read_replay(item: Item) -> Result<Replay, Fault> {
     serde_dynamo::from_item(item).map_err(Fault::on("reading a replay"))
 }
 
-/// Where a replay's entry stands that is due then.
-pub(crate) fn replay_place(id: ReplayId, due: Timestamp) -> Place {
-    Place { pk: keys::due_replay(id, due), at: due }
+/// The place of a replay's entry that is due then.
+pub(crate) fn replay_place(id: ReplayId, due: Timestamp) -> DuePlace {
+    DuePlace { pk: keys::due_replay(id, due), at: due }
 }

@@ -3,6 +3,8 @@
 //! A delivery without an attempt has no item, unless something was to be kept about it. All
 //! changes of a batch of messages are written together, each on its own condition.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     DeliveryId, EndpointId, EventId, TenantId, Timestamp,
@@ -10,42 +12,46 @@ use domain::{
     event::EventType,
 };
 
-use super::{Events, attempts};
-use crate::Fault;
-use crate::store::{
-    Item,
-    table::{
-        attributes::{expires_at, flag, integer, millis, number, odd, text},
+use super::attempts;
+use crate::{
+    Fault,
+    store::table::{
+        Item, Table,
+        attributes::{expires_at, flag, integer, malformed, millis, number, optional, parsed, text},
         keys,
-        statements::{Applied, Statement},
+        statements::{Statement, StatementOutcome},
     },
 };
 
-/// Rows that one call reads of where deliveries stand: about 1 MB in memory.
-const STANDINGS: i32 = 1000;
+/// Summaries that one call reads: about 1 MB in memory.
+const SUMMARIES: i32 = 1000;
 
-/// What came of a change to a delivery.
+/// The result of a change to a delivery.
 #[derive(Debug)]
-pub enum Recorded {
+pub enum RecordOutcome {
     /// It is made.
     New,
-    /// The delivery is not what it was taken for: another attempt stands in its place, or it is
-    /// finished.
+    /// The change was not made, since the delivery is not as expected: another attempt has been
+    /// recorded, or it is finished.
     Lost(Delivery),
 }
 
 /// A place in the due index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct DuePlace {
     /// Its partition: of a time, or of an endpoint whose work is held.
     pub pk: String,
     /// When it is due, or since when it is held.
     pub at: Timestamp,
 }
 
+/// How long an entry of the due index that was taken is left alone: time for its message to be
+/// delivered from the slow lane, and far more than it takes to be sent.
+pub const DUE_LEASE: Duration = Duration::from_mins(10);
+
 /// A change to a delivery: an attempt and what follows from it, or only the latter.
 #[derive(Debug, Clone)]
-pub struct Change {
+pub struct DeliveryChange {
     /// Whose event it is.
     pub tenant: TenantId,
     /// Which delivery.
@@ -60,14 +66,14 @@ pub struct Change {
     pub known: Option<u32>,
     /// The attempt after those.
     pub attempt: Option<Attempt>,
-    /// Where the delivery then stands.
+    /// The status of the delivery after the change.
     pub status: Status,
     /// When it is tried again.
     pub next_at: Option<Timestamp>,
     /// What it waits for.
     pub parked_for: Option<ParkedFor>,
-    /// Where it stands in the due index.
-    pub place: Option<Place>,
+    /// Its place in the due index.
+    pub place: Option<DuePlace>,
     /// When the change is made.
     pub now: Timestamp,
 }
@@ -83,9 +89,9 @@ pub struct DeliveryKey {
     pub generation: u32,
 }
 
-/// Where a delivery stands, without its attempts.
+/// A delivery without its attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct DeliverySummary {
     /// 0 until it is replayed.
     pub generation: u32,
     /// How many attempts are on record.
@@ -94,44 +100,53 @@ pub struct Standing {
     pub status: Status,
     /// When the next try is due; unless it is parked or finished.
     pub next_attempt_at: Option<Timestamp>,
-    /// Whether it stands in the due index, which is a driver in itself.
+    /// Whether it has a place in the due index, which is a driver in itself.
     pub in_due_index: bool,
     /// Whether the endpoint is the operator's.
     pub operator: bool,
 }
 
-impl Events {
+/// Deliveries, and changes to them.
+#[derive(Debug, Clone)]
+pub struct Deliveries {
+    table: Table,
+}
+
+impl Deliveries {
+    pub(crate) fn new(table: Table) -> Self {
+        Self { table }
+    }
+
     /// One delivery in its present generation, read consistently; `None` where nothing is kept
     /// about it.
-    pub async fn delivery(
+    pub async fn get(
         &self,
         tenant: &TenantId,
         id: DeliveryId,
         generation: u32,
     ) -> Result<Option<Delivery>, Fault> {
-        let item = self.get_item(keys::delivery(tenant, id, generation)).await?;
+        let key = keys::delivery(tenant, id, generation);
+        let item = self.table.get(key, true, "reading a delivery").await?;
         item.map(|item| read_delivery(&item)).transpose()
     }
 
-    /// Where an event's deliveries stand about which something is kept, in the order of their
+    /// An event's deliveries that have a row, in the order of their
     /// endpoints and generations. A row that cannot be read fails alone: it is there, so it is not
     /// left out.
     ///
-    /// Read eventually consistently: for those who make sure of it later, by a condition on their
-    /// write or by a message that is checked.
-    pub async fn standings(
+    /// Read eventually consistently: callers verify it later, by a condition on their write or by a
+    /// message that is checked.
+    pub async fn summaries(
         &self,
         tenant: &TenantId,
         event: EventId,
-    ) -> Result<Vec<(EndpointId, Result<Standing, Fault>)>, Fault> {
+    ) -> Result<Vec<(EndpointId, Result<DeliverySummary, Fault>)>, Fault> {
         let mut found = Vec::new();
         let mut start = None;
         loop {
             let mut query = self
                 .table
-                .client
                 .query()
-                .table_name(&self.table.name)
                 .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
                 .expression_attribute_values(":pk", AttributeValue::S(keys::event_partition(tenant, event)))
                 .expression_attribute_values(":prefix", AttributeValue::S(keys::DELIVERIES.to_owned()))
@@ -140,80 +155,80 @@ impl Events {
             for name in ["sk", "gen", "n", "status", "next_at", "due_pk", "operator"] {
                 query = query.expression_attribute_names(format!("#{name}"), name);
             }
-            let answer = query
-                .limit(STANDINGS)
+            let response = query
+                .limit(SUMMARIES)
                 .set_exclusive_start_key(start)
                 .send()
                 .await
                 .map_err(Fault::on("listing deliveries"))?;
-            for item in answer.items() {
-                let (endpoint, _) = keys::parse_delivery(text(item, "sk")?).ok_or_else(|| odd("sk"))?;
-                found.push((endpoint, read_standing(item)));
+            for item in response.items() {
+                let (endpoint, _) = keys::parse_delivery(text(item, "sk")?).ok_or_else(|| malformed("sk"))?;
+                found.push((endpoint, read_summary(item)));
             }
-            start = answer.last_evaluated_key;
+            start = response.last_evaluated_key;
             if start.is_none() {
                 return Ok(found);
             }
         }
     }
 
-    /// Makes changes, which name a delivery once at most, and says what came of each.
+    /// Makes changes, which name a delivery once at most, and returns the result for each.
     ///
     /// A change is made on the condition that the delivery has as many attempts as were known, that
     /// it is not finished, and, where it leaves the delivery to a message, that the due index has no
     /// place for it.
-    pub async fn record(&self, changes: &[Change]) -> Vec<Result<Recorded, Fault>> {
+    pub async fn record(&self, changes: &[DeliveryChange]) -> Vec<Result<RecordOutcome, Fault>> {
         self.record_with(changes, Vec::new()).await.0
     }
 
-    /// The same, with further statements in the same call, and what came of those.
+    /// The same, with further statements in the same call, and their results.
     pub(crate) async fn record_with(
         &self,
-        changes: &[Change],
+        changes: &[DeliveryChange],
         more: Vec<Statement>,
-    ) -> (Vec<Result<Recorded, Fault>>, Vec<Result<Applied, Fault>>) {
+    ) -> (Vec<Result<RecordOutcome, Fault>>, Vec<Result<StatementOutcome, Fault>>) {
         const DOING: &str = "recording attempts";
         let statements: Vec<_> = changes.iter().map(|change| self.statement(change)).collect();
-        // What cannot be put into words fails alone.
+        // A change that cannot be serialised fails alone.
         let (good, bad): (Vec<_>, Vec<_>) =
             statements.into_iter().enumerate().partition(|(_, statement)| statement.is_ok());
-        let (places, mut good): (Vec<_>, Vec<_>) =
-            good.into_iter().filter_map(|(at, statement)| Some((at, statement.ok()?))).unzip();
-        let mut results: Vec<Option<Result<Recorded, Fault>>> = changes.iter().map(|_| None).collect();
-        for (at, statement) in bad {
-            results[at] = statement.err().map(Err);
+        let (indexes, mut good): (Vec<_>, Vec<_>) =
+            good.into_iter().filter_map(|(index, statement)| Some((index, statement.ok()?))).unzip();
+        let mut results: Vec<Option<Result<RecordOutcome, Fault>>> = changes.iter().map(|_| None).collect();
+        for (index, statement) in bad {
+            results[index] = statement.err().map(Err);
         }
         good.extend(more);
         let mut applied = self.table.execute(good, DOING).await;
-        let more = applied.split_off(places.len().min(applied.len()));
-        for (at, applied) in places.into_iter().zip(applied) {
-            results[at] = Some(match applied {
-                Ok(Applied::Yes) => Ok(Recorded::New),
-                Ok(Applied::No(item)) => self.lost(&changes[at], item).await,
+        let more = applied.split_off(indexes.len().min(applied.len()));
+        for (index, applied) in indexes.into_iter().zip(applied) {
+            results[index] = Some(match applied {
+                Ok(StatementOutcome::Applied) => Ok(RecordOutcome::New),
+                Ok(StatementOutcome::ConditionFailed(item)) => self.lost(&changes[index], item).await,
                 Err(fault) => Err(fault),
             });
         }
-        let unanswered = || Err(Fault::new(DOING, "a change has no answer"));
-        (results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect(), more)
+        let no_result = || Err(Fault::new(DOING, "a change has no result"));
+        (results.into_iter().map(|result| result.unwrap_or_else(no_result)).collect(), more)
     }
 
     /// Makes one change, as [`Self::record`] does.
-    pub async fn record_one(&self, change: Change) -> Result<Recorded, Fault> {
-        let unanswered = || Err(Fault::new("recording a change", "there is no answer"));
-        self.record(&[change]).await.pop().unwrap_or_else(unanswered)
+    pub async fn record_one(&self, change: DeliveryChange) -> Result<RecordOutcome, Fault> {
+        let no_result = || Err(Fault::new("recording a change", "it has no result"));
+        self.record(&[change]).await.pop().unwrap_or_else(no_result)
     }
 
-    async fn lost(&self, change: &Change, item: Option<Item>) -> Result<Recorded, Fault> {
+    async fn lost(&self, change: &DeliveryChange, item: Option<Item>) -> Result<RecordOutcome, Fault> {
         let stored = match item {
             Some(item) => Some(read_delivery(&item)?),
-            None => self.delivery(&change.tenant, change.id, change.generation).await?,
+            None => self.get(&change.tenant, change.id, change.generation).await?,
         };
         stored
-            .map(Recorded::Lost)
-            .ok_or_else(|| Fault::new("recording attempts", "the delivery of an earlier attempt is gone"))
+            .map(RecordOutcome::Lost)
+            .ok_or_else(|| Fault::new("recording attempts", "the delivery of an earlier attempt is missing"))
     }
 
-    fn statement(&self, change: &Change) -> Result<Statement, Fault> {
+    fn statement(&self, change: &DeliveryChange) -> Result<Statement, Fault> {
         let key = keys::delivery(&change.tenant, change.id, change.generation);
         let attempt = change.attempt.as_ref();
         let stored = attempt.map(attempts::write).transpose()?;
@@ -260,7 +275,7 @@ impl Events {
             item.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
             return Ok(Statement::insert(&self.table, item));
         };
-        // A place that somebody else made meanwhile may be the only driver.
+        // A place that another writer made in the meantime may be the only driver.
         let keeps_no_place = change.place.is_none() && !change.status.is_final();
         let mut update =
             Statement::update(&self.table).set("n", n).set("status", status).set("list_pk", list_pk);
@@ -285,39 +300,34 @@ pub(crate) const UNFINISHED: [&str; 3] = ["pending", "retrying", "parked"];
 
 pub(crate) fn read_delivery(item: &Item) -> Result<Delivery, Fault> {
     let count: u32 = integer(item, "n")?;
-    let last_excerpt =
-        if item.contains_key("last_excerpt") { Some(text(item, "last_excerpt")?) } else { None };
+    let last_excerpt = item.get("last_excerpt").map(|_| text(item, "last_excerpt")).transpose()?;
     let attempts = (1..=count)
         .map(|n| attempts::read(text(item, &format!("a{n}"))?, last_excerpt.filter(|_| n == count)));
-    let status: Status = text(item, "status")?.parse().map_err(|_| odd("status"))?;
+    let status = parsed(item, "status")?;
     Ok(Delivery {
         status: Status::shown(status, count),
         generation: integer(item, "gen")?,
         attempts: attempts.collect::<Result<_, _>>()?,
-        next_attempt_at: if item.contains_key("next_at") { Some(millis(item, "next_at")?) } else { None },
-        parked_for: if item.contains_key("parked_for") { Some(parsed_reason(item)?) } else { None },
+        next_attempt_at: optional(item, "next_at", millis)?,
+        parked_for: optional(item, "parked_for", parsed)?,
         in_due_index: item.contains_key("due_pk"),
     })
 }
 
-fn read_standing(item: &Item) -> Result<Standing, Fault> {
-    Ok(Standing {
+fn read_summary(item: &Item) -> Result<DeliverySummary, Fault> {
+    Ok(DeliverySummary {
         generation: integer(item, "gen")?,
         attempts: integer(item, "n")?,
-        status: text(item, "status")?.parse().map_err(|_| odd("status"))?,
-        next_attempt_at: if item.contains_key("next_at") { Some(millis(item, "next_at")?) } else { None },
+        status: parsed(item, "status")?,
+        next_attempt_at: optional(item, "next_at", millis)?,
         in_due_index: item.contains_key("due_pk"),
         operator: flag(item, "operator"),
     })
 }
 
-fn parsed_reason(item: &Item) -> Result<ParkedFor, Fault> {
-    text(item, "parked_for")?.parse().map_err(|_| odd("parked_for"))
-}
-
 /// The delivery that an item's key names.
 pub(crate) fn read_key(item: &Item) -> Result<DeliveryKey, Fault> {
-    let (tenant, event) = keys::parse_event_partition(text(item, "pk")?).ok_or_else(|| odd("pk"))?;
-    let (endpoint, generation) = keys::parse_delivery(text(item, "sk")?).ok_or_else(|| odd("sk"))?;
+    let (tenant, event) = keys::parse_event_partition(text(item, "pk")?).ok_or_else(|| malformed("pk"))?;
+    let (endpoint, generation) = keys::parse_delivery(text(item, "sk")?).ok_or_else(|| malformed("sk"))?;
     Ok(DeliveryKey { tenant, id: DeliveryId { event, endpoint }, generation })
 }

@@ -3,17 +3,12 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{DeliveryId, ReplayId, TenantId, Timestamp, delivery::Status, event::EventType};
 
-use super::{
-    Events,
-    deliveries::{DeliveryKey, UNFINISHED},
-    tracking::Kept,
-};
-use crate::Fault;
-use crate::store::{
-    Item,
-    due::LEASE,
-    table::{
-        attributes::{expires_at, integer, number, odd, parsed, text},
+use super::deliveries::{DUE_LEASE, DeliveryKey, UNFINISHED};
+use crate::{
+    Fault,
+    store::table::{
+        Item, Table,
+        attributes::{expires_at, integer, number, optional, parsed},
         keys,
         statements::Statement,
     },
@@ -32,7 +27,7 @@ pub struct Generation {
 
 /// A generation to begin.
 #[derive(Debug, Clone)]
-pub struct Begin {
+pub struct NewGeneration {
     /// Which one.
     pub key: DeliveryKey,
     /// Whether its endpoint is the operator's.
@@ -43,20 +38,24 @@ pub struct Begin {
     pub replay: Option<ReplayId>,
 }
 
-impl Events {
-    /// A delivery in its latest generation, read consistently; `None` where nothing is kept about
-    /// it.
-    pub async fn latest(&self, tenant: &TenantId, id: DeliveryId) -> Result<Option<Kept>, Fault> {
-        Ok(self.kept_generations(tenant, id, 1).await?.pop())
+/// Generations of deliveries.
+#[derive(Debug, Clone)]
+pub struct Generations {
+    table: Table,
+}
+
+impl Generations {
+    pub(crate) fn new(table: Table) -> Self {
+        Self { table }
     }
 
     /// All generations of a delivery, in order, read consistently.
-    pub async fn generations(&self, tenant: &TenantId, id: DeliveryId) -> Result<Vec<Generation>, Fault> {
+    pub async fn all(&self, tenant: &TenantId, id: DeliveryId) -> Result<Vec<Generation>, Fault> {
         let (pk, first) = keys::generations(tenant, id);
         let mut found = Vec::new();
         let mut start = None;
         loop {
-            let answer = self
+            let response = self
                 .table
                 .between(pk.clone(), first.clone(), format!("{first}~"))
                 .projection_expression("#gen, #status, replay_id")
@@ -67,29 +66,29 @@ impl Events {
                 .send()
                 .await
                 .map_err(Fault::on("reading generations"))?;
-            for item in answer.items() {
+            for item in response.items() {
                 found.push(read_generation(item)?);
             }
-            start = answer.last_evaluated_key;
+            start = response.last_evaluated_key;
             if start.is_none() {
                 return Ok(found);
             }
         }
     }
 
-    /// Begins generations, due now and each with a place in the due index, a lease ahead: whoever
-    /// begins one and dies before sending its message has cost ten minutes. They name an item once
+    /// Begins generations, due now and each with a place in the due index, a lease ahead: a
+    /// function that dies before sending the message costs ten minutes. They name an item once
     /// at most. False where the generation is there already.
-    pub async fn begin(&self, all: &[Begin], now: Timestamp) -> Vec<Result<bool, Fault>> {
-        let statements = all.iter().map(|begin| Statement::insert(&self.table, first_item(begin, now)));
-        self.applied(statements.collect(), "beginning a generation").await
+    pub async fn start(&self, all: &[NewGeneration], now: Timestamp) -> Vec<Result<bool, Fault>> {
+        let statements = all.iter().map(|new| Statement::insert(&self.table, first_item(new, now)));
+        self.table.apply(statements.collect(), "beginning a generation").await
     }
 
     /// Makes an unfinished delivery due now, whatever it waits for, with a place in the due index, a
     /// lease ahead; it then needs a message. False where it is finished, or has more attempts than
     /// were known.
-    pub async fn hasten(&self, key: &DeliveryKey, known: u32, now: Timestamp) -> Result<bool, Fault> {
-        let lease = now + LEASE;
+    pub async fn make_due(&self, key: &DeliveryKey, known: u32, now: Timestamp) -> Result<bool, Fault> {
+        let lease = now + DUE_LEASE;
         let statement = Statement::update(&self.table)
             .set("status", AttributeValue::S(Status::Retrying.as_str().to_owned()))
             .set("next_at", number(now.millis()))
@@ -100,16 +99,16 @@ impl Events {
             .and("n", number(i64::from(known)))
             .and_one_of("status", &UNFINISHED)
             .done();
-        let applied = self.applied(vec![statement], "making a delivery due").await.pop();
-        applied.unwrap_or_else(|| Err(Fault::new("making a delivery due", "there is no answer")))
+        let applied = self.table.apply(vec![statement], "making a delivery due").await.pop();
+        applied.unwrap_or_else(|| Err(Fault::new("making a delivery due", "the statement has no result")))
     }
 }
 
-fn first_item(begin: &Begin, now: Timestamp) -> Item {
-    let Begin { key: DeliveryKey { tenant, id, generation }, .. } = begin;
+fn first_item(new: &NewGeneration, now: Timestamp) -> Item {
+    let NewGeneration { key: DeliveryKey { tenant, id, generation }, .. } = new;
     let (pk, sk) = keys::delivery(tenant, *id, *generation);
-    let owner = tenant.owner_of_endpoint(begin.operator);
-    let lease = now + LEASE;
+    let owner = tenant.owner_of_endpoint(new.operator);
+    let lease = now + DUE_LEASE;
     let text = AttributeValue::S;
     let item = [
         ("pk", Some(text(pk))),
@@ -123,18 +122,17 @@ fn first_item(begin: &Begin, now: Timestamp) -> Item {
         ("list_pk", Some(text(keys::list(&owner, *id, Status::Retrying.group())))),
         ("list_sk", Some(text(keys::list_place(now, id.event, *generation)))),
         ("expires_at", Some(expires_at(now))),
-        ("operator", begin.operator.then_some(AttributeValue::Bool(true))),
-        ("type", begin.event_type.as_ref().map(|name| text(name.to_string()))),
-        ("replay_id", begin.replay.map(|id| text(id.to_string()))),
+        ("operator", new.operator.then_some(AttributeValue::Bool(true))),
+        ("type", new.event_type.as_ref().map(|name| text(name.to_string()))),
+        ("replay_id", new.replay.map(|id| text(id.to_string()))),
     ];
     item.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 fn read_generation(item: &Item) -> Result<Generation, Fault> {
-    let status = text(item, "status")?.parse().map_err(|_| odd("status"))?;
     Ok(Generation {
         generation: integer(item, "gen")?,
-        status,
-        replay: if item.contains_key("replay_id") { Some(parsed(item, "replay_id")?) } else { None },
+        status: parsed(item, "status")?,
+        replay: optional(item, "replay_id", parsed)?,
     })
 }

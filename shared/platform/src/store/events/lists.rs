@@ -10,18 +10,16 @@ use domain::{
     EndpointId, EventId, TenantId, Timestamp,
     delivery::{Group, ParkedFor, Status},
     event::EventType,
+    saturating,
 };
 use futures_util::future::try_join_all;
 
-use super::{
-    Events,
-    deliveries::{DeliveryKey, read_key},
-};
-use crate::Fault;
-use crate::store::{
-    Item,
-    table::{
-        attributes::{flag, integer, millis, odd, parsed, text},
+use super::deliveries::{DeliveryKey, read_key};
+use crate::{
+    Fault,
+    store::table::{
+        Item, Table,
+        attributes::{flag, integer, malformed, millis, optional, parsed, text},
         keys,
     },
 };
@@ -40,10 +38,10 @@ pub struct ListPlace {
 
 /// One of an endpoint's deliveries, without its attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListEntry {
     /// Which one, and whose event it is of.
     pub key: DeliveryKey,
-    /// Where it stands in the list.
+    /// Its place in the list.
     pub place: ListPlace,
     /// Its status.
     pub status: Status,
@@ -80,63 +78,73 @@ pub enum Span {
     },
 }
 
-/// What one look at several groups of a list found, the newest first.
+/// The part of a list that one read of several groups covers, the newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Merged {
+pub struct ListWindow {
     /// All there is down to the floor, each once.
-    pub rows: Vec<Listed>,
-    /// How far down the look went; `None` where it saw the end of the list.
+    pub rows: Vec<ListEntry>,
+    /// How far down it reaches; `None` where it includes the end of the list.
     pub floor: Option<ListPlace>,
 }
 
 /// Merges groups, which were read one after another, newest first and up to `limit` of each. A
 /// delivery that moved meanwhile is found twice; what was read later is newer.
 #[must_use]
-pub fn merged(groups: Vec<Vec<Listed>>, limit: usize) -> Merged {
+pub fn merged(groups: Vec<Vec<ListEntry>>, limit: usize) -> ListWindow {
     // What a full group has below its last is not known, so nothing is below that.
     let full = groups.iter().filter(|group| group.len() >= limit);
     let floor = full.filter_map(|group| group.last()).map(|last| last.place).max();
-    let mut by_place: BTreeMap<ListPlace, Listed> = BTreeMap::new();
+    let mut by_place: BTreeMap<ListPlace, ListEntry> = BTreeMap::new();
     by_place.extend(groups.into_iter().flatten().map(|listed| (listed.place, listed)));
-    let above = |listed: &Listed| floor.is_none_or(|floor| listed.place >= floor);
-    Merged { rows: by_place.into_values().rev().filter(above).collect(), floor }
+    let above = |listed: &ListEntry| floor.is_none_or(|floor| listed.place >= floor);
+    ListWindow { rows: by_place.into_values().rev().filter(above).collect(), floor }
 }
 
-impl Events {
-    /// One look at several groups of an endpoint's deliveries: the newest before `before` and since
+/// The deliveries of endpoints, in order of time.
+#[derive(Debug, Clone)]
+pub struct EndpointDeliveries {
+    table: Table,
+}
+
+impl EndpointDeliveries {
+    pub(crate) fn new(table: Table) -> Self {
+        Self { table }
+    }
+
+    /// One read of several groups of an endpoint's deliveries: the newest before `before` and since
     /// `since`, `limit` of each group at most. It takes a query of each shard of each group.
     ///
     /// The groups are read in the order of [`Group::ALL`]: a delivery that moves on meanwhile is
     /// found where it was or where it went.
-    pub async fn look(
+    pub async fn newest(
         &self,
         owner: &TenantId,
         endpoint: EndpointId,
         groups: &[Group],
         (before, since): (Option<ListPlace>, Timestamp),
         limit: usize,
-    ) -> Result<Merged, Fault> {
+    ) -> Result<ListWindow, Fault> {
         let mut found = Vec::new();
-        for group in Group::ALL.into_iter().filter(|group| groups.contains(group)) {
+        for group in Group::ALL.iter().copied().filter(|group| groups.contains(group)) {
             let span = Span::NewestFirst { before, since };
-            found.push(self.listed(owner, endpoint, group, span, limit).await?);
+            found.push(self.in_group(owner, endpoint, group, span, limit).await?);
         }
         Ok(merged(found, limit))
     }
 
     /// One group of an endpoint's deliveries, at most `limit` of them in order: what one query of
     /// each shard finds, merged. Fewer than `limit` means that there are no more.
-    pub async fn listed(
+    pub async fn in_group(
         &self,
         owner: &TenantId,
         endpoint: EndpointId,
         group: Group,
         span: Span,
         limit: usize,
-    ) -> Result<Vec<Listed>, Fault> {
+    ) -> Result<Vec<ListEntry>, Fault> {
         let shards = (0..keys::list_shards(owner))
-            .map(|shard| self.listed_shard(keys::list_partition(owner, endpoint, group, shard), span, limit));
-        let mut found: Vec<Listed> = try_join_all(shards).await?.into_iter().flatten().collect();
+            .map(|shard| self.in_shard(keys::list_partition(owner, endpoint, group, shard), span, limit));
+        let mut found: Vec<ListEntry> = try_join_all(shards).await?.into_iter().flatten().collect();
         found.sort_unstable_by_key(|listed| listed.place);
         if let Span::NewestFirst { .. } = span {
             found.reverse();
@@ -145,7 +153,7 @@ impl Events {
         Ok(found)
     }
 
-    async fn listed_shard(&self, pk: String, span: Span, limit: usize) -> Result<Vec<Listed>, Fault> {
+    async fn in_shard(&self, pk: String, span: Span, limit: usize) -> Result<Vec<ListEntry>, Fault> {
         let doing = "listing an endpoint's deliveries";
         // `~` sorts behind everything that keys are spelled with, `!` before it.
         let (first, last, forward) = match span {
@@ -163,11 +171,9 @@ impl Events {
         }
         let mut start = None;
         loop {
-            let answer = self
+            let response = self
                 .table
-                .client
                 .query()
-                .table_name(&self.table.name)
                 .index_name("deliveries")
                 .key_condition_expression("list_pk = :pk AND list_sk BETWEEN :first AND :last")
                 .expression_attribute_values(":pk", AttributeValue::S(pk.clone()))
@@ -175,18 +181,18 @@ impl Events {
                 .expression_attribute_values(":last", AttributeValue::S(last.clone()))
                 .scan_index_forward(forward)
                 // One more, since the bound itself is among them.
-                .limit(i32::try_from(limit).unwrap_or(i32::MAX).saturating_add(1))
+                .limit(saturating::<i32>(limit).saturating_add(1))
                 .set_exclusive_start_key(start)
                 .send()
                 .await
                 .map_err(Fault::on(doing))?;
-            for item in answer.items() {
+            for item in response.items() {
                 let place = text(item, "list_sk")?;
                 if place != first && place != last {
                     found.push(read_listed(item)?);
                 }
             }
-            start = answer.last_evaluated_key;
+            start = response.last_evaluated_key;
             if start.is_none() || found.len() >= limit {
                 return Ok(found);
             }
@@ -203,20 +209,19 @@ fn from_time(at: Timestamp) -> String {
     format!("{:015}", at.millis())
 }
 
-fn read_listed(item: &Item) -> Result<Listed, Fault> {
-    let place = keys::parse_list_place(text(item, "list_sk")?).ok_or_else(|| odd("list_sk"))?;
+fn read_listed(item: &Item) -> Result<ListEntry, Fault> {
+    let place = keys::parse_list_place(text(item, "list_sk")?).ok_or_else(|| malformed("list_sk"))?;
     let (at, event, generation) = place;
     let attempts = integer(item, "n")?;
-    let status = parsed(item, "status").map_err(|_| odd("status"))?;
-    let optional = |name: &str| item.contains_key(name);
-    Ok(Listed {
+    let status = parsed(item, "status")?;
+    Ok(ListEntry {
         key: read_key(item)?,
         place: ListPlace { at, event, generation },
         status: Status::shown(status, attempts),
         attempts,
-        next_attempt_at: if optional("next_at") { Some(millis(item, "next_at")?) } else { None },
-        parked_for: if optional("parked_for") { Some(parsed(item, "parked_for")?) } else { None },
-        event_type: if optional("type") { Some(parsed(item, "type")?) } else { None },
+        next_attempt_at: optional(item, "next_at", millis)?,
+        parked_for: optional(item, "parked_for", parsed)?,
+        event_type: optional(item, "type", parsed)?,
         operator: flag(item, "operator"),
     })
 }

@@ -1,4 +1,4 @@
-//! What is kept about an event's deliveries, as people read it: the latest generation of each, or
+//! The rows of an event's deliveries, as people read them: the latest generation of each, or
 //! all generations of one.
 //!
 //! A delivery that waits for its first attempt in a lane has no item, so an event's deliveries are
@@ -7,12 +7,12 @@
 
 use domain::{DeliveryId, EndpointId, EventId, TenantId, Timestamp, delivery::Delivery};
 
-use super::{Events, deliveries::read_delivery};
-use crate::Fault;
-use crate::store::{
-    Item,
-    table::{
-        attributes::{flag, odd, text},
+use super::deliveries::read_delivery;
+use crate::{
+    Fault,
+    store::table::{
+        Item, Table,
+        attributes::{flag, malformed, text},
         keys,
     },
 };
@@ -20,9 +20,9 @@ use crate::store::{
 /// Rows that one call reads, each with its attempts.
 const ROWS: i32 = 300;
 
-/// A delivery about which something is kept.
+/// A delivery that has a row.
 #[derive(Debug, Clone)]
-pub struct Kept {
+pub struct DeliveryRow {
     /// Where it goes.
     pub endpoint: EndpointId,
     /// Whether the endpoint is the operator's.
@@ -33,18 +33,33 @@ pub struct Kept {
     pub delivery: Delivery,
 }
 
-impl Events {
+/// Deliveries as people read them.
+#[derive(Debug, Clone)]
+pub struct TrackedDeliveries {
+    table: Table,
+}
+
+impl TrackedDeliveries {
+    pub(crate) fn new(table: Table) -> Self {
+        Self { table }
+    }
+
+    /// A delivery in its latest generation, read consistently; `None` where it has no row.
+    pub async fn latest(&self, tenant: &TenantId, id: DeliveryId) -> Result<Option<DeliveryRow>, Fault> {
+        Ok(self.generations(tenant, id, 1).await?.pop())
+    }
+
     /// The latest generations of one delivery, the newest first, at most `limit`, read
     /// consistently.
-    pub async fn kept_generations(
+    pub async fn generations(
         &self,
         tenant: &TenantId,
         id: DeliveryId,
         limit: i32,
-    ) -> Result<Vec<Kept>, Fault> {
+    ) -> Result<Vec<DeliveryRow>, Fault> {
         let (pk, first) = keys::generations(tenant, id);
         let last = format!("{first}~");
-        let answer = self
+        let response = self
             .table
             .between(pk, first, last)
             .consistent_read(true)
@@ -53,32 +68,32 @@ impl Events {
             .send()
             .await
             .map_err(Fault::on("reading a delivery"))?;
-        answer.items().iter().map(read_kept).collect()
+        response.items().iter().map(read_row).collect()
     }
 
-    /// The deliveries of an event about which something is kept, each in its latest generation, the
+    /// The deliveries of an event that have a row, each in its latest generation, the
     /// newest endpoint first: those of endpoints before `before` and not before `last`, as far as
     /// `shown` lets them through. Reads no further than it must to know the first `wanted`.
-    pub async fn kept(
+    pub async fn of_event(
         &self,
         tenant: &TenantId,
         event: EventId,
         (before, last): (Option<EndpointId>, Option<EndpointId>),
-        shown: impl Fn(&Kept) -> bool,
+        shown: impl Fn(&DeliveryRow) -> bool,
         wanted: usize,
-    ) -> Result<Vec<Kept>, Fault> {
+    ) -> Result<Vec<DeliveryRow>, Fault> {
         let pk = keys::event_partition(tenant, event);
         // `~` sorts behind everything that keys are spelled with; a prefix before what it begins.
         let first = last.map_or_else(|| keys::DELIVERIES.to_owned(), keys::generations_of_delivery);
         let end = before.map_or_else(|| format!("{}~", keys::DELIVERIES), keys::generations_of_delivery);
-        let mut found: Vec<Kept> = Vec::new();
+        let mut found: Vec<DeliveryRow> = Vec::new();
         if first > end {
             // DynamoDB refuses bounds in the wrong order.
             return Ok(found);
         }
         let mut start = None;
         loop {
-            let answer = self
+            let response = self
                 .table
                 .between(pk.clone(), first.clone(), end.clone())
                 .scan_index_forward(false)
@@ -88,14 +103,14 @@ impl Events {
                 .send()
                 .await
                 .map_err(Fault::on("listing deliveries"))?;
-            for item in answer.items() {
-                let kept = read_kept(item)?;
+            for item in response.items() {
+                let row = read_row(item)?;
                 // Generations come latest first, so the first one stays.
-                if found.last().is_none_or(|before| before.endpoint != kept.endpoint) && shown(&kept) {
-                    found.push(kept);
+                if found.last().is_none_or(|before| before.endpoint != row.endpoint) && shown(&row) {
+                    found.push(row);
                 }
             }
-            start = answer.last_evaluated_key;
+            start = response.last_evaluated_key;
             if start.is_none() || found.len() >= wanted {
                 return Ok(found);
             }
@@ -103,10 +118,10 @@ impl Events {
     }
 }
 
-fn read_kept(item: &Item) -> Result<Kept, Fault> {
-    let (endpoint, _) = keys::parse_delivery(text(item, "sk")?).ok_or_else(|| odd("sk"))?;
+fn read_row(item: &Item) -> Result<DeliveryRow, Fault> {
+    let (endpoint, _) = keys::parse_delivery(text(item, "sk")?).ok_or_else(|| malformed("sk"))?;
     let place = item.get("list_sk").and_then(|place| place.as_s().ok());
-    Ok(Kept {
+    Ok(DeliveryRow {
         endpoint,
         operator: flag(item, "operator"),
         created_at: place.and_then(|place| keys::parse_list_place(place)).map(|(at, ..)| at),

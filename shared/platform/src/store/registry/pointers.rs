@@ -1,20 +1,21 @@
 //! Pointers to the secrets of tenants, and the lease around changes to them: the part of the
 //! registry that [`crate::secrets`] commits by.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{TenantId, Timestamp, ids::holder::Holder};
 use serde::{Deserialize, Serialize};
 
-use super::{Registry, item};
+use super::ROW_CAPACITY;
 use crate::{
     Fault,
-    store::{put_if, table::keys},
+    runtime::cache::Cache,
+    store::table::{Table, keys, put_if, rows::item},
 };
 
-/// How long a lease holds whose holder was lost: longer than a change takes.
-const LEASE: Duration = Duration::from_secs(10);
+/// How long a lease is held whose holder was lost: longer than a change takes.
+const SECRETS_LEASE: Duration = Duration::from_secs(10);
 
 /// Which version of a tenant's secret counts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,9 +34,20 @@ struct LeaseRow {
     holder_token: String,
 }
 
-impl Registry {
+/// Pointers to secrets, with a cache.
+#[derive(Debug, Clone)]
+pub struct SecretPointers {
+    table: Table,
+    cache: Arc<Cache<(TenantId, Holder, u32), Pointer>>,
+}
+
+impl SecretPointers {
+    pub(crate) fn new(table: Table, cache_age: Duration) -> Self {
+        Self { table, cache: Arc::new(Cache::new(cache_age, ROW_CAPACITY)) }
+    }
+
     /// The pointer to one of a tenant's secrets, no older than `age`.
-    pub async fn pointer(
+    pub async fn get(
         &self,
         tenant: &TenantId,
         holder: Holder,
@@ -43,25 +55,28 @@ impl Registry {
         age: Duration,
     ) -> Result<Option<Pointer>, Fault> {
         let cached = (tenant.clone(), holder, shard);
-        if let Some(pointer) = self.pointers.get_within(&cached, age) {
+        if let Some(pointer) = self.cache.get_within(&cached, age) {
             return Ok(Some(pointer));
         }
-        let Some(pointer) = Box::pin(self.get::<Pointer>(keys::secret(tenant, holder, shard), true)).await?
+        let Some(pointer) =
+            Box::pin(self.table.get_row::<Pointer>(keys::secret(tenant, holder, shard), true)).await?
         else {
             return Ok(None);
         };
-        self.pointers.put(cached, pointer.clone());
+        self.cache.put(cached, pointer.clone());
         Ok(Some(pointer))
     }
 
     /// The pointers to all of a tenant's secrets of one kind, by shard, read consistently.
-    pub async fn pointers(&self, tenant: &TenantId, holder: Holder) -> Result<Vec<Pointer>, Fault> {
-        self.rows_under(tenant, &keys::secrets_of(holder)).await
+    pub async fn all(&self, tenant: &TenantId, holder: Holder) -> Result<Vec<Pointer>, Fault> {
+        const DOING: &str = "reading the pointers to secrets";
+        let rows = self.table.rows_under(tenant.to_string(), &keys::secrets_of(holder), DOING).await?;
+        serde_dynamo::from_items(rows).map_err(Fault::on(DOING))
     }
 
-    /// Moves a pointer, if it still stands where `from` says: this is the commit of a change to
+    /// Moves a pointer, if it is still at `from`: this is the commit of a change to
     /// a secret, since Secrets Manager itself has no conditional write.
-    pub async fn move_pointer(
+    pub async fn move_to(
         &self,
         tenant: &TenantId,
         holder: Holder,
@@ -77,14 +92,14 @@ impl Registry {
         };
         let moved = put_if(put, "moving the pointer to a secret").await?;
         if moved {
-            self.pointers.put((tenant.clone(), holder, to.shard), to.clone());
+            self.cache.put((tenant.clone(), holder, to.shard), to.clone());
         }
         Ok(moved)
     }
 
-    /// Takes the lease to change a tenant's secrets of one kind, if nobody has it. It saves work
-    /// and versions that would be lost; correctness lies with [`Self::move_pointer`].
-    pub async fn take_secrets_lease(
+    /// Takes the lease to change a tenant's secrets of one kind, if it is free. It saves work
+    /// and versions that would be lost; correctness lies with [`Self::move_to`].
+    pub async fn take_lease(
         &self,
         tenant: &TenantId,
         holder: Holder,
@@ -95,7 +110,7 @@ impl Registry {
             tenant,
             holder,
             token,
-            now + LEASE,
+            now + SECRETS_LEASE,
             "attribute_not_exists(pk) OR free_at < :value OR holder_token = :token",
             now,
         )
@@ -103,15 +118,17 @@ impl Registry {
     }
 
     /// Gives the lease back, if it is still this one.
-    pub async fn drop_secrets_lease(
-        &self,
-        tenant: &TenantId,
-        holder: Holder,
-        token: &str,
-    ) -> Result<bool, Fault> {
-        let over = Timestamp::from_millis(0);
-        self.write_lease(tenant, holder, token, over, "holder_token = :token AND free_at > :value", over)
-            .await
+    pub async fn release_lease(&self, tenant: &TenantId, holder: Holder, token: &str) -> Result<bool, Fault> {
+        let released = Timestamp::from_millis(0);
+        self.write_lease(
+            tenant,
+            holder,
+            token,
+            released,
+            "holder_token = :token AND free_at > :value",
+            released,
+        )
+        .await
     }
 
     async fn write_lease(

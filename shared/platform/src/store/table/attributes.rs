@@ -1,26 +1,26 @@
-//! Attributes of the events table, in and out.
+//! Attributes as they are read and written.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{Timestamp, delivery::RETENTION};
 
+use super::Item;
 use crate::Fault;
-use crate::store::Item;
 
-pub(crate) fn odd(attribute: &str) -> Fault {
-    Fault::new("reading the events table", format!("the attribute {attribute} is missing or odd"))
+pub(crate) fn malformed(attribute: &str) -> Fault {
+    Fault::new("reading the events table", format!("the attribute {attribute} is missing or malformed"))
 }
 
 pub(crate) fn text<'a>(item: &'a Item, name: &str) -> Result<&'a str, Fault> {
-    item.get(name).and_then(|value| value.as_s().ok()).map(String::as_str).ok_or_else(|| odd(name))
+    item.get(name).and_then(|value| value.as_s().ok()).map(String::as_str).ok_or_else(|| malformed(name))
 }
 
 pub(crate) fn parsed<T: std::str::FromStr>(item: &Item, name: &str) -> Result<T, Fault> {
-    text(item, name)?.parse().map_err(|_| odd(name))
+    text(item, name)?.parse().map_err(|_| malformed(name))
 }
 
 pub(crate) fn integer<T: std::str::FromStr>(item: &Item, name: &str) -> Result<T, Fault> {
     let digits = item.get(name).and_then(|value| value.as_n().ok());
-    digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| odd(name))
+    digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| malformed(name))
 }
 
 pub(crate) fn millis(item: &Item, name: &str) -> Result<Timestamp, Fault> {
@@ -35,7 +35,16 @@ pub(crate) fn flag(item: &Item, name: &str) -> bool {
     item.get(name).and_then(|value| value.as_bool().ok()).copied().unwrap_or(false)
 }
 
-/// When DynamoDB may drop the item, in the seconds since 1970 that its TTL wants.
+/// When DynamoDB may drop the item, in the seconds since 1970 that its TTL requires.
 pub(crate) fn expires_at(from: Timestamp) -> AttributeValue {
     number((from + RETENTION).secs())
+}
+
+/// What `read` makes of an attribute, where the row has it.
+pub(crate) fn optional<T>(
+    item: &Item,
+    name: &str,
+    read: impl FnOnce(&Item, &str) -> Result<T, Fault>,
+) -> Result<Option<T>, Fault> {
+    if item.contains_key(name) { read(item, name).map(Some) } else { Ok(None) }
 }

@@ -1,4 +1,4 @@
-//! Many conditional writes in one call: up to 25 `PartiQL` statements, each judged on its own.
+//! Many conditional writes in one call: up to 25 `PartiQL` statements, each with its own result.
 //!
 //! A call costs a function more CPU than signing and posting a webhook does, so what a batch of
 //! messages leads to is written together.
@@ -12,20 +12,20 @@ use aws_sdk_dynamodb::types::{
 };
 use futures_util::{StreamExt, stream};
 
-use crate::store::{Item, Table};
+use super::{Item, Table};
 use crate::{Fault, aws::throttles, runtime::clock};
 
 /// Statements in one call.
 pub(crate) const BATCH: usize = 25;
 
 /// Calls under way at once.
-const CONCURRENCY: usize = 8;
+const STATEMENT_CALLS: usize = 8;
 
 /// Bytes of parameters in one call; a batch of large events is split by it.
 const BATCH_BYTES: usize = 1024 * 1024;
 
 /// How often a statement is tried that the table had no capacity for.
-const TRIES: u32 = 4;
+const STATEMENT_TRIES: u32 = 4;
 
 /// One write and its condition, which also names the item by its whole key.
 #[derive(Debug, Clone)]
@@ -35,13 +35,13 @@ pub(crate) struct Statement {
     once: bool,
 }
 
-/// What came of one statement.
+/// The result of one statement.
 #[derive(Debug)]
-pub(crate) enum Applied {
+pub(crate) enum StatementOutcome {
     /// It was carried out.
-    Yes,
-    /// Its condition did not hold; the item as it is, where the table says so.
-    No(Option<Item>),
+    Applied,
+    /// Its condition did not hold; the item as it is, where the response has it.
+    ConditionFailed(Option<Item>),
 }
 
 impl Statement {
@@ -49,18 +49,18 @@ impl Statement {
     pub(crate) fn insert(table: &Table, item: Item) -> Self {
         let (names, parameters): (Vec<_>, Vec<_>) = item.into_iter().unzip();
         let values: Vec<_> = names.iter().map(|name| format!("'{name}': ?")).collect();
-        let text = format!("INSERT INTO \"{}\" VALUE {{{}}}", table.name, values.join(", "));
+        let text = format!("INSERT INTO \"{}\" VALUE {{{}}}", table.name(), values.join(", "));
         Self { text, parameters, once: false }
     }
 
-    /// The same, tried once: not worth that others wait for it.
+    /// The same without retries, for what others must not wait for.
     pub(crate) fn once(self) -> Self {
         Self { once: true, ..self }
     }
 
     /// Changes an item that there is.
     pub(crate) fn update(table: &Table) -> Update {
-        Update { text: format!("UPDATE \"{}\"", table.name), parameters: Vec::new() }
+        Update { text: format!("UPDATE \"{}\"", table.name()), parameters: Vec::new() }
     }
 
     fn bytes(&self) -> usize {
@@ -146,26 +146,38 @@ impl Condition {
 }
 
 impl Table {
-    /// Carries out all statements, in calls of up to 25, and says for each what came of it. No two
+    /// Carries out all statements, in calls of up to 25, and returns the result for each. No two
     /// of them may name the same item.
     pub(crate) async fn execute(
         &self,
         statements: Vec<Statement>,
         doing: &'static str,
-    ) -> Vec<Result<Applied, Fault>> {
+    ) -> Vec<Result<StatementOutcome, Fault>> {
         let calls = split(statements).into_iter().map(|batch| self.execute_batch(batch, doing));
-        let answers: Vec<Vec<_>> = stream::iter(calls).buffered(CONCURRENCY).collect().await;
-        answers.into_iter().flatten().collect()
+        let results: Vec<Vec<_>> = stream::iter(calls).buffered(STATEMENT_CALLS).collect().await;
+        results.into_iter().flatten().collect()
+    }
+
+    /// Carries out all statements; for each, whether its condition held.
+    pub(crate) async fn apply(
+        &self,
+        statements: Vec<Statement>,
+        doing: &'static str,
+    ) -> Vec<Result<bool, Fault>> {
+        let results = self.execute(statements, doing).await;
+        let applied = |outcome| matches!(outcome, StatementOutcome::Applied);
+        results.into_iter().map(|result| result.map(applied)).collect()
     }
 
     async fn execute_batch(
         &self,
         statements: Vec<Statement>,
         doing: &'static str,
-    ) -> Vec<Result<Applied, Fault>> {
-        let mut results: Vec<Option<Result<Applied, Fault>>> = statements.iter().map(|_| None).collect();
-        for round in 1..=TRIES {
-            let open: Vec<usize> = (0..statements.len()).filter(|at| results[*at].is_none()).collect();
+    ) -> Vec<Result<StatementOutcome, Fault>> {
+        let mut results: Vec<Option<Result<StatementOutcome, Fault>>> =
+            statements.iter().map(|_| None).collect();
+        for round in 1..=STATEMENT_TRIES {
+            let open: Vec<usize> = (0..statements.len()).filter(|index| results[*index].is_none()).collect();
             if open.is_empty() {
                 break;
             }
@@ -173,10 +185,10 @@ impl Table {
                 let wait = Duration::from_millis(50) * 2u32.pow(round);
                 tokio::time::sleep(wait.mul_f64(0.5 + clock::jitter())).await;
             }
-            self.execute_round(&statements, &open, round == TRIES, &mut results, doing).await;
+            self.execute_round(&statements, &open, round == STATEMENT_TRIES, &mut results, doing).await;
         }
-        let unanswered = || Err(Fault::new(doing, "a statement has no answer"));
-        results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect()
+        let no_result = || Err(Fault::new(doing, "a statement has no result"));
+        results.into_iter().map(|result| result.unwrap_or_else(no_result)).collect()
     }
 
     async fn execute_round(
@@ -184,11 +196,11 @@ impl Table {
         statements: &[Statement],
         open: &[usize],
         last: bool,
-        results: &mut [Option<Result<Applied, Fault>>],
+        results: &mut [Option<Result<StatementOutcome, Fault>>],
         doing: &'static str,
     ) {
-        let requests = open.iter().map(|at| {
-            let Statement { text, parameters, .. } = &statements[*at];
+        let requests = open.iter().map(|index| {
+            let Statement { text, parameters, .. } = &statements[*index];
             BatchStatementRequest::builder()
                 .statement(text)
                 .set_parameters((!parameters.is_empty()).then(|| parameters.clone()))
@@ -199,29 +211,29 @@ impl Table {
             Ok(requests) => requests,
             Err(error) => {
                 let text = error.to_string();
-                for at in open {
-                    results[*at] = Some(Err(Fault::new(doing, text.clone())));
+                for index in open {
+                    results[*index] = Some(Err(Fault::new(doing, text.clone())));
                 }
                 return;
             }
         };
         match self.client.batch_execute_statement().set_statements(Some(requests)).send().await {
-            Ok(answer) => {
-                let answers = answer.responses.unwrap_or_default();
-                for (at, answer) in open.iter().zip(answers) {
-                    // Who tries once can do without.
-                    if !statements[*at].once && answer.error.as_ref().is_some_and(is_throttling) {
+            Ok(response) => {
+                let responses = response.responses.unwrap_or_default();
+                for (index, response) in open.iter().zip(responses) {
+                    // A statement that is tried once is not worth an alarm.
+                    if !statements[*index].once && response.error.as_ref().is_some_and(is_throttling) {
                         throttles::add(throttles::Service::DynamoDb);
                     }
-                    results[*at] = judge(answer.error, last || statements[*at].once, doing);
+                    results[*index] = outcome(response.error, last || statements[*index].once, doing);
                 }
             }
             Err(error) => {
                 // The same for all of them; the log gets the whole of it once.
                 let fault = Fault::on(doing)(error);
                 let text = fault.to_string();
-                for at in open {
-                    results[*at] = Some(Err(Fault::new(doing, text.clone())));
+                for index in open {
+                    results[*index] = Some(Err(Fault::new(doing, text.clone())));
                 }
             }
         }
@@ -236,16 +248,18 @@ fn is_throttling(error: &BatchStatementError) -> bool {
     )
 }
 
-/// What an entry of the answer says; nothing where the statement is to be tried again.
-fn judge(
+/// The outcome that an entry of the response reports; `None` where the statement is to be retried.
+fn outcome(
     error: Option<BatchStatementError>,
     last: bool,
     doing: &'static str,
-) -> Option<Result<Applied, Fault>> {
+) -> Option<Result<StatementOutcome, Fault>> {
     use BatchStatementErrorCodeEnum as Code;
-    let Some(error) = error else { return Some(Ok(Applied::Yes)) };
+    let Some(error) = error else { return Some(Ok(StatementOutcome::Applied)) };
     match error.code {
-        Some(Code::ConditionalCheckFailed | Code::DuplicateItem) => Some(Ok(Applied::No(error.item))),
+        Some(Code::ConditionalCheckFailed | Code::DuplicateItem) => {
+            Some(Ok(StatementOutcome::ConditionFailed(error.item)))
+        }
         Some(
             Code::ThrottlingError
             | Code::ProvisionedThroughputExceeded
@@ -298,16 +312,19 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_judged_one_by_one() {
+    fn each_entry_has_its_own_outcome() {
         let error = |code: &str| Some(BatchStatementError::builder().code(code.into()).build());
-        assert!(matches!(judge(None, false, "x"), Some(Ok(Applied::Yes))));
+        assert!(matches!(outcome(None, false, "x"), Some(Ok(StatementOutcome::Applied))));
         for code in ["ConditionalCheckFailed", "DuplicateItem"] {
-            assert!(matches!(judge(error(code), false, "x"), Some(Ok(Applied::No(None)))), "{code}");
+            assert!(
+                matches!(outcome(error(code), false, "x"), Some(Ok(StatementOutcome::ConditionFailed(None)))),
+                "{code}"
+            );
         }
         for code in ["ThrottlingError", "ProvisionedThroughputExceeded", "TransactionConflict"] {
-            assert!(judge(error(code), false, "x").is_none(), "{code}");
-            assert!(matches!(judge(error(code), true, "x"), Some(Err(_))), "{code}");
+            assert!(outcome(error(code), false, "x").is_none(), "{code}");
+            assert!(matches!(outcome(error(code), true, "x"), Some(Err(_))), "{code}");
         }
-        assert!(matches!(judge(error("AccessDenied"), false, "x"), Some(Err(_))));
+        assert!(matches!(outcome(error("AccessDenied"), false, "x"), Some(Err(_))));
     }
 }

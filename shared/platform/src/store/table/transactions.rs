@@ -8,27 +8,42 @@ use aws_sdk_dynamodb::{
     types::{TransactWriteItem, error::TransactionCanceledException},
 };
 
-use crate::runtime::clock;
-use crate::store::Table;
+use super::Table;
+use crate::{Fault, runtime::clock};
+
+/// Retries of a transaction that conflicts with another one.
+const CONFLICT_RETRIES: u32 = 4;
 
 impl Table {
-    /// All of it or nothing. Who meets another transaction on the same row tries again, which the
-    /// SDK does not do by itself.
+    /// Makes all writes or none. A transaction that conflicts on a row is retried here, since the SDK
+    /// does not retry it.
     pub(crate) async fn transact(
         &self,
         writes: Vec<TransactWriteItem>,
     ) -> Result<(), SdkError<TransactWriteItemsError>> {
-        let mut tries = 0..4;
+        let mut retries = 0..CONFLICT_RETRIES;
         loop {
             let transaction = self.client.transact_write_items().set_transact_items(Some(writes.clone()));
             match transaction.send().await {
                 Ok(_) => return Ok(()),
-                Err(error) if has_reason(&error, "TransactionConflict") && tries.next().is_some() => {
+                Err(error) if has_reason(&error, "TransactionConflict") && retries.next().is_some() => {
                     tokio::time::sleep(Duration::from_millis(200).mul_f64(clock::jitter())).await;
                 }
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+/// False where the condition of the first write did not hold.
+pub(crate) fn first_condition_held(
+    result: Result<(), SdkError<TransactWriteItemsError>>,
+    doing: &'static str,
+) -> Result<bool, Fault> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if first_condition_failed(&error) => Ok(false),
+        Err(error) => Err(Fault::on(doing)(error)),
     }
 }
 

@@ -2,10 +2,10 @@ use domain::DeliveryId;
 
 use super::*;
 
-fn listed(at: i64, status: Status) -> Listed {
+fn listed(at: i64, status: Status) -> ListEntry {
     let event = EventId::new(Timestamp::from_millis(at), [7; 10]);
     let endpoint = EndpointId::new(Timestamp::EPOCH, [8; 10]);
-    Listed {
+    ListEntry {
         key: DeliveryKey {
             tenant: "acme".parse().unwrap(),
             id: DeliveryId { event, endpoint },

@@ -15,9 +15,11 @@ use domain::{
     endpoint::limit::{self, Block, Grant, Rate},
 };
 
-use super::keys::{self, Key};
+use super::table::{
+    Item, Table,
+    keys::{self, Key},
+};
 use crate::Fault;
-use crate::store::{Item, Table};
 
 /// How long a limiter outlives its last use, in seconds: longer than any wait it can ask for.
 const LIMITER_SECS: i64 = 3600;
@@ -49,7 +51,7 @@ impl Leases {
     /// The leases in this table.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
-        Self { table: Table { client, name: table }, blocks: Mutex::default() }
+        Self { table: Table::new(client, &table), blocks: Mutex::default() }
     }
 
     fn block<T>(&self, owner: &TenantId, endpoint: EndpointId, change: impl FnOnce(&mut Block) -> T) -> T {

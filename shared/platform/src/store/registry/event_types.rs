@@ -1,6 +1,6 @@
 //! The catalog of event types: a row for each, and one that counts them, their size, and the changes
-//! to any. Every change moves that count, so whoever knows the catalog at one count knows by a
-//! single small read that it still does.
+//! to any. Every change moves that count, so a single small read shows whether
+//! the catalog that is known is still the latest.
 
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 use domain::{
@@ -10,19 +10,17 @@ use domain::{
         catalog::{self, Entry},
         schema::SchemaText,
     },
+    saturating,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::{Registry, item};
 use crate::{
     Fault,
-    store::{
-        Item,
-        table::{
-            keys,
-            transactions::{has_reason, reasons},
-        },
+    store::table::{
+        Item, Table, keys,
+        rows::item,
+        transactions::{has_reason, reasons},
     },
 };
 
@@ -31,19 +29,19 @@ const DOING: &str = "reading the catalog";
 /// A type with the count of the changes to it: a change is made on the condition that the count is
 /// still the one that was read.
 #[derive(Debug, Clone)]
-pub struct Kept {
+pub struct VersionedEntry {
     /// The type.
     pub entry: Entry,
     /// How often it was changed.
     pub changes: u64,
 }
 
-/// What came of a change to the catalog.
+/// The result of a change to the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
+pub enum CatalogWriteOutcome {
     /// It is made.
-    Yes,
-    /// Somebody else was first; read again.
+    Made,
+    /// It was changed concurrently; read again.
     Changed,
     /// The catalog has no room for it.
     Full,
@@ -87,7 +85,7 @@ impl EventTypeRow {
         }
     }
 
-    fn read(self) -> Result<Kept, Fault> {
+    fn read(self) -> Result<VersionedEntry, Fault> {
         let entry = Entry {
             event_type: self.r#type,
             description: self.description,
@@ -99,7 +97,7 @@ impl EventTypeRow {
             created_at: Timestamp::from_millis(self.created_at),
             updated_at: Timestamp::from_millis(self.updated_at),
         };
-        Ok(Kept { entry, changes: self.changes })
+        Ok(VersionedEntry { entry, changes: self.changes })
     }
 }
 
@@ -113,28 +111,38 @@ fn read<T: DeserializeOwned>(row: Item) -> Result<T, Fault> {
     serde_dynamo::from_item(row).map_err(Fault::on(DOING))
 }
 
-impl Registry {
+/// The event types of the catalog.
+#[derive(Debug, Clone)]
+pub struct EventTypes {
+    table: Table,
+}
+
+impl EventTypes {
+    pub(crate) fn new(table: Table) -> Self {
+        Self { table }
+    }
+
     /// How often the catalog was changed; 0 where there is none.
-    pub async fn catalog_revision(&self) -> Result<u64, Fault> {
-        let row = self.get::<CatalogRow>(keys::catalog(), true).await?;
+    pub async fn revision(&self) -> Result<u64, Fault> {
+        let row = self.table.get_row::<CatalogRow>(keys::catalog(), true).await?;
         Ok(row.map_or(0, |row| row.revision))
     }
 
     /// One type of the catalog, as it is now.
-    pub async fn event_type(&self, event_type: &EventType) -> Result<Option<Kept>, Fault> {
-        let row = self.get::<EventTypeRow>(keys::event_type(event_type), true).await?;
+    pub async fn get(&self, event_type: &EventType) -> Result<Option<VersionedEntry>, Fault> {
+        let row = self.table.get_row::<EventTypeRow>(keys::event_type(event_type), true).await?;
         row.map(EventTypeRow::read).transpose()
     }
 
     /// The whole catalog, in the order of the types' names.
-    pub async fn event_types(&self) -> Result<Vec<Entry>, Fault> {
+    pub async fn all(&self) -> Result<Vec<Entry>, Fault> {
         let rows = self.table.rows_under(keys::catalog().0, keys::EVENT_TYPES, DOING).await?;
         rows.into_iter().map(|row| Ok(read::<EventTypeRow>(row)?.read()?.entry)).collect()
     }
 
     /// Up to `limit` types of the catalog, in the order of their names: those behind `after`, archived
     /// or not where that is asked for.
-    pub async fn list_event_types(
+    pub async fn list(
         &self,
         after: Option<&EventType>,
         archived: Option<bool>,
@@ -146,23 +154,23 @@ impl Registry {
         let mut found = Vec::new();
         let mut from = None;
         loop {
-            let answer = self
+            let response = self
                 .table
                 .between(keys::catalog().0, first.clone(), last.clone())
                 .consistent_read(true)
                 // One more, since the bound itself is among them.
-                .limit(i32::try_from(limit).unwrap_or(i32::MAX).saturating_add(1))
+                .limit(saturating::<i32>(limit).saturating_add(1))
                 .set_exclusive_start_key(from)
                 .send()
                 .await
                 .map_err(Fault::on(DOING))?;
-            for row in answer.items.unwrap_or_default() {
+            for row in response.items.unwrap_or_default() {
                 let entry = read::<EventTypeRow>(row)?.read()?.entry;
                 if Some(&entry.event_type) != after && archived.is_none_or(|asked| asked == entry.archived) {
                     found.push(entry);
                 }
             }
-            from = answer.last_evaluated_key;
+            from = response.last_evaluated_key;
             if from.is_none() || found.len() >= limit {
                 found.truncate(limit);
                 return Ok(found);
@@ -171,11 +179,15 @@ impl Registry {
     }
 
     /// Writes a type of the catalog: a new one, or in place of what was read.
-    pub async fn write_event_type(&self, before: Option<&Kept>, entry: &Entry) -> Result<Written, Fault> {
+    pub async fn write(
+        &self,
+        before: Option<&VersionedEntry>,
+        entry: &Entry,
+    ) -> Result<CatalogWriteOutcome, Fault> {
         let doing = "writing to the catalog";
         let changes = before.map_or(1, |before| before.changes + 1);
         let put = Put::builder()
-            .table_name(&self.table.name)
+            .table_name(self.table.name())
             .set_item(Some(item(keys::event_type(&entry.event_type), &EventTypeRow::new(entry, changes))?));
         let put = match before {
             None => put.condition_expression("attribute_not_exists(pk)"),
@@ -190,11 +202,11 @@ impl Registry {
     }
 
     /// Takes a type out of the catalog.
-    pub async fn delete_event_type(&self, before: &Kept) -> Result<Written, Fault> {
+    pub async fn delete(&self, before: &VersionedEntry) -> Result<CatalogWriteOutcome, Fault> {
         let doing = "taking out of the catalog";
         let (pk, sk) = keys::event_type(&before.entry.event_type);
         let delete = Delete::builder()
-            .table_name(&self.table.name)
+            .table_name(self.table.name())
             .key("pk", AttributeValue::S(pk))
             .key("sk", AttributeValue::S(sk))
             .condition_expression(UNCHANGED)
@@ -213,11 +225,11 @@ impl Registry {
         (before, after): (usize, usize),
         change: TransactWriteItem,
         doing: &'static str,
-    ) -> Result<Written, Fault> {
+    ) -> Result<CatalogWriteOutcome, Fault> {
         let (pk, sk) = keys::catalog();
-        let growth = i64::try_from(after).unwrap_or(i64::MAX) - i64::try_from(before).unwrap_or(i64::MAX);
+        let growth = saturating::<i64>(after) - saturating::<i64>(before);
         let update = Update::builder()
-            .table_name(&self.table.name)
+            .table_name(self.table.name())
             .key("pk", AttributeValue::S(pk))
             .key("sk", AttributeValue::S(sk))
             .update_expression("ADD event_types :more, size_in_all :growth, revision :one")
@@ -232,7 +244,7 @@ impl Registry {
                 update.expression_attribute_values(":limit", AttributeValue::N(catalog::LIMIT.to_string()));
         }
         if growth > 0 {
-            let left = i64::try_from(catalog::SIZE_LIMIT).unwrap_or(i64::MAX) - growth;
+            let left = saturating::<i64>(catalog::SIZE_LIMIT) - growth;
             room.push("size_in_all <= :left");
             update = update.expression_attribute_values(":left", AttributeValue::N(left.to_string()));
         }
@@ -242,11 +254,13 @@ impl Registry {
         }
         let update = update.build().map_err(Fault::on(doing))?;
         let writes = vec![TransactWriteItem::builder().update(update).build(), change];
-        match self.transact(writes).await {
-            Ok(()) => Ok(Written::Yes),
-            Err(error) if reasons(&error).nth(1) == Some("ConditionalCheckFailed") => Ok(Written::Changed),
-            Err(error) if has_reason(&error, "ConditionalCheckFailed") => Ok(Written::Full),
-            Err(error) if has_reason(&error, "TransactionConflict") => Ok(Written::Changed),
+        match self.table.transact(writes).await {
+            Ok(()) => Ok(CatalogWriteOutcome::Made),
+            Err(error) if reasons(&error).nth(1) == Some("ConditionalCheckFailed") => {
+                Ok(CatalogWriteOutcome::Changed)
+            }
+            Err(error) if has_reason(&error, "ConditionalCheckFailed") => Ok(CatalogWriteOutcome::Full),
+            Err(error) if has_reason(&error, "TransactionConflict") => Ok(CatalogWriteOutcome::Changed),
             Err(error) => Err(Fault::on(doing)(error)),
         }
     }
@@ -255,7 +269,7 @@ impl Registry {
 /// That a row is still the one that was read, and none that was made in its place since.
 const UNCHANGED: &str = "changes = :known AND created_at = :made";
 
-fn made(before: &Kept) -> AttributeValue {
+fn made(before: &VersionedEntry) -> AttributeValue {
     AttributeValue::N(before.entry.created_at.millis().to_string())
 }
 

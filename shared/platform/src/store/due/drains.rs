@@ -1,0 +1,178 @@
+//! The entry of an endpoint for which work is held: by it the work comes back.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::{
+    operation::{delete_item::DeleteItemError, update_item::builders::UpdateItemFluentBuilder},
+    types::{AttributeValue, ReturnValue},
+};
+use domain::{EndpointId, TenantId, Timestamp};
+
+use super::index::DueEndpoint;
+use crate::{
+    Fault,
+    store::{
+        events::deliveries::DuePlace,
+        table::{
+            Item, Table,
+            attributes::{expires_at, integer, millis, number},
+            keys, update_if,
+        },
+    },
+};
+
+/// How often held work is examined while its endpoint accepts some of it: as often as a scheduler
+/// runs, and so how much an endpoint's rate gives it at a time.
+pub const DRAIN_STEP: Duration = Duration::from_mins(1);
+
+/// How often held work of a disabled endpoint is examined; enabling wakes it.
+pub const DISABLED_STEP: Duration = Duration::from_hours(1);
+
+/// How long ago the last work must have been held before an endpoint's entry is removed. An entry
+/// is touched before work is held, within the half minute of a dispatcher's invocation, and the
+/// index shows the work after some moments more.
+const DRAIN_QUIET: Duration = Duration::from_mins(10);
+
+/// What is done with the work held for an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldAction {
+    /// What was to be done with it before.
+    Unchanged,
+    /// It is delivered.
+    Deliver,
+    /// What is held by now is discarded.
+    Discard,
+}
+
+/// What an endpoint's entry says besides when it is due.
+#[derive(Debug, Clone, Default)]
+pub struct DrainEntry {
+    /// When work was last held.
+    pub touched_at: i64,
+    /// What was held before that is discarded instead of delivered.
+    pub discard_before: Option<Timestamp>,
+}
+
+/// Entries of held work.
+#[derive(Debug, Clone)]
+pub struct Drains {
+    table: Table,
+}
+
+impl Drains {
+    pub(crate) fn new(table: Table) -> Self {
+        Self { table }
+    }
+
+    /// Makes an endpoint's entry, due at `due`, where it has none yet. Called before work is held, each
+    /// time: an entry that was just touched is not removed.
+    pub async fn touch(
+        &self,
+        owner: &TenantId,
+        endpoint: EndpointId,
+        due: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let place = drain_place(endpoint, due);
+        self.update(owner, endpoint)
+            .update_expression(
+                "SET touched_at = :now, expires_at = :expires, \
+                 due_pk = if_not_exists(due_pk, :pk), due_at = if_not_exists(due_at, :due)",
+            )
+            .expression_attribute_values(":now", number(now.millis()))
+            .expression_attribute_values(":expires", expires_at(now))
+            .expression_attribute_values(":pk", AttributeValue::S(place.pk))
+            .expression_attribute_values(":due", number(place.at.millis()))
+            .send()
+            .await
+            .map_err(Fault::on("holding work for an endpoint"))?;
+        Ok(())
+    }
+
+    /// Makes an endpoint's entry due at another time, whatever it was, and sets what is then done
+    /// with what was held.
+    pub async fn wake(
+        &self,
+        owner: &TenantId,
+        endpoint: EndpointId,
+        due: Timestamp,
+        held: HeldAction,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let place = drain_place(endpoint, due);
+        let set = "SET touched_at = :now, expires_at = :expires, due_pk = :pk, due_at = :due";
+        let expression = match held {
+            HeldAction::Unchanged => set.to_owned(),
+            HeldAction::Deliver => format!("{set} REMOVE discard_before"),
+            HeldAction::Discard => format!("{set}, discard_before = :now"),
+        };
+        let update = self
+            .update(owner, endpoint)
+            .update_expression(expression)
+            .expression_attribute_values(":now", number(now.millis()))
+            .expression_attribute_values(":expires", expires_at(now))
+            .expression_attribute_values(":pk", AttributeValue::S(place.pk))
+            .expression_attribute_values(":due", number(place.at.millis()));
+        update.send().await.map_err(Fault::on("waking held work"))?;
+        Ok(())
+    }
+
+    /// Moves an endpoint's entry to another time, if it is still where it was found, and returns
+    /// the entry as it is then.
+    pub async fn take(&self, entry: &DueEndpoint, due: Timestamp) -> Result<Option<DrainEntry>, Fault> {
+        let place = drain_place(entry.endpoint, due);
+        let taken = self
+            .update(&entry.owner, entry.endpoint)
+            .update_expression("SET due_pk = :pk, due_at = :due")
+            .condition_expression("due_pk = :old_pk AND due_at = :old_due")
+            .expression_attribute_values(":pk", AttributeValue::S(place.pk))
+            .expression_attribute_values(":due", number(place.at.millis()))
+            .expression_attribute_values(":old_pk", AttributeValue::S(entry.place.pk.clone()))
+            .expression_attribute_values(":old_due", number(entry.place.at.millis()))
+            .return_values(ReturnValue::AllNew);
+        let taken = update_if(taken, "taking held work").await?;
+        Ok(taken.and_then(|response| response.attributes).as_ref().map(read_drain))
+    }
+
+    /// Removes an endpoint's entry, if no work was held of late; false where it stays.
+    pub async fn end(&self, entry: &DueEndpoint, drain: &DrainEntry, now: Timestamp) -> Result<bool, Fault> {
+        if now.since(Timestamp::from_millis(drain.touched_at)) < DRAIN_QUIET {
+            return Ok(false);
+        }
+        let removed = self
+            .table
+            .delete(keys::drain(&entry.owner, entry.endpoint))
+            .condition_expression("touched_at = :touched")
+            .expression_attribute_values(":touched", number(drain.touched_at))
+            .send()
+            .await;
+        match removed {
+            Ok(_) => Ok(true),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(Fault::on("removing the entry of held work")(error)),
+        }
+    }
+
+    fn update(&self, owner: &TenantId, endpoint: EndpointId) -> UpdateItemFluentBuilder {
+        self.table.update(keys::drain(owner, endpoint))
+    }
+}
+
+/// The place of an endpoint's entry that is due then.
+pub(crate) fn drain_place(endpoint: EndpointId, due: Timestamp) -> DuePlace {
+    let last = endpoint.to_string().bytes().last().unwrap_or_default();
+    DuePlace { pk: keys::due_partition(keys::bucket(due), last % keys::DUE_SHARDS), at: due }
+}
+
+fn read_drain(item: &Item) -> DrainEntry {
+    DrainEntry {
+        touched_at: integer(item, "touched_at").unwrap_or_default(),
+        discard_before: millis(item, "discard_before").ok(),
+    }
+}

@@ -1,0 +1,182 @@
+//! The due index: what is due in a span of time, or held for an endpoint.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::{EndpointId, ReplayId, TenantId, Timestamp, delivery::Status};
+
+use crate::{
+    Fault,
+    store::{
+        events::deliveries::{DUE_LEASE, DeliveryKey, DuePlace, read_key},
+        table::{
+            Item, Table,
+            attributes::{flag, malformed, millis, number, text},
+            keys,
+            statements::Statement,
+        },
+    },
+};
+
+/// A delivery in the index.
+#[derive(Debug, Clone)]
+pub struct DueDelivery {
+    /// Which one.
+    pub key: DeliveryKey,
+    /// Whether its endpoint is the operator's.
+    pub operator: bool,
+    /// Its place.
+    pub place: DuePlace,
+}
+
+impl DueDelivery {
+    /// Its place among the deliveries of its endpoint, once it has this status.
+    fn list(&self, status: Status) -> String {
+        let owner = self.key.tenant.owner_of_endpoint(self.operator);
+        keys::list(&owner, self.key.id, status.group())
+    }
+}
+
+/// The entry of an endpoint for which work is held.
+#[derive(Debug, Clone)]
+pub struct DueEndpoint {
+    /// Whose endpoint it is.
+    pub owner: TenantId,
+    /// Which one.
+    pub endpoint: EndpointId,
+    /// Its place.
+    pub place: DuePlace,
+}
+
+/// The entry of a replay, which is its own row.
+#[derive(Debug, Clone)]
+pub struct DueReplay {
+    /// Whose replay it is.
+    pub owner: TenantId,
+    /// Which one.
+    pub id: ReplayId,
+    /// Its place.
+    pub place: DuePlace,
+}
+
+/// A page of the index.
+#[derive(Debug, Default)]
+pub struct DuePage {
+    /// Deliveries, the longest due first.
+    pub deliveries: Vec<DueDelivery>,
+    /// Endpoints.
+    pub endpoints: Vec<DueEndpoint>,
+    /// Replays.
+    pub replays: Vec<DueReplay>,
+}
+
+impl DuePage {
+    fn add(&mut self, item: &Item) -> Result<(), Fault> {
+        let place = DuePlace { pk: text(item, "due_pk")?.to_owned(), at: millis(item, "due_at")? };
+        let sk = text(item, "sk")?;
+        if sk.starts_with(keys::REPLAYS) {
+            let (owner, id) = keys::parse_replay(text(item, "pk")?, sk).ok_or_else(|| malformed("sk"))?;
+            self.replays.push(DueReplay { owner, id, place });
+        } else if sk == keys::DRAIN {
+            let (owner, endpoint) =
+                keys::parse_drain_partition(text(item, "pk")?).ok_or_else(|| malformed("pk"))?;
+            self.endpoints.push(DueEndpoint { owner, endpoint, place });
+        } else {
+            let operator = flag(item, "operator");
+            self.deliveries.push(DueDelivery { key: read_key(item)?, operator, place });
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is due.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.deliveries.is_empty() && self.endpoints.is_empty() && self.replays.is_empty()
+    }
+}
+
+/// The index, and its entries of deliveries.
+#[derive(Debug, Clone)]
+pub struct DueIndex {
+    table: Table,
+}
+
+impl DueIndex {
+    pub(crate) fn new(table: Table) -> Self {
+        Self { table }
+    }
+
+    /// What is due in one partition of the index by `until`, at most `limit` entries.
+    pub async fn page(&self, pk: String, until: Timestamp, limit: i32) -> Result<DuePage, Fault> {
+        let doing = "reading the due index";
+        let response = self
+            .table
+            .query()
+            .index_name("due")
+            .key_condition_expression("due_pk = :pk AND due_at <= :until")
+            .expression_attribute_values(":pk", AttributeValue::S(pk))
+            .expression_attribute_values(":until", number(until.millis()))
+            .limit(limit)
+            .send()
+            .await
+            .map_err(Fault::on(doing))?;
+        let mut page = DuePage::default();
+        for item in response.items() {
+            // One malformed entry must not block all behind it.
+            if let Err(fault) = page.add(item) {
+                tracing::error!(%fault, "skipped unreadable entry of the due index");
+            }
+        }
+        Ok(page)
+    }
+
+    /// Takes due deliveries: each stays in the index, a lease ahead. Says which were taken; the
+    /// others are no longer where they were.
+    pub async fn take(&self, due: &[DueDelivery], now: Timestamp) -> Vec<Result<bool, Fault>> {
+        let lease = now + DUE_LEASE;
+        let statements = due.iter().map(|due| {
+            Statement::update(&self.table)
+                .set("due_pk", AttributeValue::S(keys::due(due.key.id, lease)))
+                .set("due_at", number(lease.millis()))
+                .at(keys::delivery(&due.key.tenant, due.key.id, due.key.generation))
+                .and("due_pk", AttributeValue::S(due.place.pk.clone()))
+                .and("due_at", number(due.place.at.millis()))
+                .done()
+        });
+        self.table.apply(statements.collect(), "taking what is due").await
+    }
+
+    /// Releases held deliveries: each is due now, and stays in the index, a lease ahead.
+    pub async fn release(&self, held: &[DueDelivery], now: Timestamp) -> Vec<Result<bool, Fault>> {
+        let lease = now + DUE_LEASE;
+        let statements = held.iter().map(|held| {
+            Statement::update(&self.table)
+                .set("status", AttributeValue::S(Status::Retrying.as_str().to_owned()))
+                .set("next_at", number(now.millis()))
+                .set("due_pk", AttributeValue::S(keys::due(held.key.id, lease)))
+                .set("due_at", number(lease.millis()))
+                .remove("parked_for")
+                .at(keys::delivery(&held.key.tenant, held.key.id, held.key.generation))
+                .and("due_pk", AttributeValue::S(held.place.pk.clone()))
+                .and("due_at", number(held.place.at.millis()))
+                .done()
+        });
+        self.table.apply(statements.collect(), "releasing held deliveries").await
+    }
+
+    /// Finishes held deliveries without delivering them.
+    pub async fn cancel(&self, held: &[DueDelivery]) -> Vec<Result<bool, Fault>> {
+        let statements = held.iter().map(|held| {
+            Statement::update(&self.table)
+                .set("status", AttributeValue::S(Status::Cancelled.as_str().to_owned()))
+                .set("list_pk", AttributeValue::S(held.list(Status::Cancelled)))
+                .remove("next_at")
+                .remove("parked_for")
+                .remove("due_pk")
+                .remove("due_at")
+                .at(keys::delivery(&held.key.tenant, held.key.id, held.key.generation))
+                .and("due_pk", AttributeValue::S(held.place.pk.clone()))
+                .and("due_at", number(held.place.at.millis()))
+                .done()
+        });
+        self.table.apply(statements.collect(), "cancelling held deliveries").await
+    }
+}

@@ -1,0 +1,186 @@
+//! Changes to an endpoint: what a person sets, how it is disabled, where its keys are, its health.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::{
+    EndpointId, TenantId,
+    endpoint::{Disabled, Endpoint, Settings, State, health::Health},
+    event::{EventTypeFilter, channel::Channels, filter::Filter},
+};
+
+use super::{
+    Endpoints, LIVE,
+    rows::{text_of, value},
+};
+use crate::Fault;
+
+/// What a person changes of an endpoint; nothing where a field is `None`.
+#[derive(Debug, Clone, Default)]
+pub struct Edit {
+    /// Where its webhooks go.
+    pub url: Option<String>,
+    /// What it listens to.
+    pub event_types: Option<Vec<EventTypeFilter>>,
+    /// The tenant's own words about it.
+    pub description: Option<String>,
+    /// The channels that it listens to; none for every event.
+    pub channels: Option<Channels>,
+    /// What it asks of an event's data; nothing for every event.
+    #[allow(clippy::option_option, reason = "it is left as it is, taken away, or set")]
+    pub filter: Option<Option<Filter>>,
+    /// The tenant's own notes on it.
+    pub metadata: Option<BTreeMap<String, String>>,
+    /// How it wants its webhooks: as it was read, and as it is to be.
+    pub settings: Option<(Settings, Settings)>,
+}
+
+impl Edit {
+    /// The endpoint as it is after this.
+    #[must_use]
+    pub fn applied(&self, endpoint: &Endpoint) -> Endpoint {
+        // By name, so that a new field cannot be forgotten here.
+        let Self { url, event_types, description, channels, filter, metadata, settings } = self;
+        Endpoint {
+            url: url.as_ref().unwrap_or(&endpoint.url).clone(),
+            event_types: event_types.as_ref().unwrap_or(&endpoint.event_types).clone(),
+            description: description.as_ref().unwrap_or(&endpoint.description).clone(),
+            channels: channels.as_ref().unwrap_or(&endpoint.channels).clone(),
+            filter: filter.as_ref().unwrap_or(&endpoint.filter).clone(),
+            metadata: metadata.as_ref().unwrap_or(&endpoint.metadata).clone(),
+            settings: settings.as_ref().map_or(&endpoint.settings, |(_, to)| to).clone(),
+            ..endpoint.clone()
+        }
+    }
+}
+
+impl Endpoints {
+    /// Changes what a person set. False where there is no such endpoint (any more), or where its
+    /// settings are no longer as they were read.
+    pub async fn edit(&self, tenant: &TenantId, id: EndpointId, edit: &Edit) -> Result<bool, Fault> {
+        let mut sets = Vec::new();
+        let mut update = self.update(tenant, id);
+        let fields = [
+            ("url", edit.url.as_ref().map(value).transpose()?),
+            ("event_types", edit.event_types.as_ref().map(value).transpose()?),
+            ("description", edit.description.as_ref().map(value).transpose()?),
+            ("channels", edit.channels.as_ref().map(value).transpose()?),
+            ("filter", edit.filter.iter().flatten().next().map(text_of).map(AttributeValue::S)),
+            ("metadata", edit.metadata.as_ref().map(value).transpose()?),
+            ("settings", edit.settings.as_ref().map(|(_, to)| value(to)).transpose()?),
+        ];
+        for (name, value) in fields {
+            let Some(value) = value else { continue };
+            sets.push(format!("#{name} = :{name}"));
+            update = update
+                .expression_attribute_names(format!("#{name}"), name)
+                .expression_attribute_values(format!(":{name}"), value);
+        }
+        let remove = if edit.filter == Some(None) {
+            update = update.expression_attribute_names("#filter", "filter");
+            "REMOVE #filter"
+        } else {
+            ""
+        };
+        if sets.is_empty() && remove.is_empty() {
+            let endpoint = self.get_now(tenant, id).await?;
+            return Ok(endpoint.is_some_and(|endpoint| endpoint.state != State::Deleted));
+        }
+        let set = if sets.is_empty() { String::new() } else { format!("SET {} ", sets.join(", ")) };
+        let mut update = update.update_expression(set + remove).condition_expression(LIVE);
+        if let Some((from, _)) = &edit.settings {
+            // Rows that were written before there were settings have none.
+            let unchanged = "(attribute_not_exists(settings) OR settings = :before)";
+            update = update
+                .condition_expression(format!("{LIVE} AND {unchanged}"))
+                .expression_attribute_values(":before", value(from)?);
+        }
+        self.write(tenant, id, update).await
+    }
+
+    /// Records that an endpoint's keys are in another shard from now on. False where there is none, or
+    /// they are no longer in `from`.
+    pub async fn move_keys(
+        &self,
+        owner: &TenantId,
+        id: EndpointId,
+        from: u32,
+        to: u32,
+    ) -> Result<bool, Fault> {
+        let update = self
+            .update(owner, id)
+            .update_expression("SET secret_shard = :to")
+            .condition_expression(format!("{LIVE} AND secret_shard = :from"))
+            .expression_attribute_values(":from", value(&from)?)
+            .expression_attribute_values(":to", value(&to)?);
+        self.write(owner, id, update).await
+    }
+
+    /// Disables an endpoint, or changes how it is disabled. False where there is none.
+    pub async fn disable(&self, owner: &TenantId, id: EndpointId, disabled: Disabled) -> Result<bool, Fault> {
+        let update = self
+            .update(owner, id)
+            .update_expression("SET disabled = :disabled")
+            .condition_expression(LIVE)
+            .expression_attribute_values(":disabled", value(&disabled)?);
+        self.write(owner, id, update).await
+    }
+
+    /// Disables an endpoint because of its failures. False where it is disabled already or does not
+    /// exist.
+    pub async fn disable_enabled(
+        &self,
+        owner: &TenantId,
+        id: EndpointId,
+        disabled: Disabled,
+    ) -> Result<bool, Fault> {
+        let update = self
+            .update(owner, id)
+            .update_expression("SET disabled = :disabled")
+            .condition_expression(format!("{LIVE} AND attribute_not_exists(disabled)"))
+            .expression_attribute_values(":disabled", value(&disabled)?);
+        self.write(owner, id, update).await
+    }
+
+    /// Enables an endpoint as if it had never failed. False where there is none.
+    pub async fn enable(&self, owner: &TenantId, id: EndpointId) -> Result<bool, Fault> {
+        let update = self
+            .update(owner, id)
+            .update_expression("REMOVE disabled, health ADD health_version :one")
+            .condition_expression(LIVE)
+            .expression_attribute_values(":one", AttributeValue::N("1".to_owned()));
+        self.write(owner, id, update).await
+    }
+
+    /// Saves the health of an endpoint, unless it was changed since it was read; then false, and the
+    /// cached endpoint is dropped.
+    pub async fn save_health(
+        &self,
+        owner: &TenantId,
+        endpoint: &Endpoint,
+        health: &Health,
+    ) -> Result<bool, Fault> {
+        let condition = match endpoint.health_version {
+            // Rows that were written before there was any health have no version of it.
+            0 => "attribute_exists(pk) AND (attribute_not_exists(health_version) OR health_version = :known)",
+            _ => "attribute_exists(pk) AND health_version = :known",
+        };
+        let update = self
+            .update(owner, endpoint.id)
+            .update_expression("SET health = :health, health_version = :next")
+            .condition_expression(condition)
+            .expression_attribute_values(":health", value(health)?)
+            .expression_attribute_values(
+                ":next",
+                AttributeValue::N((endpoint.health_version + 1).to_string()),
+            )
+            .expression_attribute_values(":known", AttributeValue::N(endpoint.health_version.to_string()));
+        let saved = self.write(owner, endpoint.id, update).await?;
+        if saved {
+            let health = health.clone();
+            let health_version = endpoint.health_version + 1;
+            self.remember(owner, Endpoint { health, health_version, ..endpoint.clone() });
+        }
+        Ok(saved)
+    }
+}
