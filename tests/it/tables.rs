@@ -1,76 +1,99 @@
-//! The tables in the documents list what there is: routes, problems, parameters, alarms, log messages.
-//! Nothing here needs a stack.
+//! Rows of the tables, for what the API neither shows nor does. Their keys come from the product's own
+//! builders, so that no test spells one.
 
-use std::{collections::BTreeSet, fs};
+use std::str::FromStr;
 
-use testkit::stack::root;
+use platform::store::table::keys::Key;
+use serde_json::{Map, Value, json};
+use testkit::{Client, Stack};
 
-use crate::words::text;
-
-fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap()
+/// A table of a deployment.
+pub(crate) struct Table<'a> {
+    stack: &'a Stack,
+    name: &'a str,
 }
 
-/// The code in the first cells of the tables whose head begins so; a cell may have several.
-fn listed(page: &str, head: &str) -> BTreeSet<String> {
-    let page = read(page);
-    let tables = page.split("\n\n").filter_map(|part| part.trim_start().strip_prefix(head));
-    let rows = tables.flat_map(|table| table.lines().skip(2));
-    let cells = rows.filter_map(|row| row.strip_prefix("| ")?.split(" | ").next());
-    let listed: BTreeSet<_> =
-        cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(ToOwned::to_owned).collect();
-    assert!(!listed.is_empty(), "no table begins with {head}");
-    listed
+impl<'a> Table<'a> {
+    pub(crate) fn registry(stack: &'a Stack) -> Self {
+        Self { stack, name: stack.output("RegistryTableName") }
+    }
+
+    pub(crate) fn events(stack: &'a Stack) -> Self {
+        Self { stack, name: stack.output("EventsTableName") }
+    }
+
+    pub(crate) fn audit(stack: &'a Stack) -> Self {
+        Self { stack, name: stack.output("AuditTableName") }
+    }
+
+    /// A row; null where there is none.
+    pub(crate) async fn get(&self, key: Key) -> Value {
+        self.call("GetItem", json!({ "Key": attributes(key) })).await["Item"].take()
+    }
+
+    /// Writes a row: its key and the rest of its attributes.
+    pub(crate) async fn put(&self, key: Key, rest: &Value) {
+        self.call("PutItem", json!({ "Item": row(key, rest) })).await;
+    }
+
+    /// Writes many rows.
+    pub(crate) async fn put_all(&self, rows: &[Value]) {
+        for chunk in rows.chunks(25) {
+            let puts: Vec<_> = chunk.iter().map(|row| json!({ "PutRequest": { "Item": row } })).collect();
+            let body = json!({ "RequestItems": { self.name: puts } });
+            self.stack.aws("dynamodb", "DynamoDB_20120810.BatchWriteItem", body).await;
+        }
+    }
+
+    /// Sets one attribute of a row.
+    pub(crate) async fn set(&self, key: Key, attribute: &str, value: Value) {
+        let change = json!({
+            "Key": attributes(key),
+            "UpdateExpression": "SET #attribute = :value",
+            "ExpressionAttributeNames": { "#attribute": attribute },
+            "ExpressionAttributeValues": { ":value": value },
+        });
+        self.call("UpdateItem", change).await;
+    }
+
+    /// Removes one attribute of a row.
+    pub(crate) async fn remove(&self, key: Key, attribute: &str) {
+        let change = json!({
+            "Key": attributes(key),
+            "UpdateExpression": "REMOVE #attribute",
+            "ExpressionAttributeNames": { "#attribute": attribute },
+        });
+        self.call("UpdateItem", change).await;
+    }
+
+    pub(crate) async fn delete(&self, key: Key) {
+        self.call("DeleteItem", json!({ "Key": attributes(key) })).await;
+    }
+
+    async fn call(&self, operation: &str, mut body: Value) -> Value {
+        body["TableName"] = json!(self.name);
+        self.stack.aws("dynamodb", &format!("DynamoDB_20120810.{operation}"), body).await
+    }
 }
 
-fn same(page: &str, listed: &BTreeSet<String>, existing: &BTreeSet<String>) {
-    let missing: Vec<_> = existing.difference(listed).collect();
-    let surplus: Vec<_> = listed.difference(existing).collect();
-    assert!(missing.is_empty() && surplus.is_empty(), "{page}: missing {missing:#?}, surplus {surplus:#?}");
+/// A row: its key and the rest of its attributes, as the wire has them.
+pub(crate) fn row(key: Key, rest: &Value) -> Value {
+    let mut row = attributes(key);
+    let rest: &Map<_, _> = rest.as_object().expect("attributes are an object");
+    row.as_object_mut().expect("an object").extend(rest.clone());
+    row
 }
 
-#[test]
-fn every_route_is_listed() {
-    let document = api::description("https://api.example");
-    let routes = document["paths"].as_object().unwrap().iter().flat_map(|(path, methods)| {
-        let methods = methods.as_object().unwrap().keys();
-        methods.map(move |method| format!("{} {path}", method.to_uppercase()))
-    });
-    same("docs/api.md", &listed("docs/api.md", "| method and path |"), &routes.collect());
+fn attributes((pk, sk): Key) -> Value {
+    json!({ "pk": { "S": pk }, "sk": { "S": sk } })
 }
 
-#[test]
-fn every_problem_is_listed() {
-    let document = api::description("https://api.example").to_string();
-    let problems = document.split("urn:core-webhooks:problem:").skip(1).map(|rest| {
-        let end = rest.find(|letter: char| !letter.is_ascii_lowercase() && letter != '-');
-        rest[..end.unwrap_or(rest.len())].to_owned()
-    });
-    let existing = problems.filter(|name| !name.is_empty()).collect();
-    same("docs/problems.md", &listed("docs/problems.md", "| type"), &existing);
+/// An id of the API as the product's type.
+pub(crate) fn id<T: FromStr>(text: &str) -> T {
+    text.parse().unwrap_or_else(|_| panic!("{text} is not an id of this kind"))
 }
 
-#[test]
-fn every_parameter_of_the_template_is_listed() {
-    let template = read("template.yaml");
-    let (_, parameters) = template.split_once("\nParameters:\n").unwrap();
-    let lines = parameters.lines().take_while(|line| line.is_empty() || line.starts_with(' '));
-    let names = lines.filter_map(|line| line.strip_prefix("  ")?.strip_suffix(':'));
-    let names = names.filter(|name| !name.starts_with(' ')).map(ToOwned::to_owned);
-    same("docs/operations.md", &listed("docs/operations.md", "| parameter |"), &names.collect());
-}
-
-/// Debug lines are for the developers of this code alone.
-#[test]
-fn every_log_message_is_listed() {
-    let texts = text::all();
-    let sources = texts.iter().filter(|text| {
-        let ours = text.path.starts_with("functions/") || text.path.starts_with("shared/platform/src/");
-        ours && text.is("rs") && !text.path.contains("tests")
-    });
-    let calls = sources.flat_map(|source| text::log_calls(&source.content));
-    let messages = calls
-        .filter(|call| call.level != "debug")
-        .map(|call| text::message(&call.arguments).unwrap().to_owned());
-    same("docs/operations.md", &listed("docs/operations.md", "| `message` |"), &messages.collect());
+/// A client's tenant as the product's type.
+pub(crate) fn tenant(client: &Client) -> domain::TenantId {
+    id(client.tenant_id())
 }
