@@ -1,16 +1,16 @@
-//! `scheduler`: brings back what is due, every minute, and looks for what was lost, every hour.
+//! `scheduler`: sends what is due, every minute, and reconciles what was lost, every hour.
 
 use std::sync::Arc;
 
 use lambda_runtime::Error;
 use platform::{
     lambda::schedule,
-    recovery::{reconcile::Reconciler, replay::Replayer, schedule::Scheduler},
+    recovery::{drain::Drainer, reconcile::Reconciler, replay::Replayer, schedule::Scheduler},
     setup::Parts,
 };
 use serde::Deserialize;
 
-/// What a schedule asks for.
+/// The job that a schedule starts.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case", tag = "job")]
 enum Job {
@@ -22,10 +22,14 @@ enum Job {
 async fn main() -> Result<(), Error> {
     let parts = Parts::new()?;
     let scheduler = Scheduler {
-        endpoints: parts.endpoints.clone(),
         progress: parts.progress.clone(),
         due: parts.due.clone(),
-        drains: parts.drains.clone(),
+        drainer: Drainer {
+            endpoints: parts.endpoints.clone(),
+            due: parts.due.clone(),
+            drains: parts.drains.clone(),
+            slow_lane: Arc::clone(&parts.lanes.slow),
+        },
         replayer: Replayer {
             endpoints: parts.endpoints.clone(),
             replays: parts.replays.clone(),

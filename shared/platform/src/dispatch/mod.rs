@@ -35,8 +35,9 @@ use self::{
 use crate::{
     Fault,
     alert::{Alert, Alerts},
+    aws::sqs::Hide,
     lambda::sqs::Record,
-    publish::lanes::{Body, Hide, Lanes, Outgoing, fault_backoff},
+    publish::lanes::{Body, Lanes, Outgoing, fault_backoff},
     runtime::clock,
     secrets::Secrets,
     store::{

@@ -1,8 +1,8 @@
-//! The verb that takes what ended in the dead-letter queue: nothing ends there.
+//! The messages of the dead-letter queue: none stays there.
 //!
 //! A message gets there when it was received too often: its function died each time, or a failure
-//! of ours lasted for days. Its delivery is parked, due soon, and whoever owns it is told. What
-//! cannot be read is set apart for people.
+//! of ours lasted for days. Its delivery is parked, due soon, and its owner is notified. A
+//! message that cannot be read goes to a queue of its own, for people.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,15 +24,12 @@ use crate::{
         clock,
         telemetry::{self, Metric, Unit},
     },
-    store::{
-        events::deliveries::{Deliveries, DeliveryChange, DuePlace, RecordOutcome},
-        table::keys,
-    },
+    store::events::deliveries::{Deliveries, DeliveryChange, DeliveryKey, RecordOutcome},
 };
 
-/// When a delivery that was set aside is tried again. It has waited for hours, and what stopped it
-/// may still be there.
-const PAUSE: Duration = Duration::from_mins(5);
+/// When a quarantined delivery is attempted again. It has waited for hours, and what stopped it may
+/// persist.
+const QUARANTINE_PAUSE: Duration = Duration::from_mins(5);
 
 /// What rescuing needs.
 #[derive(Debug)]
@@ -52,7 +49,7 @@ impl Rescuer {
         let received = records.len();
         for record in records {
             if let Err(fault) = self.rescue(&record).await {
-                tracing::error!(%fault, message_id = record.message_id, "a message stays in the dead-letter queue");
+                tracing::error!(%fault, message_id = record.message_id, "could not rescue message; it stays in the dead-letter queue");
                 kept.push(record.message_id);
             }
         }
@@ -66,10 +63,7 @@ impl Rescuer {
         match message {
             Ok(message) if message.v == lane::VERSION => self.park(&message).await,
             _ => {
-                tracing::error!(
-                    message_id = record.message_id,
-                    "a message that nobody can read was set apart"
-                );
+                tracing::error!(message_id = record.message_id, "moved unreadable message to its own queue");
                 let body = Body::Text(record.body.clone());
                 let outgoing = Outgoing { tenant: TenantId::operator(), body, delay: Duration::ZERO };
                 self.unreadable.send(&[outgoing]).await
@@ -86,27 +80,17 @@ impl Rescuer {
                 return Ok(());
             }
             let now = clock::now();
-            let at = now + PAUSE;
-            let change = DeliveryChange {
-                tenant: tenant.clone(),
-                id,
-                generation,
-                operator: message.operator,
-                event_type: message.event_type.clone(),
-                known: stored.map(|stored| saturating::<u32>(stored.attempts.len())),
-                attempt: None,
-                status: Status::Retrying,
-                next_at: Some(at),
-                parked_reason: None,
-                place: Some(DuePlace { pk: keys::due(id, at), at }),
-                now,
-            };
+            let known = stored.map(|stored| saturating::<u32>(stored.attempts.len()));
+            let key = DeliveryKey { tenant: tenant.clone(), id, generation };
+            let change = DeliveryChange::to(Status::Retrying, key, known, now)
+                .describing(message.operator, message.event_type.clone())
+                .due(now + QUARANTINE_PAUSE);
             match self.deliveries.record_one(change).await? {
                 RecordOutcome::New => break,
                 RecordOutcome::Lost(found) => stored = Some(found),
             }
         }
-        tracing::error!(%tenant, delivery_id = %id, "a delivery was taken out of the dead-letter queue and parked");
+        tracing::error!(%tenant, delivery_id = %id, "took delivery out of the dead-letter queue and parked it");
         self.alerts.raise(&message.owner(), id.endpoint, &Alert::Quarantined(id)).await;
         Ok(())
     }

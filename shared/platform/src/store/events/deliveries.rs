@@ -78,6 +78,42 @@ pub struct DeliveryChange {
     pub now: Timestamp,
 }
 
+impl DeliveryChange {
+    /// A change to a status, with neither an attempt nor a place in the due index. `known` is how many
+    /// attempts are on record; `None` where the delivery has no row.
+    #[must_use]
+    pub fn to(status: Status, key: DeliveryKey, known: Option<u32>, now: Timestamp) -> Self {
+        let DeliveryKey { tenant, id, generation } = key;
+        Self {
+            tenant,
+            id,
+            generation,
+            operator: false,
+            event_type: None,
+            known,
+            attempt: None,
+            status,
+            next_at: None,
+            parked_reason: None,
+            place: None,
+            now,
+        }
+    }
+
+    /// The same with what a first row says: whether the endpoint is the operator's, and the event's type.
+    #[must_use]
+    pub fn describing(self, operator: bool, event_type: Option<EventType>) -> Self {
+        Self { operator, event_type, ..self }
+    }
+
+    /// The same, due at this time by the due index.
+    #[must_use]
+    pub fn due(self, at: Timestamp) -> Self {
+        let place = DuePlace { pk: keys::due(self.id, at), at };
+        Self { next_at: Some(at), place: Some(place), ..self }
+    }
+}
+
 /// A delivery and whose event it is of.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DeliveryKey {
