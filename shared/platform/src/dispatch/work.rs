@@ -30,7 +30,7 @@ use crate::{
         events::deliveries::{DUE_LEASE, DeliveryChange, DuePlace, RecordOutcome},
         table::keys,
     },
-    webhook::{egress::Called, request::Webhook},
+    webhook::{egress::CallOutcome, request::Webhook},
 };
 
 /// What one look at a message says.
@@ -215,7 +215,7 @@ impl Dispatcher {
         // Recording waits for the others of the batch, who may wait for their turn.
         drop(turn);
         let took_ms = called.took_ms();
-        let Called { outcome, took, told } = called;
+        let CallOutcome { outcome, took, told } = called;
         let attempt = Attempt::new(work.n, at, took_ms, &outcome).telling(told);
         let mut settled = self.settle(work, attempt, &outcome, took, recorder, ticket).await?;
         settled.tally.add(&outcome, took, clock::now());
