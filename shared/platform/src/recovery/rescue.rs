@@ -36,9 +36,9 @@ const QUARANTINE_PAUSE: Duration = Duration::from_mins(5);
 pub struct Rescuer {
     /// Where deliveries are parked.
     pub deliveries: Deliveries,
-    /// Where messages go that nobody can read.
+    /// Where messages go that cannot be read.
     pub unreadable: Arc<Lane>,
-    /// Who tells owners.
+    /// Notifies owners.
     pub alerts: Alerts,
 }
 

@@ -134,7 +134,7 @@ impl Drains {
         Ok(taken.and_then(|response| response.attributes).as_ref().map(read_drain))
     }
 
-    /// Removes an endpoint's entry, if no work was held of late; false where it stays.
+    /// Removes an endpoint's entry, if no work was held recently; false where it stays.
     pub async fn end(&self, entry: &DueEndpoint, drain: &DrainEntry, now: Timestamp) -> Result<bool, Fault> {
         if now.since(Timestamp::from_millis(drain.touched_at)) < DRAIN_QUIET {
             return Ok(false);
