@@ -229,7 +229,7 @@ pub(crate) async fn publish_batch(
         }
         Err(problem) => {
             if let Some(fault) = &problem.fault {
-                tracing::error!(%fault, "could not publish event of batch");
+                tracing::error!(%fault, "could not publish event of a batch");
             }
             let uri = problem.kind.uri();
             BatchResult {

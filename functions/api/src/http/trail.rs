@@ -85,12 +85,12 @@ impl Trail {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner).take();
         match written {
             None if succeeded && !self.unchanged.load(Ordering::Relaxed) => {
-                tracing::error!(action = self.action, "the audit trail lacks a change");
+                tracing::error!(action = self.action, "change is not in the audit trail");
             }
             Some((tenant, subject)) if !succeeded => {
                 let action = format!("{}.failed", self.action);
                 if let Err(problem) = self.append(api, &tenant, action, subject, [None, None]).await {
-                    tracing::error!(fault = ?problem.fault, "the audit trail lacks a failure");
+                    tracing::error!(fault = ?problem.fault, "could not record failed change in the audit trail");
                 }
             }
             _ => {}

@@ -82,7 +82,7 @@ impl Dispatcher {
     async fn take_probe(&self, owner: &TenantId, endpoint: &Endpoint, now: Timestamp) -> bool {
         let Some(probing) = endpoint.health.probing(now) else { return false };
         self.endpoints.save_health(owner, endpoint, &probing).await.unwrap_or_else(|fault| {
-            tracing::error!(%fault, "a probe was not begun");
+            tracing::error!(%fault, "could not start probe");
             false
         })
     }
@@ -100,7 +100,7 @@ impl Dispatcher {
             Ok(grant) => (grant.permits, Duration::from_micros(grant.wait.unsigned_abs())),
             Err(fault) => {
                 // A limit that cannot be counted is not a reason to break it.
-                tracing::error!(%fault, tenant = %owner, endpoint_id = %id, "a rate limit was not charged");
+                tracing::error!(%fault, tenant = %owner, endpoint_id = %id, "could not charge rate limit");
                 (0, Duration::from_secs(10))
             }
         };
@@ -137,11 +137,11 @@ impl Dispatcher {
             let saved = self.endpoints.save_health(owner, &endpoint, &health).await?;
             if saved {
                 if endpoint.health.circuit.is_some() && health.circuit.is_none() {
-                    tracing::info!(tenant = %owner, endpoint_id = %endpoint.id, "the circuit closed");
+                    tracing::info!(tenant = %owner, endpoint_id = %endpoint.id, "circuit closed");
                     self.drains.wake(owner, endpoint.id, now, HeldAction::Unchanged, now).await?;
                     Box::pin(self.alerts.raise(owner, endpoint.id, &Alert::Recovered)).await;
                 } else if endpoint.health.circuit.is_none() && health.circuit.is_some() {
-                    tracing::warn!(tenant = %owner, endpoint_id = %endpoint.id, "the circuit opened");
+                    tracing::warn!(tenant = %owner, endpoint_id = %endpoint.id, "circuit opened");
                 }
                 endpoint = Arc::new(Endpoint {
                     health,

@@ -174,7 +174,7 @@ impl Dispatcher {
             Ok(())
         };
         if let Err(fault) = self.within(deadline, seeing).await {
-            tracing::error!(%fault, "what was learnt about endpoints is lost");
+            tracing::error!(%fault, "could not save outcomes of endpoints");
         }
         kept
     }
@@ -193,7 +193,7 @@ impl Dispatcher {
                 let received = record.receive_count();
                 let looked = dispatcher.within(deadline, dispatcher.look(at, &record, lane)).await;
                 looked.unwrap_or_else(|fault| {
-                    tracing::error!(%fault, "a delivery failed on our side");
+                    tracing::error!(%fault, "could not process delivery");
                     Looked::Fate(Fate::after_fault(received))
                 })
             };
@@ -201,7 +201,9 @@ impl Dispatcher {
         });
         let looked = join_all(tasks).await.into_iter();
         looked
-            .map(|looked| looked.map_err(|error| tracing::error!(%error, "a message panicked")).ok())
+            .map(|looked| {
+                looked.map_err(|error| tracing::error!(%error, "handling of message panicked")).ok()
+            })
             .collect()
     }
 
@@ -223,7 +225,7 @@ impl Dispatcher {
         for group in join_all(groups).await {
             // Whose messages come back when the lane's own visibility timeout is over.
             settled.extend(group.unwrap_or_else(|error| {
-                tracing::error!(%error, "dispatching to an endpoint panicked");
+                tracing::error!(%error, "dispatch to endpoint panicked");
                 Vec::new()
             }));
         }
@@ -247,7 +249,7 @@ impl Dispatcher {
         let admitted = match self.within(deadline, admitting).await {
             Ok(admitted) => admitted,
             Err(fault) => {
-                tracing::error!(%fault, tenant = %key.0, endpoint_id = %key.1, "an endpoint's messages stay");
+                tracing::error!(%fault, tenant = %key.0, endpoint_id = %key.1, "could not admit deliveries of endpoint; their messages stay");
                 let stays = |(at, received)| Settled::new(at, Fate::after_fault(received));
                 return places.into_iter().map(stays).collect();
             }
@@ -261,7 +263,7 @@ impl Dispatcher {
                 let settled = dispatcher.within(deadline, acting).await;
                 settled.unwrap_or_else(|fault| {
                     let (tenant, delivery_id) = (&work.tenant, work.id);
-                    tracing::error!(%fault, %tenant, %delivery_id, "a delivery failed on our side");
+                    tracing::error!(%fault, %tenant, %delivery_id, "could not process delivery");
                     Settled::new(at, Fate::after_fault(received))
                 })
             };
@@ -272,7 +274,7 @@ impl Dispatcher {
         let mut settled = Vec::with_capacity(tasks.len());
         for (at, task) in tasks {
             let mut one = task.await.unwrap_or_else(|error| {
-                tracing::error!(%error, "dispatching a message panicked");
+                tracing::error!(%error, "dispatch of message panicked");
                 Settled::new(at, Fate::Keep)
             });
             one.endpoint = Some(key.clone());
@@ -328,7 +330,7 @@ impl Dispatcher {
                 fates[at] = match sent {
                     Ok(()) => Fate::Delete,
                     Err(fault) => {
-                        tracing::warn!(%fault, "a message waits where it is");
+                        tracing::warn!(%fault, "could not move message to the slow lane; it waits in its queue");
                         Fate::KeepUntil(until)
                     }
                 };
@@ -352,7 +354,7 @@ impl Dispatcher {
     async fn count(&self, counts: Counts) {
         let counting = counts.iter().map(async |(key, stats)| {
             if let Err(fault) = self.statistics.add(key, stats).await {
-                tracing::warn!(%fault, tenant = %key.0, endpoint_id = %key.1, "attempts are not counted");
+                tracing::warn!(%fault, tenant = %key.0, endpoint_id = %key.1, "attempts are missing from the statistics");
             }
         });
         join_all(counting).await;
@@ -378,12 +380,12 @@ impl Dispatcher {
             let teaches =
                 tally.gone || tally.failed > 0 || endpoint.health.after(&tally, now) != endpoint.health;
             if teaches && let Err(fault) = Box::pin(self.learn(owner, endpoint, &tally)).await {
-                tracing::error!(%fault, tenant = %owner, endpoint_id = %id, "an endpoint's health was not written");
+                tracing::error!(%fault, tenant = %owner, endpoint_id = %id, "could not save endpoint health");
             }
             if tally.failed > 0
                 && let Err(fault) = Box::pin(self.watch(owner, endpoint, tally.failed)).await
             {
-                tracing::warn!(%fault, tenant = %owner, endpoint_id = %id, "an endpoint was not judged");
+                tracing::warn!(%fault, tenant = %owner, endpoint_id = %id, "could not evaluate failure rate of endpoint");
             }
             if let Some(delivery) = exhausted {
                 Box::pin(self.alerts.raise(owner, *id, &Alert::Exhausted(delivery))).await;

@@ -84,12 +84,12 @@ impl Dispatcher {
         let message: Message<'_> = match serde_json::from_str(&record.body) {
             Ok(message) => message,
             Err(error) => {
-                tracing::error!(%error, "a message cannot be read; it will end in the dead-letter queue");
+                tracing::error!(%error, "malformed message; it will reach the dead-letter queue");
                 return Ok(Looked::Fate(Fate::Keep));
             }
         };
         if message.v != lane::VERSION {
-            tracing::error!(v = message.v, "a message has a version that this function does not know");
+            tracing::error!(v = message.v, "unknown version of message");
             return Ok(Looked::Fate(Fate::Keep));
         }
         let (tenant, id) = (&message.tenant, message.delivery());
@@ -174,7 +174,7 @@ impl Dispatcher {
                 let closed = |_| Fault::new("dispatching", "attempts are over");
                 let turn = at_once.acquire().await.map_err(closed)?;
                 if deadline.since(clock::machine_now()) < work.endpoint.timeout() + RECORDING {
-                    tracing::warn!("too little time is left for an attempt");
+                    tracing::warn!("too little time left for an attempt");
                     // Others were slow, not the delivery: it goes on behind them.
                     return Ok(settled(Fate::Move(moved(&work.body, false)?, clock::now())));
                 }
