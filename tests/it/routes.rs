@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A response of each route, which the description shows.
-const ANSWERS: &str = "functions/api/src/openapi/answers.json";
+const ANSWERS: &str = "functions/api/src/openapi/responses.json";
 
 #[tokio::test]
 async fn every_route_answers_as_described() {

@@ -6,7 +6,7 @@ use domain::{
     EndpointId, ReplayId, TenantId, Timestamp,
     delivery::{RETENTION, RETENTION_DAYS},
     endpoint::State,
-    recovery::replay::{PausedFor, RATE, RATES, RUNNING_PER_TENANT, Status, What},
+    recovery::replay::{PausedFor, RATE, RATES, RUNNING_PER_TENANT, Selection, Status},
 };
 use platform::{
     lambda::problem::{Kind, Problem},
@@ -27,7 +27,7 @@ use crate::{
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateReplay {
-    what: What,
+    selection: Selection,
     /// From when on. Earlier than 30 days ago means all that is kept.
     since: Timestamp,
     /// Until when; now where it is missing.
@@ -39,7 +39,7 @@ pub(crate) struct CreateReplay {
     rate: Option<u32>,
     /// Whose events, where the endpoint is the operator's; the operator's own where it is missing.
     #[serde(default)]
-    tenant: Option<TenantId>,
+    tenant_id: Option<TenantId>,
 }
 
 /// A replay, and how far it has come.
@@ -47,7 +47,7 @@ pub(crate) struct CreateReplay {
 pub(crate) struct ReplayView {
     id: ReplayId,
     endpoint_id: EndpointId,
-    what: What,
+    selection: Selection,
     /// From when on, inclusive.
     since: Timestamp,
     /// Until when, exclusive.
@@ -55,14 +55,14 @@ pub(crate) struct ReplayView {
     /// Deliveries a second.
     rate: u32,
     /// Whose events, where the endpoint is the operator's; else null.
-    tenant: Option<TenantId>,
+    tenant_id: Option<TenantId>,
     status: Status,
     /// What it waits for; null where it goes on.
     paused_for: Option<PausedFor>,
     /// How many deliveries or events it has looked at.
-    seen: u64,
+    scanned_count: u64,
     /// How many deliveries it has begun.
-    replayed: u64,
+    started_count: u64,
     /// How far it has come, between `since` and `until`.
     position: Timestamp,
     created_at: Timestamp,
@@ -74,19 +74,19 @@ pub(crate) struct ReplayView {
 
 impl ReplayView {
     fn new(owner: &TenantId, replay: Replay) -> Self {
-        let names_tenant = owner.is_operator() && replay.what != What::Failed;
+        let names_tenant = owner.is_operator() && replay.selection != Selection::Failed;
         Self {
             id: replay.id,
-            endpoint_id: replay.endpoint,
-            what: replay.what,
+            endpoint_id: replay.endpoint_id,
+            selection: replay.selection,
             since: replay.since,
             until: replay.until,
             rate: replay.rate,
-            tenant: names_tenant.then_some(replay.tenant),
+            tenant_id: names_tenant.then_some(replay.tenant_id),
             status: replay.status,
             paused_for: replay.paused_for,
-            seen: replay.seen,
-            replayed: replay.replayed,
+            scanned_count: replay.scanned_count,
+            started_count: replay.started_count,
             position: replay.position,
             created_at: replay.created_at,
             finished_at: replay.finished_at,
@@ -120,15 +120,18 @@ fn span(body: &CreateReplay, now: Timestamp) -> Result<(Timestamp, Timestamp), P
 
 /// Whose events are delivered.
 async fn whose(api: &Api, owner: &TenantId, body: &CreateReplay) -> Result<TenantId, Problem> {
-    let Some(tenant) = &body.tenant else { return Ok(owner.clone()) };
+    let Some(tenant) = &body.tenant_id else { return Ok(owner.clone()) };
     if !owner.is_operator() {
-        return Err(refuse("/tenant", "is for the operator's endpoints"));
+        return Err(refuse("/tenant_id", "is for the operator's endpoints"));
     }
-    if body.what == What::Failed {
-        return Err(refuse("/tenant", "goes with missing and all; failed has the deliveries of all tenants"));
+    if body.selection == Selection::Failed {
+        return Err(refuse(
+            "/tenant_id",
+            "goes with missing and all; failed has the deliveries of all tenants",
+        ));
     }
     if !tenant.is_operator() && api.tenants.get(tenant).await?.is_none() {
-        return Err(refuse("/tenant", "there is no tenant with this id"));
+        return Err(refuse("/tenant_id", "there is no tenant with this id"));
     }
     Ok(tenant.clone())
 }
@@ -153,16 +156,16 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateReplay) -> Res
     }
     let replay = Replay {
         id: ReplayId::new(call.now, clock::random()?),
-        endpoint,
-        tenant,
-        what: body.what,
+        endpoint_id: endpoint,
+        tenant_id: tenant,
+        selection: body.selection,
         since,
         until,
         rate,
         status: Status::Running,
         paused_for: None,
-        seen: 0,
-        replayed: 0,
+        scanned_count: 0,
+        started_count: 0,
         cursor: None,
         position: since,
         created_at: call.now,
@@ -171,7 +174,7 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateReplay) -> Res
         faults: 0,
     };
     let what = json!({
-        "endpoint_id": endpoint, "tenant": replay.tenant, "what": replay.what,
+        "endpoint_id": endpoint, "tenant_id": replay.tenant_id, "selection": replay.selection,
         "since": since, "until": until, "rate": rate,
     });
     call.record(&api, replay.id, None, Some(what)).await?;
@@ -238,11 +241,11 @@ mod tests {
             (1, Some(70), Err("/until")),
         ] {
             let body = CreateReplay {
-                what: What::All,
+                selection: Selection::All,
                 since: at(since),
                 until: until.map(at),
                 rate: None,
-                tenant: None,
+                tenant_id: None,
             };
             let found = span(&body, now);
             let pointer = found.as_ref().err().and_then(|problem| problem.errors[0].pointer.clone());

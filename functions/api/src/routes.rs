@@ -83,7 +83,7 @@ pub(crate) fn all() -> Vec<Route> {
             .audited("endpoint.created")
             .summary("Subscribe a URL to events.")
             .example(r#"{"url":"https://example.com/webhooks","event_types":["contact.*"],"description":"CRM mirror"}"#)
-            .problems(&[Kind::LimitReached, Kind::Contended]),
+            .problems(&[Kind::LimitReached, Kind::Conflict]),
         Route::get("/v1/endpoints", "list_endpoints", Access::Scope(Scope::EndpointsRead), endpoints::list)
             .summary("List endpoints, newest first.")
             .parameters(&PAGE),
@@ -92,20 +92,20 @@ pub(crate) fn all() -> Vec<Route> {
         Route::patch("/v1/endpoints/{endpoint_id}", "update_endpoint", Access::Scope(Scope::EndpointsWrite), endpoints::update)
             .audited("endpoint.updated")
             .summary("Change an endpoint. What is left out stays; null takes a setting back to its default.")
-            .example(r#"{"description":"CRM mirror, west","rate_limit":20,"timeout":10}"#)
-            .problems(&[Kind::Contended]),
+            .example(r#"{"description":"CRM mirror, west","rate_limit":20,"timeout_seconds":10}"#)
+            .problems(&[Kind::Conflict]),
         Route::delete("/v1/endpoints/{endpoint_id}", "delete_endpoint", Access::Scope(Scope::EndpointsWrite), endpoints::delete)
             .audited("endpoint.deleted")
             .summary("Delete an endpoint. Its deliveries that are not finished are cancelled."),
         Route::post("/v1/endpoints/{endpoint_id}/disable", "disable_endpoint", Access::Scope(Scope::EndpointsWrite), StatusCode::OK, endpoints::disable)
             .audited("endpoint.disabled")
             .summary("Disable an endpoint: hold what it misses, or skip it.")
-            .example(r#"{"events":"hold"}"#),
+            .example(r#"{"mode":"hold"}"#),
         Route::post("/v1/endpoints/{endpoint_id}/enable", "enable_endpoint", Access::Scope(Scope::EndpointsWrite), StatusCode::OK, endpoints::enable)
             .audited("endpoint.enabled")
             .summary("Enable an endpoint, and drain or drop what was held for it.")
-            .example(r#"{"held":"drain","drain_rate":25}"#)
-            .problems(&[Kind::Contended]),
+            .example(r#"{"held_deliveries":"deliver","delivery_rate":25}"#)
+            .problems(&[Kind::Conflict]),
         Route::get("/v1/endpoints/{endpoint_id}/secret", "get_endpoint_secret", Access::Scope(Scope::EndpointsSecret), secret::reveal)
             .audited("endpoint.secret.revealed")
             .summary("Reveal the signing keys of an endpoint."),
@@ -126,18 +126,18 @@ pub(crate) fn all() -> Vec<Route> {
             .audited("source.created")
             .summary("Create a URL that takes a provider's webhooks.")
             .example(r#"{"provider":"stripe","secrets":["whsec_only_an_example_secret"]}"#)
-            .problems(&[Kind::Contended]),
+            .problems(&[Kind::Conflict]),
         Route::post("/v1/sources/{source_id}/secrets", "set_source_secrets", Access::Scope(Scope::SourcesWrite), StatusCode::OK, sources::set_secrets)
             .audited("source.secrets.set")
             .summary("Set a source's secrets, in place of those before.")
             .example(r#"{"secrets":["whsec_only_an_example_secret","whsec_another_example_secret"]}"#)
-            .problems(&[Kind::Contended]),
-        Route::post("/v1/event-types", "put_event_type", Access::Operator, StatusCode::OK, types::put)
+            .problems(&[Kind::Conflict]),
+        Route::put("/v1/event-types/{type}", "put_event_type", Access::Operator, types::put)
             .audited("event_type.put")
             .summary("Put an event type into the catalog, in place of what was there under its name.")
-            .example(r#"{"type":"invoice.paid","description":"An invoice was paid in full.","schema":{"type":"object","required":["id"],"properties":{"id":{"type":"string"},"amount":{"type":"number","minimum":0}}},"example":{"id":"inv_1","amount":120.5},"enforce":true}"#)
+            .example(r#"{"description":"An invoice was paid in full.","schema":{"type":"object","required":["id"],"properties":{"id":{"type":"string"},"amount":{"type":"number","minimum":0}}},"example":{"id":"inv_1","amount":120.5},"enforce":true}"#)
             .body_limit(CATALOG_BODY_LIMIT)
-            .problems(&[Kind::LimitReached, Kind::Contended]),
+            .problems(&[Kind::LimitReached, Kind::Conflict]),
         Route::get("/v1/event-types", "list_event_types", Access::Scope(Scope::EventTypesRead), types::list)
             .summary("List the catalog of event types, in the order of their names.")
             .parameters(&EVENT_TYPE_PAGE),
@@ -148,11 +148,11 @@ pub(crate) fn all() -> Vec<Route> {
             .summary("Change an event type of the catalog. What is left out stays; another schema is another version.")
             .example(r#"{"description":"An invoice was paid in full, or more.","enforce":false}"#)
             .body_limit(CATALOG_BODY_LIMIT)
-            .problems(&[Kind::LimitReached, Kind::Contended]),
+            .problems(&[Kind::LimitReached, Kind::Conflict]),
         Route::delete("/v1/event-types/{type}", "delete_event_type", Access::Operator, types::delete)
             .audited("event_type.deleted")
             .summary("Take an event type out of the catalog. It can be published as any other then.")
-            .problems(&[Kind::Contended]),
+            .problems(&[Kind::Conflict]),
         Route::post("/v1/events", "publish_event", Access::Scope(Scope::EventsWrite), StatusCode::ACCEPTED, events::publish)
             .summary("Publish an event to the endpoints that listen to its type.")
             .example(r#"{"type":"contact.created","data":{"id":"c_1","email":"ada@example.com"}}"#)
@@ -190,7 +190,7 @@ pub(crate) fn all() -> Vec<Route> {
         Route::post("/v1/endpoints/{endpoint_id}/replays", "create_replay", Access::Scope(Scope::EventsWrite), StatusCode::ACCEPTED, replays::create)
             .audited("replay.created")
             .summary("Replay to an endpoint what failed, what it missed, or all of a span of time.")
-            .example(r#"{"what":"failed","since":"2026-11-01T00:00:00Z","rate":10}"#)
+            .example(r#"{"selection":"failed","since":"2026-11-01T00:00:00Z","rate":10}"#)
             .problems(&[Kind::ReplayRunning, Kind::LimitReached]),
         Route::get("/v1/replays", "list_replays", Access::Scope(Scope::EventsRead), replays::list)
             .summary("List replays, newest first.")

@@ -17,7 +17,7 @@ use std::{
 use domain::{
     EndpointId, EventId, Timestamp,
     delivery::{
-        self, Attempt, Claim, Delivery, Failure, Lost, Origin, Outcome, ParkedFor, Status,
+        self, Attempt, Claim, Delivery, Failure, Lost, Origin, Outcome, ParkedReason, Status,
         driver::{self, LaneKind, Situation, Wait},
         retry::{self, Next},
     },
@@ -186,7 +186,7 @@ struct Item {
 struct Drain {
     due: Timestamp,
     touched_at: Timestamp,
-    drop_before: Option<Timestamp>,
+    discard_before: Option<Timestamp>,
 }
 
 /// A message in a lane, or in the dead-letter queue.
@@ -211,7 +211,7 @@ struct Change {
     attempt: Option<Attempt>,
     status: Status,
     next_at: Option<Timestamp>,
-    parked_for: Option<ParkedFor>,
+    parked_reason: Option<ParkedReason>,
     place: Option<Place>,
     /// Whether the row must still have no place: the message is to be its only driver.
     alone: bool,
@@ -230,7 +230,7 @@ enum Fate {
 #[derive(Debug, Clone)]
 enum Plan {
     Attempt(Attempt, Outcome),
-    Hold(ParkedFor),
+    Hold(ParkedReason),
     Cancel,
 }
 
@@ -261,7 +261,7 @@ struct Dispatcher {
     indexed: bool,
     endpoint: Option<Endpoint>,
     tally: Tally,
-    parked: Option<ParkedFor>,
+    parked: Option<ParkedReason>,
     fate: Fate,
 }
 
@@ -363,7 +363,11 @@ impl World {
             metadata: BTreeMap::new(),
             created_at: now,
             secret_shard: 0,
-            settings: Settings { retry_schedule: Some(SCHEDULE.to_vec()), rate_limit, ..Settings::default() },
+            settings: Settings {
+                retry_schedule_seconds: Some(SCHEDULE.to_vec()),
+                rate_limit,
+                ..Settings::default()
+            },
             state: State::Enabled,
             health: Health::default(),
             health_version: 0,
@@ -500,7 +504,7 @@ impl World {
                 generation: 0,
                 attempts,
                 next_attempt_at: change.next_at,
-                parked_for: change.parked_for,
+                parked_reason: change.parked_reason,
                 in_due_index: false,
             };
             self.put(of, Item { delivery, place: change.place })?;
@@ -527,17 +531,17 @@ impl World {
 
     fn touch_drain(&mut self, due: Timestamp) {
         let touched_at = self.now;
-        let (due, drop_before) = self.drain.map_or((due, None), |known| (known.due, known.drop_before));
-        self.put_drain(Some(Drain { due, touched_at, drop_before }));
+        let (due, discard_before) = self.drain.map_or((due, None), |known| (known.due, known.discard_before));
+        self.put_drain(Some(Drain { due, touched_at, discard_before }));
     }
 
     fn wake_drain(&mut self, deliver: Option<bool>) {
-        let drop_before = match deliver {
-            None => self.drain.and_then(|known| known.drop_before),
+        let discard_before = match deliver {
+            None => self.drain.and_then(|known| known.discard_before),
             Some(true) => None,
             Some(false) => Some(self.now),
         };
-        self.put_drain(Some(Drain { due: self.now, touched_at: self.now, drop_before }));
+        self.put_drain(Some(Drain { due: self.now, touched_at: self.now, discard_before }));
     }
 
     fn take_drain(&mut self, found: Timestamp, due: Timestamp) -> Option<Drain> {
@@ -660,7 +664,7 @@ impl World {
             Doing::Probe => Some(self.probe(it, luck)),
             Doing::Post => Some(self.post(it, chance)),
             Doing::Touch(plan) => {
-                let reason = if let Plan::Hold(reason) = plan { reason } else { ParkedFor::Disabled };
+                let reason = if let Plan::Hold(reason) = plan { reason } else { ParkedReason::Disabled };
                 let due = self.expected_back(it, reason);
                 Some(if self.call(luck, |world| world.touch_drain(due)).is_some() {
                     Doing::Record(plan)
@@ -732,7 +736,7 @@ impl World {
         Ok(Doing::CarryOut)
     }
 
-    fn hold(&self, reason: ParkedFor) -> Doing {
+    fn hold(&self, reason: ParkedReason) -> Doing {
         let plan = Plan::Hold(reason);
         if self.is(Flaw::HoldsBeforeTouching) { Doing::Record(plan) } else { Doing::Touch(plan) }
     }
@@ -767,7 +771,7 @@ impl World {
                     it.fate = Fate::KeepUntil(self.now + wait);
                     Doing::CarryOut
                 } else {
-                    self.hold(ParkedFor::RateLimit)
+                    self.hold(ParkedReason::RateLimit)
                 }
             }
         }
@@ -778,7 +782,7 @@ impl World {
         let probing = endpoint.health.probing(self.now);
         let mine =
             probing.and_then(|probing| self.call(luck, |world| world.save_health(&endpoint, &probing)));
-        if mine == Some(true) { Doing::Post } else { self.hold(ParkedFor::CircuitOpen) }
+        if mine == Some(true) { Doing::Post } else { self.hold(ParkedReason::CircuitOpen) }
     }
 
     fn post(&mut self, it: &mut Dispatcher, chance: u8) -> Doing {
@@ -814,12 +818,12 @@ impl World {
         if parks && !self.is(Flaw::HoldsBeforeTouching) { Doing::Touch(plan) } else { Doing::Record(plan) }
     }
 
-    fn expected_back(&self, it: &Dispatcher, reason: ParkedFor) -> Timestamp {
+    fn expected_back(&self, it: &Dispatcher, reason: ParkedReason) -> Timestamp {
         let circuit = it.endpoint.as_ref().and_then(|endpoint| endpoint.health.circuit);
         match (reason, circuit) {
-            (ParkedFor::Disabled, _) => self.now + DISABLED_STEP,
-            (ParkedFor::CircuitOpen, Some(circuit)) => circuit.until.max(self.now),
-            (ParkedFor::CircuitOpen | ParkedFor::RateLimit, _) => self.now + STEP,
+            (ParkedReason::Disabled, _) => self.now + DISABLED_STEP,
+            (ParkedReason::CircuitOpen, Some(circuit)) => circuit.until.max(self.now),
+            (ParkedReason::CircuitOpen | ParkedReason::RateLimit, _) => self.now + STEP,
         }
     }
 
@@ -831,13 +835,13 @@ impl World {
             attempt: None,
             status: Status::Cancelled,
             next_at: None,
-            parked_for: None,
+            parked_reason: None,
             place: None,
             alone: false,
         };
         let held = |reason| Change {
             status: Status::Parked,
-            parked_for: Some(reason),
+            parked_reason: Some(reason),
             place: Some(Place::Held(now)),
             ..change.clone()
         };
@@ -847,15 +851,15 @@ impl World {
             Plan::Attempt(attempt, outcome) => (attempt, outcome),
         };
         let policy = it.endpoint.as_ref().unwrap().policy();
-        let (mut change, fate) = match retry::next(attempt.n, outcome, &policy, now, jitter) {
+        let (mut change, fate) = match retry::next(attempt.number, outcome, &policy, now, jitter) {
             Next::Done => (Change { status: Status::Succeeded, ..change }, Fate::Delete),
             Next::GiveUp => (Change { status: Status::Exhausted, ..change }, Fate::Delete),
-            Next::Park => (held(ParkedFor::Disabled), Fate::Delete),
+            Next::Park => (held(ParkedReason::Disabled), Fate::Delete),
             Next::RetryAt(at) => {
                 let situation = Situation {
                     lane: it.message.lane,
                     received: it.message.received,
-                    attempts: attempt.n,
+                    attempts: attempt.number,
                     slow: *outcome == Outcome::Failed(Failure::Timeout),
                     pressure,
                     longest: driver::SLOW_WAIT,
@@ -887,7 +891,7 @@ impl World {
         };
         if recorded? {
             it.fate = fate;
-            it.parked = change.parked_for;
+            it.parked = change.parked_reason;
             self.note(format_args!("  records {:?}, then {fate:?}", change.status));
             return Ok(Doing::Learn(0));
         }
@@ -900,7 +904,7 @@ impl World {
                 Lost::Keep(_) if self.is(Flaw::LoserDrops) => it.fate = Fate::Delete,
                 Lost::Keep(until) => it.fate = Fate::KeepUntil(until),
                 Lost::RecordSuccess => {
-                    attempt.n = delivery::next_number(&stored);
+                    attempt.number = delivery::next_number(&stored);
                     it.known = Some(known);
                     return Ok(Doing::Record(Plan::Attempt(attempt, outcome)));
                 }
@@ -1040,11 +1044,11 @@ impl World {
             Running::LookAtEndpoint => {
                 let gate = gate(self.row(), run.since);
                 run.gate = Some(gate);
-                let mark = run.drain.and_then(|drain| drain.drop_before);
+                let mark = run.drain.and_then(|drain| drain.discard_before);
                 let until = if gate == Gate::Cancel { Some(run.since) } else { mark };
                 Some(until.map_or_else(|| self.let_go(run), Running::Drop))
             }
-            Running::Drop(until) => self.drop_held(run, until, luck, over)?,
+            Running::Drop(until) => self.discard_held(run, until, luck, over)?,
             Running::Release(left) => Some(self.release(run, left, luck, over)?),
             Running::Send(left) => {
                 for of in std::mem::take(&mut run.outbox) {
@@ -1060,7 +1064,7 @@ impl World {
     fn let_go(&self, run: &Run) -> Running {
         let later = |wait| Running::Finish(Some(run.since + wait));
         match run.gate.unwrap() {
-            Gate::Hold(ParkedFor::CircuitOpen) => Running::Finish(
+            Gate::Hold(ParkedReason::CircuitOpen) => Running::Finish(
                 self.row().health.circuit.map_or(Some(run.since + STEP), |circuit| Some(circuit.until)),
             ),
             Gate::Hold(_) => later(DISABLED_STEP),
@@ -1084,7 +1088,7 @@ impl World {
         held
     }
 
-    fn drop_held(
+    fn discard_held(
         &mut self,
         run: &mut Run,
         until: Timestamp,
@@ -1099,7 +1103,7 @@ impl World {
         for (of, found) in &page {
             let cancel = |delivery: &mut Delivery| {
                 delivery.status = Status::Cancelled;
-                (delivery.next_attempt_at, delivery.parked_for) = (None, None);
+                (delivery.next_attempt_at, delivery.parked_reason) = (None, None);
             };
             let Some(cancelled) = self.call(luck, |world| world.take(*of, *found, None, cancel)) else {
                 return Ok(None);
@@ -1124,7 +1128,7 @@ impl World {
             let let_go = |delivery: &mut Delivery| {
                 let first = delivery.attempts.is_empty();
                 delivery.status = if first { Status::Pending } else { Status::Retrying };
-                (delivery.next_attempt_at, delivery.parked_for) = (Some(now), None);
+                (delivery.next_attempt_at, delivery.parked_reason) = (Some(now), None);
             };
             let lease = Some(Place::Due(now + LEASE));
             let taken = self.call(luck, |world| world.take(of, found, lease, let_go)).transpose()?;
@@ -1176,7 +1180,7 @@ impl World {
                 attempt: None,
                 status: Status::Retrying,
                 next_at: Some(at),
-                parked_for: None,
+                parked_reason: None,
                 place: Some(Place::Due(at)),
                 alone: false,
             };
@@ -1409,11 +1413,11 @@ impl World {
 fn check_attempts(delivery: &Delivery) -> Result<(), Wrong> {
     let attempts = &delivery.attempts;
     let mut failed = attempts.iter().filter(|attempt| attempt.failure.is_some());
-    let numbers = attempts.iter().map(|attempt| attempt.n).eq(1..=count(attempts.len()));
+    let numbers = attempts.iter().map(|attempt| attempt.number).eq(1..=count(attempts.len()));
     // A success that lost its place to a later attempt is recorded after that.
-    let ordered = failed.clone().map(|attempt| attempt.at).is_sorted();
+    let ordered = failed.clone().map(|attempt| attempt.started_at).is_sorted();
     let bounded = failed.clone().count() <= SCHEDULE.len() + 1 && attempts.len() <= SCHEDULE.len() + 2;
-    let last = failed.next_back().map(|attempt| attempt.at);
+    let last = failed.next_back().map(|attempt| attempt.started_at);
     let waits = delivery.next_attempt_at.is_none_or(|next| last.is_none_or(|last| next >= last));
     if numbers && ordered && bounded && waits {
         Ok(())

@@ -92,7 +92,7 @@ impl Trail {
                 Ok(())
             }
             AppendOutcome::Conflict => {
-                Err(Problem::new(Kind::Contended, "many changes are made by this tenant; try again"))
+                Err(Problem::new(Kind::Conflict, "many changes are made by this tenant; try again"))
             }
         }
     }
@@ -164,8 +164,7 @@ impl Call {
         let Some(id) = before.or(after).map(|endpoint| endpoint.id) else {
             return Err(Fault::new("writing the audit trail", "there is no endpoint").into());
         };
-        let state =
-            |endpoint: Option<&Endpoint>| endpoint.map(|endpoint| whole(endpoint, self.now)).transpose();
+        let state = |endpoint: Option<&Endpoint>| endpoint.map(|endpoint| whole(endpoint)).transpose();
         let (before, after) = match (state(before)?, state(after)?) {
             (Some(before), Some(after)) => {
                 let (before, after) = changed(&before, &after);
@@ -178,8 +177,8 @@ impl Call {
 }
 
 /// All that people set of an endpoint, the values of headers included, to be compared.
-fn whole(endpoint: &Endpoint, now: Timestamp) -> Result<Value, Fault> {
-    let view = serde_json::to_value(EndpointView::new(endpoint, now));
+fn whole(endpoint: &Endpoint) -> Result<Value, Fault> {
+    let view = serde_json::to_value(EndpointView::new(endpoint));
     let mut view = view.map_err(Fault::on("writing the audit trail"))?;
     if let Some(fields) = view.as_object_mut() {
         // These tell how it fares, and are not set by anybody.
@@ -189,7 +188,7 @@ fn whole(endpoint: &Endpoint, now: Timestamp) -> Result<Value, Fault> {
         let headers = endpoint.settings.headers.iter();
         let headers = headers.map(|(name, value)| (name.to_owned(), Value::from(value.expose())));
         fields.insert("headers".to_owned(), Value::Object(headers.collect()));
-        fields.insert("drain_rate".to_owned(), json!(endpoint.settings.drain_rate));
+        fields.insert("delivery_rate".to_owned(), json!(endpoint.settings.delivery_rate));
     }
     Ok(view)
 }

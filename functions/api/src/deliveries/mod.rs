@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use domain::{
     DeliveryId, EndpointId, EventId, Timestamp,
-    delivery::{Attempt, ParkedFor, Status},
+    delivery::{Attempt, ParkedReason, Status},
     endpoint::Target,
     event::EventType,
     saturating,
@@ -40,7 +40,7 @@ pub(crate) struct DeliveryView {
     /// When it is tried again; null unless that is known.
     next_attempt_at: Option<Timestamp>,
     /// What it waits for; null unless it is parked.
-    parked_for: Option<ParkedFor>,
+    parked_reason: Option<ParkedReason>,
     /// When something was written about it for the first time; null before that.
     created_at: Option<Timestamp>,
 }
@@ -57,7 +57,7 @@ impl DeliveryView {
             status: delivery.map_or(Status::Pending, |delivery| delivery.status),
             attempt_count: delivery.map_or(0, |delivery| delivery.attempts.len()),
             next_attempt_at: delivery.and_then(|delivery| delivery.next_attempt_at),
-            parked_for: delivery.and_then(|delivery| delivery.parked_for),
+            parked_reason: delivery.and_then(|delivery| delivery.parked_reason),
             created_at: kept.and_then(|kept| kept.created_at),
         }
     }
@@ -72,7 +72,7 @@ impl DeliveryView {
             status: listed.status,
             attempt_count: saturating::<usize>(listed.attempts),
             next_attempt_at: listed.next_attempt_at,
-            parked_for: listed.parked_for,
+            parked_reason: listed.parked_reason,
             created_at: Some(listed.place.at),
         }
     }

@@ -10,11 +10,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use domain::{
     EndpointId, Secret, Timestamp,
-    delivery::{ParkedFor, retry},
+    delivery::retry,
     endpoint::{
-        Disabled, DisabledBy, Endpoint, LIMIT_PER_TENANT, OnDisable, Settings, State, TIMEOUT_SECS,
+        Disabled, DisabledBy, Endpoint, LIMIT_PER_TENANT, OnDisable, Settings, State, TIMEOUT_SECONDS,
         URL_LIMIT, egress,
-        gate::{Gate, gate},
         headers::{CustomHeaders, REDACTED, is_sensitive},
         health::Health,
         limit,
@@ -85,17 +84,17 @@ pub(crate) struct CreateEndpoint {
     /// A signing key of your own, `whsec_…` or `whsk_…`; a new one is made where it is missing.
     #[serde(default)]
     secret: Option<Secret>,
-    /// Whether it begins disabled; its events are then held.
+    /// `disabled` to create it disabled, with mode `hold`.
     #[serde(default)]
-    disabled: bool,
+    status: EndpointStatus,
     /// The waits after failed attempts, in seconds; the default schedule where it is missing.
     #[serde(default)]
     #[schemars(length(max = 19), inner(range(min = 1, max = 86_400)))]
-    retry_schedule: Option<Vec<u32>>,
+    retry_schedule_seconds: Option<Vec<u32>>,
     /// All the time that one attempt has, in seconds; 15 where it is missing.
     #[serde(default)]
     #[schemars(range(min = 1, max = 15))]
-    timeout: Option<u32>,
+    timeout_seconds: Option<u32>,
     /// The most deliveries a second; no limit where it is missing.
     #[serde(default)]
     #[schemars(range(min = 1, max = 10_000))]
@@ -141,11 +140,11 @@ pub(crate) struct UpdateEndpoint {
     /// The waits after failed attempts, in seconds.
     #[serde(default, deserialize_with = "nullable")]
     #[schemars(length(max = 19), inner(range(min = 1, max = 86_400)))]
-    retry_schedule: Option<Option<Vec<u32>>>,
+    retry_schedule_seconds: Option<Option<Vec<u32>>>,
     /// All the time that one attempt has, in seconds.
     #[serde(default, deserialize_with = "nullable")]
     #[schemars(range(min = 1, max = 15))]
-    timeout: Option<Option<u32>>,
+    timeout_seconds: Option<Option<u32>>,
     /// The most deliveries a second.
     #[serde(default, deserialize_with = "nullable")]
     #[schemars(range(min = 1, max = 10_000))]
@@ -165,18 +164,18 @@ pub(crate) struct UpdateEndpoint {
 pub(crate) struct DisableEndpoint {
     /// What becomes of events meanwhile.
     #[serde(default)]
-    events: OnDisable,
+    mode: OnDisable,
 }
 
 /// What is done with the deliveries that were held.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum HeldWork {
+pub(crate) enum HeldDeliveries {
     /// They are delivered, the oldest first.
     #[default]
-    Drain,
+    Deliver,
     /// They are cancelled.
-    Drop,
+    Discard,
 }
 
 /// How an endpoint is enabled.
@@ -185,21 +184,20 @@ pub(crate) enum HeldWork {
 pub(crate) struct EnableEndpoint {
     /// What is done with the deliveries that were held.
     #[serde(default)]
-    held: HeldWork,
+    held_deliveries: HeldDeliveries,
     /// At how many a second they are delivered; 50 where it is missing.
     #[serde(default)]
     #[schemars(range(min = 1, max = 10_000))]
-    drain_rate: Option<u32>,
+    delivery_rate: Option<u32>,
 }
 
-/// Whether an endpoint is served.
-#[derive(Serialize, JsonSchema)]
+/// Whether webhooks are delivered to an endpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum EndpointStatus {
+pub(crate) enum EndpointStatus {
     /// Its webhooks are delivered.
+    #[default]
     Enabled,
-    /// It failed so often that it is only tried now and then; what is due is held.
-    CircuitOpen,
     /// Nothing is delivered.
     Disabled,
 }
@@ -208,7 +206,7 @@ enum EndpointStatus {
 #[derive(Serialize, JsonSchema)]
 struct DisabledView {
     /// What becomes of events meanwhile.
-    events: OnDisable,
+    mode: OnDisable,
     /// Why.
     by: DisabledBy,
     /// The same in words.
@@ -247,8 +245,8 @@ pub(crate) struct EndpointView {
     id: EndpointId,
     /// Where its webhooks go.
     url: String,
-    /// Which events it gets; empty for all.
-    event_types: Vec<EventTypeFilter>,
+    /// Which events it gets; null for all.
+    event_types: Option<Vec<EventTypeFilter>>,
     /// It gets only events that carry one of these channels; empty for all.
     channels: Channels,
     /// It gets only events whose data is like this; null for all.
@@ -262,9 +260,9 @@ pub(crate) struct EndpointView {
     disabled: Option<DisabledView>,
     health: HealthView,
     /// The waits after failed attempts, in seconds; null for the default schedule.
-    retry_schedule: Option<Vec<u32>>,
+    retry_schedule_seconds: Option<Vec<u32>>,
     /// All the time that one attempt has, in seconds.
-    timeout: u64,
+    timeout_seconds: u64,
     /// The most deliveries a second; null for no limit.
     rate_limit: Option<u32>,
     /// Headers of its own. What may be a secret is not shown.
@@ -275,18 +273,14 @@ pub(crate) struct EndpointView {
 }
 
 impl EndpointView {
-    pub(crate) fn new(endpoint: &Endpoint, now: Timestamp) -> Self {
-        let (status, disabled) = match (gate(endpoint, now), endpoint.state) {
-            (_, State::Disabled(disabled)) => (EndpointStatus::Disabled, Some(disabled)),
-            (Gate::Probe | Gate::Hold(ParkedFor::CircuitOpen), _) => (EndpointStatus::CircuitOpen, None),
-            _ => (EndpointStatus::Enabled, None),
+    pub(crate) fn new(endpoint: &Endpoint) -> Self {
+        let (status, disabled) = match endpoint.state {
+            State::Disabled(Disabled { mode, by, at }) => {
+                let disabled = DisabledView { mode, by, reason: by.to_string(), at };
+                (EndpointStatus::Disabled, Some(disabled))
+            }
+            State::Enabled | State::Deleted => (EndpointStatus::Enabled, None),
         };
-        let disabled = disabled.map(|Disabled { mode, by, at }| DisabledView {
-            events: mode,
-            by,
-            reason: by.to_string(),
-            at,
-        });
         let settings = &endpoint.settings;
         let shown = |name: &str, value: &Secret| {
             if is_sensitive(name) { REDACTED.to_owned() } else { value.expose().to_owned() }
@@ -294,7 +288,7 @@ impl EndpointView {
         Self {
             id: endpoint.id,
             url: endpoint.url.clone(),
-            event_types: endpoint.event_types.clone(),
+            event_types: Some(endpoint.event_types.clone()).filter(|filters| !filters.is_empty()),
             channels: endpoint.channels.clone(),
             filter: endpoint.filter.clone(),
             description: endpoint.description.clone(),
@@ -302,8 +296,8 @@ impl EndpointView {
             status,
             disabled,
             health: HealthView::from(&endpoint.health),
-            retry_schedule: settings.retry_schedule.clone(),
-            timeout: endpoint.timeout().as_secs(),
+            retry_schedule_seconds: settings.retry_schedule_seconds.clone(),
+            timeout_seconds: endpoint.timeout().as_secs(),
             rate_limit: settings.rate_limit,
             headers: settings
                 .headers
@@ -340,10 +334,10 @@ pub(crate) fn within(
 }
 
 fn check_settings(settings: &Settings) -> Result<(), Problem> {
-    within("/timeout", settings.timeout, TIMEOUT_SECS)?;
+    within("/timeout_seconds", settings.timeout_seconds, TIMEOUT_SECONDS)?;
     within("/rate_limit", settings.rate_limit, 1..=limit::HIGHEST)?;
-    if let Some(Err(invalid)) = settings.retry_schedule.as_deref().map(retry::Policy::from_secs) {
-        return Err(Problem::field(Kind::InvalidField, "/retry_schedule", invalid.to_string()));
+    if let Some(Err(invalid)) = settings.retry_schedule_seconds.as_deref().map(retry::Policy::from_secs) {
+        return Err(Problem::field(Kind::InvalidField, "/retry_schedule_seconds", invalid.to_string()));
     }
     Ok(())
 }
@@ -370,10 +364,10 @@ pub(crate) async fn create(
     let filter = body.filter.as_ref().map(listens::filter).transpose()?;
     let metadata = listens::metadata(body.metadata)?;
     let settings = Settings {
-        retry_schedule: body.retry_schedule,
-        timeout: body.timeout,
+        retry_schedule_seconds: body.retry_schedule_seconds,
+        timeout_seconds: body.timeout_seconds,
         rate_limit: body.rate_limit,
-        drain_rate: None,
+        delivery_rate: None,
         headers: kept_headers(body.headers.as_ref(), &CustomHeaders::default())?,
         svix_headers: body.svix_headers,
     };
@@ -399,7 +393,10 @@ pub(crate) async fn create(
         created_at: call.now,
         secret_shard: 0,
         settings,
-        state: if body.disabled { State::Disabled(disabled) } else { State::Enabled },
+        state: match body.status {
+            EndpointStatus::Enabled => State::Enabled,
+            EndpointStatus::Disabled => State::Disabled(disabled),
+        },
         health: Health::default(),
         health_version: 0,
     };
@@ -414,7 +411,7 @@ pub(crate) async fn create(
         CreateEndpointOutcome::LimitReached => return Err(limit_reached()),
         CreateEndpointOutcome::NoTenant => return Err(Problem::not_found("tenant")),
     }
-    let endpoint = EndpointView::new(&endpoint, call.now);
+    let endpoint = EndpointView::new(&endpoint);
     Ok(CreatedEndpoint { endpoint, key: EndpointSecret::from(&key) })
 }
 
@@ -427,7 +424,7 @@ pub(crate) async fn find(api: &Api, call: &Call) -> Result<Arc<Endpoint>, Proble
 }
 
 pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<EndpointView, Problem> {
-    Ok(EndpointView::new(&*find(&api, &call).await?, call.now))
+    Ok(EndpointView::new(&*find(&api, &call).await?))
 }
 
 pub(crate) async fn update(api: Arc<Api>, call: Call, body: UpdateEndpoint) -> Result<EndpointView, Problem> {
@@ -445,8 +442,8 @@ pub(crate) async fn update(api: Arc<Api>, call: Call, body: UpdateEndpoint) -> R
         settings: None,
     };
     let changes = SettingsChange {
-        retry_schedule: body.retry_schedule,
-        timeout: body.timeout,
+        retry_schedule_seconds: body.retry_schedule_seconds,
+        timeout_seconds: body.timeout_seconds,
         rate_limit: body.rate_limit,
         headers: body.headers,
         svix_headers: body.svix_headers,
@@ -461,7 +458,7 @@ pub(crate) async fn update(api: Arc<Api>, call: Call, body: UpdateEndpoint) -> R
             return get(api, call).await;
         }
     }
-    Err(Problem::new(Kind::Contended, "many changes are made to this endpoint; try again"))
+    Err(Problem::new(Kind::Conflict, "many changes are made to this endpoint; try again"))
 }
 
 /// How often a change is tried that others change too.
@@ -470,8 +467,8 @@ const TRIES: u32 = 4;
 /// Changes to an endpoint's settings.
 #[allow(clippy::option_option, reason = "a field is left out, null, or a value")]
 struct SettingsChange {
-    retry_schedule: Option<Option<Vec<u32>>>,
-    timeout: Option<Option<u32>>,
+    retry_schedule_seconds: Option<Option<Vec<u32>>>,
+    timeout_seconds: Option<Option<u32>>,
     rate_limit: Option<Option<u32>>,
     headers: Option<Option<CustomHeaders>>,
     svix_headers: Option<bool>,
@@ -480,11 +477,11 @@ struct SettingsChange {
 impl SettingsChange {
     fn applied(&self, before: &Settings) -> Result<Settings, Problem> {
         let mut settings = before.clone();
-        if let Some(schedule) = &self.retry_schedule {
-            settings.retry_schedule.clone_from(schedule);
+        if let Some(schedule) = &self.retry_schedule_seconds {
+            settings.retry_schedule_seconds.clone_from(schedule);
         }
-        if let Some(timeout) = self.timeout {
-            settings.timeout = timeout;
+        if let Some(timeout) = self.timeout_seconds {
+            settings.timeout_seconds = timeout;
         }
         if let Some(rate_limit) = self.rate_limit {
             settings.rate_limit = rate_limit;
@@ -527,9 +524,9 @@ pub(crate) async fn disable(
     let endpoint = find(&api, &call).await?;
     let disabled = match endpoint.state {
         // Who and when stay as they were.
-        State::Disabled(disabled) => Disabled { mode: body.events, ..disabled },
+        State::Disabled(disabled) => Disabled { mode: body.mode, ..disabled },
         State::Enabled | State::Deleted => {
-            Disabled { mode: body.events, by: DisabledBy::Request, at: call.now }
+            Disabled { mode: body.mode, by: DisabledBy::Request, at: call.now }
         }
     };
     let after = Endpoint { state: State::Disabled(disabled), ..Endpoint::clone(&endpoint) };
@@ -541,22 +538,22 @@ pub(crate) async fn disable(
 }
 
 pub(crate) async fn enable(api: Arc<Api>, call: Call, body: EnableEndpoint) -> Result<EndpointView, Problem> {
-    within("/drain_rate", body.drain_rate, 1..=limit::HIGHEST)?;
+    within("/delivery_rate", body.delivery_rate, 1..=limit::HIGHEST)?;
     let endpoint = find(&api, &call).await?;
     let tenant = call.tenant()?;
-    let held = match body.held {
-        HeldWork::Drain => HeldAction::Deliver,
-        HeldWork::Drop => HeldAction::Discard,
+    let held = match body.held_deliveries {
+        HeldDeliveries::Deliver => HeldAction::Deliver,
+        HeldDeliveries::Discard => HeldAction::Discard,
     };
-    let settings = Settings { drain_rate: body.drain_rate, ..endpoint.settings.clone() };
+    let settings = Settings { delivery_rate: body.delivery_rate, ..endpoint.settings.clone() };
     let after = Endpoint { state: State::Enabled, settings, ..Endpoint::clone(&endpoint) };
     call.record_endpoint(&api, Some(&endpoint), Some(&after)).await?;
     // What is to be dropped is marked before anything can be let go.
     api.drains.wake(tenant, endpoint.id, call.now, held, call.now).await?;
-    if body.drain_rate != endpoint.settings.drain_rate {
+    if body.delivery_rate != endpoint.settings.delivery_rate {
         let settings = Some((endpoint.settings.clone(), after.settings));
         if !api.endpoints.edit(tenant, endpoint.id, &Edit { settings, ..Edit::default() }).await? {
-            return Err(Problem::new(Kind::Contended, "the endpoint was changed meanwhile; try again"));
+            return Err(Problem::new(Kind::Conflict, "the endpoint was changed meanwhile; try again"));
         }
     }
     if !api.endpoints.enable(tenant, endpoint.id).await? {
@@ -601,6 +598,6 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<EndpointView>
     let limit = call.limit()?;
     let before = call.before::<EndpointId>()?;
     let endpoints = api.endpoints.list(call.tenant()?, before, limit + 1).await?;
-    let data = endpoints.iter().map(|endpoint| EndpointView::new(endpoint, call.now)).collect();
+    let data = endpoints.iter().map(|endpoint| EndpointView::new(endpoint)).collect();
     Ok(Page::cut(data, limit, |last: &EndpointView| last.id.to_string())?)
 }

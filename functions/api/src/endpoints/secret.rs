@@ -273,7 +273,7 @@ fn rotate_problem(error: SecretsError) -> Problem {
 pub(crate) fn secrets_problem(error: SecretsError) -> Problem {
     match error {
         SecretsError::Conflict => {
-            Problem::new(Kind::Contended, "many changes are made to this tenant's secrets; try again")
+            Problem::new(Kind::Conflict, "many changes are made to this tenant's secrets; try again")
         }
         SecretsError::Full => {
             let detail = "this tenant's secrets were changed so often today that they take no more changes; try again tomorrow";

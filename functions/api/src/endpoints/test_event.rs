@@ -69,7 +69,7 @@ pub(crate) struct TestView {
     /// Whether a delivery would have succeeded.
     succeeded: bool,
     /// What a person can do about it.
-    what_to_do: &'static str,
+    suggested_action: &'static str,
     request: RequestView,
     /// Null where no answer came, or none that counts.
     response: Option<ResponseView>,
@@ -118,7 +118,7 @@ async fn default_data(api: &Api, event_type: &EventType) -> Result<EventData, Pr
 }
 
 fn view(url: String, Sent { headers, body, outcome, attempt }: Sent) -> TestView {
-    let (succeeded, what_to_do) = (outcome.is_success(), advice(&outcome));
+    let (succeeded, suggested_action) = (outcome.is_success(), advice(&outcome));
     let response = match outcome {
         Outcome::Answered { status, excerpt, .. } => {
             Some(ResponseView { status, headers: attempt.response_headers.clone(), body: excerpt })
@@ -127,7 +127,7 @@ fn view(url: String, Sent { headers, body, outcome, attempt }: Sent) -> TestView
     };
     TestView {
         succeeded,
-        what_to_do,
+        suggested_action,
         request: RequestView { url, method: "POST", headers, body },
         response,
         attempt,

@@ -43,8 +43,6 @@ const TRIES: u32 = 8;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PutEventType {
-    /// The type.
-    r#type: EventType,
     /// What it means.
     #[serde(default)]
     description: Description,
@@ -139,14 +137,29 @@ fn full() -> Problem {
 }
 
 fn contended() -> Problem {
-    Problem::new(Kind::Contended, "many changes are made to the catalog; try again")
+    Problem::new(Kind::Conflict, "many changes are made to the catalog; try again")
 }
 
-/// The type in the path. What is no type is in no catalog; brackets may come percent-encoded.
-fn named(call: &Call) -> Result<EventType, Problem> {
+/// The type in the path, as text; its brackets may be percent-encoded.
+fn type_text(call: &Call) -> Result<String, Problem> {
     let text: String = call.id("type", "event type")?;
-    let text = text.replace("%5B", "[").replace("%5b", "[").replace("%5D", "]").replace("%5d", "]");
-    text.parse().map_err(|_| Problem::not_found("event type"))
+    Ok(text.replace("%5B", "[").replace("%5b", "[").replace("%5D", "]").replace("%5d", "]"))
+}
+
+/// The type in the path. A text that is not a type is in no catalog.
+fn named(call: &Call) -> Result<EventType, Problem> {
+    type_text(call)?.parse().map_err(|_| Problem::not_found("event type"))
+}
+
+/// The type in the path, which may be new.
+fn new_type(call: &Call) -> Result<EventType, Problem> {
+    let parsed = type_text(call)?.parse::<EventType>();
+    let event_type = parsed.map_err(|invalid| Problem::parameter("type", invalid.to_string()))?;
+    if alert::EVENT_TYPES.contains(&event_type.as_str()) {
+        let detail = "is reserved for operational events of this service";
+        return Err(Problem::parameter("type", detail));
+    }
+    Ok(event_type)
 }
 
 async fn find(api: &Api, event_type: &EventType) -> Result<VersionedEntry, Problem> {
@@ -155,10 +168,7 @@ async fn find(api: &Api, event_type: &EventType) -> Result<VersionedEntry, Probl
 
 /// Puts a type into the catalog, in place of what was there under its name.
 pub(crate) async fn put(api: Arc<Api>, call: Call, body: PutEventType) -> Result<EventTypeView, Problem> {
-    if alert::EVENT_TYPES.contains(&body.r#type.as_str()) {
-        let detail = "is an operational event of this service, which stands in no catalog";
-        return Err(Problem::field(Kind::InvalidField, "/type", detail));
-    }
+    let event_type = new_type(&call)?;
     let change = Change {
         description: Some(body.description.into_inner()),
         schema: Some(body.schema),
@@ -167,8 +177,8 @@ pub(crate) async fn put(api: Arc<Api>, call: Call, body: PutEventType) -> Result
         enforce: Some(body.enforce),
     };
     for _ in 0..TRIES {
-        let before = api.event_types.get(&body.r#type).await?;
-        let new = || Entry::new(body.r#type.clone(), call.now);
+        let before = api.event_types.get(&event_type).await?;
+        let new = || Entry::new(event_type.clone(), call.now);
         let entry = before.as_ref().map_or_else(new, |kept| kept.entry.clone());
         if let Some(view) = write(&api, &call, before.as_ref(), &entry, &change).await? {
             return Ok(view);

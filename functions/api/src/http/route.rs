@@ -156,6 +156,17 @@ impl Route {
         Self { method: Method::PATCH, ..Self::post(path, id, access, StatusCode::OK, handler) }
     }
 
+    /// A route that creates or replaces what its path names.
+    pub(crate) fn put<B, T, H, F>(path: &'static str, id: &'static str, access: Access, handler: H) -> Self
+    where
+        B: DeserializeOwned + JsonSchema + Send,
+        T: Serialize + JsonSchema,
+        H: Fn(Arc<Api>, Call, B) -> F + Copy + Send + Sync + 'static,
+        F: Future<Output = Result<T, Problem>> + Send + 'static,
+    {
+        Self { method: Method::PUT, ..Self::post(path, id, access, StatusCode::OK, handler) }
+    }
+
     /// A route that takes a body.
     pub(crate) fn post<B, T, H, F>(
         path: &'static str,

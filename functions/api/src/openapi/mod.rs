@@ -2,7 +2,7 @@
 //!
 //! This file puts it together; beside it stand what goes into it: [`parameters`], the answers of
 //! [`responses`], the text of `openapi/info.md`, what endpoints get (`openapi/webhooks.json`), and
-//! an answer for each route as it was really given (`openapi/answers.json`), which the test that
+//! an answer for each route as it was really given (`openapi/responses.json`), which the test that
 //! walks the routes records.
 
 mod parameters;
@@ -120,7 +120,7 @@ fn group(path: &str) -> Option<&'static (&'static str, &'static str, &'static st
 
 /// An answer of each route, by its id.
 fn answers() -> Map<String, Value> {
-    match parsed(include_str!("answers.json")) {
+    match parsed(include_str!("responses.json")) {
         Value::Object(answers) => answers,
         _ => Map::new(),
     }

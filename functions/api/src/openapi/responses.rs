@@ -60,8 +60,8 @@ fn kinds(route: &Route) -> Vec<Kind> {
     }
     kinds.extend(route.problems.iter().copied());
     // The audit trail takes one entry after the other.
-    if route.audited.is_some() && !kinds.contains(&Kind::Contended) {
-        kinds.push(Kind::Contended);
+    if route.audited.is_some() && !kinds.contains(&Kind::Conflict) {
+        kinds.push(Kind::Conflict);
     }
     kinds.push(Kind::Internal);
     kinds

@@ -24,7 +24,11 @@ fn every_row_shows_an_answer_that_it_can_give() {
     let (document, answers) = (described(), answers());
     let advice = "`RECORD=1 make test ARGS=\"-E 'test(every_route_answers)'\"` records it";
     for route in routes::all().iter().filter(|route| route.status != 204) {
-        assert!(answers.contains_key(route.id), "{}: no answer in openapi/answers.json; {advice}", route.id);
+        assert!(
+            answers.contains_key(route.id),
+            "{}: no answer in openapi/responses.json; {advice}",
+            route.id
+        );
     }
     for (id, operation) in operations(&document) {
         let (status, done) = operation["responses"].as_object().unwrap().iter().next().unwrap();
@@ -34,14 +38,14 @@ fn every_row_shows_an_answer_that_it_can_give() {
             let faults = faults(&document, &content["schema"], &content["example"]);
             assert!(
                 faults.is_empty(),
-                "{id}: its answer in openapi/answers.json is stale: {faults:?}; {advice}"
+                "{id}: its answer in openapi/responses.json is stale: {faults:?}; {advice}"
             );
         }
     }
     for id in answers.keys() {
         assert!(
             operations(&document).any(|(known, _)| known == id),
-            "{id} in openapi/answers.json is no route"
+            "{id} in openapi/responses.json is no route"
         );
     }
 }

@@ -34,7 +34,7 @@ text_enum! {
         Pending = "pending",
         /// Attempted without success; tried again at `next_attempt_at`.
         Retrying = "retrying",
-        /// Waiting for its endpoint, not for a time; see `parked_for`.
+        /// Waiting for its endpoint, not for a time; see `parked_reason`.
         Parked = "parked",
         /// The endpoint answered 2xx. Final.
         Succeeded = "succeeded",
@@ -92,7 +92,7 @@ text_enum! {
 
 text_enum! {
     /// What a parked delivery waits for.
-    pub enum ParkedFor {
+    pub enum ParkedReason {
         /// The endpoint failed so often that it is left alone for a while.
         CircuitOpen = "circuit_open",
         /// The endpoint takes no more for now, by its own rate limit or because it said so.
@@ -106,8 +106,8 @@ text_enum! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Failure {
-    /// The endpoint answered, but not with 2xx.
-    Status,
+    /// The endpoint responded, but not with 2xx.
+    HttpStatus,
     /// The host's name was not found.
     Dns,
     /// No connection to the host.
@@ -122,13 +122,13 @@ pub enum Failure {
     /// time-out was over: a receiver that died while it answered may not have kept the webhook.
     Body,
     /// The address may not be called.
-    RefusedAddress,
+    BlockedAddress,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Status => "the endpoint did not answer with 2xx",
+            Self::HttpStatus => "the endpoint did not respond with 2xx",
             Self::Dns => "the host name could not be resolved",
             Self::Connect => "no connection could be made to the host",
             Self::Tls => "the TLS handshake failed; check the certificate and its chain",
@@ -137,7 +137,7 @@ impl fmt::Display for Failure {
             Self::Body => {
                 "the endpoint's answer began with 2xx, but its body broke off or did not end in time"
             }
-            Self::RefusedAddress => "the host resolves to an address that may not be called",
+            Self::BlockedAddress => "the host resolves to an address that may not be called",
         })
     }
 }
@@ -188,9 +188,9 @@ impl Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Attempt {
     /// Counted from 1.
-    pub n: u32,
+    pub number: u32,
     /// When it began.
-    pub at: Timestamp,
+    pub started_at: Timestamp,
     /// How long it took, in milliseconds.
     pub duration_ms: u32,
     /// How long its parts took; null where that was not measured.
@@ -217,17 +217,17 @@ pub struct Attempt {
 impl Attempt {
     /// The record of `outcome`, without what else was told.
     #[must_use]
-    pub fn new(n: u32, at: Timestamp, duration_ms: u32, outcome: &Outcome) -> Self {
+    pub fn new(number: u32, started_at: Timestamp, duration_ms: u32, outcome: &Outcome) -> Self {
         let (status_code, failure, excerpt) = match outcome {
             Outcome::Answered { status, excerpt, .. } => {
-                let failure = (!outcome.is_success()).then_some(Failure::Status);
+                let failure = (!outcome.is_success()).then_some(Failure::HttpStatus);
                 (Some(*status), failure, (!excerpt.is_empty()).then(|| excerpt.clone()))
             }
             Outcome::Failed(failure) => (None, Some(*failure), None),
         };
         Self {
-            n,
-            at,
+            number,
+            started_at,
             duration_ms,
             timing: None,
             status_code,
@@ -275,7 +275,7 @@ pub struct Delivery {
     /// When the next try is due; unless it is parked or finished.
     pub next_attempt_at: Option<Timestamp>,
     /// What it waits for; only while `parked`.
-    pub parked_for: Option<ParkedFor>,
+    pub parked_reason: Option<ParkedReason>,
     /// Whether it stands in the due index, which is a driver in itself.
     pub in_due_index: bool,
 }
@@ -355,7 +355,7 @@ pub fn claim(stored: Option<&Delivery>, origin: Origin, now: Timestamp) -> Claim
 /// The number of the attempt after those recorded.
 #[must_use]
 pub fn next_number(delivery: &Delivery) -> u32 {
-    delivery.attempts.iter().map(|attempt| attempt.n).max().unwrap_or(0) + 1
+    delivery.attempts.iter().map(|attempt| attempt.number).max().unwrap_or(0) + 1
 }
 
 /// What one does whose attempt was not recorded because another was recorded in its place.

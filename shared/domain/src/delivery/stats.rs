@@ -78,7 +78,7 @@ impl Stats {
         self.succeeded += u64::from(status == Status::Succeeded);
         self.exhausted += u64::from(status == Status::Exhausted);
         let last = if success { &mut self.last_success_at } else { &mut self.last_failure_at };
-        *last = (*last).max(Some(attempt.at));
+        *last = (*last).max(Some(attempt.started_at));
         if let Some(bin) = self.bins.get_mut(bin(attempt.duration_ms)) {
             *bin += 1;
         }

@@ -11,7 +11,7 @@ fn stored(status: Status, attempts: u32, next: Option<i64>, in_due_index: bool) 
         generation: 0,
         attempts: (1..=attempts).map(|n| Attempt::new(n, at(0), 1, &failed)).collect(),
         next_attempt_at: next.map(at),
-        parked_for: (status == Status::Parked).then_some(ParkedFor::Disabled),
+        parked_reason: (status == Status::Parked).then_some(ParkedReason::Disabled),
         in_due_index,
     }
 }
@@ -84,7 +84,7 @@ fn attempts_tell_what_happened() {
     let attempt = Attempt::new(1, at(0), 5, &answered(204));
     assert_eq!((attempt.failure, attempt.error), (None, None));
     let attempt = Attempt::new(1, at(0), 5, &answered(301));
-    assert_eq!(attempt.failure, Some(Failure::Status));
+    assert_eq!(attempt.failure, Some(Failure::HttpStatus));
     assert_eq!(attempt.error.unwrap(), "the endpoint answered 301; redirects are not followed");
     let attempt = Attempt::new(1, at(0), 5, &Outcome::Failed(Failure::Dns));
     assert_eq!(attempt.status_code, None);

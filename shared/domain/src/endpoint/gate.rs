@@ -1,7 +1,7 @@
 //! Whether a delivery to an endpoint may be attempted now, and how fast.
 
 use super::{Endpoint, State, limit::Rate};
-use crate::{Timestamp, delivery::ParkedFor};
+use crate::{Timestamp, delivery::ParkedReason};
 
 /// Deliveries a second to a throttled endpoint, or a tenth of its own limit where that is more.
 const THROTTLED_RATE: u32 = 1;
@@ -14,7 +14,7 @@ pub enum Gate {
     /// Yes, by the one who gets the lease on the probe.
     Probe,
     /// No, it waits for the endpoint.
-    Hold(ParkedFor),
+    Hold(ParkedReason),
     /// No, and never: the endpoint was deleted.
     Cancel,
 }
@@ -24,11 +24,11 @@ pub enum Gate {
 pub fn gate(endpoint: &Endpoint, now: Timestamp) -> Gate {
     match endpoint.state {
         State::Deleted => return Gate::Cancel,
-        State::Disabled(_) => return Gate::Hold(ParkedFor::Disabled),
+        State::Disabled(_) => return Gate::Hold(ParkedReason::Disabled),
         State::Enabled => {}
     }
     match endpoint.health.circuit {
-        Some(circuit) if circuit.until > now => Gate::Hold(ParkedFor::CircuitOpen),
+        Some(circuit) if circuit.until > now => Gate::Hold(ParkedReason::CircuitOpen),
         Some(_) => Gate::Probe,
         None => Gate::Go(rate(endpoint, now)),
     }

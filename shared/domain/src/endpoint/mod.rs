@@ -31,7 +31,7 @@ pub const SNAPSHOT_PAGE: usize = 500;
 pub const URL_LIMIT: usize = 2048;
 
 /// The time-outs that an endpoint can have, in seconds.
-pub const TIMEOUT_SECS: std::ops::RangeInclusive<u32> = 1..=15;
+pub const TIMEOUT_SECONDS: std::ops::RangeInclusive<u32> = 1..=15;
 
 /// Deliveries a second at which held work is drained where nothing else was chosen.
 pub const DRAIN_RATE: u32 = 50;
@@ -98,16 +98,16 @@ pub enum State {
 pub struct Settings {
     /// Its own waits between attempts, in seconds; the default schedule where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub retry_schedule: Option<Vec<u32>>,
+    pub retry_schedule_seconds: Option<Vec<u32>>,
     /// Its own time-out, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<u32>,
+    pub timeout_seconds: Option<u32>,
     /// The most deliveries a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<u32>,
     /// Deliveries a second at which held work is drained.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub drain_rate: Option<u32>,
+    pub delivery_rate: Option<u32>,
     /// Headers of its own.
     #[serde(skip_serializing_if = "CustomHeaders::is_empty")]
     pub headers: CustomHeaders,
@@ -204,15 +204,15 @@ impl Endpoint {
     /// When its failed attempts are followed by another.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        let own = self.settings.retry_schedule.as_deref();
+        let own = self.settings.retry_schedule_seconds.as_deref();
         own.and_then(|secs| Policy::from_secs(secs).ok()).unwrap_or_default()
     }
 
     /// All the time that one attempt has.
     #[must_use]
     pub fn timeout(&self) -> Duration {
-        let longest = *TIMEOUT_SECS.end();
-        Duration::from_secs(u64::from(self.settings.timeout.unwrap_or(longest).clamp(1, longest)))
+        let longest = *TIMEOUT_SECONDS.end();
+        Duration::from_secs(u64::from(self.settings.timeout_seconds.unwrap_or(longest).clamp(1, longest)))
     }
 }
 

@@ -66,7 +66,11 @@ fn settings_are_obeyed_within_their_bounds() {
     };
     assert_eq!(with(Settings::default()).timeout(), Duration::from_secs(15));
     assert_eq!(with(Settings::default()).policy(), Policy::default());
-    let own = with(Settings { timeout: Some(99), retry_schedule: Some(vec![7]), ..Settings::default() });
+    let own = with(Settings {
+        timeout_seconds: Some(99),
+        retry_schedule_seconds: Some(vec![7]),
+        ..Settings::default()
+    });
     assert_eq!(own.timeout(), Duration::from_secs(15));
     assert_eq!(own.policy(), Policy::from_secs(&[7]).unwrap());
 }

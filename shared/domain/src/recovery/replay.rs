@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Timestamp,
-    delivery::{self, Delivery, ParkedFor},
+    delivery::{self, Delivery, ParkedReason},
     endpoint::{
         Endpoint,
         gate::{Gate, gate},
@@ -45,7 +45,7 @@ const MISSED: Duration = Duration::from_mins(15);
 /// What a replay delivers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum What {
+pub enum Selection {
     /// The endpoint's deliveries that are exhausted or expired.
     Failed,
     /// Events that the endpoint's filters match now and that have no delivery to it.
@@ -112,25 +112,25 @@ pub fn next_generation(latest: u32) -> Option<u32> {
 /// the replay here, where one did; `in_snapshot` is whether its event was published to the endpoint,
 /// so that without any generation it is on its way.
 #[must_use]
-pub fn choose(what: What, listed: Option<u32>, in_snapshot: bool, kept: &[Kept]) -> Choice {
+pub fn choose(selection: Selection, listed: Option<u32>, in_snapshot: bool, kept: &[Kept]) -> Choice {
     let begun = kept.iter().any(|one| one.mine);
     let latest = kept.iter().rfind(|one| !one.mine);
     // Of a delivery that failed several times over each generation is listed: the last one counts.
-    if what == What::Failed && latest.map(|latest| latest.generation) != listed {
+    if selection == Selection::Failed && latest.map(|latest| latest.generation) != listed {
         return Choice::Leave;
     }
     if begun {
         return Choice::Begun;
     }
     let again = |generation| next_generation(generation).map_or(Choice::Leave, Choice::Begin);
-    match (what, latest) {
-        (What::Failed, Some(latest))
+    match (selection, latest) {
+        (Selection::Failed, Some(latest))
             if matches!(latest.status, delivery::Status::Exhausted | delivery::Status::Expired) =>
         {
             again(latest.generation)
         }
-        (What::All, Some(latest)) if latest.status.is_final() => again(latest.generation),
-        (What::Missing | What::All, None) if !in_snapshot => Choice::Begin(0),
+        (Selection::All, Some(latest)) if latest.status.is_final() => again(latest.generation),
+        (Selection::Missing | Selection::All, None) if !in_snapshot => Choice::Begin(0),
         _ => Choice::Leave,
     }
 }
@@ -162,7 +162,7 @@ pub fn pace(endpoint: &Endpoint, rate: u32, now: Timestamp) -> Pace {
     let minute = u32::try_from(STEP.as_secs()).unwrap_or(60);
     match gate(endpoint, now) {
         Gate::Cancel => Pace::End,
-        Gate::Hold(ParkedFor::CircuitOpen) => {
+        Gate::Hold(ParkedReason::CircuitOpen) => {
             let until = endpoint.health.circuit.map_or(now, |circuit| circuit.until);
             Pace::Wait(until.max(now), PausedFor::CircuitOpen)
         }

@@ -37,7 +37,7 @@ fn about_status(status: u16) -> &'static str {
 
 fn about_failure(failure: Failure) -> &'static str {
     match failure {
-        Failure::Status => "Let the receiver answer 2xx once it has kept the webhook.",
+        Failure::HttpStatus => "Let the receiver answer 2xx once it has kept the webhook.",
         Failure::Dns => "Check the host in the endpoint's URL, and that the public DNS has it.",
         Failure::Connect => {
             "See that the receiver runs and listens on this port, and that no firewall keeps the internet out."
@@ -52,7 +52,7 @@ fn about_failure(failure: Failure) -> &'static str {
             "See why the connection was closed before an answer: a crash, a proxy's limit, or a port that speaks no HTTP."
         }
         Failure::Body => "Send the whole body of the answer in time, or none.",
-        Failure::RefusedAddress => {
+        Failure::BlockedAddress => {
             "Use a URL whose host leads to public addresses only; private, local and reserved ones are not called."
         }
     }

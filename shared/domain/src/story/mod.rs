@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     DeliveryId, Timestamp,
-    delivery::{Attempt, Delivery, ParkedFor, Status},
+    delivery::{Attempt, Delivery, ParkedReason, Status},
     endpoint::{
         DisabledBy, Endpoint, State,
         gate::{Gate, gate},
@@ -68,7 +68,9 @@ impl Outlook {
         let (served, disabled_by) = match (endpoint.state, gate(endpoint, now)) {
             (State::Deleted, _) => return Self::DELETED,
             (State::Disabled(disabled), _) => (Served::Disabled, Some(disabled.by)),
-            (State::Enabled, Gate::Probe | Gate::Hold(ParkedFor::CircuitOpen)) => (Served::CircuitOpen, None),
+            (State::Enabled, Gate::Probe | Gate::Hold(ParkedReason::CircuitOpen)) => {
+                (Served::CircuitOpen, None)
+            }
             (State::Enabled, _) => (Served::Enabled, None),
         };
         let circuit_until = endpoint.health.circuit.map(|circuit| circuit.until);
@@ -78,11 +80,11 @@ impl Outlook {
 
 /// What comes next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Coming {
+pub struct NextStep {
     /// When; null where that depends on something else than time.
     pub at: Option<Timestamp>,
     /// What, in words.
-    pub what: String,
+    pub description: String,
 }
 
 /// A delivery in words.
@@ -91,9 +93,9 @@ pub struct Story {
     /// Where it stands and why.
     pub summary: String,
     /// What comes next; null where nothing does.
-    pub next: Option<Coming>,
+    pub next_step: Option<NextStep>,
     /// What a person can do about it.
-    pub what_to_do: String,
+    pub suggested_action: String,
 }
 
 /// What a story is told of.
@@ -143,7 +145,7 @@ impl Plot<'_> {
     }
 
     fn next_number(&self) -> u32 {
-        self.last().map_or(1, |attempt| attempt.n + 1)
+        self.last().map_or(1, |attempt| attempt.number + 1)
     }
 
     /// "Attempt 2 of 10", as far as the endpoint's schedule still tells.
@@ -157,7 +159,7 @@ impl Plot<'_> {
     /// What the last attempt came to; nothing where there was none.
     fn last_in_words(&self) -> Option<String> {
         let attempt = self.last()?;
-        let (words, at) = (self.attempt(attempt.n), seconds(attempt.at));
+        let (words, at) = (self.attempt(attempt.number), seconds(attempt.started_at));
         Some(match (&attempt.error, attempt.status_code) {
             (Some(error), _) => format!("{words} failed on {at}: {error}."),
             (None, Some(status)) => format!("{words} succeeded on {at}: the endpoint answered {status}."),
@@ -196,7 +198,7 @@ impl Plot<'_> {
         let summary =
             self.so_far(&format!("The event was accepted on {accepted}; no attempt has been made yet."));
         let due = self.delivery.and_then(|delivery| delivery.next_attempt_at);
-        let (next, what_to_do) = match self.served() {
+        let (next, suggested_action) = match self.served() {
             Served::Enabled => {
                 let waits = self.now.since(self.accepted);
                 let wait = match self.delivery {
@@ -213,39 +215,42 @@ impl Plot<'_> {
             }
             _ => self.held_when_due(due),
         };
-        Story { summary, next: Some(next), what_to_do }
+        Story { summary, next_step: Some(next), suggested_action }
     }
 
     fn retrying(&self) -> Story {
         let summary = self.so_far("No attempt is on record yet.");
         let due = self.delivery.and_then(|delivery| delivery.next_attempt_at);
-        let (next, what_to_do) = match self.served() {
+        let (next, suggested_action) = match self.served() {
             Served::Enabled => {
                 let mend = self.mend();
                 (self.attempt_at(due), format!("{mend}It is tried again by itself."))
             }
             _ => self.held_when_due(due),
         };
-        Story { summary, next: Some(next), what_to_do }
+        Story { summary, next_step: Some(next), suggested_action }
     }
 
     /// The next attempt at an endpoint that is served.
-    fn attempt_at(&self, due: Option<Timestamp>) -> Coming {
+    fn attempt_at(&self, due: Option<Timestamp>) -> NextStep {
         let n = self.next_number();
         match due {
             Some(at) if at > self.now => {
                 let wait = span(at.since(self.now));
-                Coming { at: Some(at), what: format!("attempt {n} is made on {}, in {wait}", seconds(at)) }
+                NextStep {
+                    at: Some(at),
+                    description: format!("attempt {n} is made on {}, in {wait}", seconds(at)),
+                }
             }
-            _ => Coming {
+            _ => NextStep {
                 at: due,
-                what: format!("attempt {n} is due now, and is made as soon as its turn comes"),
+                description: format!("attempt {n} is due now, and is made as soon as its turn comes"),
             },
         }
     }
 
     /// What becomes of an attempt that falls due while the endpoint is not served.
-    fn held_when_due(&self, due: Option<Timestamp>) -> (Coming, String) {
+    fn held_when_due(&self, due: Option<Timestamp>) -> (NextStep, String) {
         let n = self.next_number();
         let when = match due {
             Some(at) if at > self.now => {
@@ -253,7 +258,7 @@ impl Plot<'_> {
             }
             _ => format!("attempt {n} is due now"),
         };
-        let (then, what_to_do) = match self.served() {
+        let (then, suggested_action) = match self.served() {
             Served::Deleted => (
                 "the delivery is cancelled then, because its endpoint was deleted".to_owned(),
                 ELSEWHERE.to_owned(),
@@ -263,49 +268,50 @@ impl Plot<'_> {
             }
             Served::CircuitOpen | Served::Enabled => (self.circuit().1, self.about_circuit()),
         };
-        (Coming { at: due, what: format!("{when}; {then}") }, what_to_do)
+        (NextStep { at: due, description: format!("{when}; {then}") }, suggested_action)
     }
 
     fn parked(&self) -> Story {
-        let reason = self.delivery.and_then(|delivery| delivery.parked_for).unwrap_or(ParkedFor::Disabled);
+        let reason =
+            self.delivery.and_then(|delivery| delivery.parked_reason).unwrap_or(ParkedReason::Disabled);
         let held = match reason {
-            ParkedFor::Disabled => "It is held, because the endpoint is disabled.",
-            ParkedFor::CircuitOpen => {
+            ParkedReason::Disabled => "It is held, because the endpoint is disabled.",
+            ParkedReason::CircuitOpen => {
                 "It is held, because the endpoint failed so often that it is left alone for a while."
             }
-            ParkedFor::RateLimit => {
+            ParkedReason::RateLimit => {
                 "It is held, because the endpoint has had as many webhooks as its rate limit allows."
             }
         };
         let summary = format!("{} {held}", self.so_far("No attempt has been made yet."));
-        let (next, what_to_do) = match (self.served(), reason) {
+        let (next, suggested_action) = match (self.served(), reason) {
             (Served::Deleted, _) => {
                 let what = "the delivery is cancelled within some minutes, because its endpoint was deleted";
-                (Coming { at: None, what: what.to_owned() }, ELSEWHERE.to_owned())
+                (NextStep { at: None, description: what.to_owned() }, ELSEWHERE.to_owned())
             }
             (Served::Disabled, _) => {
                 let what = "held until the endpoint is enabled".to_owned();
-                (Coming { at: None, what }, self.about_disabled())
+                (NextStep { at: None, description: what }, self.about_disabled())
             }
             (Served::CircuitOpen, _) => {
                 let (at, what) = self.circuit();
-                (Coming { at, what }, self.about_circuit())
+                (NextStep { at, description: what }, self.about_circuit())
             }
-            (Served::Enabled, ParkedFor::RateLimit) => {
+            (Served::Enabled, ParkedReason::RateLimit) => {
                 let what = "let go in its turn, the oldest first, as the rate limit allows".to_owned();
                 let todo = format!(
                     "Wait, or raise the endpoint's rate_limit: PATCH /v1/endpoints/{}.",
                     self.id.endpoint
                 );
-                (Coming { at: None, what }, todo)
+                (NextStep { at: None, description: what }, todo)
             }
-            (Served::Enabled, ParkedFor::Disabled | ParkedFor::CircuitOpen) => {
+            (Served::Enabled, ParkedReason::Disabled | ParkedReason::CircuitOpen) => {
                 let what = "the endpoint is served again: let go in its turn, the oldest first, beginning within a minute";
                 let todo = "Wait: what was held is delivered by itself.".to_owned();
-                (Coming { at: None, what: what.to_owned() }, todo)
+                (NextStep { at: None, description: what.to_owned() }, todo)
             }
         };
-        Story { summary, next: Some(next), what_to_do }
+        Story { summary, next_step: Some(next), suggested_action }
     }
 
     /// When a circuit's time is over, and what comes then.
@@ -352,8 +358,12 @@ impl Plot<'_> {
     }
 
     fn succeeded(&self) -> Story {
-        let what_to_do = "Nothing. If the receiver has no trace of it, look there for the webhook-id, which is the event's id.";
-        Story { summary: self.so_far("It succeeded."), next: None, what_to_do: what_to_do.to_owned() }
+        let suggested_action = "Nothing. If the receiver has no trace of it, look there for the webhook-id, which is the event's id.";
+        Story {
+            summary: self.so_far("It succeeded."),
+            next_step: None,
+            suggested_action: suggested_action.to_owned(),
+        }
     }
 
     fn exhausted(&self) -> Story {
@@ -365,7 +375,7 @@ impl Plot<'_> {
             _ => format!("All {made} attempts failed. {last}"),
         };
         let summary = self.replayed(&words);
-        Story { summary, next: None, what_to_do: self.again(&self.mend()) }
+        Story { summary, next_step: None, suggested_action: self.again(&self.mend()) }
     }
 
     fn cancelled(&self) -> Story {
@@ -374,13 +384,13 @@ impl Plot<'_> {
             _ => "It was called off by a person: itself, or with all that was held for its endpoint.",
         };
         let summary = format!("{} {why}", self.so_far("No attempt was made."));
-        Story { summary, next: None, what_to_do: self.again("") }
+        Story { summary, next_step: None, suggested_action: self.again("") }
     }
 
     fn expired(&self) -> Story {
         let why = "It was not finished when the time was over for which events are kept.";
         let summary = format!("{} {why}", self.so_far("No attempt was made."));
-        Story { summary, next: None, what_to_do: self.again(&self.mend()) }
+        Story { summary, next_step: None, suggested_action: self.again(&self.mend()) }
     }
 
     /// How a finished delivery is made once more, after `first`.

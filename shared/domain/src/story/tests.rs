@@ -35,7 +35,7 @@ fn attempts(count: u32, failure: Option<Failure>, status: Option<u16>) -> Vec<At
     });
     let one = |n| {
         let attempt = json!({
-            "n": n, "at": "2026-11-24T10:00:05.250Z", "duration_ms": 5,
+            "number": n, "started_at": "2026-11-24T10:00:05.250Z", "duration_ms": 5,
             "status_code": status, "failure": failure, "error": error,
         });
         serde_json::from_value(attempt).unwrap()
@@ -44,9 +44,9 @@ fn attempts(count: u32, failure: Option<Failure>, status: Option<u16>) -> Vec<At
 }
 
 fn delivery(status: Status, attempts: Vec<Attempt>) -> Delivery {
-    let parked_for = (status == Status::Parked).then_some(ParkedFor::Disabled);
+    let parked_reason = (status == Status::Parked).then_some(ParkedReason::Disabled);
     let next_attempt_at = (status == Status::Retrying).then(|| at("2026-11-24T10:05:00Z"));
-    Delivery { status, generation: 0, attempts, next_attempt_at, parked_for, in_due_index: false }
+    Delivery { status, generation: 0, attempts, next_attempt_at, parked_reason, in_due_index: false }
 }
 
 fn told(delivery: Option<&Delivery>, outlook: Outlook) -> Story {
@@ -55,14 +55,15 @@ fn told(delivery: Option<&Delivery>, outlook: Outlook) -> Story {
 
 fn check(delivery: Option<&Delivery>, outlook: Outlook, expected: (&str, Option<&str>, &str)) {
     let story = told(delivery, outlook);
-    let next = story.next.as_ref().map(|next| next.what.as_str());
+    let next = story.next_step.as_ref().map(|next| next.description.as_str());
     let id = id().to_string();
-    let what_to_do = story.what_to_do.replace(&id, "DLV").replace(&self::id().endpoint.to_string(), "EPT");
-    assert_eq!((story.summary.as_str(), next, what_to_do.as_str()), expected);
+    let suggested_action =
+        story.suggested_action.replace(&id, "DLV").replace(&self::id().endpoint.to_string(), "EPT");
+    assert_eq!((story.summary.as_str(), next, suggested_action.as_str()), expected);
 }
 
 fn failed(count: u32) -> Vec<Attempt> {
-    attempts(count, Some(Failure::Status), Some(500))
+    attempts(count, Some(Failure::HttpStatus), Some(500))
 }
 
 const TOLD_500: &str = "Attempt 2 of 10 failed on 2026-11-24T10:00:05Z: the endpoint answered 500.";
@@ -108,7 +109,8 @@ fn stories_that_go_on() {
             "When it is to be delivered, enable the endpoint: POST /v1/endpoints/EPT/enable.",
         ),
     );
-    let parked = Delivery { parked_for: Some(ParkedFor::CircuitOpen), ..delivery(Status::Parked, failed(2)) };
+    let parked =
+        Delivery { parked_reason: Some(ParkedReason::CircuitOpen), ..delivery(Status::Parked, failed(2)) };
     check(
         Some(&parked),
         open_until("2026-11-24T10:01:00Z"),
@@ -124,7 +126,8 @@ fn stories_that_go_on() {
             ),
         ),
     );
-    let limited = Delivery { parked_for: Some(ParkedFor::RateLimit), ..delivery(Status::Parked, Vec::new()) };
+    let limited =
+        Delivery { parked_reason: Some(ParkedReason::RateLimit), ..delivery(Status::Parked, Vec::new()) };
     check(
         Some(&limited),
         WELL,
@@ -183,7 +186,7 @@ fn waiting_for_a_first_attempt_is_told_by_how_long_it_takes() {
         ("2026-11-24T08:00:00Z", "It should have been attempted by now."),
     ] {
         let plot = Plot { id: id(), delivery: None, outlook: WELL, accepted: at(accepted), now: at(NOW) };
-        assert!(tell(plot).what_to_do.starts_with(begins), "{accepted}");
+        assert!(tell(plot).suggested_action.starts_with(begins), "{accepted}");
     }
     let replayed = Delivery { generation: 1, ..delivery(Status::Pending, Vec::new()) };
     let plot = Plot {
@@ -193,12 +196,12 @@ fn waiting_for_a_first_attempt_is_told_by_how_long_it_takes() {
         accepted: at("2026-11-04T10:00:00Z"),
         now: at(NOW),
     };
-    assert_eq!(tell(plot).what_to_do, "Wait until its turn comes.");
+    assert_eq!(tell(plot).suggested_action, "Wait until its turn comes.");
 }
 
 #[test]
 fn every_story_is_whole() {
-    use Failure::{Body, Connect, Dns, Protocol, RefusedAddress, Timeout, Tls};
+    use Failure::{BlockedAddress, Body, Connect, Dns, Protocol, Timeout, Tls};
     let statuses = [
         Status::Pending,
         Status::Retrying,
@@ -208,11 +211,11 @@ fn every_story_is_whole() {
         Status::Cancelled,
         Status::Expired,
     ];
-    let reasons = [ParkedFor::CircuitOpen, ParkedFor::RateLimit, ParkedFor::Disabled];
+    let reasons = [ParkedReason::CircuitOpen, ParkedReason::RateLimit, ParkedReason::Disabled];
     let failures =
-        [Dns, Connect, Tls, Timeout, Protocol, Body, RefusedAddress].map(|kind| (Some(kind), None));
+        [Dns, Connect, Tls, Timeout, Protocol, Body, BlockedAddress].map(|kind| (Some(kind), None));
     let answers =
-        [302, 400, 403, 404, 410, 413, 429, 500, 503].map(|code| (Some(Failure::Status), Some(code)));
+        [302, 400, 403, 404, 410, 413, 429, 500, 503].map(|code| (Some(Failure::HttpStatus), Some(code)));
     let outcomes: Vec<_> = failures.into_iter().chain(answers).collect();
     let outlooks = [
         WELL,
@@ -229,19 +232,22 @@ fn every_story_is_whole() {
                 for count in [0, 1, 3] {
                     for outlook in outlooks {
                         let one = delivery(status, attempts(count, *failure, *code));
-                        let one = Delivery { parked_for: one.parked_for.map(|_| reason), ..one };
+                        let one = Delivery { parked_reason: one.parked_reason.map(|_| reason), ..one };
                         let story = told(Some(&one), outlook);
                         let words =
                             format!("{status:?} {reason:?} {failure:?} {count} {outlook:?}: {story:?}");
-                        assert!(story.summary.ends_with('.') && story.what_to_do.ends_with('.'), "{words}");
-                        assert_eq!(story.next.is_none(), status.is_final(), "{words}");
-                        let texts = [&story.summary, &story.what_to_do];
+                        assert!(
+                            story.summary.ends_with('.') && story.suggested_action.ends_with('.'),
+                            "{words}"
+                        );
+                        assert_eq!(story.next_step.is_none(), status.is_final(), "{words}");
+                        let texts = [&story.summary, &story.suggested_action];
                         assert!(
                             texts.iter().all(|text| !text.contains("  ") && !text.contains("..")),
                             "{words}"
                         );
                         // Whoever can do something about a failure is told what.
-                        let advised = story.what_to_do.contains(&advice(failure.unwrap(), *code));
+                        let advised = story.suggested_action.contains(&advice(failure.unwrap(), *code));
                         if count > 0 && status == Status::Retrying && outlook == WELL {
                             assert!(advised, "{words}");
                         }

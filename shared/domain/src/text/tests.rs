@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    delivery::{Group, ParkedFor, Status},
+    delivery::{Group, ParkedReason, Status},
     event::payload::Encoding,
     ids::{holder::Holder, key::Scope},
     inbound::Provider,
@@ -31,7 +31,7 @@ where
 fn every_spelling_of_a_word_is_the_same() {
     check(Status::ALL, Status::as_str);
     check(Group::ALL, Group::as_str);
-    check(ParkedFor::ALL, ParkedFor::as_str);
+    check(ParkedReason::ALL, ParkedReason::as_str);
     check(Encoding::ALL, Encoding::as_str);
     check(Holder::ALL, Holder::as_str);
     check(Scope::ALL, Scope::as_str);

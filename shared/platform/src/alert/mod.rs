@@ -39,11 +39,11 @@ pub enum Alert {
     /// An endpoint was disabled by its own doing.
     Disabled(DisabledBy),
     /// An endpoint that was left alone answers again; what was held for it is delivered.
-    Recovering,
+    Recovered,
     /// A delivery was not finished when its event's retention ended.
     Expired(DeliveryId),
-    /// A message about a delivery could not be worked on for so long that it was set aside.
-    SetAside(DeliveryId),
+    /// A message about a delivery could not be worked on for so long that it was quarantined.
+    Quarantined(DeliveryId),
     /// An endpoint got a new signing key.
     Rotated {
         /// The new key's fingerprint.
@@ -59,10 +59,10 @@ pub enum Alert {
 pub const EVENT_TYPES: [&str; 7] = [
     "delivery.exhausted",
     "delivery.expired",
-    "delivery.set_aside",
+    "delivery.quarantined",
     "endpoint.disabled",
     "endpoint.failing",
-    "endpoint.recovering",
+    "endpoint.recovered",
     "secret.rotated",
 ];
 
@@ -81,9 +81,9 @@ impl Alert {
             Self::Exhausted(_) => "delivery.exhausted",
             Self::Failing(_) | Self::Disabling { .. } => "endpoint.failing",
             Self::Disabled(_) => "endpoint.disabled",
-            Self::Recovering => "endpoint.recovering",
+            Self::Recovered => "endpoint.recovered",
             Self::Expired(_) => "delivery.expired",
-            Self::SetAside(_) => "delivery.set_aside",
+            Self::Quarantined(_) => "delivery.quarantined",
             Self::Rotated { .. } => "secret.rotated",
         }
     }
@@ -103,8 +103,8 @@ impl Alert {
             Self::Rotated { .. } => Duration::from_secs(1),
             Self::Disabled(_) => Duration::from_mins(1),
             // An endpoint that comes and goes opens its circuit again within a minute.
-            Self::Recovering => Duration::from_mins(10),
-            Self::Exhausted(_) | Self::Failing(_) | Self::SetAside(_) => Duration::from_hours(1),
+            Self::Recovered => Duration::from_mins(10),
+            Self::Exhausted(_) | Self::Failing(_) | Self::Quarantined(_) => Duration::from_hours(1),
             Self::Disabling { .. } | Self::Expired(_) => LONGEST_WINDOW,
         }
     }
@@ -128,7 +128,7 @@ impl Alert {
                 "endpoint_id": endpoint, "disabled_by": by,
                 "message": format!("the endpoint was disabled: {by}; its deliveries are held until it is enabled"),
             }),
-            Self::Recovering => json!({
+            Self::Recovered => json!({
                 "endpoint_id": endpoint,
                 "message": "the endpoint answers again; what was held for it meanwhile is delivered now",
             }),
@@ -136,7 +136,7 @@ impl Alert {
                 "endpoint_id": endpoint, "delivery_id": delivery, "event_id": delivery.event,
                 "message": "a delivery was not finished when its event's retention ended; there may be others",
             }),
-            Self::SetAside(delivery) => json!({
+            Self::Quarantined(delivery) => json!({
                 "endpoint_id": endpoint, "delivery_id": delivery, "event_id": delivery.event,
                 "message": "a delivery could not be worked on for a long time and was parked; there may be others",
             }),

@@ -10,11 +10,11 @@ fn every_alert_is_of_a_reserved_type_and_has_a_name_of_its_own() {
     let all = [
         Alert::Exhausted(delivery),
         Alert::Expired(delivery),
-        Alert::SetAside(delivery),
+        Alert::Quarantined(delivery),
         Alert::Disabled(DisabledBy::Gone),
         Alert::Failing(FailureRate { rate: 0.5, attempts: 20, from: now, to: now }),
         Alert::Disabling { disabled_at: now },
-        Alert::Recovering,
+        Alert::Recovered,
         Alert::Rotated { fingerprint: "a".into(), previous: Vec::new(), previous_expires_at: now },
     ];
     let mut types: Vec<_> = all.iter().map(Alert::event_type).collect();

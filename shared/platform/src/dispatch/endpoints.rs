@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     TenantId, Timestamp,
-    delivery::{ParkedFor, driver::LaneKind},
+    delivery::{ParkedReason, driver::LaneKind},
     endpoint::{
         Disabled, DisabledBy, Endpoint, OnDisable, State,
         gate::{Gate, gate},
@@ -40,7 +40,7 @@ pub(super) enum Admission {
     /// Wait in its lane for a moment.
     Wait(Duration),
     /// Wait for its endpoint.
-    Park(ParkedFor),
+    Park(ParkedReason),
     /// Nothing any more.
     Cancel,
 }
@@ -64,7 +64,7 @@ impl Dispatcher {
             Gate::Cancel => all(Admission::Cancel),
             Gate::Hold(reason) => all(Admission::Park(reason)),
             Gate::Probe => {
-                let mut admissions = all(Admission::Park(ParkedFor::CircuitOpen));
+                let mut admissions = all(Admission::Park(ParkedReason::CircuitOpen));
                 if Box::pin(self.take_probe(&key.0, endpoint, now)).await {
                     admissions[0] = Admission::Attempt;
                 }
@@ -110,7 +110,7 @@ impl Dispatcher {
             } else if wait <= SHORT_WAIT && work.received <= SHORT_WAIT_RECEIVES {
                 Admission::Wait(wait)
             } else {
-                Admission::Park(ParkedFor::RateLimit)
+                Admission::Park(ParkedReason::RateLimit)
             }
         };
         (0..).zip(works).map(ration).collect()
@@ -139,7 +139,7 @@ impl Dispatcher {
                 if endpoint.health.circuit.is_some() && health.circuit.is_none() {
                     tracing::info!(tenant = %owner, endpoint_id = %endpoint.id, "the circuit closed");
                     self.drains.wake(owner, endpoint.id, now, HeldAction::Unchanged, now).await?;
-                    Box::pin(self.alerts.raise(owner, endpoint.id, &Alert::Recovering)).await;
+                    Box::pin(self.alerts.raise(owner, endpoint.id, &Alert::Recovered)).await;
                 } else if endpoint.health.circuit.is_none() && health.circuit.is_some() {
                     tracing::warn!(tenant = %owner, endpoint_id = %endpoint.id, "the circuit opened");
                 }
@@ -192,13 +192,13 @@ impl Dispatcher {
         &self,
         owner: &TenantId,
         endpoint: &Endpoint,
-        reason: ParkedFor,
+        reason: ParkedReason,
     ) -> Result<(), Fault> {
         let now = clock::now();
         let due = match (reason, endpoint.health.circuit) {
-            (ParkedFor::Disabled, _) => now + DISABLED_STEP,
-            (ParkedFor::CircuitOpen, Some(circuit)) => circuit.until.max(now),
-            (ParkedFor::CircuitOpen | ParkedFor::RateLimit, _) => now + DRAIN_STEP,
+            (ParkedReason::Disabled, _) => now + DISABLED_STEP,
+            (ParkedReason::CircuitOpen, Some(circuit)) => circuit.until.max(now),
+            (ParkedReason::CircuitOpen | ParkedReason::RateLimit, _) => now + DRAIN_STEP,
         };
         self.drains.touch(owner, endpoint.id, due, now).await
     }

@@ -20,9 +20,9 @@ pub(super) struct FirstAttempt {
 impl FirstAttempt {
     /// Nothing where the attempt is a further one.
     pub(super) fn of(attempt: &Attempt, outcome: &Outcome, accepted: Option<Timestamp>) -> Option<Self> {
-        let delay = accepted.map(|accepted| attempt.at.since(accepted).as_millis());
+        let delay = accepted.map(|accepted| attempt.started_at.since(accepted).as_millis());
         let delay_ms = delay.map(saturating::<u64>);
-        (attempt.n == 1).then(|| Self { succeeded: outcome.is_success(), delay_ms })
+        (attempt.number == 1).then(|| Self { succeeded: outcome.is_success(), delay_ms })
     }
 }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use domain::{
     DeliveryId, EventId, TenantId, Timestamp,
     delivery::{
-        self, Attempt, Claim, Lost, Origin, Outcome, ParkedFor, Status,
+        self, Attempt, Claim, Lost, Origin, Outcome, ParkedReason, Status,
         driver::{self, LaneKind, Situation, Wait},
         lane::{self, Message},
         retry::{self, Next},
@@ -239,10 +239,10 @@ impl Dispatcher {
         let slow = health::is_slow(outcome, took);
         loop {
             let now = clock::now();
-            let next = retry::next(attempt.n, outcome, &policy, now, clock::jitter());
+            let next = retry::next(attempt.number, outcome, &policy, now, clock::jitter());
             if let Next::Park = next {
                 // Before it is held: whoever stops in between leaves an entry too many, not one too few.
-                Box::pin(self.expect_back(&work.owner, &work.endpoint, ParkedFor::Disabled)).await?;
+                Box::pin(self.expect_back(&work.owner, &work.endpoint, ParkedReason::Disabled)).await?;
             }
             let (change, fate) = self.follow(work, &attempt, known, next, slow, now).await?;
             let (status, next_at) = (change.status, change.next_at);
@@ -264,7 +264,7 @@ impl Dispatcher {
                     }
                     // Each round is lost only to one more recorded attempt, and those are bounded.
                     Lost::RecordSuccess => {
-                        attempt.n = delivery::next_number(&stored);
+                        attempt.number = delivery::next_number(&stored);
                         known = Some(count(stored.attempts.len()));
                     }
                 },
@@ -288,9 +288,9 @@ impl Dispatcher {
             Next::Done => (change(Status::Succeeded), Fate::Delete),
             Next::GiveUp => (change(Status::Exhausted), Fate::Delete),
             Next::Park => {
-                let parked_for = Some(ParkedFor::Disabled);
+                let parked_reason = Some(ParkedReason::Disabled);
                 (
-                    DeliveryChange { parked_for, place: Some(work.held(now)), ..change(Status::Parked) },
+                    DeliveryChange { parked_reason, place: Some(work.held(now)), ..change(Status::Parked) },
                     Fate::Delete,
                 )
             }
@@ -299,7 +299,7 @@ impl Dispatcher {
                 // Another copy of this message may rely on the place that the delivery had, so it
                 // keeps one, behind the message.
                 let behind = if work.indexed { due(at + DUE_LEASE) } else { None };
-                let (place, fate) = match self.wait_where(work, attempt.n, slow, at.since(now)).await {
+                let (place, fate) = match self.wait_where(work, attempt.number, slow, at.since(now)).await {
                     Wait::Hidden => (behind, Fate::KeepUntil(at)),
                     Wait::SlowLane => (behind, Fate::Move(moved(&work.body, true)?, at)),
                     Wait::DueIndex => (due(at), Fate::Delete),
@@ -320,13 +320,13 @@ impl Dispatcher {
     async fn park(
         &self,
         work: &Work,
-        reason: ParkedFor,
+        reason: ParkedReason,
         recorder: &Recorder,
         ticket: Ticket,
     ) -> Result<Fate, Fault> {
         let change = |known, now| {
             let change = work.change(known, Status::Parked, now);
-            DeliveryChange { parked_for: Some(reason), place: Some(work.held(now)), ..change }
+            DeliveryChange { parked_reason: Some(reason), place: Some(work.held(now)), ..change }
         };
         record_unless_finished(work, recorder, ticket, change).await?;
         Ok(Fate::Delete)
@@ -377,7 +377,7 @@ impl Work {
             attempt: None,
             status,
             next_at: None,
-            parked_for: None,
+            parked_reason: None,
             place: None,
             now,
         }
@@ -404,7 +404,7 @@ fn log(work: &Work, attempt: &Attempt, status: Status, next_at: Option<Timestamp
         tenant = %work.tenant,
         event_type = work.event_type.as_ref().map(EventType::as_str),
         delivery_id = %work.id,
-        attempt = attempt.n,
+        attempt = attempt.number,
         duration_ms = attempt.duration_ms,
         status_code = attempt.status_code,
         error = attempt.error,

@@ -29,7 +29,7 @@ pub enum Kind {
     /// 409: the idempotency key was used for another body.
     IdempotencyConflict,
     /// 409: others kept changing the same thing.
-    Contended,
+    Conflict,
     /// 409: its endpoint is disabled or was deleted.
     EndpointUnavailable,
     /// 409: it has ended already.
@@ -64,7 +64,7 @@ impl Kind {
         Self::MethodNotAllowed,
         Self::AlreadyExists,
         Self::IdempotencyConflict,
-        Self::Contended,
+        Self::Conflict,
         Self::EndpointUnavailable,
         Self::AlreadyFinished,
         Self::ReplayRunning,
@@ -88,7 +88,7 @@ impl Kind {
             Self::IdempotencyConflict => {
                 (409, "idempotency-conflict", "The idempotency key was used for something else")
             }
-            Self::Contended => (409, "contended", "It is being changed by others; try again"),
+            Self::Conflict => (409, "conflict", "It is being changed by others; try again"),
             Self::EndpointUnavailable => {
                 (409, "endpoint-unavailable", "The endpoint is disabled or was deleted")
             }

@@ -14,7 +14,7 @@ use domain::{
     delivery::{Group, RETENTION},
     endpoint::{Endpoint, State, Subscriber, Target, health::Health},
     event::{EventData, EventType, listen::Facts},
-    recovery::replay::{self, Choice, Kept, Pace, PausedFor, STEP, Status, What},
+    recovery::replay::{self, Choice, Kept, Pace, PausedFor, STEP, Selection, Status},
     saturating,
 };
 use futures_util::{StreamExt, future::try_join_all, stream};
@@ -151,10 +151,10 @@ impl Replayer {
         tracing::info!(
             tenant = %entry.owner,
             replay_id = %entry.id,
-            endpoint_id = %replay.endpoint,
+            endpoint_id = %replay.endpoint_id,
             let_go,
-            seen = replay.seen,
-            replayed = replay.replayed,
+            seen = replay.scanned_count,
+            replayed = replay.started_count,
             "replay"
         );
         let_go
@@ -163,7 +163,7 @@ impl Replayer {
     async fn try_step(&self, taken: &mut Taken, bounds: Bounds, let_go: &mut usize) -> Result<(), Fault> {
         let Taken { entry, replay } = taken;
         let Bounds { busy, most, now, until } = bounds;
-        let endpoint = self.endpoints.get_now(&entry.owner, replay.endpoint).await?;
+        let endpoint = self.endpoints.get_now(&entry.owner, replay.endpoint_id).await?;
         let pace = endpoint.as_ref().map_or(Pace::End, |endpoint| replay::pace(endpoint, replay.rate, now));
         let (Some(endpoint), budget) = (match pace {
             Pace::Go(_) if busy => {
@@ -194,8 +194,8 @@ impl Replayer {
                 let (begun, known) = self.make(&entry.owner, replay, &endpoint, &part, spread, now).await?;
                 *let_go += begun;
                 (replay.faults, replay.error) = (0, None);
-                replay.replayed += saturating::<u64>(begun + known);
-                replay.seen += saturating::<u64>(part.candidates.len());
+                replay.started_count += saturating::<u64>(begun + known);
+                replay.scanned_count += saturating::<u64>(part.candidates.len());
                 if let Some(last) = part.candidates.last() {
                     replay.cursor = Some(last.place.clone());
                     replay.position = position(&last.place).unwrap_or(replay.position);
@@ -283,7 +283,7 @@ impl Replayer {
                 (Choice::Begin(generation), event_type) => begin.push(NewGeneration {
                     key: DeliveryKey {
                         tenant: candidate.tenant.clone(),
-                        id: DeliveryId { event: candidate.event, endpoint: replay.endpoint },
+                        id: DeliveryId { event: candidate.event, endpoint: replay.endpoint_id },
                         generation,
                     },
                     operator: owner.is_operator() && !candidate.tenant.is_operator(),
@@ -323,14 +323,14 @@ impl Replayer {
         candidate: &Candidate,
     ) -> Result<(Choice, Option<EventType>), Fault> {
         let tenant = &candidate.tenant;
-        let id = DeliveryId { event: candidate.event, endpoint: replay.endpoint };
+        let id = DeliveryId { event: candidate.event, endpoint: replay.endpoint_id };
         if let Some((listed, event_type)) = &candidate.listed {
             // A delivery's item outlives its event by its own age.
             if self.events.get(tenant, id.event).await?.is_none() {
                 return Ok((Choice::Leave, None));
             }
             let kept = self.kept(replay, tenant, id).await?;
-            return Ok((replay::choose(replay.what, Some(*listed), true, &kept), event_type.clone()));
+            return Ok((replay::choose(replay.selection, Some(*listed), true, &kept), event_type.clone()));
         }
         let event = self.events.get(tenant, id.event).await?;
         let Some(event) = event else { return Ok((Choice::Leave, None)) };
@@ -347,7 +347,7 @@ impl Replayer {
             }
             Snapshot::Pages { .. } => false,
         };
-        Ok((replay::choose(replay.what, None, in_snapshot, &kept), Some(event.event_type)))
+        Ok((replay::choose(replay.selection, None, in_snapshot, &kept), Some(event.event_type)))
     }
 
     /// Whether an event that is kept would go to the endpoint if it were published now; by the same
@@ -392,9 +392,9 @@ impl Replayer {
         if horizon <= replay.since {
             return Ok(Part { candidates: Vec::new(), more: false });
         }
-        match replay.what {
-            What::Failed => self.failed(owner, replay, horizon, limit).await,
-            What::Missing | What::All => self.timeline(replay, horizon, limit).await,
+        match replay.selection {
+            Selection::Failed => self.failed(owner, replay, horizon, limit).await,
+            Selection::Missing | Selection::All => self.timeline(replay, horizon, limit).await,
         }
     }
 
@@ -409,7 +409,7 @@ impl Replayer {
         let after = cursor.map(|(at, event, generation)| ListPlace { at, event, generation });
         let span = Span::OldestFirst { after: after.ok_or(replay.since), until: horizon };
         let listed =
-            self.endpoint_deliveries.in_group(owner, replay.endpoint, Group::Failed, span, limit).await?;
+            self.endpoint_deliveries.in_group(owner, replay.endpoint_id, Group::Failed, span, limit).await?;
         let more = listed.len() >= limit;
         let candidates = listed.into_iter().map(|listed| Candidate {
             place: keys::list_place(listed.place.at, listed.place.event, listed.place.generation),
@@ -431,7 +431,7 @@ impl Replayer {
         let first = after.and_then(position).unwrap_or(replay.since).day();
         for day in first..=span.1.day() {
             let shards = (0..TIMELINE_SHARDS)
-                .map(|shard| self.timeline.chunk(&replay.tenant, (day, shard), span, after, chunk));
+                .map(|shard| self.timeline.chunk(&replay.tenant_id, (day, shard), span, after, chunk));
             let chunks = try_join_all(shards).await?;
             let more = day < span.1.day() || chunks.iter().any(|chunk| chunk.more);
             let mut places: Vec<_> = chunks.into_iter().flat_map(|chunk| chunk.places).collect();
@@ -443,7 +443,7 @@ impl Replayer {
             }
             let candidate = |place: String| {
                 let (_, event) = keys::parse_timeline_place(&place)?;
-                Some(Candidate { place, tenant: replay.tenant.clone(), event, listed: None })
+                Some(Candidate { place, tenant: replay.tenant_id.clone(), event, listed: None })
             };
             return Ok(Part { candidates: places.into_iter().filter_map(candidate).collect(), more });
         }

@@ -97,7 +97,7 @@ impl Rescuer {
                 attempt: None,
                 status: Status::Retrying,
                 next_at: Some(at),
-                parked_for: None,
+                parked_reason: None,
                 place: Some(DuePlace { pk: keys::due(id, at), at }),
                 now,
             };
@@ -107,7 +107,7 @@ impl Rescuer {
             }
         }
         tracing::error!(%tenant, delivery_id = %id, "a delivery was taken out of the dead-letter queue and parked");
-        self.alerts.raise(&message.owner(), id.endpoint, &Alert::SetAside(id)).await;
+        self.alerts.raise(&message.owner(), id.endpoint, &Alert::Quarantined(id)).await;
         Ok(())
     }
 }

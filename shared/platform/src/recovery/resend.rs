@@ -162,7 +162,7 @@ impl Resender<'_> {
                 attempt: None,
                 status: Status::Cancelled,
                 next_at: None,
-                parked_for: None,
+                parked_reason: None,
                 place: None,
                 now,
             };

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     Timestamp,
-    delivery::ParkedFor,
+    delivery::ParkedReason,
     endpoint::{
         DRAIN_RATE, Endpoint,
         gate::{Gate, gate},
@@ -353,9 +353,9 @@ impl Scheduler {
     ) -> Result<Option<Timestamp>, Fault> {
         let Taken { entry, endpoint, drain } = taken;
         let gate = endpoint.as_ref().map_or(Gate::Cancel, |endpoint| gate(endpoint, now));
-        let drop_before = if gate == Gate::Cancel { Some(now) } else { drain.discard_before };
-        if let Some(before) = drop_before {
-            let (dropped, whole) = self.drop_held(entry, before, until).await?;
+        let discard_before = if gate == Gate::Cancel { Some(now) } else { drain.discard_before };
+        if let Some(before) = discard_before {
+            let (dropped, whole) = self.discard_held(entry, before, until).await?;
             done.dropped += dropped;
             if !whole {
                 return Ok(Some(now + DRAIN_STEP));
@@ -366,14 +366,14 @@ impl Scheduler {
         }
         let Some(endpoint) = endpoint else { return Ok(None) };
         let budget = match gate {
-            Gate::Hold(ParkedFor::CircuitOpen) => {
+            Gate::Hold(ParkedReason::CircuitOpen) => {
                 return Ok(Some(endpoint.health.circuit.map_or(now + DRAIN_STEP, |circuit| circuit.until)));
             }
             Gate::Hold(_) => return Ok(Some(now + DISABLED_STEP)),
             Gate::Probe => 1,
             Gate::Cancel => return Ok(None),
             Gate::Go(rate) => {
-                let chosen = endpoint.settings.drain_rate.unwrap_or(DRAIN_RATE);
+                let chosen = endpoint.settings.delivery_rate.unwrap_or(DRAIN_RATE);
                 let per_second = rate.map_or(chosen, |rate| rate.get().min(chosen));
                 usize::try_from(u64::from(per_second) * DRAIN_STEP.as_secs()).unwrap_or(MOST_AT_ONCE)
             }
@@ -425,7 +425,7 @@ impl Scheduler {
     }
 
     /// Drops what was held until `before`: how many, and whether that was all.
-    async fn drop_held(
+    async fn discard_held(
         &self,
         entry: &DueEndpoint,
         before: Timestamp,

@@ -123,8 +123,8 @@ impl Egress {
         deadline: Deadline,
         told: &mut Told,
     ) -> Result<Outcome, Failure> {
-        let url = Url::parse(url).map_err(|_| Failure::RefusedAddress)?;
-        egress::check_url(&url, &self.allow).map_err(|_| Failure::RefusedAddress)?;
+        let url = Url::parse(url).map_err(|_| Failure::BlockedAddress)?;
+        egress::check_url(&url, &self.allow).map_err(|_| Failure::BlockedAddress)?;
         let request = self.client.post(url).headers(headers).body(body).build();
         // URL, headers and body have been parsed, so nothing is left that it could fail for.
         let request = request.map_err(|error| classify(&error))?;
@@ -222,7 +222,7 @@ fn classify(error: &reqwest::Error) -> Failure {
         if let Some(guard) = error.downcast_ref::<GuardError>() {
             return match guard {
                 GuardError::NotFound => Failure::Dns,
-                GuardError::Refused => Failure::RefusedAddress,
+                GuardError::Refused => Failure::BlockedAddress,
             };
         }
         if error.is::<rustls::Error>() {

@@ -17,8 +17,8 @@ fn kept(generations: &[(Of, bool)]) -> Vec<Kept> {
 fn choices() {
     use Choice::{Begin, Begun, Leave};
     use Of::{Cancelled, Exhausted, Expired, Parked, Retrying, Succeeded};
-    use What::{All, Failed, Missing};
-    for (what, listed, in_snapshot, generations, expected) in [
+    use Selection::{All, Failed, Missing};
+    for (selection, listed, in_snapshot, generations, expected) in [
         (Failed, Some(0), true, &[(Exhausted, false)][..], Begin(1)),
         (Failed, Some(0), false, &[(Expired, false)], Begin(1)),
         (Failed, Some(0), true, &[(Cancelled, false)], Leave),
@@ -48,8 +48,8 @@ fn choices() {
         // A person resent what the job had begun.
         (All, None, true, &[(Succeeded, false), (Exhausted, true), (Succeeded, false)], Begun),
     ] {
-        let choice = choose(what, listed, in_snapshot, &kept(generations));
-        assert_eq!(choice, expected, "{what:?} {listed:?} {in_snapshot} {generations:?}");
+        let choice = choose(selection, listed, in_snapshot, &kept(generations));
+        assert_eq!(choice, expected, "{selection:?} {listed:?} {in_snapshot} {generations:?}");
     }
 }
 
@@ -69,7 +69,7 @@ fn what_is_about_to_be_made_needs_no_other_message() {
             generation: 0,
             attempts: Vec::new(),
             next_attempt_at: due.map(Timestamp::from_secs),
-            parked_for: None,
+            parked_reason: None,
             in_due_index: true,
         };
         assert_eq!(is_on_its_way(&delivery, now), expected, "{delivery:?}");

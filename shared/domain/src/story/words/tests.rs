@@ -22,9 +22,9 @@ fn times_are_told_in_seconds() {
 
 #[test]
 fn every_failure_has_its_own_advice() {
-    use Failure::{Body, Connect, Dns, Protocol, RefusedAddress, Status, Timeout, Tls};
-    let kinds = [Dns, Connect, Tls, Timeout, Protocol, Body, RefusedAddress].map(|kind| (kind, None));
-    let codes = [302, 400, 401, 404, 410, 413, 429, 500, 503].map(|code| (Status, Some(code)));
+    use Failure::{BlockedAddress, Body, Connect, Dns, HttpStatus, Protocol, Timeout, Tls};
+    let kinds = [Dns, Connect, Tls, Timeout, Protocol, Body, BlockedAddress].map(|kind| (kind, None));
+    let codes = [302, 400, 401, 404, 410, 413, 429, 500, 503].map(|code| (HttpStatus, Some(code)));
     let all: Vec<_> = kinds.into_iter().chain(codes).map(|(kind, code)| advice(kind, code)).collect();
     let different: std::collections::HashSet<_> = all.iter().collect();
     assert_eq!(different.len(), all.len());

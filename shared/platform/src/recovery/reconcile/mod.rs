@@ -621,7 +621,7 @@ impl Open {
             attempt: None,
             status,
             next_at: None,
-            parked_for: None,
+            parked_reason: None,
             place: None,
             now,
         }

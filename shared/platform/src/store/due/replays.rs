@@ -4,7 +4,7 @@
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, ReturnValue, TransactWriteItem, Update};
 use domain::{
     EndpointId, ReplayId, TenantId, Timestamp,
-    recovery::replay::{PausedFor, Status, What},
+    recovery::replay::{PausedFor, Selection, Status},
     saturating,
 };
 use serde::{Deserialize, Serialize};
@@ -30,12 +30,12 @@ pub struct Replay {
     /// Which one.
     pub id: ReplayId,
     /// The endpoint that gets it.
-    pub endpoint: EndpointId,
+    pub endpoint_id: EndpointId,
     /// Whose events it delivers: the owner's own, or those of a tenant where the endpoint is the
     /// operator's.
-    pub tenant: TenantId,
+    pub tenant_id: TenantId,
     /// What it delivers.
-    pub what: What,
+    pub selection: Selection,
     /// From when on; inclusive.
     pub since: Timestamp,
     /// Until when; exclusive.
@@ -47,9 +47,9 @@ pub struct Replay {
     /// What it waits for, where it does not go on at present.
     pub paused_for: Option<PausedFor>,
     /// How many deliveries or events it has looked at.
-    pub seen: u64,
+    pub scanned_count: u64,
     /// How many deliveries it has begun.
-    pub replayed: u64,
+    pub started_count: u64,
     /// Its place in what it goes through; `None` at its beginning.
     pub cursor: Option<String>,
     /// How far it has come.
@@ -79,7 +79,7 @@ impl Replays {
     /// Makes a replay that begins at once. False where the endpoint has one running.
     pub async fn create(&self, owner: &TenantId, replay: &Replay) -> Result<bool, Fault> {
         const DOING: &str = "writing a replay";
-        let (pk, sk) = keys::running(owner, replay.endpoint);
+        let (pk, sk) = keys::running(owner, replay.endpoint_id);
         let running = Item::from([
             ("pk".to_owned(), AttributeValue::S(pk)),
             ("sk".to_owned(), AttributeValue::S(sk)),
@@ -144,7 +144,7 @@ impl Replays {
                 .map_err(Fault::on("listing replays"))?;
             for item in response.items.unwrap_or_default() {
                 let replay = read_replay(item)?;
-                if Some(replay.id) != before && endpoint.is_none_or(|wanted| wanted == replay.endpoint) {
+                if Some(replay.id) != before && endpoint.is_none_or(|wanted| wanted == replay.endpoint_id) {
                     found.push(replay);
                 }
             }
@@ -179,7 +179,7 @@ impl Replays {
             .map_err(Fault::on(DOING))?;
         let writes = vec![
             TransactWriteItem::builder().update(update).build(),
-            self.not_running(owner, replay.endpoint, DOING)?,
+            self.not_running(owner, replay.endpoint_id, DOING)?,
         ];
         first_condition_held(self.table.transact(writes).await, DOING)
     }
@@ -231,7 +231,7 @@ impl Replays {
             .map_err(Fault::on(DOING))?;
         let writes = vec![
             TransactWriteItem::builder().put(put).build(),
-            self.not_running(&entry.owner, replay.endpoint, DOING)?,
+            self.not_running(&entry.owner, replay.endpoint_id, DOING)?,
         ];
         first_condition_held(self.table.transact(writes).await, DOING)
     }

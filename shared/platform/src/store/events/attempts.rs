@@ -21,8 +21,8 @@ use crate::Fault;
 /// error in words follows from the rest.
 #[derive(Serialize)]
 struct Stored<'a> {
-    n: u32,
-    at: Timestamp,
+    number: u32,
+    started_at: Timestamp,
     duration_ms: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     timing: Option<StoredTiming>,
@@ -61,8 +61,8 @@ pub(crate) fn write(attempt: &Attempt) -> Result<(String, Option<&str>), Fault> 
     let whole = attempt.response_excerpt.as_deref();
     let short = whole.map(|text| fitting(text, EARLIER_EXCERPT_LIMIT));
     let stored = Stored {
-        n: attempt.n,
-        at: attempt.at,
+        number: attempt.number,
+        started_at: attempt.started_at,
         duration_ms: attempt.duration_ms,
         timing: attempt.timing.map(StoredTiming::from),
         status_code: attempt.status_code,

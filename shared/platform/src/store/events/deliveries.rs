@@ -8,7 +8,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     DeliveryId, EndpointId, EventId, TenantId, Timestamp,
-    delivery::{Attempt, Delivery, ParkedFor, Status},
+    delivery::{Attempt, Delivery, ParkedReason, Status},
     event::EventType,
 };
 
@@ -71,7 +71,7 @@ pub struct DeliveryChange {
     /// When it is tried again.
     pub next_at: Option<Timestamp>,
     /// What it waits for.
-    pub parked_for: Option<ParkedFor>,
+    pub parked_reason: Option<ParkedReason>,
     /// Its place in the due index.
     pub place: Option<DuePlace>,
     /// When the change is made.
@@ -233,14 +233,14 @@ impl Deliveries {
         let attempt = change.attempt.as_ref();
         let stored = attempt.map(attempts::write).transpose()?;
         let status = AttributeValue::S(change.status.as_str().to_owned());
-        let n = number(i64::from(attempt.map_or(change.known.unwrap_or(0), |attempt| attempt.n)));
+        let n = number(i64::from(attempt.map_or(change.known.unwrap_or(0), |attempt| attempt.number)));
         let next_at = change.next_at.map(|at| number(at.millis()));
-        let parked_for = change.parked_for.map(|reason| AttributeValue::S(reason.as_str().to_owned()));
+        let parked_reason = change.parked_reason.map(|reason| AttributeValue::S(reason.as_str().to_owned()));
         let due_pk = change.place.as_ref().map(|place| AttributeValue::S(place.pk.clone()));
         let due_at = change.place.as_ref().map(|place| number(place.at.millis()));
         let (attempt, excerpt) = match attempt.zip(stored) {
             Some((attempt, (text, excerpt))) => (
-                Some((format!("a{}", attempt.n), AttributeValue::S(text))),
+                Some((format!("a{}", attempt.number), AttributeValue::S(text))),
                 excerpt.map(|text| AttributeValue::S(text.to_owned())),
             ),
             None => (None, None),
@@ -265,7 +265,7 @@ impl Deliveries {
             item.extend(attempt);
             let more = [
                 ("next_at", next_at),
-                ("parked_for", parked_for),
+                ("parked_reason", parked_reason),
                 ("due_pk", due_pk),
                 ("due_at", due_at),
                 ("last_excerpt", excerpt),
@@ -285,7 +285,7 @@ impl Deliveries {
         }
         let condition = update
             .put("next_at", next_at)
-            .put("parked_for", parked_for)
+            .put("parked_reason", parked_reason)
             .put("due_pk", due_pk)
             .put("due_at", due_at)
             .at(key)
@@ -309,7 +309,7 @@ pub(crate) fn read_delivery(item: &Item) -> Result<Delivery, Fault> {
         generation: integer(item, "gen")?,
         attempts: attempts.collect::<Result<_, _>>()?,
         next_attempt_at: optional(item, "next_at", millis)?,
-        parked_for: optional(item, "parked_for", parsed)?,
+        parked_reason: optional(item, "parked_reason", parsed)?,
         in_due_index: item.contains_key("due_pk"),
     })
 }

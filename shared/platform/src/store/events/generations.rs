@@ -94,7 +94,7 @@ impl Generations {
             .set("next_at", number(now.millis()))
             .set("due_pk", AttributeValue::S(keys::due(key.id, lease)))
             .set("due_at", number(lease.millis()))
-            .remove("parked_for")
+            .remove("parked_reason")
             .at(keys::delivery(&key.tenant, key.id, key.generation))
             .and("n", number(i64::from(known)))
             .and_one_of("status", &UNFINISHED)

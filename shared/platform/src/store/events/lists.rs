@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     EndpointId, EventId, TenantId, Timestamp,
-    delivery::{Group, ParkedFor, Status},
+    delivery::{Group, ParkedReason, Status},
     event::EventType,
     saturating,
 };
@@ -50,7 +50,7 @@ pub struct ListEntry {
     /// When the next try is due; unless it is parked or finished.
     pub next_attempt_at: Option<Timestamp>,
     /// What it waits for; only while `parked`.
-    pub parked_for: Option<ParkedFor>,
+    pub parked_reason: Option<ParkedReason>,
     /// Its event's type, where whoever wrote it first knew it.
     pub event_type: Option<EventType>,
     /// Whether the endpoint is the operator's.
@@ -220,7 +220,7 @@ fn read_listed(item: &Item) -> Result<ListEntry, Fault> {
         status: Status::shown(status, attempts),
         attempts,
         next_attempt_at: optional(item, "next_at", millis)?,
-        parked_for: optional(item, "parked_for", parsed)?,
+        parked_reason: optional(item, "parked_reason", parsed)?,
         event_type: optional(item, "type", parsed)?,
         operator: flag(item, "operator"),
     })

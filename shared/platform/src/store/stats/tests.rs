@@ -21,7 +21,7 @@ fn attempts_are_counted_by_owner_endpoint_and_hour() {
             attempt: attempted.then(|| Attempt::new(1, at(now), 1, &outcome)),
             status: Status::Succeeded,
             next_at: None,
-            parked_for: None,
+            parked_reason: None,
             place: None,
             now: at(now),
         }

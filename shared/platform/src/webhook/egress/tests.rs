@@ -110,16 +110,16 @@ async fn refuses_urls_and_names_that_lead_inside() {
         "https://example.com:25/",
         "nonsense",
     ] {
-        assert_eq!(post(&outside, url).await, Err(Failure::RefusedAddress), "{url}");
+        assert_eq!(post(&outside, url).await, Err(Failure::BlockedAddress), "{url}");
     }
     // By its address alone, where the rule for names is off.
     let inside = egress("127.255.255.255/32");
-    assert_eq!(post(&inside, "http://localhost:8080/").await, Err(Failure::RefusedAddress));
+    assert_eq!(post(&inside, "http://localhost:8080/").await, Err(Failure::BlockedAddress));
 }
 
 #[tokio::test]
 async fn refuses_names_for_any_of_their_addresses() {
-    let refused = Failure::RefusedAddress;
+    let refused = Failure::BlockedAddress;
     for (what, name, answer, failure) in [
         ("no address", "hook.example.com", &[][..], Failure::Dns),
         ("an address for a name", "127.0.0.1.nip.io", &["127.0.0.1"], refused),
@@ -169,7 +169,7 @@ async fn connects_to_the_address_that_was_checked() {
     let url = format!("http://rebind.example.com:{}/", checked.port());
     assert_eq!(post(&egress, &url).await, Ok(204));
     assert_eq!(lookups.load(Ordering::Relaxed), 1, "a connection is made after one look-up");
-    assert_eq!(post(&egress, &url).await, Err(Failure::RefusedAddress));
+    assert_eq!(post(&egress, &url).await, Err(Failure::BlockedAddress));
     assert_eq!(lookups.load(Ordering::Relaxed), 2);
     assert!(timeout(Duration::from_millis(50), inside.accept()).await.is_err());
 }

@@ -174,7 +174,7 @@ async fn a_failure_counts_the_part_it_ended_in() {
     let closed = held.local_addr().unwrap();
     let hanging = answering(TIMEOUT).await;
     let egress = looking_up();
-    let far = Failure::RefusedAddress;
+    let far = Failure::BlockedAddress;
     for (what, url, timeout, failure, parts) in [
         (
             "TLS",

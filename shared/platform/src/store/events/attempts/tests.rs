@@ -65,8 +65,8 @@ fn a_success_leaves_room_in_one_write_unit() {
 
 #[test]
 fn attempts_of_before_are_read() {
-    let text = r#"{"n":1,"at":"2026-11-24T12:00:00.000Z","duration_ms":7,"status_code":500,"failure":"status","error":"the endpoint answered 500","response_excerpt":"no"}"#;
+    let text = r#"{"number":1,"started_at":"2026-11-24T12:00:00.000Z","duration_ms":7,"status_code":500,"failure":"http_status","error":"the endpoint responded with 500","response_excerpt":"no"}"#;
     let attempt = read(text, None).unwrap();
     assert_eq!((attempt.timing, attempt.response_headers.len()), (None, 0));
-    assert_eq!(attempt.error.as_deref(), Some("the endpoint answered 500"));
+    assert_eq!(attempt.error.as_deref(), Some("the endpoint responded with 500"));
 }

@@ -15,7 +15,7 @@ fn listed(at: i64, status: Status) -> ListEntry {
         status,
         attempts: 1,
         next_attempt_at: None,
-        parked_for: None,
+        parked_reason: None,
         event_type: None,
         operator: false,
     }
