@@ -1,9 +1,13 @@
 //! Generations of a delivery: what is delivered again is a new one, since a final state stays.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{DeliveryId, ReplayId, TenantId, Timestamp, delivery::Status, event::EventType};
+use domain::{
+    DeliveryId, ReplayId, TenantId, Timestamp,
+    delivery::{Status, engine::change::DUE_LEASE},
+    event::EventType,
+};
 
-use super::deliveries::{DUE_LEASE, DeliveryKey, UNFINISHED};
+use super::deliveries::{DeliveryKey, UNFINISHED};
 use crate::{
     Fault,
     store::table::{
