@@ -34,7 +34,8 @@ async fn every_change_is_in_the_trail_without_secrets() {
     let receiver = Receiver::start().await;
     let url = format!("{}?token=private-query", receiver.url());
     let settings = json!({ "headers": { "x-tag": "private-header", "authorization": "private-token" } });
-    let (id, secret) = tenant.endpoint_with(&url, settings).await;
+    let endpoint = tenant.endpoint(&url).settings(&settings).create().await;
+    let (id, secret) = (endpoint.id.clone(), endpoint.secret.clone());
     let path = format!("/v1/endpoints/{id}");
     let change = json!({ "rate_limit": 5, "headers": { "x-tag": "private-other" } });
     tenant.patch(&path, &change).await.expect(200);
@@ -117,7 +118,7 @@ async fn tamper(stack: &Stack, tenant: &Client, seq: u64, update: &str, values: 
 async fn what_is_tampered_with_is_found() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
-    let (id, _) = tenant.endpoint("https://example.com/webhooks", &[]).await;
+    let id = tenant.endpoint("https://example.com/webhooks").create().await.id;
     for n in 0..3 {
         tenant
             .patch(&format!("/v1/endpoints/{id}"), &json!({ "description": format!("{n}") }))
@@ -156,14 +157,14 @@ async fn what_is_tampered_with_is_found() {
     assert_eq!(broken(cut), (json!(false), json!(6), json!(0)));
     for cursor in ["x", "5", "0-00", "1-zz"] {
         let response = tenant.get(&format!("/v1/audit/verify?cursor={cursor}")).await;
-        assert_eq!((response.status, response.problem()), (400, "invalid-request"), "{cursor}");
+        response.expect_problem(400, "invalid-request");
     }
 }
 
 #[tokio::test]
 async fn changes_at_once_make_one_chain() {
     let tenant = Stack::shared().tenant().await;
-    let (id, _) = tenant.endpoint("https://example.com/webhooks", &[]).await;
+    let id = tenant.endpoint("https://example.com/webhooks").create().await.id;
     let changing: Vec<_> = (0..20)
         .map(|n| {
             let (tenant, path) = (tenant.clone(), format!("/v1/endpoints/{id}"));
@@ -213,7 +214,8 @@ async fn a_change_that_fails_is_said_to_have_failed() {
 async fn without_the_trail_nothing_is_changed_and_no_key_is_shown() {
     let stack = Stack::deploy("cw-no-trail").await;
     let tenant = stack.tenant().await;
-    let (id, secret) = tenant.endpoint("https://example.com/webhooks", &[]).await;
+    let endpoint = tenant.endpoint("https://example.com/webhooks").create().await;
+    let (id, secret) = (endpoint.id.clone(), endpoint.secret.clone());
     let table = json!({ "TableName": stack.output("AuditTableName") });
     stack.aws("dynamodb", "DynamoDB_20120810.DeleteTable", table).await;
     let path = format!("/v1/endpoints/{id}");
@@ -223,7 +225,7 @@ async fn without_the_trail_nothing_is_changed_and_no_key_is_shown() {
         tenant.patch(&path, &json!({ "description": "other" })).await,
         tenant.delete(&path).await,
     ] {
-        assert_eq!((response.status, response.problem()), (500, "internal"));
+        response.expect_problem(500, "internal");
         assert!(!response.json.to_string().contains(&secret[6..]));
     }
     let endpoint = tenant.get(&path).await.expect(200);
@@ -239,10 +241,10 @@ async fn without_the_grant_no_tenant_is_made() {
     })
     .await;
     let response = stack.operator().post("/v1/tenants", &json!({ "id": "unseen", "name": "Unseen" })).await;
-    assert_eq!((response.status, response.problem()), (500, "internal"));
+    response.expect_problem(500, "internal");
     let named = [("tenant", "unseen")];
     let response = stack.operator().send(reqwest::Method::GET, "/v1/endpoints", &named, None).await;
-    assert_eq!((response.status, response.problem()), (404, "not-found"));
+    response.expect_problem(404, "not-found");
 }
 
 /// The stand-in does not tell an insert from an overwriting put, so the template is read.

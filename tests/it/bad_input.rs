@@ -192,7 +192,7 @@ async fn requests_that_are_not_understood() {
         ("cursor=AAAA", "cursor"),
     ] {
         let response = tenant.get(&format!("/v1/events?{query}")).await;
-        assert_eq!((response.status, response.problem()), (400, "invalid-request"), "{query}");
+        response.expect_problem(400, "invalid-request");
         assert_eq!(response.json["errors"][0]["parameter"], name);
     }
     for path in [

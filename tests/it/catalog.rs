@@ -42,7 +42,7 @@ async fn data_that_is_not_like_the_schema_is_refused_where_that_is_enforced() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
-    tenant.endpoint(&receiver.url(), &[]).await;
+    tenant.endpoint(&receiver.url()).create().await;
     let name = event_type("enforced");
     let entry = put(&stack, &name, &json!({ "schema": contact(), "enforce": true })).await;
     assert_eq!((&entry["version"], &entry["enforce"]), (&json!(1), &json!(true)));
@@ -106,7 +106,7 @@ async fn archived_types_are_not_published_and_types_out_of_the_catalog_are() {
     stack.operator().delete(&path).await.expect(204);
     answered(&tenant, &event, 202).await;
     for response in [tenant.get(&path).await, stack.operator().delete(&path).await] {
-        assert_eq!((response.status, response.problem()), (404, "not-found"));
+        response.expect_problem(404, "not-found");
     }
 }
 
@@ -153,7 +153,7 @@ async fn the_operator_keeps_the_catalog_and_everybody_reads_it() {
         tenant.patch(&path, &json!({ "archived": true })).await,
         tenant.delete(&path).await,
     ] {
-        assert_eq!((response.status, response.problem()), (403, "forbidden"));
+        response.expect_problem(403, "forbidden");
     }
     let keys = format!("/v1/tenants/{}/keys", tenant.tenant_id());
     let key = tenant.post(&keys, &json!({ "name": "x", "scopes": ["events:read"] })).await.expect(201);

@@ -4,14 +4,28 @@
 
 use std::{env::temp_dir, process::Stdio, time::Duration};
 
-use serde_json::{Value, json};
-use testkit::{Client, Receiver, Stack, stack::root, stack::text};
+use serde_json::json;
+use testkit::{
+    Client, Receiver, Stack,
+    client::{EndpointView, SourceView},
+    stack::root,
+};
 use tokio::process::Command;
 
 use crate::SOON;
 
 /// Far more than it takes on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(4);
+
+#[tokio::test]
+async fn requests_like_the_examples_get_only_described_responses() {
+    let stack = Stack::deploy("cw-examples").await;
+    let tenant = stack.tenant().await;
+    let things = Things::new(&tenant, &stack.operator()).await;
+    let result = things.try_all(&stack, &tenant, "examples").await;
+    remove_endpoints(&tenant).await;
+    result.unwrap_or_else(|output| panic!("{output}"));
+}
 
 #[tokio::test]
 async fn generated_requests_get_only_described_responses() {
@@ -25,8 +39,8 @@ async fn generated_requests_get_only_described_responses() {
         things.try_all(&stack, &tenant, "examples,fuzzing"),
     );
     remove_endpoints(&tenant).await;
-    for said in [by_operator, by_tenant] {
-        assert!(said.is_ok(), "{}", said.unwrap_err());
+    for result in [by_operator, by_tenant] {
+        result.unwrap_or_else(|output| panic!("{output}"));
     }
 }
 
@@ -43,25 +57,24 @@ struct Things {
 impl Things {
     async fn new(tenant: &Client, operator: &Client) -> Self {
         let receiver = Receiver::start().await;
-        let (endpoint_id, _) = tenant.endpoint(&receiver.url(), &[]).await;
+        let endpoint = tenant.endpoint(&receiver.url()).create().await;
         let event_id = tenant.publish("contact.created", &json!({}), "found").await;
-        let delivery_id = text(&tenant.delivery(&event_id, "succeeded", SOON).await, "id");
-        let source = tenant.post("/v1/sources", &json!({ "provider": "stripe" })).await.expect(201);
+        let delivery_id = tenant.only_delivery(&event_id, "succeeded", SOON).await.id;
+        let source: SourceView = tenant.post("/v1/sources", &json!({ "provider": "stripe" })).await.read(201);
         let span = json!({ "selection": "failed", "since": "2026-11-01T00:00:00Z" });
-        let replay = tenant.post(&format!("/v1/endpoints/{endpoint_id}/replays"), &span).await.expect(202);
-        let (source_id, replay_id) = (text(&source, "id"), text(&replay, "id"));
+        let (source_id, replay_id) = (source.id, endpoint.replay(&span).await.id);
         for event_type in ["found.known", "found.doomed"] {
             operator.put(&format!("/v1/event-types/{event_type}"), &json!({})).await.expect(200);
         }
-        Self { source_id, endpoint_id, event_id, delivery_id, replay_id, receiver }
+        Self { source_id, endpoint_id: endpoint.id, event_id, delivery_id, replay_id, receiver }
     }
 
-    /// Lets schemathesis try every operation with this key; what it says if it found something.
+    /// Lets schemathesis try every operation with this key; returns its output if it found something.
     async fn try_all(&self, stack: &Stack, client: &Client, phases: &str) -> Result<(), String> {
         let headers = [("tenant", client.tenant_id())];
         let doomed =
             client.post_with("/v1/endpoints", &headers, &json!({ "url": self.receiver.url() })).await;
-        let doomed = text(&doomed.expect(201), "id");
+        let doomed: EndpointView = doomed.read(201);
         let clients = root().join("tests/it/clients");
         let run = Command::new(root().join(".local/contract/bin/schemathesis"))
             .arg("--config-file")
@@ -72,7 +85,7 @@ impl Things {
             .env("API_KEY", client.key.as_deref().unwrap())
             .env("TENANT_ID", client.tenant_id())
             .env("ENDPOINT_ID", &self.endpoint_id)
-            .env("DOOMED_ID", doomed)
+            .env("DOOMED_ID", doomed.id)
             .env("SOURCE_ID", &self.source_id)
             .env("EVENT_ID", &self.event_id)
             .env("DELIVERY_ID", &self.delivery_id)
@@ -81,21 +94,15 @@ impl Things {
             .kill_on_drop(true)
             .output();
         let output = tokio::time::timeout(PATIENCE, run).await.expect("an end").expect("it runs");
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        println!("{said}");
-        if output.status.success() { Ok(()) } else { Err(said) }
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        println!("{text}");
+        if output.status.success() { Ok(()) } else { Err(text) }
     }
 }
 
 /// What was published on the way need not be tried for days.
 async fn remove_endpoints(tenant: &Client) {
-    loop {
-        let page = tenant.get("/v1/endpoints?limit=250").await.expect(200);
-        for endpoint in page["data"].as_array().unwrap() {
-            tenant.delete(&format!("/v1/endpoints/{}", text(endpoint, "id"))).await.expect(204);
-        }
-        if page["next_cursor"] == Value::Null {
-            break;
-        }
+    for endpoint in tenant.list::<EndpointView>("/v1/endpoints", 250).await {
+        tenant.delete(&format!("/v1/endpoints/{}", endpoint.id)).await.expect(204);
     }
 }

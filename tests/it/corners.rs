@@ -21,7 +21,7 @@ async fn a_publish_that_died_and_was_never_repeated_is_completed() {
     let (stack, clock) = Stack::deploy_with_clock("cw-reconcile").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
-    tenant.endpoint(&receiver.url(), &[]).await;
+    tenant.endpoint(&receiver.url()).create().await;
     let hits = stack.rule(&rule("SendMessageBatch", &[tenant.tenant_id()], Fault::KillBefore, 1)).await;
     let crashed = tenant.post("/v1/events", &json!({ "type": "contact.created", "data": {} })).await;
     assert!(crashed.status >= 500, "nothing may be acknowledged");
@@ -36,7 +36,7 @@ async fn a_publish_that_died_and_was_never_repeated_is_completed() {
     assert!(receiver.requests().is_empty());
     clock.ahead(Duration::from_mins(80));
     stack.run_reconcile().await;
-    tenant.delivery(&stored, "succeeded", SOON).await;
+    tenant.only_delivery(&stored, "succeeded", SOON).await;
     assert_eq!(receiver.requests().len(), 1);
     // What is done is left alone, also by a run that looks at it again.
     clock.ahead(Duration::from_mins(90));
@@ -50,9 +50,9 @@ async fn a_scheduler_that_died_between_taking_and_sending_costs_ten_minutes() {
     let (stack, clock) = Stack::deploy_with_clock("cw-crash-due").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
-    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [60, 60] })).await;
+    tenant.endpoint(&receiver.url()).retry_schedule(&[60, 60]).create().await;
     let event_id = tenant.publish("contact.created", &json!({}), "taken").await;
-    tenant.delivery(&event_id, "retrying", SOON).await;
+    tenant.only_delivery(&event_id, "retrying", SOON).await;
     let hits =
         stack.rule(&rule("SendMessageBatch", &[tenant.tenant_id(), "again"], Fault::KillBefore, 1)).await;
     clock.ahead(Duration::from_mins(2));
@@ -66,8 +66,8 @@ async fn a_scheduler_that_died_between_taking_and_sending_costs_ten_minutes() {
     assert_eq!(receiver.requests().len(), 1);
     clock.ahead(Duration::from_secs(120 + 601));
     stack.run_due().await;
-    let delivery = tenant.delivery(&event_id, "succeeded", SOON).await;
-    assert_eq!(delivery["attempt_count"], 2);
+    let delivery = tenant.only_delivery(&event_id, "succeeded", SOON).await;
+    assert_eq!(delivery.attempt_count, 2);
     assert_eq!(receiver.requests().len(), 2);
 }
 
@@ -77,8 +77,8 @@ async fn a_poisonous_message_is_parked_and_delivered_once_it_can_be() {
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
     let watcher = Receiver::start().await;
-    tenant.endpoint(&receiver.url(), &["contact.*"]).await;
-    tenant.endpoint(&watcher.url(), &["delivery.quarantined"]).await;
+    tenant.endpoint(&receiver.url()).event_types(&["contact.*"]).create().await;
+    tenant.endpoint(&watcher.url()).event_types(&["delivery.quarantined"]).create().await;
     // A lane that gives up after two receives, and a dispatcher that dies of this message.
     for lane in ["FastLaneUrl", "SlowLaneUrl"] {
         let policy = json!({
@@ -99,7 +99,7 @@ async fn a_poisonous_message_is_parked_and_delivered_once_it_can_be() {
     let posted = receiver.requests().len();
     clock.ahead(Duration::from_mins(6));
     stack.run_due().await;
-    tenant.delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
+    tenant.only_delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
     let received = receiver.requests();
     assert_eq!(received.len(), posted + 1);
     assert!(received.iter().all(|one| one.id() == event_id));
@@ -134,18 +134,17 @@ async fn what_is_not_finished_when_its_event_ends_is_said_to_be_expired() {
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
     let watcher = Receiver::start().await;
-    let (endpoint_id, _) = tenant
-        .endpoint_with(&receiver.url(), json!({ "status": "disabled", "event_types": ["contact.*"] }))
-        .await;
-    tenant.endpoint(&watcher.url(), &["delivery.expired"]).await;
+    let endpoint_id =
+        tenant.endpoint(&receiver.url()).disabled().event_types(&["contact.*"]).create().await.id;
+    tenant.endpoint(&watcher.url()).event_types(&["delivery.expired"]).create().await;
     let event_id = tenant.publish("contact.created", &json!({}), "forgotten").await;
-    tenant.delivery(&event_id, "parked", SOON).await;
+    tenant.only_delivery(&event_id, "parked", SOON).await;
     clock.ahead(Duration::from_hours(24 * 28 - 1));
     stack.run_reconcile().await;
-    assert_eq!(tenant.delivery(&event_id, "parked", SOON).await["status"], "parked");
+    assert_eq!(tenant.only_delivery(&event_id, "parked", SOON).await.status, "parked");
     clock.ahead(Duration::from_hours(24 * 28 + 1));
     stack.run_reconcile().await;
-    tenant.delivery(&event_id, "expired", SOON).await;
+    tenant.only_delivery(&event_id, "expired", SOON).await;
     let told = watcher.wait_for(1, SOON).await.remove(0).json();
     assert_eq!(
         (&told["type"], &told["data"]["endpoint_id"]),
@@ -155,7 +154,7 @@ async fn what_is_not_finished_when_its_event_ends_is_said_to_be_expired() {
     tenant.post(&format!("/v1/endpoints/{endpoint_id}/enable"), &json!({})).await.expect(200);
     tokio::time::sleep(CACHE_AGE).await;
     stack.run_due().await;
-    tenant.delivery(&event_id, "expired", SOON).await;
+    tenant.only_delivery(&event_id, "expired", SOON).await;
     assert!(receiver.requests().is_empty());
 }
 
@@ -164,7 +163,7 @@ async fn what_was_set_apart_goes_back_to_its_lane_by_make_redrive() {
     let stack = Stack::deploy("cw-redrive").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
-    let (endpoint_id, _) = tenant.endpoint(&receiver.url(), &[]).await;
+    let endpoint_id = tenant.endpoint(&receiver.url()).create().await.id;
     // Stored and never sent, as if its message had been set apart by a version that could not read it.
     let hits = stack.rule(&rule("SendMessageBatch", &[tenant.tenant_id()], Fault::KillBefore, 1)).await;
     let crashed = tenant.post("/v1/events", &json!({ "type": "contact.created", "data": {} })).await;
@@ -182,7 +181,7 @@ async fn what_was_set_apart_goes_back_to_its_lane_by_make_redrive() {
     stack.aws("sqs", "AmazonSQS.SendMessage", message).await;
     let said = stack.run_tool("dev/redrive.py", &["--stack-name", stack.name()]).await;
     assert!(said.contains("moved 1 messages"), "{said}");
-    tenant.delivery(&event_id, "succeeded", SOON).await;
+    tenant.only_delivery(&event_id, "succeeded", SOON).await;
     assert_eq!(receiver.requests().len(), 1);
     let said = stack.run_tool("dev/redrive.py", &["--stack-name", stack.name()]).await;
     assert!(said.contains("moved 0 messages"), "{said}");

@@ -25,7 +25,7 @@ async fn the_dispatcher_dies_in_the_middle_of_a_batch() {
     // Slow at first, so that the batch is under way when its function is killed.
     let receiver =
         Receiver::responding(|n| Reply::after(Duration::from_secs(if n < 10 { 5 } else { 0 }))).await;
-    tenant.endpoint(&receiver.url(), &[]).await;
+    tenant.endpoint(&receiver.url()).create().await;
     let events: Vec<_> = (0..10).map(|n| json!({ "type": "contact.created", "data": { "n": n } })).collect();
     let results = tenant.post("/v1/events/batch", &json!({ "events": events })).await.expect(202);
     let ids: HashSet<_> =
@@ -38,7 +38,7 @@ async fn the_dispatcher_dies_in_the_middle_of_a_batch() {
     );
 
     for id in &ids {
-        tenant.delivery(id, "succeeded", AFTER_A_CRASH).await;
+        tenant.only_delivery(id, "succeeded", AFTER_A_CRASH).await;
     }
     let received = receiver.requests();
     assert_eq!(received.iter().map(|received| received.id().to_owned()).collect::<HashSet<_>>(), ids);
@@ -51,7 +51,7 @@ async fn a_publish_that_died_between_put_and_send_is_completed_by_its_retry() {
     let stack = Stack::deploy("cw-crash-publish").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
-    tenant.endpoint(&receiver.url(), &[]).await;
+    tenant.endpoint(&receiver.url()).create().await;
     let hits = stack.rule(&rule("SendMessageBatch", &[tenant.tenant_id()], Fault::KillBefore)).await;
     let body = json!({ "type": "contact.created", "data": { "id": 1 } });
     let publish = || tenant.post_with("/v1/events", &[("idempotency-key", "crashed")], &body);
@@ -71,8 +71,8 @@ async fn a_publish_that_died_between_put_and_send_is_completed_by_its_retry() {
     .await
     .expect(202);
     assert_eq!(text(&event, "id"), stored);
-    let delivery = tenant.delivery(&stored, "succeeded", AFTER_A_CRASH).await;
-    assert_eq!(delivery["attempt_count"], 1);
+    let delivery = tenant.only_delivery(&stored, "succeeded", AFTER_A_CRASH).await;
+    assert_eq!(delivery.attempt_count, 1);
     let received = receiver.requests();
     assert_eq!((received.len(), received[0].id()), (1, stored.as_str()));
 }
@@ -83,15 +83,15 @@ async fn a_dispatcher_that_died_between_post_and_record_posts_again_under_the_sa
     stack.hide_messages_for(HIDDEN).await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
-    tenant.endpoint(&receiver.url(), &[]).await;
+    tenant.endpoint(&receiver.url()).create().await;
     let contains = [tenant.tenant_id(), "delivery#"];
     let hits = stack.rule(&rule("BatchExecuteStatement", &contains, Fault::KillBefore)).await;
     let event_id = tenant.publish("contact.created", &json!({}), "unrecorded").await;
 
-    let delivery = tenant.delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
+    let delivery = tenant.only_delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
     assert_eq!(hits.count().await, 1);
     // The attempt whose record was lost is not known; the one that is known succeeded.
-    assert_eq!(delivery["attempt_count"], 1);
+    assert_eq!(delivery.attempt_count, 1);
     let received = receiver.requests();
     assert_eq!(received.len(), 2);
     assert!(received.iter().all(|received| received.id() == event_id));
@@ -103,15 +103,15 @@ async fn a_record_whose_response_was_lost_is_not_made_twice() {
     stack.hide_messages_for(HIDDEN).await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 503 } else { 200 })).await;
-    tenant.endpoint(&receiver.url(), &[]).await;
+    tenant.endpoint(&receiver.url()).create().await;
     let first = [tenant.tenant_id(), "delivery#", "INSERT"];
     let second = [tenant.tenant_id(), "delivery#", "UPDATE"];
     let first = stack.rule(&rule("BatchExecuteStatement", &first, Fault::LoseResponse)).await;
     let second = stack.rule(&rule("BatchExecuteStatement", &second, Fault::KillAfter)).await;
     let event_id = tenant.publish("contact.created", &json!({}), "unheard").await;
-    let delivery = tenant.delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
+    let delivery = tenant.only_delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
     assert_eq!((first.count().await, second.count().await), (1, 1));
-    assert_eq!(delivery["attempt_count"], 2);
+    assert_eq!(delivery.attempt_count, 2);
     // The message of the killed function comes back once more, finds the delivery finished, and
     // is dropped without another request.
     stack.until_lanes_are_empty(AFTER_A_CRASH).await;
@@ -124,7 +124,7 @@ async fn an_inbound_request_whose_function_died_is_taken_when_the_provider_tries
     let stack = Stack::deploy("cw-crash-inbound").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
-    tenant.endpoint(&receiver.url(), &[]).await;
+    tenant.endpoint(&receiver.url()).create().await;
     let source =
         tenant.post("/v1/sources", &json!({ "provider": "stripe", "secrets": [SECRET] })).await.expect(201);
     let path = format!("/in/stripe/{}", text(&source, "id"));
@@ -142,6 +142,6 @@ async fn an_inbound_request_whose_function_died_is_taken_when_the_provider_tries
     })
     .await;
     let event_id = text(&response.expect(200), "id");
-    tenant.delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
+    tenant.only_delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
     assert_eq!(receiver.requests().len(), 1);
 }

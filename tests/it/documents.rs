@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use testkit::{Client, Receiver, Stack, eventually, stack::root, stack::text};
+use testkit::{Client, Receiver, Stack, eventually, stack::root};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
@@ -95,7 +95,7 @@ async fn receivers_verify_what_comes() {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let url = format!("http://127.0.0.1:{port}/webhooks");
         let event_type = format!("{name}.tried");
-        let (_, secret) = tenant.endpoint(&url, &[&event_type]).await;
+        let secret = tenant.endpoint(&url).event_types(&[&event_type]).create().await.secret;
         command.env("SIGNING_KEY", &secret).env("PORT", port.to_string());
         if name == "flask" {
             command.arg(port.to_string());
@@ -111,8 +111,8 @@ async fn receives(tenant: &Client, name: &str, command: &mut Command, port: u16,
     // As large as an event can be: what receivers take by themselves is less as a rule.
     let data = json!({ "id": "c_1", "text": "x".repeat(1_000_000) });
     let event_id = tenant.publish(event_type, &data, name).await;
-    let delivery = tenant.delivery(&event_id, "succeeded", SOON).await;
-    assert_eq!(delivery["attempts"][0]["status_code"], 204, "{name}: {delivery}");
+    let delivery = tenant.only_delivery(&event_id, "succeeded", SOON).await;
+    assert_eq!(delivery.attempts[0].status_code, Some(204), "{name}: {delivery:?}");
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let stored = async {
         while let Some(line) = lines.next_line().await.unwrap() {
@@ -143,8 +143,7 @@ fn now() -> u64 {
 async fn v1a_is_verified_by_the_public_key() {
     let tenant = Stack::shared().tenant().await;
     let receiver = Receiver::start().await;
-    let body = json!({ "url": receiver.url(), "signing": "v1a" });
-    let endpoint = tenant.post("/v1/endpoints", &body).await.expect(201);
+    let endpoint = tenant.endpoint(&receiver.url()).settings(&json!({ "signing": "v1a" })).create().await;
     tenant.publish("contact.created", &json!({ "id": "c_1" }), "v1a").await;
     let received = &receiver.wait_for(1, SOON).await[0];
     let headers: serde_json::Map<String, Value> =
@@ -171,7 +170,7 @@ async fn v1a_is_verified_by_the_public_key() {
         ],
     );
     for mut command in [node, python] {
-        command.env("PUBLIC_KEY", text(&endpoint, "public_key"));
+        command.env("PUBLIC_KEY", endpoint.public_key.as_deref().unwrap());
         assert_eq!(run(command, &input).await.to_lowercase(), "true false");
     }
 }

@@ -146,7 +146,7 @@ async fn alarms_go_off_when_nobody_takes_from_the_queues() {
     rest(&stack).await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
-    tenant.endpoint(&receiver.url(), &[]).await;
+    tenant.endpoint(&receiver.url()).create().await;
     for n in 0..IN_FLIGHT {
         tenant.publish("contact.created", &json!({}), &format!("late {n}")).await;
         send(&stack, "SlowLaneUrl", "{}").await;
@@ -188,7 +188,7 @@ fn every_alarm_has_a_drill_and_an_entry_in_the_runbook() {
 async fn first_attempts_fail(stack: &Stack) {
     let tenant = stack.tenant().await;
     let receiver = Receiver::responding(|_| Reply::status(500)).await;
-    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [86_400] })).await;
+    tenant.endpoint(&receiver.url()).retry_schedule(&[86_400]).create().await;
     let events: Vec<_> = (0..ATTEMPTS).map(|_| json!({ "type": "contact.created", "data": {} })).collect();
     tenant.post("/v1/events/batch", &json!({ "events": events })).await.expect(202);
     receiver.wait_for(ATTEMPTS, SOON).await;
@@ -205,7 +205,7 @@ async fn secrets_manager_throttles(stack: &Stack) {
     let tenant = stack.tenant().await;
     let hits = stack.rule(&rule("CreateSecret", &tenant, Fault::Throttle, 1)).await;
     let receiver = Receiver::start().await;
-    tenant.endpoint(&receiver.url(), &[]).await;
+    tenant.endpoint(&receiver.url()).create().await;
     assert_eq!(hits.count().await, 1);
 }
 
@@ -240,9 +240,9 @@ async fn functions_die(stack: &Stack) {
 async fn a_delivery_is_rescued(stack: &Stack) {
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
-    let (endpoint_id, _) = tenant.endpoint(&receiver.url(), &[]).await;
+    let endpoint_id = tenant.endpoint(&receiver.url()).create().await.id;
     let event_id = tenant.publish("contact.created", &json!({}), "rescued").await;
-    tenant.delivery(&event_id, "succeeded", SOON).await;
+    tenant.only_delivery(&event_id, "succeeded", SOON).await;
     let body = json!({
         "v": 1, "tenant": tenant.tenant_id(), "event_id": event_id, "endpoint_id": endpoint_id, "gen": 0,
     });
@@ -256,9 +256,9 @@ async fn a_message_cannot_be_read(stack: &Stack) {
 async fn a_delivery_is_due(stack: &Stack) {
     let tenant = stack.tenant().await;
     let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
-    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [60] })).await;
+    tenant.endpoint(&receiver.url()).retry_schedule(&[60]).create().await;
     let event_id = tenant.publish("contact.created", &json!({}), "due").await;
-    tenant.delivery(&event_id, "retrying", SOON).await;
+    tenant.only_delivery(&event_id, "retrying", SOON).await;
 }
 
 async fn send(stack: &Stack, output: &str, body: &str) {

@@ -2,26 +2,29 @@
 
 use std::collections::HashSet;
 
+use domain::endpoint::LIMIT_PER_TENANT;
+use platform::store::table::keys;
 use serde_json::json;
-use testkit::{Stack, stack::text};
+use testkit::{Stack, client::EndpointView};
+
+use crate::tables::{self, Table};
 
 #[tokio::test]
-async fn endpoints_made_at_once_all_keep_their_keys() {
+async fn endpoints_that_are_made_at_once_all_keep_their_keys() {
     let tenant = Stack::shared().tenant().await;
     let making: Vec<_> = (0..6)
         .map(|_| {
             let tenant = tenant.clone();
-            tokio::spawn(async move { tenant.endpoint("https://example.com/webhooks", &[]).await })
+            tokio::spawn(async move { tenant.endpoint("https://example.com/webhooks").create().await })
         })
         .collect();
     let mut made = Vec::new();
     for endpoint in making {
         made.push(endpoint.await.unwrap());
     }
-    assert_eq!(made.iter().map(|(_, secret)| secret).collect::<HashSet<_>>().len(), 6);
-    for (id, secret) in &made {
-        let shown = tenant.get(&format!("/v1/endpoints/{id}/secret")).await.expect(200);
-        assert_eq!(&text(&shown, "secret"), secret);
+    assert_eq!(made.iter().map(|endpoint| &endpoint.secret).collect::<HashSet<_>>().len(), 6);
+    for endpoint in &made {
+        assert_eq!(endpoint.secret().await.secret.as_ref(), Some(&endpoint.secret));
     }
 }
 
@@ -30,36 +33,28 @@ async fn lists_of_endpoints_have_pages() {
     let tenant = Stack::shared().tenant().await;
     let mut made = Vec::new();
     for _ in 0..45 {
-        made.push(tenant.endpoint("https://example.com/webhooks", &["contact.*"]).await.0);
+        made.push(
+            tenant.endpoint("https://example.com/webhooks").event_types(&["contact.*"]).create().await.id,
+        );
     }
-    let mut listed = Vec::new();
-    let mut path = "/v1/endpoints?limit=20".to_owned();
-    loop {
-        let page = tenant.get(&path).await.expect(200);
-        assert!(!page.to_string().contains("whsec_"), "a list shows no secrets");
-        listed.extend(page["data"].as_array().unwrap().iter().map(|endpoint| text(endpoint, "id")));
-        match page["next_cursor"].as_str() {
-            Some(cursor) => path = format!("/v1/endpoints?limit=20&cursor={cursor}"),
-            None => break,
-        }
-    }
+    let pages: Vec<Vec<EndpointView>> = tenant.pages("/v1/endpoints", 20).await;
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [20, 20, 5]);
+    let listed: Vec<_> = pages.into_iter().flatten().map(|endpoint| endpoint.id).collect();
     made.reverse();
     assert_eq!(listed, made, "newest first");
+    let raw = tenant.get("/v1/endpoints?limit=250").await.expect(200).to_string();
+    assert!(!raw.contains("whsec_"), "a list shows no secrets");
 }
 
 #[tokio::test]
-async fn a_tenant_has_so_many_endpoints_and_no_more() {
+async fn the_number_of_endpoints_of_a_tenant_is_limited() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
-    let full = json!({
-        "TableName": stack.output("RegistryTableName"),
-        "Key": { "pk": { "S": tenant.tenant_id() }, "sk": { "S": "tenant" } },
-        "UpdateExpression": "SET endpoint_count = :full",
-        "ExpressionAttributeValues": { ":full": { "N": "10000" } },
-    });
-    stack.aws("dynamodb", "DynamoDB_20120810.UpdateItem", full).await;
+    let row = keys::tenant(&tables::tenant(&tenant));
+    let full = json!({ "N": LIMIT_PER_TENANT.to_string() });
+    Table::registry(&stack).set(row, "endpoint_count", full).await;
     let response = tenant.post("/v1/endpoints", &json!({ "url": "https://example.com/webhooks" })).await;
-    assert_eq!((response.status, response.problem()), (422, "limit-reached"));
+    response.expect_problem(422, "limit-reached");
 }
 
 #[tokio::test]
@@ -69,7 +64,7 @@ async fn an_endpoint_is_changed_field_by_field() {
         "description": "first", "retry_schedule_seconds": [1, 60], "timeout_seconds": 5, "rate_limit": 7,
         "headers": { "X-Region": "west", "Authorization": "Bearer private" }, "event_types": ["a.*"],
     });
-    let (id, _) = tenant.endpoint_with("https://example.com/webhooks", settings).await;
+    let id = tenant.endpoint("https://example.com/webhooks").settings(&settings).create().await.id;
     let path = format!("/v1/endpoints/{id}");
     let made = tenant.get(&path).await.expect(200);
     assert_eq!(made["status"], "enabled");
@@ -81,7 +76,7 @@ async fn an_endpoint_is_changed_field_by_field() {
     expected["description"] = json!("second");
     expected["timeout_seconds"] = json!(15);
     assert_eq!(changed, expected, "nothing else");
-    // Who writes back what was read changes nothing by that, the values that are not shown included.
+    // Writing back what was read changes nothing, not even the values that are not shown.
     let same = json!({ "headers": made["headers"], "description": "second" });
     assert_eq!(tenant.patch(&path, &same).await.expect(200), changed);
     let moved = json!({ "headers": { "x-region": "east", "authorization": "[redacted]" } });
@@ -127,7 +122,7 @@ async fn an_endpoint_is_changed_field_by_field() {
     for response in
         [tenant.get(&path).await, tenant.delete(&path).await, tenant.patch(&path, &json!({})).await]
     {
-        assert_eq!((response.status, response.problem()), (404, "not-found"));
+        response.expect_problem(404, "not-found");
     }
     assert_eq!(tenant.get("/v1/endpoints").await.expect(200)["data"], json!([]));
 }
@@ -145,14 +140,14 @@ async fn an_endpoint_that_was_read_can_be_written_back() {
             "metadata": { "team": "west" },
         }),
     ] {
-        let (id, _) = tenant.endpoint_with("https://example.com/webhooks", settings.clone()).await;
+        let id = tenant.endpoint("https://example.com/webhooks").settings(&settings).create().await.id;
         let path = format!("/v1/endpoints/{id}");
         let read = tenant.get(&path).await.expect(200);
         assert_eq!(tenant.patch(&path, &read).await.expect(200), read, "{settings}");
         assert_eq!(tenant.get(&path).await.expect(200), read, "{settings}");
     }
     // Also what an operation has set, and what PATCH itself cannot.
-    let (id, _) = tenant.endpoint("https://example.com/webhooks", &[]).await;
+    let id = tenant.endpoint("https://example.com/webhooks").create().await.id;
     let path = format!("/v1/endpoints/{id}");
     let reason = json!({ "mode": "skip", "reason": "maintenance" });
     let disabled = tenant.post(&format!("{path}/disable"), &reason).await.expect(200);
@@ -170,7 +165,7 @@ async fn an_endpoint_that_was_read_can_be_written_back() {
 #[tokio::test]
 async fn an_endpoints_status_is_the_same_word_in_requests_and_responses() {
     let tenant = Stack::shared().tenant().await;
-    let (id, _) = tenant.endpoint_with("https://example.com/webhooks", json!({ "status": "disabled" })).await;
+    let id = tenant.endpoint("https://example.com/webhooks").disabled().create().await.id;
     let path = format!("/v1/endpoints/{id}");
     let made = tenant.get(&path).await.expect(200);
     assert_eq!((&made["status"], &made["disabled"]["mode"]), (&json!("disabled"), &json!("hold")));

@@ -60,7 +60,7 @@ async fn endpoints_get_what_they_listen_to_and_nothing_else() {
     let mut receivers = Vec::new();
     for (settings, _) in &cases {
         let receiver = Receiver::start().await;
-        tenant.endpoint_with(&receiver.url(), settings.clone()).await;
+        tenant.endpoint(&receiver.url()).settings(settings).create().await;
         receivers.push(receiver);
     }
     publish(&tenant, &events).await;
@@ -80,8 +80,8 @@ async fn endpoints_get_what_they_listen_to_and_nothing_else() {
 async fn what_cannot_be_computed_with_passes_no_filter() {
     let tenant = Stack::shared().tenant().await;
     let (all, some) = (Receiver::start().await, Receiver::start().await);
-    tenant.endpoint(&all.url(), &[]).await;
-    tenant.endpoint_with(&some.url(), json!({ "filter": { "/b": { "exists": false } } })).await;
+    tenant.endpoint(&all.url()).create().await;
+    tenant.endpoint(&some.url()).settings(&json!({ "filter": { "/b": { "exists": false } } })).create().await;
     let body = r#"{"type":"deal.won","data":{"a":1e999}}"#;
     let response = tenant
         .send(reqwest::Method::POST, "/v1/events", &[("content-type", "application/json")], Some(body.into()))
@@ -164,7 +164,7 @@ async fn channels_are_a_part_of_what_was_published() {
     assert_eq!(first, again);
     for other in [with(json!(["a"])), with(json!([])), json!({ "type": "deal.won", "data": {} })] {
         let response = tenant.post_with("/v1/events", &key, &other).await;
-        assert_eq!((response.status, response.problem()), (409, "idempotency-conflict"), "{other}");
+        response.expect_problem(409, "idempotency-conflict");
     }
     let shown = tenant.get(&format!("/v1/events/{}", first["id"].as_str().unwrap())).await.expect(200);
     assert_eq!(shown["channels"], json!(["a", "b"]));

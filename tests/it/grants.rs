@@ -35,7 +35,7 @@ async fn without_the_grant_to_read_signing_keys_nothing_is_sent() {
     .await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
-    tenant.endpoint(&receiver.url(), &[]).await;
+    tenant.endpoint(&receiver.url()).create().await;
     let event_id = tenant.publish("contact.created", &json!({}), "no grant").await;
     eventually("AccessDenied in the dispatcher's log", AFTER_A_CRASH, || async {
         let logs = stack.logs("dispatcher").await;
@@ -47,7 +47,7 @@ async fn without_the_grant_to_read_signing_keys_nothing_is_sent() {
     assert!(receiver.requests().is_empty());
     // Not lost: the message stays in its lane.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    tenant.delivery(&event_id, "pending", SOON).await;
+    tenant.only_delivery(&event_id, "pending", SOON).await;
 }
 
 #[tokio::test]
@@ -57,9 +57,9 @@ async fn without_the_grant_to_send_nothing_is_acknowledged() {
             .await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
-    tenant.endpoint(&receiver.url(), &[]).await;
+    tenant.endpoint(&receiver.url()).create().await;
     let response = tenant.post("/v1/events", &json!({ "type": "contact.created", "data": {} })).await;
-    assert_eq!((response.status, response.problem()), (500, "internal"));
+    response.expect_problem(500, "internal");
     // The client hears nothing of our insides.
     assert!(!response.json.to_string().contains("AccessDenied"));
     let logs = stack.logs("api").await;

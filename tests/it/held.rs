@@ -31,11 +31,11 @@ async fn what_a_disabled_endpoint_misses_is_held_and_drained() {
     let (stack, _clock) = Stack::deploy_with_clock("cw-hold").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
-    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), json!({ "status": "disabled" })).await;
+    let endpoint_id = tenant.endpoint(&receiver.url()).disabled().create().await.id;
     let path = format!("/v1/endpoints/{endpoint_id}");
     let ids = tenant.publish_many("contact.created", 30).await;
     for id in &ids {
-        assert_eq!(tenant.delivery(id, "parked", SOON).await["parked_reason"], "disabled");
+        assert_eq!(tenant.only_delivery(id, "parked", SOON).await.parked_reason.as_deref(), Some("disabled"));
     }
     // Nothing moves while it is disabled.
     stack.run_due().await;
@@ -47,7 +47,7 @@ async fn what_a_disabled_endpoint_misses_is_held_and_drained() {
     let received = receiver.wait_for(ids.len(), AFTER_A_CRASH).await;
     assert_eq!(received.len(), ids.len(), "each once");
     for id in &ids {
-        tenant.delivery(id, "succeeded", SOON).await;
+        tenant.only_delivery(id, "succeeded", SOON).await;
     }
 }
 
@@ -56,19 +56,19 @@ async fn held_work_is_dropped_where_that_is_wanted_and_skipped_events_are_never_
     let (stack, _clock) = Stack::deploy_with_clock("cw-drop").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
-    let (endpoint_id, _) = tenant.endpoint(&receiver.url(), &[]).await;
+    let endpoint_id = tenant.endpoint(&receiver.url()).create().await.id;
     let path = format!("/v1/endpoints/{endpoint_id}");
     let disabled = tenant.post(&format!("{path}/disable"), &json!({})).await.expect(200);
     assert_eq!((&disabled["status"], &disabled["disabled"]["mode"]), (&json!("disabled"), &json!("hold")));
     tokio::time::sleep(CACHE_AGE).await;
     let ids = tenant.publish_many("contact.created", 12).await;
     for id in &ids {
-        tenant.delivery(id, "parked", SOON).await;
+        tenant.only_delivery(id, "parked", SOON).await;
     }
     tenant.post(&format!("{path}/enable"), &json!({ "held_deliveries": "discard" })).await.expect(200);
     stack.run_due().await;
     for id in &ids {
-        tenant.delivery(id, "cancelled", SOON).await;
+        tenant.only_delivery(id, "cancelled", SOON).await;
     }
     let disabled = tenant.post(&format!("{path}/disable"), &json!({ "mode": "skip" })).await.expect(200);
     assert_eq!(disabled["disabled"]["mode"], "skip");
@@ -78,7 +78,7 @@ async fn held_work_is_dropped_where_that_is_wanted_and_skipped_events_are_never_
     tenant.post(&format!("{path}/enable"), &json!({})).await.expect(200);
     tokio::time::sleep(CACHE_AGE).await;
     let after = tenant.publish_many("contact.created", 1).await.remove(0);
-    tenant.delivery(&after, "succeeded", SOON).await;
+    tenant.only_delivery(&after, "succeeded", SOON).await;
     stack.run_due().await;
     assert_eq!(receiver.requests().len(), 1);
 }
@@ -88,13 +88,10 @@ async fn a_deleted_endpoint_gets_nothing_more() {
     let (stack, clock) = Stack::deploy_with_clock("cw-delete").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::responding(|_| Reply::status(500)).await;
-    let (endpoint_id, _) =
-        tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [60, 60] })).await;
-    let (held_id, _) = tenant
-        .endpoint_with(&receiver.url(), json!({ "status": "disabled", "event_types": ["held.work"] }))
-        .await;
+    let endpoint_id = tenant.endpoint(&receiver.url()).retry_schedule(&[60, 60]).create().await.id;
+    let held_id = tenant.endpoint(&receiver.url()).disabled().event_types(&["held.work"]).create().await.id;
     let failing = tenant.publish_many("contact.created", 1).await.remove(0);
-    tenant.delivery(&failing, "retrying", SOON).await;
+    tenant.only_delivery(&failing, "retrying", SOON).await;
     let held = tenant.publish("held.work", &json!({}), "held").await;
     let parked = eventually("the held one", SOON, || async {
         let page = tenant.get(&format!("/v1/events/{held}/deliveries")).await.expect(200);
@@ -108,7 +105,7 @@ async fn a_deleted_endpoint_gets_nothing_more() {
     let tried = receiver.requests().len();
     clock.ahead(Duration::from_mins(2));
     stack.run_due().await;
-    tenant.delivery(&failing, "cancelled", SOON).await;
+    tenant.only_delivery(&failing, "cancelled", SOON).await;
     eventually("what was held to be cancelled", SOON, || async {
         let delivery = tenant.get(&format!("/v1/deliveries/{}", text(&parked, "id"))).await.expect(200);
         (delivery["status"] == "cancelled").then_some(())
@@ -124,14 +121,13 @@ async fn an_endpoint_that_is_down_is_left_alone_and_comes_back_by_a_probe() {
     let (stack, clock) = Stack::deploy_with_clock("cw-circuit").await;
     let tenant = stack.tenant().await;
     let (receiver, well) = failing().await;
-    let (endpoint_id, _) =
-        tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [40, 600, 600, 600] })).await;
+    let endpoint_id = tenant.endpoint(&receiver.url()).retry_schedule(&[40, 600, 600, 600]).create().await.id;
     let path = format!("/v1/endpoints/{endpoint_id}");
     // Ten failures, and one half a minute after the first.
     let mut ids = tenant.publish_many("contact.created", 12).await;
     receiver.wait_for(12, SOON).await;
     for id in &ids {
-        tenant.delivery(id, "retrying", SOON).await;
+        tenant.only_delivery(id, "retrying", SOON).await;
     }
     assert_eq!(tenant.get(&path).await.expect(200)["status"], "enabled", "a restart is no outage");
     let mut ahead = Duration::from_mins(1);
@@ -149,7 +145,10 @@ async fn an_endpoint_that_is_down_is_left_alone_and_comes_back_by_a_probe() {
     let tried = receiver.requests().len();
     ids.extend(tenant.publish_many("contact.created", 20).await);
     for id in &ids[12..] {
-        assert_eq!(tenant.delivery(id, "parked", SOON).await["parked_reason"], "circuit_open");
+        assert_eq!(
+            tenant.only_delivery(id, "parked", SOON).await.parked_reason.as_deref(),
+            Some("circuit_open")
+        );
     }
     assert_eq!(receiver.requests().len(), tried);
 
@@ -189,8 +188,8 @@ async fn days_of_nothing_but_failure_disable_an_endpoint_after_a_warning() {
     let (receiver, well) = failing().await;
     let watcher = Receiver::start().await;
     let schedule = json!({ "retry_schedule_seconds": [2, 2], "event_types": ["contact.*"] });
-    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), schedule).await;
-    tenant.endpoint(&watcher.url(), &["endpoint.*"]).await;
+    let endpoint_id = tenant.endpoint(&receiver.url()).settings(&schedule).create().await.id;
+    tenant.endpoint(&watcher.url()).event_types(&["endpoint.*"]).create().await;
     let path = format!("/v1/endpoints/{endpoint_id}");
     // That it fails often is told too, and shown elsewhere.
     let kinds = || -> Vec<String> {

@@ -39,7 +39,7 @@ async fn send(tenant: &Client, path: &str, body: &str, signature: Option<&str>) 
 async fn stripes_event_comes_out_once_however_often_it_is_sent() {
     let tenant = Stack::shared().tenant().await;
     let receiver = Receiver::start().await;
-    let (_, secret) = tenant.endpoint(&receiver.url(), &["stripe.*"]).await;
+    let secret = tenant.endpoint(&receiver.url()).event_types(&["stripe.*"]).create().await.secret;
     // Two active secrets: the second one is being rolled in.
     let path = source(&tenant, &["whsec_the_old_key_of_these_tests", SECRET]).await;
     let body = invoice("evt_of_stripe");
@@ -80,7 +80,7 @@ async fn stripes_event_comes_out_once_however_often_it_is_sent() {
 
     // The repeats sent messages of their own, each delayed by the settling time of 30 to 40 s. A
     // marker that is published behind them shows when that time is over.
-    tenant.delivery(received.id(), "succeeded", SOON).await;
+    tenant.only_delivery(received.id(), "succeeded", SOON).await;
     tokio::time::sleep(Duration::from_secs(43)).await;
     tenant.publish("stripe.marker", &json!({}), "marker").await;
     let all = receiver.wait_for(2, SOON).await;
@@ -140,7 +140,7 @@ async fn refused_requests_say_why_and_store_nothing() {
 async fn thin_events_are_taken_too() {
     let tenant = Stack::shared().tenant().await;
     let receiver = Receiver::start().await;
-    tenant.endpoint(&receiver.url(), &["stripe.v2.*"]).await;
+    tenant.endpoint(&receiver.url()).event_types(&["stripe.v2.*"]).create().await;
     let path = source(&tenant, &[SECRET]).await;
     let body = r#"{"id":"evt_test_65","object":"v2.core.event","type":"v2.core.account[requirements].updated","created":"2026-01-02T03:04:05.000Z","related_object":null}"#;
     let signature = foreign::stripe_signature(body, SECRET, seconds_ago(0)).await;
@@ -178,10 +178,10 @@ async fn a_sources_secrets_are_set_once_the_provider_shows_them() {
     let of_nothing = foreign::stripe_signature(&body, "", seconds_ago(0)).await;
     for signature in [&signature, &of_nothing] {
         let response = send(&tenant, &path, &body, Some(signature)).await;
-        assert_eq!((response.status, response.problem()), (401, "wrong-signature"));
+        response.expect_problem(401, "wrong-signature");
     }
     let response = stranger.post(&secrets, &json!({ "secrets": [SECRET] })).await;
-    assert_eq!((response.status, response.problem()), (404, "not-found"));
+    response.expect_problem(404, "not-found");
     for (bad, pointer) in [(json!([]), "/secrets"), (json!(["short"]), "/secrets/0")] {
         let response = tenant.post(&secrets, &json!({ "secrets": bad })).await;
         assert_eq!((response.status, response.pointer()), (422, pointer));

@@ -1,46 +1,50 @@
 //! A CRM event goes in by HTTP and comes out as a signed webhook.
 
 use serde_json::json;
-use testkit::{Receiver, Reply, Stack, foreign, stack::text};
+use testkit::{
+    Receiver, Reply, Stack,
+    client::{DeliveryView, EventWithDataView},
+    foreign,
+};
 
 use crate::SOON;
 
 #[tokio::test]
-async fn an_event_arrives_signed_and_its_delivery_tells_so() {
+async fn an_event_arrives_signed_and_its_delivery_is_recorded() {
     let tenant = Stack::shared().tenant().await;
     let receiver = Receiver::start().await;
-    let (endpoint_id, secret) = tenant.endpoint(&receiver.url(), &["contact.*"]).await;
+    let endpoint = tenant.endpoint(&receiver.url()).event_types(&["contact.*"]).create().await;
     let ignored = tenant.publish("deal.won", &json!({}), "ignored").await;
     let event_id = tenant.publish("contact.created", &json!({ "id": "c_1", "n": 1.5 }), "first").await;
 
     let received = receiver.wait_for(1, SOON).await.remove(0);
     assert_eq!(received.id(), event_id);
     assert_eq!(received.header("content-type"), "application/json");
-    let payload = foreign::verify(&received, &secret).await.expect("the library accepts it");
+    let payload = foreign::verify(&received, &endpoint.secret).await.expect("the library accepts it");
     assert_eq!(payload["type"], "contact.created");
     assert_eq!(payload["data"], json!({ "id": "c_1", "n": 1.5 }));
-    let event = tenant.get(&format!("/v1/events/{event_id}")).await.expect(200);
-    assert_eq!(payload["timestamp"], event["timestamp"]);
-    assert_eq!(payload["data"], event["data"]);
+    let event: EventWithDataView = tenant.read(&format!("/v1/events/{event_id}")).await;
+    assert_eq!(payload["timestamp"], event.timestamp);
+    assert_eq!(payload["data"], event.data);
 
     let mut forged = received.clone();
     forged.body = String::from_utf8(received.body.to_vec()).unwrap().replace("c_1", "c_2").into();
-    assert!(foreign::verify(&forged, &secret).await.is_err());
-    let other = tenant.endpoint(&receiver.url(), &["nothing.happens"]).await.1;
+    assert!(foreign::verify(&forged, &endpoint.secret).await.is_err());
+    let other = tenant.endpoint(&receiver.url()).event_types(&["nothing.happens"]).create().await.secret;
     assert!(foreign::verify(&received, &other).await.is_err());
 
-    let delivery = tenant.delivery(&event_id, "succeeded", SOON).await;
-    assert_eq!(delivery["endpoint_id"], endpoint_id.as_str());
-    assert_eq!(delivery["attempt_count"], 1);
-    assert_eq!(delivery["next_attempt_at"], json!(null));
-    assert_eq!(delivery["attempts"][0]["number"], 1);
-    assert_eq!(delivery["attempts"][0]["status_code"], 200);
-    assert_eq!(delivery["attempts"][0]["failure"], json!(null));
-    assert_eq!(delivery["attempts"][0]["response_excerpt"], "noted");
+    let delivery = tenant.only_delivery(&event_id, "succeeded", SOON).await;
+    assert_eq!(delivery.endpoint_id, endpoint.id);
+    assert_eq!(delivery.attempt_count, 1);
+    assert_eq!(delivery.next_attempt_at, None);
+    assert_eq!(delivery.attempts[0].number, 1);
+    assert_eq!(delivery.attempts[0].status_code, Some(200));
+    assert_eq!(delivery.attempts[0].failure, None);
+    assert_eq!(delivery.attempts[0].response_excerpt.as_deref(), Some("noted"));
 
-    // Nobody listens to the other type.
-    let page = tenant.get(&format!("/v1/events/{ignored}/deliveries")).await.expect(200);
-    assert_eq!(page, json!({ "data": [], "next_cursor": null }));
+    // No endpoint subscribes to the other type.
+    let page = tenant.deliveries(&ignored).await;
+    assert_eq!((page.data, page.next_cursor), (vec![], None));
     assert_eq!(receiver.requests().len(), 1);
 }
 
@@ -48,18 +52,18 @@ async fn an_event_arrives_signed_and_its_delivery_tells_so() {
 async fn a_failed_attempt_is_retried_with_the_same_id() {
     let tenant = Stack::shared().tenant().await;
     let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 500 } else { 204 })).await;
-    let (_, secret) = tenant.endpoint(&receiver.url(), &[]).await;
+    let secret = tenant.endpoint(&receiver.url()).create().await.secret;
     let event_id = tenant.publish("contact.created", &json!({}), "retried").await;
 
-    let retrying = tenant.delivery(&event_id, "retrying", SOON).await;
-    assert_eq!(retrying["attempts"][0]["status_code"], 500);
-    assert_eq!(retrying["attempts"][0]["failure"], "http_status");
-    assert_eq!(retrying["attempts"][0]["error"], "the endpoint answered 500");
-    assert!(text(&retrying, "next_attempt_at") > text(&retrying["attempts"][0], "started_at"));
+    let retrying = tenant.only_delivery(&event_id, "retrying", SOON).await;
+    assert_eq!(retrying.attempts[0].status_code, Some(500));
+    assert_eq!(retrying.attempts[0].failure.as_deref(), Some("http_status"));
+    assert_eq!(retrying.attempts[0].error.as_deref(), Some("the endpoint answered 500"));
+    assert!(retrying.next_attempt_at.as_ref() > Some(&retrying.attempts[0].started_at));
 
-    let succeeded = tenant.delivery(&event_id, "succeeded", SOON).await;
-    assert_eq!(succeeded["attempt_count"], 2);
-    assert_eq!(succeeded["attempts"][1]["status_code"], 204);
+    let succeeded = tenant.only_delivery(&event_id, "succeeded", SOON).await;
+    assert_eq!(succeeded.attempt_count, 2);
+    assert_eq!(succeeded.attempts[1].status_code, Some(204));
     let received = receiver.requests();
     assert_eq!(received.len(), 2);
     assert_eq!(received[0].id(), received[1].id());
@@ -73,29 +77,28 @@ async fn a_failed_attempt_is_retried_with_the_same_id() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_not_there_is_named_as_such() {
+async fn an_endpoint_that_does_not_listen_is_a_connection_failure() {
     let tenant = Stack::shared().tenant().await;
-    // A port that was free a moment ago.
-    // Held and not listened on: nobody else gets the port.
+    // Bound and not listened on, so that no other receiver gets the port.
     let held = tokio::net::TcpSocket::new_v4().unwrap();
     held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let closed = held.local_addr().unwrap();
-    tenant.endpoint(&format!("http://{closed}/"), &[]).await;
-    let event_id = tenant.publish("contact.created", &json!({}), "nobody").await;
-    let delivery = tenant.delivery(&event_id, "retrying", SOON).await;
-    assert_eq!(delivery["attempts"][0]["failure"], "connect");
-    assert_eq!(delivery["attempts"][0]["status_code"], json!(null));
+    tenant.endpoint(&format!("http://{closed}/")).create().await;
+    let event_id = tenant.publish("contact.created", &json!({}), "unheard").await;
+    let delivery = tenant.only_delivery(&event_id, "retrying", SOON).await;
+    assert_eq!(delivery.attempts[0].failure.as_deref(), Some("connect"));
+    assert_eq!(delivery.attempts[0].status_code, None);
 }
 
 #[tokio::test]
-async fn a_hanging_endpoint_ends_at_the_time_out() {
+async fn an_attempt_at_a_hanging_endpoint_ends_at_the_timeout() {
     let tenant = Stack::shared().tenant().await;
     let receiver = Receiver::responding(|_| Reply::after(std::time::Duration::from_mins(1))).await;
-    tenant.endpoint(&receiver.url(), &[]).await;
+    tenant.endpoint(&receiver.url()).create().await;
     let event_id = tenant.publish("contact.created", &json!({}), "hanging").await;
-    let delivery = tenant.delivery(&event_id, "retrying", SOON).await;
-    assert_eq!(delivery["attempts"][0]["failure"], "timeout");
-    let took = delivery["attempts"][0]["duration_ms"].as_u64().unwrap();
+    let delivery = tenant.only_delivery(&event_id, "retrying", SOON).await;
+    assert_eq!(delivery.attempts[0].failure.as_deref(), Some("timeout"));
+    let took = delivery.attempts[0].duration_ms;
     assert!((15_000..17_000).contains(&took), "{took}");
 }
 
@@ -110,10 +113,13 @@ async fn redirects_are_not_followed() {
         reply
     })
     .await;
-    tenant.endpoint(&receiver.url(), &[]).await;
+    tenant.endpoint(&receiver.url()).create().await;
     let event_id = tenant.publish("contact.created", &json!({}), "redirected").await;
-    let delivery = tenant.delivery(&event_id, "retrying", SOON).await;
-    assert_eq!(delivery["attempts"][0]["error"], "the endpoint answered 307; redirects are not followed");
+    let delivery = tenant.only_delivery(&event_id, "retrying", SOON).await;
+    assert_eq!(
+        delivery.attempts[0].error.as_deref(),
+        Some("the endpoint answered 307; redirects are not followed")
+    );
     assert!(target.requests().is_empty());
 }
 
@@ -123,7 +129,7 @@ async fn every_endpoint_of_a_tenant_gets_its_own_signature() {
     let receivers = [Receiver::start().await, Receiver::start().await, Receiver::start().await];
     let mut secrets = Vec::new();
     for receiver in &receivers {
-        secrets.push(tenant.endpoint(&receiver.url(), &[]).await.1);
+        secrets.push(tenant.endpoint(&receiver.url()).create().await.secret);
     }
     let event_id = tenant.publish("contact.created", &json!({ "id": "c_1" }), "fan-out").await;
     for (receiver, secret) in receivers.iter().zip(&secrets) {
@@ -131,11 +137,6 @@ async fn every_endpoint_of_a_tenant_gets_its_own_signature() {
         assert_eq!(received.id(), event_id);
         foreign::verify(&received, secret).await.expect("its own key fits");
     }
-    let page = tenant.get(&format!("/v1/events/{event_id}/deliveries?limit=2")).await.expect(200);
-    assert_eq!(page["data"].as_array().unwrap().len(), 2);
-    let cursor = text(&page, "next_cursor");
-    let rest =
-        tenant.get(&format!("/v1/events/{event_id}/deliveries?limit=2&cursor={cursor}")).await.expect(200);
-    assert_eq!(rest["data"].as_array().unwrap().len(), 1);
-    assert_eq!(rest["next_cursor"], json!(null));
+    let pages: Vec<Vec<DeliveryView>> = tenant.pages(&format!("/v1/events/{event_id}/deliveries"), 2).await;
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
 }

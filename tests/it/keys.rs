@@ -22,7 +22,7 @@ async fn revealed(tenant: &Client, endpoint: &str) -> Value {
 /// The webhook of one more event.
 async fn next(tenant: &Client, receiver: &Receiver, name: &str) -> Received {
     let id = tenant.publish("contact.created", &json!({}), name).await;
-    tenant.delivery(&id, "succeeded", SOON).await;
+    tenant.only_delivery(&id, "succeeded", SOON).await;
     receiver.requests().into_iter().rev().find(|received| received.id() == id).expect("the webhook")
 }
 
@@ -35,7 +35,8 @@ async fn both_keys_verify_until_the_old_one_ends() {
     let (stack, clock) = Stack::deploy_with_clock("cw-keys").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
-    let (id, old) = tenant.endpoint_with(&receiver.url(), json!({ "secret": IMPORTED })).await;
+    let endpoint = tenant.endpoint(&receiver.url()).settings(&json!({ "secret": IMPORTED })).create().await;
+    let (id, old) = (endpoint.id.clone(), endpoint.secret.clone());
     assert_eq!(old, IMPORTED);
     let received = next(&tenant, &receiver, "imported").await;
     foreign::verify(&received, IMPORTED).await.expect("the imported key");
@@ -69,8 +70,9 @@ async fn a_leaked_key_ends_at_once() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
     let (receiver, watcher) = (Receiver::start().await, Receiver::start().await);
-    let (id, first) = tenant.endpoint(&receiver.url(), &["contact.*"]).await;
-    tenant.endpoint(&watcher.url(), &["secret.rotated"]).await;
+    let endpoint = tenant.endpoint(&receiver.url()).event_types(&["contact.*"]).create().await;
+    let (id, first) = (endpoint.id.clone(), endpoint.secret.clone());
+    tenant.endpoint(&watcher.url()).event_types(&["secret.rotated"]).create().await;
     next(&tenant, &receiver, "first").await;
     let second = text(&rotate(&tenant, &id, json!({})).await, "secret");
     tokio::time::sleep(CACHE_AGE).await;
@@ -110,7 +112,8 @@ async fn document(stack: &Stack, tenant: &Client) -> Value {
 async fn keys_that_cannot_be_taken() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
-    let (id, secret) = tenant.endpoint("https://example.com/webhooks", &[]).await;
+    let endpoint = tenant.endpoint("https://example.com/webhooks").create().await;
+    let (id, secret) = (endpoint.id.clone(), endpoint.secret.clone());
     let path = format!("/v1/endpoints/{id}/secret/rotate");
     let create = |body: Value| {
         let mut body = body;
@@ -143,7 +146,7 @@ async fn keys_that_cannot_be_taken() {
     }
     assert_eq!(revealed(&tenant, &id).await["previous"].as_array().unwrap().len(), 3);
     let response = tenant.post(&path, &json!({})).await;
-    assert_eq!((response.status, response.problem()), (422, "limit-reached"), "{}", response.json);
+    response.expect_problem(422, "limit-reached");
     // The first one comes back, which makes no new one.
     let back = rotate(&tenant, &id, json!({ "secret": secret })).await;
     assert_eq!(text(&back, "secret"), secret);
@@ -152,19 +155,20 @@ async fn keys_that_cannot_be_taken() {
 
     let stranger = stack.tenant().await;
     let response = stranger.post(&path, &json!({})).await;
-    assert_eq!((response.status, response.problem()), (404, "not-found"));
+    response.expect_problem(404, "not-found");
     // Who may change endpoints may not learn or set their keys by that.
     let keys = format!("/v1/tenants/{}/keys", tenant.tenant_id());
     let scopes = json!({ "name": "narrow", "scopes": ["endpoints:write", "endpoints:read"] });
     let narrow = tenant.with_key(Some(text(&tenant.post(&keys, &scopes).await.expect(201), "key")));
     let response = narrow.post(&path, &json!({})).await;
-    assert_eq!((response.status, response.problem()), (403, "forbidden"));
+    response.expect_problem(403, "forbidden");
 }
 
 #[tokio::test]
 async fn rotations_at_once_lose_no_key() {
     let tenant = Stack::shared().tenant().await;
-    let (id, first) = tenant.endpoint("https://example.com/webhooks", &[]).await;
+    let endpoint = tenant.endpoint("https://example.com/webhooks").create().await;
+    let (id, first) = (endpoint.id.clone(), endpoint.secret.clone());
     let rotating: Vec<_> = (0..3)
         .map(|_| {
             let (tenant, id) = (tenant.clone(), id.clone());
@@ -188,7 +192,8 @@ async fn a_full_document_does_not_stop_a_rotation() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
-    let (id, old) = tenant.endpoint(&receiver.url(), &[]).await;
+    let endpoint = tenant.endpoint(&receiver.url()).create().await;
+    let (id, old) = (endpoint.id.clone(), endpoint.secret.clone());
     // As if many endpoints beside it were in the middle of a rotation.
     let mut full = document(&stack, &tenant).await;
     full["ept_of_another"] = json!(["x".repeat(65_000)]);

@@ -25,6 +25,7 @@ mod replays;
 mod retries;
 mod routes;
 mod stats;
+mod tables;
 mod tracking;
 mod wide;
 mod words;

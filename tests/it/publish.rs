@@ -11,7 +11,7 @@ use crate::{AFTER_A_CRASH, SOON};
 async fn the_same_key_gives_the_first_response_again() {
     let tenant = Stack::shared().tenant().await;
     let receiver = Receiver::start().await;
-    tenant.endpoint(&receiver.url(), &[]).await;
+    tenant.endpoint(&receiver.url()).create().await;
     let body = json!({ "type": "contact.created", "data": { "id": 1 } });
     let headers = [("idempotency-key", "once")];
     let first = tenant.post_with("/v1/events", &headers, &body).await.expect(202);
@@ -23,7 +23,7 @@ async fn the_same_key_gives_the_first_response_again() {
         json!({ "type": "contact.created", "data": { "id": 1 }, "timestamp": "2026-01-01T00:00:00Z" }),
     ] {
         let response = tenant.post_with("/v1/events", &headers, &other).await;
-        assert_eq!((response.status, response.problem()), (409, "idempotency-conflict"));
+        response.expect_problem(409, "idempotency-conflict");
     }
     // Another tenant's key is another key.
     let stranger = Stack::shared().tenant().await;
@@ -38,7 +38,7 @@ async fn the_same_key_gives_the_first_response_again() {
 async fn a_batch_has_a_result_for_each_event() {
     let tenant = Stack::shared().tenant().await;
     let receiver = Receiver::start().await;
-    tenant.endpoint(&receiver.url(), &[]).await;
+    tenant.endpoint(&receiver.url()).create().await;
     tenant.publish("contact.created", &json!({ "old": true }), "taken").await;
     let big = "x".repeat(1024 * 1024);
     let body = json!({ "events": [
@@ -62,7 +62,7 @@ async fn a_batch_has_a_result_for_each_event() {
 async fn a_hundred_events_of_one_call_all_arrive() {
     let tenant = Stack::shared().tenant().await;
     let receiver = Receiver::start().await;
-    tenant.endpoint(&receiver.url(), &[]).await;
+    tenant.endpoint(&receiver.url()).create().await;
     let events: Vec<_> = (0..100).map(|n| json!({ "type": "contact.created", "data": { "n": n } })).collect();
     let results = tenant.post("/v1/events/batch", &json!({ "events": events })).await.expect(202);
     let ids: Vec<_> =
@@ -85,7 +85,7 @@ async fn a_wide_batch_is_sent_in_waves() {
     let tenant = Stack::shared().tenant().await;
     let receiver = Receiver::start().await;
     for _ in 0..20 {
-        tenant.endpoint(&receiver.url(), &[]).await;
+        tenant.endpoint(&receiver.url()).create().await;
     }
     let filler = "x".repeat(2000);
     let events: Vec<_> =
@@ -100,7 +100,7 @@ async fn a_wide_batch_is_sent_in_waves() {
 async fn large_payloads_arrive_whole_and_too_large_ones_are_refused() {
     let tenant = Stack::shared().tenant().await;
     let receiver = Receiver::start().await;
-    let (_, secret) = tenant.endpoint(&receiver.url(), &[]).await;
+    let secret = tenant.endpoint(&receiver.url()).create().await.secret;
     // Over what rides in a message; with the characters that SQS would refuse; and both small.
     let cases = [
         json!({ "big": "ü".repeat(120 * 1024) }),
@@ -122,7 +122,7 @@ async fn large_payloads_arrive_whole_and_too_large_ones_are_refused() {
     let response = publish(1024 * 1024).await;
     assert_eq!((response.status, response.problem(), response.pointer()), (413, "too-large", "/data"));
     let response = publish(1100 * 1024).await;
-    assert_eq!((response.status, response.problem()), (413, "too-large"));
+    response.expect_problem(413, "too-large");
 }
 
 #[tokio::test]
@@ -187,5 +187,5 @@ async fn the_operator_publishes_in_its_own_name_too() {
     let page = operator.get("/v1/events?limit=250").await.expect(200);
     assert!(page["data"].as_array().unwrap().iter().any(|event| event["id"] == event_id.as_str()));
     let response = operator.post("/v1/tenants/operator/keys", &json!({ "name": "x" })).await;
-    assert_eq!((response.status, response.problem()), (404, "not-found"));
+    response.expect_problem(404, "not-found");
 }

@@ -12,9 +12,11 @@ use std::{
 use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::{
-    Client, Receiver, Reply, Stack, eventually,
+    Client, Receiver, Reply, Stack,
+    client::delivery_id,
+    eventually,
     proxy::{Fault, Rule},
-    stack::{delivery_id, text},
+    stack::text,
 };
 
 use crate::{AFTER_A_CRASH, CACHE_AGE, SOON};
@@ -57,8 +59,7 @@ async fn what_has_ended_is_made_again_as_a_new_generation_once() {
         _ => Reply::status(200),
     };
     let receiver = Receiver::responding(reply).await;
-    let (endpoint_id, _) =
-        tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [] })).await;
+    let endpoint_id = tenant.endpoint(&receiver.url()).retry_schedule(&[]).create().await.id;
     let event_id = tenant.publish("contact.created", &json!({}), "again").await;
     let id = delivery_id(&event_id, &endpoint_id);
     until(&tenant, &id, "exhausted").await;
@@ -78,24 +79,23 @@ async fn what_has_ended_is_made_again_as_a_new_generation_once() {
     receiver.wait_for(3, SOON).await;
     until(&tenant, &id, "succeeded").await;
     let response = tenant.post(&format!("/v1/deliveries/{id}/cancel"), &json!({})).await;
-    assert_eq!((response.status, response.problem()), (409, "already-finished"));
+    response.expect_problem(409, "already-finished");
     // Another tenant's is none.
     let stranger = Stack::shared().tenant().await;
     for end in ["resend", "cancel"] {
         let response = stranger.post(&format!("/v1/deliveries/{id}/{end}"), &json!({})).await;
-        assert_eq!((response.status, response.problem()), (404, "not-found"));
+        response.expect_problem(404, "not-found");
     }
     tenant.delete(&format!("/v1/endpoints/{endpoint_id}")).await.expect(204);
     let response = tenant.post(&path, &json!({})).await;
-    assert_eq!((response.status, response.problem()), (409, "endpoint-unavailable"));
+    response.expect_problem(409, "endpoint-unavailable");
 }
 
 #[tokio::test]
 async fn what_is_due_in_hours_goes_at_once() {
     let tenant = Stack::shared().tenant().await;
     let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
-    let (endpoint_id, _) =
-        tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [7200] })).await;
+    let endpoint_id = tenant.endpoint(&receiver.url()).retry_schedule(&[7200]).create().await.id;
     let event_id = tenant.publish("contact.created", &json!({}), "hours").await;
     let id = delivery_id(&event_id, &endpoint_id);
     until(&tenant, &id, "retrying").await;
@@ -111,10 +111,8 @@ async fn what_was_called_off_never_arrives() {
     let tenant = stack.tenant().await;
     let receiver = Receiver::responding(|_| Reply::status(500)).await;
     let settings = json!({ "retry_schedule_seconds": [60, 60], "event_types": ["contact.*"] });
-    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), settings).await;
-    let (held_id, _) = tenant
-        .endpoint_with(&receiver.url(), json!({ "status": "disabled", "event_types": ["held.work"] }))
-        .await;
+    let endpoint_id = tenant.endpoint(&receiver.url()).settings(&settings).create().await.id;
+    let held_id = tenant.endpoint(&receiver.url()).disabled().event_types(&["held.work"]).create().await.id;
     let cancel = async |id: &str| {
         let cancelled = tenant.post(&format!("/v1/deliveries/{id}/cancel"), &json!({})).await.expect(200);
         assert_eq!(
@@ -133,7 +131,7 @@ async fn what_was_called_off_never_arrives() {
     let parked = delivery_id(&parked, &held_id);
     until(&tenant, &parked, "parked").await;
     let response = tenant.post(&format!("/v1/deliveries/{parked}/resend"), &json!({})).await;
-    assert_eq!((response.status, response.problem()), (409, "endpoint-unavailable"));
+    response.expect_problem(409, "endpoint-unavailable");
     cancel(&parked).await;
     // Pending, without an item: its publish died before it sent the message.
     let rule = Rule {
@@ -177,8 +175,8 @@ async fn a_replay_is_paced_beside_live_traffic_and_cancelled_half_way() {
     let receiver = Receiver::responding(move |_| Reply::status(status())).await;
     let live = Receiver::start().await;
     let settings = json!({ "retry_schedule_seconds": [], "event_types": ["contact.*"] });
-    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), settings).await;
-    tenant.endpoint(&live.url(), &["live.*"]).await;
+    let endpoint_id = tenant.endpoint(&receiver.url()).settings(&settings).create().await.id;
+    tenant.endpoint(&live.url()).event_types(&["live.*"]).create().await;
     let events = tenant.publish_many("contact.created", 90).await;
     receiver.wait_for(90, AFTER_A_CRASH).await;
     for id in events.iter().rev().take(20) {
@@ -190,7 +188,7 @@ async fn a_replay_is_paced_beside_live_traffic_and_cancelled_half_way() {
         replay(&tenant, &endpoint_id, &json!({ "selection": "failed", "since": LONG_AGO, "rate": 1 })).await;
     let body = json!({ "selection": "all", "since": LONG_AGO });
     let response = tenant.post(&format!("/v1/endpoints/{endpoint_id}/replays"), &body).await;
-    assert_eq!((response.status, response.problem()), (409, "replay-running"));
+    response.expect_problem(409, "replay-running");
     clock.ahead(SETTLED);
     let began = Instant::now();
     stack.run_due().await;
@@ -235,7 +233,7 @@ async fn what_was_missed_is_recovered_and_a_new_endpoint_is_filled() {
     let (stack, clock) = Stack::deploy_with_clock("cw-replay-missing").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
-    let (endpoint_id, _) = tenant.endpoint(&receiver.url(), &["contact.*"]).await;
+    let endpoint_id = tenant.endpoint(&receiver.url()).event_types(&["contact.*"]).create().await.id;
     let path = format!("/v1/endpoints/{endpoint_id}");
     let before = tenant.publish_many("contact.created", 2).await;
     receiver.wait_for(2, SOON).await;
@@ -268,7 +266,7 @@ async fn what_was_missed_is_recovered_and_a_new_endpoint_is_filled() {
 
     // A new endpoint gets what it listens to.
     let new = Receiver::start().await;
-    let (new_id, _) = tenant.endpoint(&new.url(), &["contact.*"]).await;
+    let new_id = tenant.endpoint(&new.url()).event_types(&["contact.*"]).create().await.id;
     let id = replay(&tenant, &new_id, &missing).await;
     ahead += SETTLED;
     clock.ahead(ahead);
@@ -309,7 +307,7 @@ async fn what_was_missed_is_recovered_and_a_new_endpoint_is_filled() {
     // The operator's endpoint, too; the tenant sees nothing of it.
     let operator = stack.operator();
     let theirs = Receiver::start().await;
-    let (theirs_id, _) = operator.endpoint(&theirs.url(), &["contact.*"]).await;
+    let theirs_id = operator.endpoint(&theirs.url()).event_types(&["contact.*"]).create().await.id;
     let mut of_tenant = missing.clone();
     of_tenant["tenant_id"] = json!(tenant.tenant_id());
     let id = replay(&operator, &theirs_id, &of_tenant).await;
@@ -338,7 +336,7 @@ async fn replays_that_make_no_sense_are_refused() {
     let stack = Stack::shared();
     let (tenant, stranger) = (stack.tenant().await, stack.tenant().await);
     let receiver = Receiver::start().await;
-    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), json!({ "status": "disabled" })).await;
+    let endpoint_id = tenant.endpoint(&receiver.url()).disabled().create().await.id;
     let path = format!("/v1/endpoints/{endpoint_id}/replays");
     for (body, pointer) in [
         (json!({ "selection": "everything", "since": LONG_AGO }), "/selection"),

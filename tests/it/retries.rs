@@ -1,9 +1,12 @@
-//! Attempts that fail, and what follows: short waits and days, an endpoint's wishes, its settings.
+//! Failed attempts and their retries: short waits and days, `Retry-After`, the settings of an endpoint.
 
 use std::time::Duration;
 
 use serde_json::json;
-use testkit::{Receiver, Reply, Stack, eventually, foreign, stack::text};
+use testkit::{
+    Receiver, Reply, Stack, eventually, foreign,
+    stack::{millis_of, text},
+};
 
 use crate::{AFTER_A_CRASH, CACHE_AGE, SOON};
 
@@ -11,20 +14,18 @@ use crate::{AFTER_A_CRASH, CACHE_AGE, SOON};
 async fn an_endpoint_that_recovers_gets_everything() {
     let tenant = Stack::shared().tenant().await;
     let receiver = Receiver::responding(|n| Reply::status(if n < 12 { 500 } else { 200 })).await;
-    let schedule = json!({ "retry_schedule_seconds": [1, 1, 1, 2, 2, 2, 2, 2, 2] });
-    let (_, secret) = tenant.endpoint_with(&receiver.url(), schedule).await;
+    let schedule = [1, 1, 1, 2, 2, 2, 2, 2, 2];
+    let secret = tenant.endpoint(&receiver.url()).retry_schedule(&schedule).create().await.secret;
     let mut ids = Vec::new();
     for n in 0..4 {
         ids.push(tenant.publish("contact.created", &json!({ "n": n }), &format!("recover-{n}")).await);
     }
     for id in &ids {
-        let delivery = tenant.delivery(id, "succeeded", AFTER_A_CRASH).await;
-        let attempts = delivery["attempts"].as_array().unwrap();
-        assert!(attempts.len() >= 2, "{delivery}");
-        let numbers: Vec<_> = attempts.iter().map(|attempt| attempt["number"].as_u64().unwrap()).collect();
-        assert_eq!(numbers, (1..=attempts.len() as u64).collect::<Vec<_>>());
-        let times: Vec<_> = attempts.iter().map(|attempt| text(attempt, "started_at")).collect();
-        assert!(times.is_sorted());
+        let delivery = tenant.only_delivery(id, "succeeded", AFTER_A_CRASH).await;
+        let attempts = &delivery.attempts;
+        assert!(attempts.len() >= 2, "{delivery:?}");
+        assert!((1..).zip(attempts).all(|(number, attempt)| attempt.number == number), "{delivery:?}");
+        assert!(attempts.is_sorted_by_key(|attempt| &attempt.started_at));
     }
     for received in receiver.requests() {
         foreign::verify(&received, &secret).await.expect("every attempt is signed");
@@ -36,29 +37,25 @@ async fn a_delivery_walks_through_seventy_five_hours() {
     let (stack, clock) = Stack::deploy_with_clock("cw-days").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::responding(|_| Reply::status(500)).await;
-    tenant.endpoint(&receiver.url(), &[]).await;
+    tenant.endpoint(&receiver.url()).create().await;
     let event_id = tenant.publish("contact.created", &json!({}), "days").await;
     let mut waits = Vec::new();
     for n in 1..10 {
         let delivery = eventually(&format!("attempt {n}"), AFTER_A_CRASH, || async {
-            let delivery = tenant.delivery(&event_id, "retrying", SOON).await;
-            (delivery["attempt_count"] == n).then_some(delivery)
+            let delivery = tenant.only_delivery(&event_id, "retrying", SOON).await;
+            (delivery.attempt_count == n).then_some(delivery)
         })
         .await;
-        let attempts = delivery["attempts"].as_array().unwrap();
-        let due = text(&delivery, "next_attempt_at");
-        waits.push(
-            testkit::stack::millis_of(&due)
-                - testkit::stack::millis_of(&text(&attempts[n - 1], "started_at")),
-        );
+        let due = delivery.next_attempt_at.unwrap();
+        waits.push(millis_of(&due) - millis_of(&delivery.attempts[n - 1].started_at));
         // Not before its time.
         stack.run_due().await;
         assert_eq!(receiver.requests().len(), n);
         clock.move_to(&due);
         stack.run_due().await;
     }
-    let delivery = tenant.delivery(&event_id, "exhausted", SOON).await;
-    assert_eq!(delivery["attempt_count"], 10);
+    let delivery = tenant.only_delivery(&event_id, "exhausted", SOON).await;
+    assert_eq!(delivery.attempt_count, 10);
     assert_eq!(receiver.requests().len(), 10);
     let secs = [5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400];
     for (wait, secs) in waits.iter().zip(secs) {
@@ -75,12 +72,12 @@ async fn what_is_due_comes_back_by_its_schedule_within_a_minute() {
     let stack = Stack::deploy_with("cw-schedule", &[("LongestLaneWaitSeconds", "1")]).await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
-    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [10] })).await;
+    tenant.endpoint(&receiver.url()).retry_schedule(&[10]).create().await;
     let event_id = tenant.publish("contact.created", &json!({}), "minute").await;
-    let retrying = tenant.delivery(&event_id, "retrying", SOON).await;
-    let delivery = tenant.delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
-    let due = testkit::stack::millis_of(&text(&retrying, "next_attempt_at"));
-    let at = testkit::stack::millis_of(&text(&delivery["attempts"][1], "started_at"));
+    let retrying = tenant.only_delivery(&event_id, "retrying", SOON).await;
+    let delivery = tenant.only_delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
+    let due = millis_of(&retrying.next_attempt_at.unwrap());
+    let at = millis_of(&delivery.attempts[1].started_at);
     assert!(at >= due, "not early");
     assert!(at - due < 65_000, "{} ms late", at - due);
 }
@@ -94,61 +91,58 @@ async fn retry_after_is_honoured() {
         reply
     })
     .await;
-    tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [1, 1] })).await;
+    let endpoint = tenant.endpoint(&receiver.url()).retry_schedule(&[1, 1]).create().await;
     let event_id = tenant.publish("contact.created", &json!({}), "asked").await;
-    let delivery = tenant.delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
-    assert_eq!(delivery["attempts"][0]["status_code"], 429);
+    let delivery = tenant.only_delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
+    assert_eq!(delivery.attempts[0].status_code, Some(429));
     let received = receiver.requests();
     assert!(received[1].at - received[0].at >= Duration::from_secs(8));
-    // The endpoint is spared for a while, and says so.
-    let endpoint = tenant.get(&format!("/v1/endpoints/{}", text(&delivery, "endpoint_id"))).await.expect(200);
-    assert!(endpoint["health"]["throttled_until"].is_string(), "{endpoint}");
+    // The endpoint gets less for a while, and its health shows that.
+    assert!(endpoint.get().await.health.throttled_until.is_some());
 }
 
 #[tokio::test]
-async fn gone_disables_the_endpoint_and_tells_its_owner() {
+async fn gone_disables_the_endpoint_and_notifies_its_owner() {
     let (stack, clock) = Stack::deploy_with_clock("cw-gone").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 410 } else { 200 })).await;
     let watcher = Receiver::start().await;
-    let (endpoint_id, _) = tenant.endpoint(&receiver.url(), &["contact.*"]).await;
-    tenant.endpoint(&watcher.url(), &["endpoint.disabled"]).await;
+    let endpoint = tenant.endpoint(&receiver.url()).event_types(&["contact.*"]).create().await;
+    tenant.endpoint(&watcher.url()).event_types(&["endpoint.disabled"]).create().await;
     let event_id = tenant.publish("contact.created", &json!({}), "gone").await;
-    let delivery = tenant.delivery(&event_id, "parked", SOON).await;
-    assert_eq!(delivery["parked_reason"], "disabled");
-    assert_eq!(delivery["attempts"][0]["status_code"], 410);
-    let path = format!("/v1/endpoints/{endpoint_id}");
-    let endpoint = tenant.get(&path).await.expect(200);
-    assert_eq!((&endpoint["status"], &endpoint["disabled"]["by"]), (&json!("disabled"), &json!("gone")));
-    let told = watcher.wait_for(1, SOON).await.remove(0).json();
+    let delivery = tenant.only_delivery(&event_id, "parked", SOON).await;
+    assert_eq!(delivery.parked_reason.as_deref(), Some("disabled"));
+    assert_eq!(delivery.attempts[0].status_code, Some(410));
+    let view = endpoint.get().await;
+    assert_eq!((view.status.as_str(), view.disabled.unwrap().by.as_str()), ("disabled", "gone"));
+    let alert = watcher.wait_for(1, SOON).await.remove(0).json();
     assert_eq!(
-        (&told["type"], &told["data"]["endpoint_id"]),
-        (&json!("endpoint.disabled"), &json!(endpoint_id))
+        (&alert["type"], &alert["data"]["endpoint_id"]),
+        (&json!("endpoint.disabled"), &json!(endpoint.id))
     );
 
     // What comes meanwhile is held, and all of it is delivered once the endpoint is back.
     let later = tenant.publish("contact.created", &json!({}), "later").await;
-    tenant.delivery(&later, "parked", SOON).await;
+    tenant.only_delivery(&later, "parked", SOON).await;
     assert_eq!(receiver.requests().len(), 1);
-    let enabled = tenant.post(&format!("{path}/enable"), &json!({})).await.expect(200);
-    assert_eq!(enabled["status"], "enabled");
+    assert_eq!(endpoint.enable().await.status, "enabled");
     tokio::time::sleep(CACHE_AGE).await;
     stack.run_due().await;
     for id in [&event_id, &later] {
-        tenant.delivery(id, "succeeded", SOON).await;
+        tenant.only_delivery(id, "succeeded", SOON).await;
     }
     assert_eq!(receiver.requests().len(), 3);
     drop(clock);
 }
 
 #[tokio::test]
-async fn an_endpoints_settings_are_obeyed() {
+async fn an_endpoints_settings_are_applied() {
     let tenant = Stack::shared().tenant().await;
     let receiver = Receiver::start().await;
     let settings = json!({
         "svix_headers": true, "headers": { "X-Region": "west", "Authorization": "Bearer of-the-receiver" },
     });
-    let (_, secret) = tenant.endpoint_with(&receiver.url(), settings).await;
+    let secret = tenant.endpoint(&receiver.url()).settings(&settings).create().await.secret;
     let event_id = tenant.publish("contact.created", &json!({}), "settings").await;
     let received = receiver.wait_for(1, SOON).await.remove(0);
     foreign::verify(&received, &secret).await.expect("the library accepts it");
@@ -159,19 +153,13 @@ async fn an_endpoints_settings_are_obeyed() {
         assert_eq!(received.header(&format!("svix-{name}")), received.header(&format!("webhook-{name}")));
     }
 
-    // A time-out of its own.
+    // A timeout of its own.
     let hanging = Receiver::responding(|_| Reply::after(Duration::from_mins(1))).await;
-    tenant.endpoint_with(&hanging.url(), json!({ "timeout_seconds": 2, "event_types": ["deal.won"] })).await;
+    let hangs = tenant.endpoint(&hanging.url()).timeout_seconds(2).event_types(&["deal.won"]).create().await;
     let event_id = tenant.publish("deal.won", &json!({}), "timeout").await;
-    let page = eventually("the attempt", SOON, || async {
-        let page = tenant.get(&format!("/v1/events/{event_id}/deliveries")).await.expect(200);
-        let all = page["data"].as_array().unwrap().clone();
-        all.into_iter().find(|delivery| delivery["status"] == "retrying")
-    })
-    .await;
-    let delivery = tenant.get(&format!("/v1/deliveries/{}", text(&page, "id"))).await.expect(200);
-    assert_eq!(delivery["attempts"][0]["failure"], "timeout");
-    let took = delivery["attempts"][0]["duration_ms"].as_u64().unwrap();
+    let delivery = tenant.delivery_once(&hangs.delivery_id(&event_id), "retrying", SOON).await;
+    assert_eq!(delivery.attempts[0].failure.as_deref(), Some("timeout"));
+    let took = delivery.attempts[0].duration_ms;
     assert!((2000..4000).contains(&took), "{took}");
 }
 
@@ -179,12 +167,11 @@ async fn an_endpoints_settings_are_obeyed() {
 async fn ed25519_signatures_verify_with_the_public_key() {
     let tenant = Stack::shared().tenant().await;
     let receiver = Receiver::start().await;
-    let body = json!({ "url": receiver.url(), "signing": "v1a" });
-    let endpoint = tenant.post("/v1/endpoints", &body).await.expect(201);
-    assert_eq!(endpoint["secret"], json!(null), "the private key stays here");
-    let public_key = text(&endpoint, "public_key");
-    let shown = tenant.get(&format!("/v1/endpoints/{}/secret", text(&endpoint, "id"))).await.expect(200);
-    assert_eq!((&shown["secret"], &shown["public_key"]), (&json!(null), &json!(public_key)));
+    let endpoint = tenant.endpoint(&receiver.url()).settings(&json!({ "signing": "v1a" })).create().await;
+    assert_eq!(endpoint.secret, "", "the private key is never shown");
+    let shown = endpoint.secret().await;
+    assert_eq!((&shown.secret, &shown.public_key), (&None, &endpoint.public_key));
+    let public_key = endpoint.public_key.unwrap();
     tenant.publish("contact.created", &json!({ "id": 1 }), "v1a").await;
     let received = receiver.wait_for(1, SOON).await.remove(0);
     foreign::verify_v1a(&received, &public_key).await.expect("Node's own ed25519 accepts it");
@@ -198,7 +185,7 @@ async fn a_rate_limit_holds_what_is_too_much() {
     let (stack, _clock) = Stack::deploy_with_clock("cw-rate").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
-    tenant.endpoint_with(&receiver.url(), json!({ "rate_limit": 5 })).await;
+    tenant.endpoint(&receiver.url()).settings(&json!({ "rate_limit": 5 })).create().await;
     let events: Vec<_> = (0..60).map(|n| json!({ "type": "contact.created", "data": { "n": n } })).collect();
     let results = tenant.post("/v1/events/batch", &json!({ "events": events })).await.expect(202);
     let ids: Vec<_> =
@@ -221,6 +208,6 @@ async fn a_rate_limit_holds_what_is_too_much() {
         assert!(in_it <= 15, "{in_it} in second {window}");
     }
     for id in &ids {
-        tenant.delivery(id, "succeeded", SOON).await;
+        tenant.only_delivery(id, "succeeded", SOON).await;
     }
 }

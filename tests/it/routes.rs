@@ -1,10 +1,11 @@
-//! The description of the API is true: every route it names answers as it says.
+//! The description of the API is true: every route that it names responds as described.
 
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use testkit::{
     Client, Receiver, Stack,
-    stack::{self, root, text},
+    client::SourceView,
+    stack::{root, text},
 };
 
 use crate::{
@@ -16,36 +17,33 @@ use crate::{
 const ANSWERS: &str = "functions/api/src/openapi/responses.json";
 
 #[tokio::test]
-async fn every_route_answers_as_described() {
+async fn every_route_responds_as_described() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
-    let (endpoint_id, _) = tenant.endpoint(&receiver.url(), &[]).await;
+    let endpoint_id = tenant.endpoint(&receiver.url()).create().await.id;
     let event_id = tenant.publish("contact.created", &json!({ "id": "c_1" }), "walk").await;
-    let delivery_id = text(&tenant.delivery(&event_id, "succeeded", SOON).await, "id");
-    let source = tenant.post("/v1/sources", &json!({ "provider": "stripe" })).await.expect(201);
-    let source_id = text(&source, "id");
+    let delivery_id = tenant.only_delivery(&event_id, "succeeded", SOON).await.id;
+    let source: SourceView = tenant.post("/v1/sources", &json!({ "provider": "stripe" })).await.read(201);
     for name in ["walk.known", "walk.doomed"] {
         stack.operator().put(&format!("/v1/event-types/{name}"), &json!({})).await.expect(200);
     }
     // A replay that waits for its endpoint, and a delivery that waits for it too.
-    let settings = json!({ "status": "disabled", "event_types": ["walk.parked"] });
-    let (waiting, _) = tenant.endpoint_with(&receiver.url(), settings).await;
+    let waiting = tenant.endpoint(&receiver.url()).disabled().event_types(&["walk.parked"]).create().await;
     let body = json!({ "selection": "failed", "since": "2026-11-01T00:00:00Z" });
-    let replay = tenant.post(&format!("/v1/endpoints/{waiting}/replays"), &body).await.expect(202);
-    let replay_id = text(&replay, "id");
+    let replay_id = waiting.replay(&body).await.id;
     let parked = tenant.publish("walk.parked", &json!({}), "parked").await;
-    let parked = stack::delivery_id(&parked, &waiting);
+    let parked = waiting.delivery_id(&parked);
     let known = [
         ("{type}", "walk.known"),
         ("{replay_id}", replay_id.as_str()),
-        ("{source_id}", source_id.as_str()),
+        ("{source_id}", source.id.as_str()),
         ("{tenant_id}", tenant.tenant_id()),
         ("{endpoint_id}", &endpoint_id),
         ("{event_id}", &event_id),
         ("{delivery_id}", &delivery_id),
     ];
-    let doomed = tenant.endpoint(&receiver.url(), &[]).await.0;
+    let doomed = tenant.endpoint(&receiver.url()).create().await.id;
     let description = Description::of(&stack).await;
     let mut recorded = Recorded::read();
     let operations = description.operations();
@@ -85,11 +83,9 @@ async fn every_route_answers_as_described() {
 async fn every_route_refuses_as_described() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
-    let keys = format!("/v1/tenants/{}/keys", tenant.tenant_id());
     let mut lesser = Vec::new();
     for scope in ["events:read", "endpoints:read"] {
-        let key = tenant.post(&keys, &json!({ "name": scope, "scopes": [scope] })).await.expect(201);
-        lesser.push((scope, tenant.with_key(Some(text(&key, "key")))));
+        lesser.push((scope, tenant.with_scopes(&[scope]).await));
     }
     let description = Description::of(&stack).await;
     for operation in &description.operations() {
@@ -213,12 +209,12 @@ fn shown(response: Value, names: &[(&str, &str)]) -> Value {
 }
 
 #[tokio::test]
-async fn what_is_no_route_is_said_to_be_none() {
+async fn a_path_without_a_route_is_not_found() {
     let tenant = Stack::shared().tenant().await;
     let response = tenant.get("/v1/nothing").await;
-    assert_eq!((response.status, response.problem()), (404, "not-found"));
+    response.expect_problem(404, "not-found");
     let response = tenant.send(Method::DELETE, "/v1/events", &[], None).await;
-    assert_eq!((response.status, response.problem()), (405, "method-not-allowed"));
+    response.expect_problem(405, "method-not-allowed");
     assert_eq!(response.headers["allow"], "POST, GET");
     assert_eq!(response.headers["content-type"], "application/problem+json");
 }

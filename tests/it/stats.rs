@@ -25,8 +25,7 @@ async fn attempts_are_counted_with_their_outcomes_and_durations() {
         ..Reply::status(if n % 3 == 2 { 500 } else { 200 })
     })
     .await;
-    let (endpoint_id, _) =
-        tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [] })).await;
+    let endpoint_id = tenant.endpoint(&receiver.url()).retry_schedule(&[]).create().await.id;
     let path = format!("/v1/endpoints/{endpoint_id}/stats");
     let fresh = tenant.get(&path).await.expect(200);
     assert_eq!((&fresh["attempts"], &fresh["by_hour"]), (&json!(0), &json!([])));
@@ -63,11 +62,10 @@ async fn retries_are_attempts_of_one_delivery_and_the_operator_has_its_own() {
     let stack = Stack::shared();
     let (tenant, operator) = (stack.tenant().await, stack.operator());
     let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
-    let (endpoint_id, _) =
-        tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [1, 1] })).await;
+    let endpoint_id = tenant.endpoint(&receiver.url()).retry_schedule(&[1, 1]).create().await.id;
     let theirs = Receiver::start().await;
     let event_type = format!("{}.happened", tenant.tenant_id());
-    let (operators_id, _) = operator.endpoint(&theirs.url(), &[&event_type]).await;
+    let operators_id = operator.endpoint(&theirs.url()).event_types(&[&event_type]).create().await.id;
     tokio::time::sleep(CACHE_AGE).await;
     tenant.publish(&event_type, &json!({}), "counted").await;
     let stats = counted(&tenant, &endpoint_id, 2).await;

@@ -11,9 +11,11 @@ use std::{
 
 use serde_json::{Value, json};
 use testkit::{
-    Client, Receiver, Reply, Stack, eventually,
+    Client, Receiver, Reply, Stack,
+    client::delivery_id,
+    eventually,
     proxy::{Fault, Rule},
-    stack::{Hits, delivery_id, millis_of, text},
+    stack::{Hits, millis_of, text},
 };
 
 use crate::{AFTER_A_CRASH, SOON};
@@ -74,12 +76,11 @@ async fn one_request_tells_the_story() {
     let broken = Receiver::responding(|_| Reply::status(500)).await;
     let missing = Receiver::responding(|_| Reply::status(404)).await;
     let slow = Receiver::responding(|_| Reply::after(Duration::from_secs(9))).await;
-    let delivered = tenant.endpoint(&well.url(), &[]).await.0;
-    let failing =
-        tenant.endpoint_with(&broken.url(), json!({ "retry_schedule_seconds": [600, 600] })).await.0;
-    let disabled = tenant.endpoint_with(&well.url(), json!({ "status": "disabled" })).await.0;
-    let exhausted = tenant.endpoint_with(&missing.url(), json!({ "retry_schedule_seconds": [] })).await.0;
-    let pending = tenant.endpoint(&slow.url(), &[]).await.0;
+    let delivered = tenant.endpoint(&well.url()).create().await.id;
+    let failing = tenant.endpoint(&broken.url()).retry_schedule(&[600, 600]).create().await.id;
+    let disabled = tenant.endpoint(&well.url()).disabled().create().await.id;
+    let exhausted = tenant.endpoint(&missing.url()).retry_schedule(&[]).create().await.id;
+    let pending = tenant.endpoint(&slow.url()).create().await.id;
     let event_id = tenant.publish("contact.created", &json!({ "id": "c_1" }), "story").await;
 
     let path = format!("/v1/events/{event_id}?expand=deliveries");
@@ -157,7 +158,7 @@ async fn one_request_tells_the_story() {
     let plain = tenant.get(&format!("/v1/events/{event_id}")).await.expect(200);
     assert_eq!(plain.get("deliveries"), None);
     let response = tenant.get(&format!("/v1/events/{event_id}?expand=attempts")).await;
-    assert_eq!((response.status, response.problem()), (400, "invalid-request"));
+    response.expect_problem(400, "invalid-request");
     assert_eq!(response.json["errors"][0]["parameter"], "expand");
 }
 
@@ -169,8 +170,9 @@ async fn replayed_deliveries_are_shown_in_their_latest_generation_wherever_they_
     let mut endpoints = Vec::new();
     for at in 0..5 {
         // The event goes to the first three, the others are replayed to.
-        let types: &[&str] = if at < 3 { &[] } else { &["nothing.happens"] };
-        endpoints.push(tenant.endpoint(&receiver.url(), types).await.0);
+        let endpoint = tenant.endpoint(&receiver.url());
+        let endpoint = if at < 3 { endpoint } else { endpoint.event_types(&["nothing.happens"]) };
+        endpoints.push(endpoint.create().await.id);
     }
     let event_id = tenant.publish("contact.created", &json!({}), "replayed").await;
     receiver.wait_for(3, SOON).await;
@@ -230,12 +232,12 @@ async fn what_a_replay_made_is_repaired_and_expires_like_all_else() {
     let (stack, clock) = Stack::deploy_with_clock("cw-generations").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
-    let (first, _) = tenant.endpoint(&receiver.url(), &["contact.*"]).await;
-    let (second, _) = tenant.endpoint(&receiver.url(), &["nothing.happens"]).await;
+    let first = tenant.endpoint(&receiver.url()).event_types(&["contact.*"]).create().await.id;
+    let second = tenant.endpoint(&receiver.url()).event_types(&["nothing.happens"]).create().await.id;
     let lost = tenant.publish("contact.created", &json!({}), "lost").await;
     let left = tenant.publish("contact.created", &json!({}), "left").await;
     for id in [&lost, &left] {
-        tenant.delivery(id, "succeeded", SOON).await;
+        tenant.only_delivery(id, "succeeded", SOON).await;
     }
     receiver.wait_for(2, SOON).await;
     // A replay whose drivers are lost: a later generation, and an endpoint beside the snapshot.
@@ -284,13 +286,22 @@ fn ids(pages: &[Vec<Value>]) -> Vec<String> {
     pages.iter().flatten().map(|one| text(one, "id")).collect()
 }
 
-/// What a list over thousands is made of.
-const WRITTEN: usize = 4800;
-const REAL: usize = 200;
+/// What a list is made of, and how it is read.
+#[derive(Clone, Copy)]
+struct List {
+    /// Deliveries that are written into the table.
+    written: usize,
+    /// Deliveries that are made by publishing.
+    real: usize,
+    /// How many of these fail once, so that they move between the groups while they are listed.
+    failing: usize,
+    /// Deliveries on one page.
+    page: usize,
+}
 
 /// Rows of deliveries like a real one, from the last hour: one in ten exhausted, one in a hundred of
 /// a rare type, some cancelled, parked, and retrying.
-fn rows(like: &Value, tenant: &str, endpoint_id: &str) -> Vec<Value> {
+fn rows(like: &Value, tenant: &str, endpoint_id: &str, count: usize) -> Vec<Value> {
     let newest = like["list_sk"]["S"].as_str().unwrap()[..15].parse::<i64>().unwrap();
     let row = |n: usize| {
         let event_id = format!("evt_01m8{n:022}");
@@ -313,7 +324,7 @@ fn rows(like: &Value, tenant: &str, endpoint_id: &str) -> Vec<Value> {
         row["type"] = json!({ "S": if n % 100 == 7 { "rare.one" } else { "contact.created" } });
         row
     };
-    (0..WRITTEN).map(row).collect()
+    (0..count).map(row).collect()
 }
 
 /// Publishes events, each once: a batch that got no response is repeated under the same keys.
@@ -334,30 +345,41 @@ async fn publish(tenant: &Client, count: usize) {
 }
 
 #[tokio::test]
+async fn a_list_is_whole_while_new_deliveries_come() {
+    let list = List { written: 500, real: 25, failing: 10, page: 50 };
+    is_whole_while_new_deliveries_come("cw-lists", list).await;
+}
+
+#[tokio::test]
 async fn a_list_over_five_thousand_is_whole_while_new_ones_come() {
-    let stack = Stack::deploy("cw-lists").await;
+    let list = List { written: 4800, real: 200, failing: 20, page: 250 };
+    is_whole_while_new_deliveries_come("cw-lists-load", list).await;
+}
+
+async fn is_whole_while_new_deliveries_come(stack_name: &str, list: List) {
+    let List { written, real, failing, page } = list;
+    let stack = Stack::deploy(stack_name).await;
     let tenant = stack.tenant().await;
-    // The first ones fail once, so that deliveries move between the groups while they are listed.
-    let receiver = Receiver::responding(|n| Reply::status(if n < 20 { 500 } else { 200 })).await;
+    let receiver = Receiver::responding(move |n| Reply::status(if n < failing { 500 } else { 200 })).await;
     let settings = json!({ "retry_schedule_seconds": [1, 20, 20, 20] });
-    let (endpoint_id, _) = tenant.endpoint_with(&receiver.url(), settings).await;
+    let endpoint_id = tenant.endpoint(&receiver.url()).settings(&settings).create().await.id;
     let began = Instant::now();
-    publish(&tenant, REAL).await;
+    publish(&tenant, real).await;
     let like = eventually("the first on record", SOON, || async {
         let page = tenant.get(&format!("/v1/endpoints/{endpoint_id}/deliveries?status=succeeded")).await;
         let event_id = page.expect(200)["data"][0]["event_id"].as_str()?.to_owned();
         Some(item(&stack, &tenant, &event_id, &endpoint_id).await)
     })
     .await;
-    put(&stack, &rows(&like, tenant.tenant_id(), &endpoint_id)).await;
-    let path = format!("/v1/endpoints/{endpoint_id}/deliveries?limit=250");
-    receiver.wait_for(REAL, Duration::from_mins(1)).await;
+    put(&stack, &rows(&like, tenant.tenant_id(), &endpoint_id, written)).await;
+    let path = format!("/v1/endpoints/{endpoint_id}/deliveries?limit={page}");
+    receiver.wait_for(real, Duration::from_mins(1)).await;
     let known = eventually("all to be listed", Duration::from_mins(1), || async {
         let known = ids(&pages(&tenant, &path).await);
-        (known.len() == WRITTEN + REAL).then_some(known)
+        (known.len() == written + real).then_some(known)
     })
     .await;
-    println!("5,000 deliveries after {:?}", began.elapsed());
+    println!("{} deliveries after {:?}", known.len(), began.elapsed());
 
     // New ones come all the time.
     let over = Arc::new(AtomicBool::new(false));
@@ -383,7 +405,7 @@ async fn a_list_over_five_thousand_is_whole_while_new_ones_come() {
     let once: HashSet<_> = found.iter().collect();
     assert_eq!(once.len(), found.len(), "no duplicate");
     assert!(known.iter().all(|id| once.contains(id)), "no gap");
-    assert!(listed[..listed.len() - 1].iter().all(|page| page.len() == 250), "full pages");
+    assert!(listed[..listed.len() - 1].iter().all(|one| one.len() == page), "full pages");
     let times: Vec<_> = listed.iter().flatten().map(|one| text(one, "created_at")).collect();
     assert!(times.is_sorted_by(|a, b| a >= b), "newest first");
     let count = ids(&later).len();
@@ -393,16 +415,16 @@ async fn a_list_over_five_thousand_is_whole_while_new_ones_come() {
 
     // Filters, by which the list is read in a quiet moment.
     let exhausted = pages(&tenant, &format!("{path}&status=exhausted")).await;
-    assert_eq!(ids(&exhausted).len(), WRITTEN / 10);
+    assert_eq!(ids(&exhausted).len(), written / 10);
     assert!(exhausted.iter().flatten().all(|one| one["status"] == "exhausted"));
     let succeeded = pages(&tenant, &format!("{path}&status=succeeded")).await;
-    assert!(ids(&succeeded).len() >= WRITTEN * 6 / 10 + REAL - 20);
+    assert!(ids(&succeeded).len() >= written * 6 / 10 + real - failing);
     let rare = pages(&tenant, &format!("{path}&event_type=rare.one")).await;
     let rare_ids = ids(&rare);
-    assert_eq!(rare_ids.iter().collect::<HashSet<_>>().len(), WRITTEN / 100);
-    assert_eq!(rare_ids.len(), WRITTEN / 100);
-    assert!(rare.len() <= 3, "{} pages for 48 among 5,000", rare.len());
-    let (since, until) = (&times[3000], &times[2000]);
+    assert_eq!(rare_ids.iter().collect::<HashSet<_>>().len(), written / 100);
+    assert_eq!(rare_ids.len(), written / 100);
+    assert!(rare.len() <= 3, "{} pages for {} among {}", rare.len(), rare_ids.len(), known.len());
+    let (since, until) = (&times[known.len() * 6 / 10], &times[known.len() * 4 / 10]);
     let window = pages(&tenant, &format!("{path}&since={since}&until={until}")).await;
     let expected = times.iter().filter(|time| *time >= since && *time < until).count();
     assert_eq!(ids(&window).len(), expected);
@@ -420,12 +442,11 @@ async fn an_endpoints_list_shows_where_each_delivery_stands() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
     let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
-    let (endpoint_id, _) =
-        tenant.endpoint_with(&receiver.url(), json!({ "retry_schedule_seconds": [600] })).await;
+    let endpoint_id = tenant.endpoint(&receiver.url()).retry_schedule(&[600]).create().await.id;
     let failed = tenant.publish("contact.created", &json!({}), "failed").await;
-    tenant.delivery(&failed, "retrying", SOON).await;
+    tenant.only_delivery(&failed, "retrying", SOON).await;
     let sent = tenant.publish("deal.won", &json!({}), "sent").await;
-    tenant.delivery(&sent, "succeeded", SOON).await;
+    tenant.only_delivery(&sent, "succeeded", SOON).await;
     let path = format!("/v1/endpoints/{endpoint_id}/deliveries");
     let page = tenant.get(&path).await.expect(200);
     let shown: Vec<_> = page["data"]

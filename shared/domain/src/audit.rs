@@ -6,10 +6,11 @@
 
 use std::{fmt, str::FromStr};
 
+use data_encoding::HEXLOWER;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::{TenantId, Timestamp, ids::key::hex};
+use crate::{TenantId, Timestamp};
 
 /// One thing that somebody did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +105,7 @@ impl Entry {
         for part in [&self.source_ip, &self.before, &self.after] {
             add(part.as_deref());
         }
-        hex(&hash.finalize())
+        HEXLOWER.encode(&hash.finalize())
     }
 
     /// The entry as the one behind `head`.

@@ -4,6 +4,7 @@
 //! Everything here is a process or a socket; nothing pretends to be a part of the product.
 
 pub mod alarms;
+pub mod client;
 pub mod foreign;
 pub mod process;
 pub mod proxy;
@@ -15,10 +16,11 @@ pub mod stack;
 pub mod topic;
 pub mod wait;
 
+pub use client::{ApiResponse, Client, Endpoint};
 pub use receiver::{Received, Receiver, Reply};
-pub use stack::{ApiResponse, Client, Stack};
+pub use stack::Stack;
 pub use topic::Subscription;
-pub use wait::eventually;
+pub use wait::{eventually, within};
 
 /// A client for plain HTTP on this machine.
 pub fn http_client() -> reqwest::Client {

@@ -1,18 +1,34 @@
 //! Waiting on a condition, with a deadline.
 
-use std::time::{Duration, Instant};
+use std::{
+    panic::Location,
+    time::{Duration, Instant},
+};
 
-/// Calls `probe` until it returns something. Panics with `what` after `limit`.
-pub async fn eventually<T, F>(what: &str, limit: Duration, mut probe: impl FnMut() -> F) -> T
+/// Calls `probe` until it returns something. Panics with `what` and the caller's line after `limit`.
+#[track_caller]
+pub fn eventually<T, F>(what: &str, limit: Duration, probe: impl FnMut() -> F) -> impl Future<Output = T>
+where
+    F: Future<Output = Option<T>>,
+{
+    let caller = Location::caller();
+    async move {
+        let found = within(limit, probe).await;
+        found.unwrap_or_else(|| panic!("{caller}: waited {limit:?} in vain for {what}"))
+    }
+}
+
+/// Calls `probe` until it returns something, for as long as `limit`.
+pub async fn within<T, F>(limit: Duration, mut probe: impl FnMut() -> F) -> Option<T>
 where
     F: Future<Output = Option<T>>,
 {
     let began = Instant::now();
     loop {
-        if let Some(found) = probe().await {
+        let found = probe().await;
+        if found.is_some() || began.elapsed() >= limit {
             return found;
         }
-        assert!(began.elapsed() < limit, "waited {limit:?} in vain for {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -1,7 +1,6 @@
 //! API keys: what a key may do, and how it is recognised without being kept.
 
-use std::fmt::Write as _;
-
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use crate::{KeyId, Secret, TenantId, text::text_enum};
@@ -65,7 +64,7 @@ impl Caller {
 pub fn from_random(random: &[u8; 32]) -> Secret {
     let mut text = String::with_capacity(PREFIX.len() + 64);
     text.push_str(PREFIX);
-    text.push_str(&hex(random));
+    HEXLOWER.encode_append(random, &mut text);
     Secret::new(text)
 }
 
@@ -73,17 +72,7 @@ pub fn from_random(random: &[u8; 32]) -> Secret {
 /// no dictionary to try.
 #[must_use]
 pub fn hash(key: &str) -> String {
-    hex(&Sha256::digest(key))
-}
-
-/// Bytes in hexadecimal.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    HEXLOWER.encode(&Sha256::digest(key))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use std::{fmt, time::Duration};
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use strum::IntoStaticStr;
@@ -143,20 +144,13 @@ fn read(layout: Layout, header: &str) -> Option<Claimed<'_>> {
         if key == time_key {
             timestamp = Some(value);
         } else if key == signature_key && signatures.len() < SIGNATURE_LIMIT {
-            signatures.push(from_hex(value)?);
+            signatures
+                .push(HEXLOWER_PERMISSIVE.decode(value.as_bytes()).ok().filter(|bytes| !bytes.is_empty())?);
         }
     }
     let timestamp =
         timestamp.filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))?;
     (!signatures.is_empty()).then_some(Claimed { timestamp, signatures })
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    if text.is_empty() || !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit())
-    {
-        return None;
-    }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
 }
 
 fn is_signed(scheme: &Scheme, secret: &Secret, timestamp: &str, body: &[u8], signature: &[u8]) -> bool {

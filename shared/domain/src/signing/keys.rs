@@ -5,6 +5,7 @@
 
 use std::{fmt, time::Duration};
 
+use data_encoding::HEXLOWER;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
@@ -12,7 +13,7 @@ use serde::{
 use sha2::{Digest, Sha256};
 
 use super::SigningKey;
-use crate::{Secret, Timestamp, ids::key::hex};
+use crate::{Secret, Timestamp};
 
 /// Old keys that may sign beside the newest: each is one more signature in every webhook's header,
 /// and libraries try them one by one.
@@ -157,7 +158,7 @@ pub fn fingerprint(key: &SigningKey) -> String {
         Some(public) => hash.chain_update(public),
         None => hash.chain_update(key.to_secret().expose()),
     };
-    hex(&hash.finalize()[..8])
+    HEXLOWER.encode(&hash.finalize()[..8])
 }
 
 #[cfg(test)]

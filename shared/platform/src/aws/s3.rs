@@ -3,12 +3,10 @@
 //! Two plain requests, signed by the SDK's own signer, instead of the SDK's client of S3: that
 //! one would be the largest part of every binary, for what is done with few events.
 
-use std::{
-    fmt::{self, Write},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use domain::{EventId, TenantId};
 use reqwest::{Client, Method, StatusCode};
 
@@ -30,12 +28,7 @@ const S3: Service =
 /// the same event cannot change what a stored event points to.
 #[must_use]
 pub fn payload_key(tenant: &TenantId, event: EventId, sha256: &[u8; 32]) -> String {
-    let mut key = format!("payloads/{tenant}/{event}/");
-    for byte in sha256 {
-        // A String takes everything.
-        let _ = write!(key, "{byte:02x}");
-    }
-    key
+    format!("payloads/{tenant}/{event}/{}", HEXLOWER.encode(sha256))
 }
 
 /// The bucket.

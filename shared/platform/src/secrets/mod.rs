@@ -22,9 +22,10 @@ use aws_sdk_secretsmanager::{
         put_secret_value::PutSecretValueError,
     },
 };
+use data_encoding::HEXLOWER;
 use domain::{
     Secret, TenantId, Timestamp,
-    ids::{holder::Holder, key},
+    ids::holder::Holder,
     signing::{SigningKey, keys::Kept},
 };
 use zeroize::Zeroizing;
@@ -381,5 +382,5 @@ fn cache_key(name: &str, version: &str) -> String {
 
 /// A client request token: 32 to 64 characters.
 fn token() -> Result<String, Fault> {
-    Ok(key::hex(&clock::random::<32>()?))
+    Ok(HEXLOWER.encode(&clock::random::<32>()?))
 }

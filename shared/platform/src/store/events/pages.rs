@@ -1,10 +1,10 @@
 //! The endpoints that an event goes to: in the event's item, or on pages of their own.
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use data_encoding::HEXLOWER;
 use domain::{
     EventId, TenantId, Timestamp,
     endpoint::{SNAPSHOT_INLINE, SNAPSHOT_PAGE, Target},
-    ids::key,
     saturating,
 };
 use futures_util::future::try_join_all;
@@ -68,7 +68,7 @@ impl Snapshots {
         if targets.len() <= SNAPSHOT_INLINE {
             return Ok(Snapshot::Inline(targets));
         }
-        let id = key::hex(&clock::random::<6>()?);
+        let id = HEXLOWER.encode(&clock::random::<6>()?);
         let (slow, fast): (Vec<_>, Vec<_>) = targets.into_iter().partition(is_slow);
         let chunks = fast.chunks(SNAPSHOT_PAGE).map(|chunk| (chunk, false));
         let chunks: Vec<_> = chunks.chain(slow.chunks(SNAPSHOT_PAGE).map(|chunk| (chunk, true))).collect();

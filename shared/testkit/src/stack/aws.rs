@@ -1,0 +1,172 @@
+//! Calls of AWS's services on the stand-in, as the owner of the account: queues, logs, invocations.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::{Stack, State, root};
+use crate::{eventually, http_client};
+
+impl Stack {
+    /// What a function has logged, the newest last.
+    pub async fn logs(&self, function: &str) -> String {
+        let group = format!("/aws/lambda/{}/{function}", self.name);
+        let events =
+            self.logs_call("FilterLogEvents", json!({ "logGroupName": group, "limit": 10_000 })).await;
+        let events = events["events"].as_array().cloned().unwrap_or_default();
+        events.iter().filter_map(|event| event["message"].as_str()).collect::<Vec<_>>().join("\n")
+    }
+
+    async fn logs_call(&self, operation: &str, body: Value) -> Value {
+        self.aws("logs", &format!("Logs_20140328.{operation}"), body).await
+    }
+
+    /// A call of one of AWS's JSON services, as the account's owner.
+    pub async fn aws(&self, service: &str, target: &str, body: Value) -> Value {
+        let headers = [("x-amz-target", target), ("content-type", "application/x-amz-json-1.1")];
+        self.owner_call(service, "/", &headers, body).await
+    }
+
+    /// A call of one of AWS's REST services, as the account's owner.
+    pub async fn rest(&self, method: Method, service: &str, path: &str, body: Value) -> Value {
+        json_of(&self.call(method, service, path, &[], body.to_string()).await)
+    }
+
+    /// A call of one of AWS's services that take forms, as the account's owner; the response is XML.
+    pub async fn query(&self, service: &str, version: &str, parameters: &[(&str, &str)]) -> String {
+        let mut form = reqwest::Url::parse("http://form").expect("a URL");
+        form.query_pairs_mut().append_pair("Version", version).extend_pairs(parameters);
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        let body = form.query().unwrap_or_default().to_owned();
+        self.call(Method::POST, service, "/", &headers, body).await
+    }
+
+    async fn owner_call(&self, service: &str, path: &str, headers: &[(&str, &str)], body: Value) -> Value {
+        json_of(&self.call(Method::POST, service, path, headers, body.to_string()).await)
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        service: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> String {
+        let State { endpoint_url, region, access_key_id, .. } = &self.state;
+        // The stack looks at who calls, not at the signature.
+        let credential = format!(
+            "AWS4-HMAC-SHA256 Credential={access_key_id}/20260101/{region}/{service}/aws4_request, SignedHeaders=host, Signature=0"
+        );
+        let mut request = http_client()
+            .request(method, format!("{endpoint_url}{path}"))
+            .header("authorization", credential);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.body(body).send().await.expect("the stack responds");
+        let status = response.status();
+        let text = response.text().await.expect("a response");
+        assert!(status.is_success(), "{service} {headers:?}: {text}");
+        text
+    }
+
+    /// Sets how long the lanes and the queue of fan-outs hide a message that was received. After a function was killed, its messages
+    /// come back that much later. A deployment may not have so short a time: no message of a function that
+    /// lives may come back while it works. So this is for tests whose functions work less long than that.
+    pub async fn hide_messages_for(&self, seconds: u32) {
+        for queue in ["FastLaneUrl", "SlowLaneUrl", "FanOutPagesUrl"] {
+            let attributes = json!({ "VisibilityTimeout": seconds.to_string() });
+            self.set_queue_attributes(queue, attributes).await;
+        }
+    }
+
+    /// Waits until the lanes hold no message, be it visible, hidden or delayed.
+    pub async fn until_lanes_are_empty(&self, limit: Duration) {
+        const COUNTS: [&str; 3] = [
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesNotVisible",
+            "ApproximateNumberOfMessagesDelayed",
+        ];
+        for lane in ["FastLaneUrl", "SlowLaneUrl"] {
+            eventually(&format!("{lane} to be empty"), limit, || async {
+                let attributes = self.queue_attributes(lane, &COUNTS).await;
+                COUNTS.iter().all(|count| attributes[count] == "0").then_some(())
+            })
+            .await;
+        }
+    }
+
+    /// Attributes of a queue, by the output that names its URL.
+    pub async fn queue_attributes(&self, output: &str, names: &[&str]) -> Value {
+        let body = json!({ "QueueUrl": self.output(output), "AttributeNames": names });
+        self.aws("sqs", "AmazonSQS.GetQueueAttributes", body).await["Attributes"].take()
+    }
+
+    /// Sets attributes of a queue, by the output that names its URL.
+    pub async fn set_queue_attributes(&self, output: &str, attributes: Value) {
+        let body = json!({ "QueueUrl": self.output(output), "Attributes": attributes });
+        self.aws("sqs", "AmazonSQS.SetQueueAttributes", body).await;
+    }
+
+    /// The ARN of a queue, by the output that names its URL.
+    pub fn queue_arn(&self, output: &str) -> String {
+        self.queue_arn_of(self.output(output))
+    }
+
+    /// The ARN of a queue, by its URL.
+    pub fn queue_arn_of(&self, url: &str) -> String {
+        let name = url.rsplit('/').next().expect("a URL ends in a name");
+        format!("arn:aws:sqs:{}:000000000000:{name}", self.state.region)
+    }
+
+    /// Runs a function once and waits for its response; `output` names it.
+    pub async fn invoke(&self, output: &str, event: Value) -> Value {
+        self.try_invoke(output, event).await.unwrap_or_else(|error| panic!("{output}: {error}"))
+    }
+
+    /// The same, where the function may die of it.
+    pub async fn try_invoke(&self, output: &str, event: Value) -> Result<Value, Value> {
+        let path = format!("/2015-03-31/functions/{}/invocations", self.output(output));
+        let response = self.owner_call("lambda", &path, &[], event).await;
+        if response.get("errorType").is_some() || response.get("errorMessage").is_some() {
+            return Err(response);
+        }
+        Ok(response)
+    }
+
+    /// Runs one of the checkout's tools against the stack, as its owner; what it prints.
+    pub async fn run_tool(&self, script: &str, arguments: &[&str]) -> String {
+        let State { endpoint_url, region, access_key_id, .. } = &self.state;
+        let output = Command::new(root().join(".local/sam/bin/python"))
+            .arg(root().join(script))
+            .args(arguments)
+            .env("AWS_ENDPOINT_URL", endpoint_url)
+            .env("AWS_REGION", region)
+            .env("AWS_DEFAULT_REGION", region)
+            .env("AWS_ACCESS_KEY_ID", access_key_id)
+            .env("AWS_SECRET_ACCESS_KEY", access_key_id)
+            .output()
+            .await
+            .expect("the tool runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        text
+    }
+
+    /// Asks the scheduler for what is due, as its schedule does every minute.
+    pub async fn run_due(&self) {
+        self.invoke("SchedulerFunctionName", json!({ "job": "due" })).await;
+    }
+
+    /// Asks the scheduler to look for what was lost, as its schedule does every hour.
+    pub async fn run_reconcile(&self) {
+        self.invoke("SchedulerFunctionName", json!({ "job": "reconcile" })).await;
+    }
+}
+
+fn json_of(text: &str) -> Value {
+    if text.is_empty() { Value::Null } else { serde_json::from_str(text).expect("JSON") }
+}

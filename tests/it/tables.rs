@@ -1,0 +1,99 @@
+//! Rows of the tables, for what the API neither shows nor does. Their keys come from the product's own
+//! builders, so that no test spells one.
+
+use std::str::FromStr;
+
+use platform::store::table::keys::Key;
+use serde_json::{Map, Value, json};
+use testkit::{Client, Stack};
+
+/// A table of a deployment.
+pub(crate) struct Table<'a> {
+    stack: &'a Stack,
+    name: &'a str,
+}
+
+impl<'a> Table<'a> {
+    pub(crate) fn registry(stack: &'a Stack) -> Self {
+        Self { stack, name: stack.output("RegistryTableName") }
+    }
+
+    pub(crate) fn events(stack: &'a Stack) -> Self {
+        Self { stack, name: stack.output("EventsTableName") }
+    }
+
+    pub(crate) fn audit(stack: &'a Stack) -> Self {
+        Self { stack, name: stack.output("AuditTableName") }
+    }
+
+    /// A row; null where there is none.
+    pub(crate) async fn get(&self, key: Key) -> Value {
+        self.call("GetItem", json!({ "Key": attributes(key) })).await["Item"].take()
+    }
+
+    /// Writes a row: its key and the rest of its attributes.
+    pub(crate) async fn put(&self, key: Key, rest: &Value) {
+        self.call("PutItem", json!({ "Item": row(key, rest) })).await;
+    }
+
+    /// Writes many rows.
+    pub(crate) async fn put_all(&self, rows: &[Value]) {
+        for chunk in rows.chunks(25) {
+            let puts: Vec<_> = chunk.iter().map(|row| json!({ "PutRequest": { "Item": row } })).collect();
+            let body = json!({ "RequestItems": { self.name: puts } });
+            self.stack.aws("dynamodb", "DynamoDB_20120810.BatchWriteItem", body).await;
+        }
+    }
+
+    /// Sets one attribute of a row.
+    pub(crate) async fn set(&self, key: Key, attribute: &str, value: Value) {
+        let change = json!({
+            "Key": attributes(key),
+            "UpdateExpression": "SET #attribute = :value",
+            "ExpressionAttributeNames": { "#attribute": attribute },
+            "ExpressionAttributeValues": { ":value": value },
+        });
+        self.call("UpdateItem", change).await;
+    }
+
+    /// Removes one attribute of a row.
+    pub(crate) async fn remove(&self, key: Key, attribute: &str) {
+        let change = json!({
+            "Key": attributes(key),
+            "UpdateExpression": "REMOVE #attribute",
+            "ExpressionAttributeNames": { "#attribute": attribute },
+        });
+        self.call("UpdateItem", change).await;
+    }
+
+    pub(crate) async fn delete(&self, key: Key) {
+        self.call("DeleteItem", json!({ "Key": attributes(key) })).await;
+    }
+
+    async fn call(&self, operation: &str, mut body: Value) -> Value {
+        body["TableName"] = json!(self.name);
+        self.stack.aws("dynamodb", &format!("DynamoDB_20120810.{operation}"), body).await
+    }
+}
+
+/// A row: its key and the rest of its attributes, as the wire has them.
+pub(crate) fn row(key: Key, rest: &Value) -> Value {
+    let mut row = attributes(key);
+    let rest: &Map<_, _> = rest.as_object().expect("attributes are an object");
+    row.as_object_mut().expect("an object").extend(rest.clone());
+    row
+}
+
+fn attributes((pk, sk): Key) -> Value {
+    json!({ "pk": { "S": pk }, "sk": { "S": sk } })
+}
+
+/// An id of the API as the product's type.
+pub(crate) fn id<T: FromStr>(text: &str) -> T {
+    text.parse().unwrap_or_else(|_| panic!("{text} is not an id of this kind"))
+}
+
+/// A client's tenant as the product's type.
+pub(crate) fn tenant(client: &Client) -> domain::TenantId {
+    id(client.tenant_id())
+}
