@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::{
     Timestamp,
     delivery::{
-        Delivery, Standing,
+        Delivery, Standing, Status,
         engine::change::{Change, LOST_AFTER, Place, attempt_count},
     },
 };
@@ -36,4 +36,16 @@ pub fn quarantine(stored: Option<&Delivery>, now: Timestamp) -> Option<Change> {
     }
     let at = now + QUARANTINE_PAUSE;
     Some(Change::retried(stored.map(attempt_count), at, Some(Place::Due(at))))
+}
+
+/// The change by which the due index brings a lost delivery back `now`.
+#[must_use]
+pub fn repair(recorded_attempts: Option<u32>, now: Timestamp) -> Change {
+    Change::retried(recorded_attempts, now, Some(Place::Due(now)))
+}
+
+/// The change of a delivery that is unfinished when its event's retention ends.
+#[must_use]
+pub fn expire(recorded_attempts: Option<u32>) -> Change {
+    Change::finished(recorded_attempts, Status::Expired)
 }

@@ -128,7 +128,6 @@ mod noticed {
         hastening_without_a_place: HastensWithoutPlace,
         starting_without_a_place: StartsWithoutPlace,
         cancelling_what_is_final: CancelsFinal,
-        replaying_twice: ReplayForgetsItsOwn,
         replaying_what_is_unfinished: ReplaysUnfinished,
     }
 }

@@ -156,7 +156,7 @@ impl World {
         let (of, now) = (it.of, self.now);
         Ok(match it.stage.clone() {
             Stage::Resend => self.resend(of),
-            Stage::Hasten(id, change) => match self.record_asked(id, &change, luck)? {
+            Stage::Hasten(id, change) => match self.hasten(id, &change, luck)? {
                 None => None,
                 Some(Recorded::New) => Some(Stage::Send(id)),
                 Some(Recorded::Conflict(_)) => Some(Stage::Resend),
@@ -226,6 +226,11 @@ impl World {
         luck: Luck,
     ) -> Result<Option<Recorded>, Violation> {
         self.call(luck, |world| world.record(id, change)).transpose()
+    }
+
+    /// Makes a delivery due, whatever it waits for. The place that it has is replaced.
+    fn hasten(&mut self, id: Id, change: &Change, luck: Luck) -> Result<Option<Recorded>, Violation> {
+        self.call(luck, |world| world.record_with(id, change, false, None)).transpose()
     }
 
     /// Starts a generation, unless it exists. A fault is a start that nobody continues.

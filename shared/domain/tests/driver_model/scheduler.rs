@@ -9,7 +9,7 @@ use domain::{
         driver::LaneKind,
         engine::change::Place,
     },
-    recovery::drain::{self, DRAIN_LEASE, DRAIN_STEP, Plan, Then},
+    recovery::drain::{self, DRAIN_LEASE, DRAIN_STEP, Next, Plan, Then},
 };
 
 use crate::{
@@ -31,7 +31,7 @@ enum Stage {
     Release(usize),
     Send(usize),
     /// The entry ends, or is due again then.
-    Finish(Then),
+    Finish(Next),
 }
 
 /// A run of the scheduler.
@@ -51,12 +51,12 @@ impl Run {
     fn then(then: Then) -> Stage {
         match then {
             Then::Release(limit) => Stage::Release(usize::try_from(limit).unwrap()),
-            then => Stage::Finish(then),
+            Then::Next(next) => Stage::Finish(next),
         }
     }
 
     fn later(&self) -> Stage {
-        Stage::Finish(Then::At(self.since + DRAIN_STEP))
+        Stage::Finish(Next::At(self.since + DRAIN_STEP))
     }
 }
 
@@ -116,10 +116,10 @@ impl World {
                 Some(Stage::Next)
             }
             Stage::LookAtEndpoint => {
-                let cancel_before = run.drain.and_then(|drain| drain.cancel_before);
-                let plan = drain::plan(Some(self.row()), cancel_before, run.since);
+                let discard_before = run.drain.and_then(|drain| drain.discard_before);
+                let plan = drain::plan(Some(self.row()), discard_before, run.since);
                 run.plan = Some(plan);
-                Some(plan.cancel_until.map_or_else(|| Run::then(plan.then), Stage::Cancel))
+                Some(plan.discard_until.map_or_else(|| Run::then(plan.then), Stage::Cancel))
             }
             Stage::Cancel(until) => self.cancel_held(run, until, luck, over)?,
             Stage::Release(left) => Some(self.release(run, left, luck, over)?),
@@ -129,7 +129,7 @@ impl World {
                 }
                 Some(if left > 0 { Stage::Release(left) } else { run.later() })
             }
-            Stage::Finish(then) => self.finish_drain(run, then, luck),
+            Stage::Finish(next) => self.finish_drain(run, next, luck),
         })
     }
 
@@ -201,9 +201,9 @@ impl World {
         Ok(Stage::Finish(drain::after_release(found_none, now)))
     }
 
-    fn finish_drain(&mut self, run: &mut Run, then: Then, luck: Luck) -> Option<Stage> {
+    fn finish_drain(&mut self, run: &mut Run, next: Next, luck: Luck) -> Option<Stage> {
         let drain = run.drain.unwrap();
-        if let Then::At(at) = then {
+        if let Next::At(at) = next {
             return self.call(luck, |world| world.take_drain(drain.due, at)).map(|_| Stage::Next);
         }
         let careless = self.is(Flaw::EndsUntouched);

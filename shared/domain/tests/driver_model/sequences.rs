@@ -55,6 +55,13 @@ fn rare_sequences() {
     // Who makes the probe of a half-open circuit dies.
     let opens = vec![Action::Others(10), pass(30), Action::Others(1), pass(31)];
     let probes = [opens, vec![Publish(0, fine), receive()], steps(3), vec![KillDispatcher(0)]].concat();
+    // A replay's run dies before its progress is saved, and the next run goes through the same part
+    // when what it started has already succeeded.
+    let operate = |times| vec![Action::Operate(0, fine); times];
+    let succeed = || [vec![receive()], vec![step(0, 0); 12]].concat();
+    let started = [vec![Publish(0, fine)], succeed(), vec![Action::Replay(true)], operate(3)].concat();
+    let resumed = [vec![Action::KillOperation(0)], succeed(), vec![Action::Resume(0)], operate(3)].concat();
+    let replayed = [started, resumed].concat();
     for (flaw, actions) in [
         (Flaw::None, probes),
         (Flaw::HoldsBeforeTouching, untouched),
@@ -65,6 +72,7 @@ fn rare_sequences() {
         (Flaw::RecordsOverPlace, over_place),
         (Flaw::RecordsOverFinal, over_final),
         (Flaw::LeavesTheIndex, left),
+        (Flaw::ReplayForgetsItsOwn, replayed),
     ] {
         let violated = happen(&mut World::new(flaw, None, true), &actions).is_err();
         assert_eq!(violated, flaw != Flaw::None, "{flaw:?}");

@@ -77,7 +77,7 @@ pub(crate) struct Item {
 pub(crate) struct Drain {
     pub(crate) due: Timestamp,
     pub(crate) touched_at: Timestamp,
-    pub(crate) cancel_before: Option<Timestamp>,
+    pub(crate) discard_before: Option<Timestamp>,
 }
 
 /// A message in a lane, or in the dead-letter queue.
@@ -343,17 +343,17 @@ impl World {
 
     pub(crate) fn touch_drain(&mut self, due: Timestamp) {
         let touched_at = self.now;
-        let (due, cancel_before) = self.drain.map_or((due, None), |known| (known.due, known.cancel_before));
-        self.put_drain(Some(Drain { due, touched_at, cancel_before }));
+        let (due, discard_before) = self.drain.map_or((due, None), |known| (known.due, known.discard_before));
+        self.put_drain(Some(Drain { due, touched_at, discard_before }));
     }
 
     pub(crate) fn wake_drain(&mut self, deliver: Option<bool>) {
-        let cancel_before = match deliver {
-            None => self.drain.and_then(|known| known.cancel_before),
+        let discard_before = match deliver {
+            None => self.drain.and_then(|known| known.discard_before),
             Some(true) => None,
             Some(false) => Some(self.now),
         };
-        self.put_drain(Some(Drain { due: self.now, touched_at: self.now, cancel_before }));
+        self.put_drain(Some(Drain { due: self.now, touched_at: self.now, discard_before }));
     }
 
     pub(crate) fn take_drain(&mut self, found: Timestamp, due: Timestamp) -> Option<Drain> {
