@@ -19,6 +19,7 @@ pub mod endpoint;
 pub mod event;
 pub mod ids;
 pub mod inbound;
+pub mod pointer;
 pub mod recovery;
 mod saturating;
 pub mod signing;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use domain::event::{
-    channel::Channels,
-    filter::{Filter, Invalid},
+use domain::{
+    event::{channel::Channels, filter::ContentFilter},
+    pointer::{self, Violation},
 };
 use platform::lambda::problem::{Kind, Problem};
 use serde_json::Value;
@@ -26,9 +26,10 @@ pub(crate) fn channels(given: Option<Channels>, limit: usize, pointer: &str) -> 
 }
 
 /// The filter of an endpoint.
-pub(crate) fn filter(given: &Value) -> Result<Filter, Problem> {
-    Filter::parse(given).map_err(|Invalid { pointer, detail }| {
-        Problem::field(Kind::InvalidField, format!("/filter{pointer}"), detail)
+pub(crate) fn filter(given: &Value) -> Result<ContentFilter, Problem> {
+    ContentFilter::parse(given).map_err(|violation| {
+        let Violation { pointer, detail } = violation.within("/filter");
+        Problem::field(Kind::InvalidField, pointer, detail)
     })
 }
 
@@ -40,7 +41,7 @@ pub(crate) fn metadata(given: Option<BTreeMap<String, String>>) -> Result<BTreeM
         return refuse("/metadata".to_owned(), "must hold at most 20 entries");
     }
     for (key, value) in &metadata {
-        let pointer = || format!("/metadata/{}", key.replace('~', "~0").replace('/', "~1"));
+        let pointer = || pointer::member("/metadata", key);
         if !(1..=64).contains(&key.chars().count()) {
             return refuse(pointer(), "must have a name of 1 to 64 characters");
         }

@@ -21,7 +21,7 @@ use domain::{
     event::{
         EventTypeFilter,
         channel::{Channels, PER_ENDPOINT},
-        filter::Filter,
+        filter::ContentFilter,
     },
     ids::holder::Holder,
 };
@@ -68,7 +68,7 @@ pub(crate) struct CreateEndpoint {
     channels: Option<Channels>,
     /// Only events whose data is like this; all where it is missing.
     #[serde(default)]
-    #[schemars(with = "Option<Filter>")]
+    #[schemars(with = "Option<ContentFilter>")]
     filter: Option<Value>,
     /// Your own words about it.
     #[serde(default)]
@@ -127,7 +127,7 @@ pub(crate) struct UpdateEndpoint {
     channels: Option<Option<Channels>>,
     /// Only events whose data is like this; null for all.
     #[serde(default, deserialize_with = "nullable")]
-    #[schemars(with = "Option<Filter>")]
+    #[schemars(with = "Option<ContentFilter>")]
     filter: Option<Option<Value>>,
     /// Your own words about it.
     #[serde(default, deserialize_with = "present")]
@@ -250,7 +250,7 @@ pub(crate) struct EndpointView {
     /// It gets only events that carry one of these channels; empty for all.
     channels: Channels,
     /// It gets only events whose data is like this; null for all.
-    filter: Option<Filter>,
+    filter: Option<ContentFilter>,
     /// Your own words about it.
     description: String,
     /// Your own notes on it.

@@ -1,5 +1,6 @@
 //! Bodies: JSON into types, and errors that point at the field.
 
+use domain::pointer;
 use platform::lambda::problem::{Kind, Problem};
 use schemars::JsonSchema;
 use serde::{
@@ -30,7 +31,7 @@ pub(crate) fn parse<T: DeserializeOwned>(content_type: Option<&str>, bytes: &[u8
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let pointer = pointer(error.path());
+        let pointer = pointer_to(error.path());
         let inner = error.into_inner();
         match inner.classify() {
             serde_json::error::Category::Data => Problem::field(Kind::InvalidField, pointer, words(&inner)),
@@ -62,13 +63,12 @@ fn words(error: &serde_json::Error) -> String {
 }
 
 /// A path as a JSON pointer (RFC 6901).
-fn pointer(path: &Path) -> String {
-    let segments = path.iter().filter_map(|segment| match segment {
-        Segment::Seq { index } => Some(index.to_string()),
-        Segment::Map { key } => Some(key.replace('~', "~0").replace('/', "~1")),
-        Segment::Enum { .. } | Segment::Unknown => None,
-    });
-    segments.fold(String::new(), |pointer, segment| pointer + "/" + &segment)
+fn pointer_to(path: &Path) -> String {
+    path.iter().fold(String::new(), |parent, segment| match segment {
+        Segment::Seq { index } => pointer::member(&parent, &index.to_string()),
+        Segment::Map { key } => pointer::member(&parent, key),
+        Segment::Enum { .. } | Segment::Unknown => parent,
+    })
 }
 
 /// Refuses null where there is no default to go back to.

@@ -15,7 +15,7 @@ use crate::{
     EndpointId, Timestamp,
     delivery::retry::Policy,
     endpoint::{headers::CustomHeaders, health::Health},
-    event::{EventTypeFilter, channel::Channels, filter::Filter, listen::Facts},
+    event::{EventTypeFilter, channel::Channels, filter::ContentFilter, listen::Facts},
 };
 
 /// How many endpoints a tenant may have.
@@ -136,7 +136,7 @@ pub struct Endpoint {
     /// The channels that it listens to; empty for every event, on a channel or not.
     pub channels: Channels,
     /// What it asks of an event's data, if anything.
-    pub filter: Option<Filter>,
+    pub filter: Option<ContentFilter>,
     /// The tenant's own words about it.
     pub description: String,
     /// The tenant's own notes on it, which mean nothing here.
@@ -165,7 +165,7 @@ pub struct Subscriber {
     /// The channels that it listens to; empty for every event, on a channel or not.
     pub channels: Channels,
     /// What it asks of an event's data, if anything.
-    pub filter: Option<Filter>,
+    pub filter: Option<ContentFilter>,
     /// Whether it is served.
     pub state: State,
     /// How it fares.

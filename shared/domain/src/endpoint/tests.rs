@@ -86,7 +86,7 @@ fn no_filter_means_everything() {
 
 #[test]
 fn type_channel_and_content_must_all_fit() {
-    let filter = |text: &str| Some(Filter::from_text(text).unwrap());
+    let filter = |text: &str| Some(ContentFilter::from_text(text).unwrap());
     let channels = |name: &str| Channels::from([name.parse().unwrap()]);
     for (kind, channel, content, gets) in [
         ("deal.*", "west", r#"{"/amount":5}"#, true),

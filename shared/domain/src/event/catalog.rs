@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::{
     EventData, EventType, VALUES_LIMIT,
-    schema::{Schema, SchemaText, Violation},
+    schema::{Schema, SchemaText},
 };
-use crate::Timestamp;
+use crate::{Timestamp, pointer::Violation};
 
 /// Types that the catalog holds.
 pub const LIMIT: u32 = 500;
@@ -148,7 +148,7 @@ pub fn judge(schema: &Schema, data: &EventData) -> Vec<Violation> {
     }
     match data.to_value() {
         Some(data @ Value::Object(_)) => schema.violations(&data),
-        _ => vec![Violation::new("", "holds a number or a text that cannot be read")],
+        _ => vec![Violation::new("", "holds a number or a string that cannot be read")],
     }
 }
 

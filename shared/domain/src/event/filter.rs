@@ -1,15 +1,20 @@
-//! Content filters: which events an endpoint gets, by what their data holds.
+//! Content filters: which events an endpoint receives, by what their data holds.
 //!
-//! A filter is a JSON object of conditions, each under the JSON pointer of its field, which must
-//! all hold; and `any`, a list of such objects, of which one must. It is matched, never run: the
-//! number of conditions is bounded, and each looks at one field once. `docs/events.md` has the
-//! grammar in words.
+//! A filter is a JSON object of conditions, each under the JSON pointer of its field; all must hold.
+//! Under `any` is a list of such objects, of which one must hold.
+//! `docs/events.md` has the grammar in words.
+//!
+//! Written by hand because a filter must be matched, never run: a tenant writes it, and every publish
+//! pays for it. Here the number of conditions is bounded and each looks at one field once, which no
+//! query language promises.
 
-use std::{borrow::Cow, cmp::Ordering, fmt};
+use std::{borrow::Cow, cmp::Ordering};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Number, Value};
+
+use crate::pointer::{self, Violation};
 
 /// Conditions of one filter, those under `any` included; every operator is one.
 pub const CONDITION_LIMIT: usize = 20;
@@ -23,45 +28,29 @@ pub const LIST_LIMIT: usize = 50;
 /// Size of a filter as compact JSON, in bytes.
 pub const SIZE_LIMIT: usize = 4096;
 
-/// The one key that is no path: alternatives.
-/// How much of a text `contains` looks through, in bytes.
-pub const TEXT_LOOKED_THROUGH: usize = 64 * 1024;
+/// How much of a string `contains` searches, in bytes: a payload can be a megabyte, and many endpoints
+/// can filter it.
+const SEARCH_LIMIT: usize = 64 * 1024;
 
+/// The one key that is not a path: alternatives.
 const ANY: &str = "any";
 
-const OPERATORS: &str = "eq, ne, in, gt, gte, lt, lte, exists, starts_with and contains";
+const OPERATORS: &str = "eq, ne, in, gt, gte, lt, lte, exists, starts_with, contains";
 
-/// What is wrong with a filter, and where.
+/// The conditions under which an endpoint receives an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invalid {
-    /// JSON pointer into the filter.
-    pub pointer: String,
-    /// What is wrong there.
-    pub detail: String,
+pub struct ContentFilter {
+    all: ConditionGroup,
+    any: Vec<ConditionGroup>,
 }
 
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.pointer, self.detail)
-    }
-}
-
-impl std::error::Error for Invalid {}
-
-/// What an endpoint asks of an event's data.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Filter {
-    all: Group,
-    any: Vec<Group>,
-}
-
-/// Fields, each with what is asked of it. All of it must hold.
+/// The conditions of each field, by its path. All must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Group(Vec<(String, Vec<Test>)>);
+struct ConditionGroup(Vec<(String, Vec<Condition>)>);
 
-/// What is asked of one field. The values are scalars.
+/// One condition on a field. The values are scalars.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Test {
+enum Condition {
     Eq(Value),
     Ne(Value),
     In(Vec<Value>),
@@ -80,42 +69,45 @@ enum Direction {
     Lte,
 }
 
-impl Filter {
+impl ContentFilter {
     /// Reads a filter.
-    pub fn parse(value: &Value) -> Result<Self, Invalid> {
-        let refuse = |pointer: &str, detail: &str| Invalid { pointer: pointer.into(), detail: detail.into() };
-        let Value::Object(fields) = value else { return Err(refuse("", "must be a JSON object")) };
+    pub fn parse(value: &Value) -> Result<Self, Violation> {
+        let refuse = |pointer: &str, detail: &str| Err(Violation::new(pointer, detail));
+        let Value::Object(fields) = value else { return refuse("", "must be a JSON object") };
         if value.to_string().len() > SIZE_LIMIT {
-            return Err(refuse("", &format!("must be at most {SIZE_LIMIT} bytes long")));
+            return refuse("", &format!("must be at most {SIZE_LIMIT} bytes long"));
         }
-        let all = Group::parse(fields.iter().filter(|(key, _)| *key != ANY), "")?;
+        let all = ConditionGroup::parse(fields.iter().filter(|(key, _)| *key != ANY), "")?;
         let any = match fields.get(ANY) {
             None => Vec::new(),
             Some(Value::Array(groups)) if !groups.is_empty() => {
-                let groups = groups.iter().enumerate().map(|(at, group)| {
-                    let place = format!("/{ANY}/{at}");
+                let groups = groups.iter().enumerate().map(|(index, group)| {
+                    let pointer = format!("/{ANY}/{index}");
                     match group {
-                        Value::Object(fields) if !fields.is_empty() => Group::parse(fields.iter(), &place),
-                        _ => Err(refuse(&place, "must be a JSON object with at least one condition")),
+                        Value::Object(fields) if !fields.is_empty() => {
+                            ConditionGroup::parse(fields.iter(), &pointer)
+                        }
+                        _ => {
+                            Err(Violation::new(pointer, "must be a JSON object with at least one condition"))
+                        }
                     }
                 });
                 groups.collect::<Result<_, _>>()?
             }
-            Some(_) => return Err(refuse("/any", "must be a list of objects with conditions")),
+            Some(_) => return refuse("/any", "must be an array of objects with conditions"),
         };
         let filter = Self { all, any };
         match filter.conditions() {
-            0 => Err(refuse("", "must hold at least one condition")),
+            0 => refuse("", "must hold at least one condition"),
             1..=CONDITION_LIMIT => Ok(filter),
-            _ => Err(refuse("", &format!("must hold at most {CONDITION_LIMIT} conditions in all"))),
+            _ => refuse("", &format!("must hold at most {CONDITION_LIMIT} conditions in all")),
         }
     }
 
-    /// Reads a filter as it is kept.
-    pub fn from_text(text: &str) -> Result<Self, Invalid> {
-        let value = serde_json::from_str(text);
-        let odd = |_| Invalid { pointer: String::new(), detail: "must be JSON".into() };
-        Self::parse(&value.map_err(odd)?)
+    /// Reads a filter as it is stored.
+    pub fn from_text(text: &str) -> Result<Self, Violation> {
+        let value = serde_json::from_str(text).map_err(|_| Violation::new("", "must be JSON"))?;
+        Self::parse(&value)
     }
 
     /// The filter as JSON.
@@ -137,61 +129,59 @@ impl Filter {
 
     fn conditions(&self) -> usize {
         let groups = self.any.iter().chain([&self.all]);
-        groups.flat_map(|group| &group.0).map(|(_, tests)| tests.len()).sum()
+        groups.flat_map(|group| &group.0).map(|(_, conditions)| conditions.len()).sum()
     }
 }
 
-impl Group {
+impl ConditionGroup {
     fn parse<'a>(
         fields: impl Iterator<Item = (&'a String, &'a Value)>,
-        place: &str,
-    ) -> Result<Self, Invalid> {
+        parent: &str,
+    ) -> Result<Self, Violation> {
         let mut group = Vec::new();
         for (path, condition) in fields {
-            let place = format!("{place}/{}", escaped(path));
-            if let Err(why) = check_path(path) {
-                return Err(Invalid { pointer: place, detail: why.into() });
+            let pointer = pointer::member(parent, path);
+            if let Err(reason) = check_path(path) {
+                return Err(Violation::new(pointer, reason));
             }
-            group.push((path.clone(), Test::parse_all(condition, &place)?));
+            group.push((path.clone(), Condition::parse_all(condition, &pointer)?));
         }
         Ok(Self(group))
     }
 
     fn matches(&self, data: &Value) -> bool {
-        self.0.iter().all(|(path, tests)| {
+        self.0.iter().all(|(path, conditions)| {
             let field = data.pointer(path);
-            tests.iter().all(|test| test.holds(field))
+            conditions.iter().all(|condition| condition.holds(field))
         })
     }
 
     fn to_map(&self) -> Map<String, Value> {
-        let condition = |tests: &[Test]| match tests {
-            [Test::Eq(value)] => value.clone(),
-            tests => Value::Object(tests.iter().map(Test::to_entry).collect()),
+        let to_value = |conditions: &[Condition]| match conditions {
+            [Condition::Eq(value)] => value.clone(),
+            conditions => Value::Object(conditions.iter().map(Condition::to_entry).collect()),
         };
-        self.0.iter().map(|(path, tests)| (path.clone(), condition(tests))).collect()
+        self.0.iter().map(|(path, conditions)| (path.clone(), to_value(conditions))).collect()
     }
 }
 
-impl Test {
-    /// What a field's condition asks for: a scalar alone, or operators.
-    fn parse_all(condition: &Value, place: &str) -> Result<Vec<Self>, Invalid> {
-        let refuse = |detail: &str| Invalid { pointer: place.to_owned(), detail: detail.to_owned() };
+impl Condition {
+    /// The conditions of one field: a scalar alone, or operators.
+    fn parse_all(condition: &Value, pointer: &str) -> Result<Vec<Self>, Violation> {
+        let refuse = |detail: &str| Violation::new(pointer, detail);
         match condition {
             Value::Array(_) => {
-                Err(refuse("must be a value or an object of operators; for one of several, in"))
+                Err(refuse("must be a value or an object of operators; use in for one of several values"))
             }
             Value::Object(operators) if operators.is_empty() => {
-                Err(refuse(&format!("must hold at least one operator, of {OPERATORS}")))
+                Err(refuse(&format!("must hold at least one operator: {OPERATORS}")))
             }
             Value::Object(operators) => {
-                let test = |(operator, operand): (&String, &Value)| {
-                    Self::parse(operator, operand).map_err(|detail| Invalid {
-                        pointer: format!("{place}/{}", escaped(operator)),
-                        detail,
-                    })
+                let parse = |(operator, operand): (&String, &Value)| {
+                    Self::parse(operator, operand)
+                        .map_err(|detail| Violation::new(pointer::member(pointer, operator), detail))
                 };
-                operators.iter().map(test).collect()
+                operators.iter().map(parse).collect()
             }
             scalar => Ok(vec![Self::Eq(scalar.clone())]),
         }
@@ -199,14 +189,14 @@ impl Test {
 
     fn parse(operator: &str, operand: &Value) -> Result<Self, String> {
         let scalar = || match operand {
-            Value::Array(_) | Value::Object(_) => Err("must be a text, a number, true, false or null"),
+            Value::Array(_) | Value::Object(_) => Err("must be a string, number, boolean or null"),
             scalar => Ok(scalar.clone()),
         };
         let ordered = || match operand {
             Value::Number(_) | Value::String(_) => Ok(operand.clone()),
-            _ => Err("must be a number or a text"),
+            _ => Err("must be a number or a string"),
         };
-        let test = match operator {
+        let condition = match operator {
             "eq" => Self::Eq(scalar()?),
             "ne" => Self::Ne(scalar()?),
             "in" => Self::In(list(operand)?),
@@ -215,14 +205,14 @@ impl Test {
             "lt" => Self::Order(Direction::Lt, ordered()?),
             "lte" => Self::Order(Direction::Lte, ordered()?),
             "exists" => Self::Exists(operand.as_bool().ok_or("must be true or false")?),
-            "starts_with" => Self::StartsWith(operand.as_str().ok_or("must be a text")?.to_owned()),
+            "starts_with" => Self::StartsWith(operand.as_str().ok_or("must be a string")?.to_owned()),
             "contains" => Self::Contains(scalar()?),
-            _ => return Err(format!("is no operator; there are {OPERATORS}")),
+            _ => return Err(format!("unknown operator; expected one of {OPERATORS}")),
         };
-        Ok(test)
+        Ok(condition)
     }
 
-    /// A field that is missing is not equal to anything, and nothing else is true of it.
+    /// A missing field differs from every value and fulfils no other condition.
     fn holds(&self, field: Option<&Value>) -> bool {
         let Some(field) = field else { return matches!(self, Self::Ne(_) | Self::Exists(false)) };
         match self {
@@ -235,7 +225,7 @@ impl Test {
                 Direction::Lt => order.is_lt(),
                 Direction::Lte => order.is_le(),
             }),
-            Self::Exists(wanted) => *wanted,
+            Self::Exists(expected) => *expected,
             Self::StartsWith(beginning) => field.as_str().is_some_and(|text| text.starts_with(beginning)),
             Self::Contains(value) => match (field, value) {
                 (Value::Array(members), value) => members.iter().any(|member| equal(member, value)),
@@ -254,7 +244,7 @@ impl Test {
             Self::Order(Direction::Gte, value) => ("gte", value.clone()),
             Self::Order(Direction::Lt, value) => ("lt", value.clone()),
             Self::Order(Direction::Lte, value) => ("lte", value.clone()),
-            Self::Exists(wanted) => ("exists", Value::Bool(*wanted)),
+            Self::Exists(expected) => ("exists", Value::Bool(*expected)),
             Self::StartsWith(beginning) => ("starts_with", Value::String(beginning.clone())),
             Self::Contains(value) => ("contains", value.clone()),
         };
@@ -262,9 +252,9 @@ impl Test {
     }
 }
 
-/// As much of a text as is looked through: a payload can be a megabyte, and many endpoints can ask.
+/// The part of a string that is searched.
 fn beginning(text: &str) -> &str {
-    &text[..text.floor_char_boundary(TEXT_LOOKED_THROUGH)]
+    &text[..text.floor_char_boundary(SEARCH_LIMIT)]
 }
 
 fn list(operand: &Value) -> Result<Vec<Value>, String> {
@@ -273,7 +263,7 @@ fn list(operand: &Value) -> Result<Vec<Value>, String> {
         Some(values) if (1..=LIST_LIMIT).contains(&values.len()) && values.iter().all(scalar) => {
             Ok(values.clone())
         }
-        _ => Err(format!("must be a list of 1 to {LIST_LIMIT} texts, numbers, true, false or null")),
+        _ => Err(format!("must be an array of 1 to {LIST_LIMIT} strings, numbers, booleans or null")),
     }
 }
 
@@ -285,16 +275,11 @@ fn check_path(path: &str) -> Result<(), &'static str> {
     if path.len() > PATH_LIMIT {
         return Err("must be at most 256 bytes long");
     }
-    let whole = |rest: &str| rest.starts_with(['0', '1']);
-    if !path.split('~').skip(1).all(whole) {
+    let is_escaped = |after_tilde: &str| after_tilde.starts_with(['0', '1']);
+    if !path.split('~').skip(1).all(is_escaped) {
         return Err("must be a JSON pointer, in which ~ is written ~0 and / within a name ~1");
     }
     Ok(())
-}
-
-/// A name as a part of a JSON pointer.
-fn escaped(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
 }
 
 fn equal(field: &Value, value: &Value) -> bool {
@@ -304,7 +289,7 @@ fn equal(field: &Value, value: &Value) -> bool {
     }
 }
 
-/// How a field stands to a value of its own kind.
+/// The order of a field and a value, where both are numbers or both are strings.
 fn order(field: &Value, value: &Value) -> Option<Ordering> {
     match (field, value) {
         (Value::Number(a), Value::Number(b)) => compare(a, b),
@@ -339,22 +324,22 @@ fn compare_whole(whole: i128, float: f64) -> Option<Ordering> {
     Some(whole.cmp(&floor).then_with(fraction))
 }
 
-impl Serialize for Filter {
+impl Serialize for ContentFilter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.to_value().serialize(serializer)
     }
 }
 
-impl JsonSchema for Filter {
+impl JsonSchema for ContentFilter {
     fn schema_name() -> Cow<'static, str> {
-        "Filter".into()
+        "ContentFilter".into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "object",
             "minProperties": 1,
-            "description": "Conditions on the event's data, which must all hold: under each JSON pointer into data a value, which the field must equal, or operators (eq, ne, in, gt, gte, lt, lte, exists, starts_with, contains). Under any a list of such objects, of which one must hold.",
+            "description": "Conditions on the event's data, all of which must hold: under each JSON pointer into data, a value that the field must equal, or operators (eq, ne, in, gt, gte, lt, lte, exists, starts_with, contains). Under any, an array of such objects, of which one must hold.",
         })
     }
 }

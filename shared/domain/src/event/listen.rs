@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use serde_json::Value;
 
-use super::{EventData, EventType, EventTypeFilter, channel::Channels, filter::Filter};
+use super::{EventData, EventType, EventTypeFilter, channel::Channels, filter::ContentFilter};
 
 /// What of an event says where it goes.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl<'a> Facts<'a> {
     /// Whether its data passes; where there is no filter, all do. What cannot be looked into passes
     /// no filter.
     #[must_use]
-    pub fn passes(&self, filter: Option<&Filter>) -> bool {
+    pub fn passes(&self, filter: Option<&ContentFilter>) -> bool {
         let Some(filter) = filter else { return true };
         let value = self.value.get_or_init(|| self.data.to_value());
         value.as_ref().is_some_and(|value| filter.matches(value))

@@ -1,8 +1,12 @@
-//! JSON Schemas of events' data: draft 2020-12, whole in themselves, and what data is wrong in.
+//! JSON Schemas of events' data (draft 2020-12), and how data violates them.
 //!
-//! Nothing is ever fetched: a reference leads within the schema, or the schema is refused. Patterns
-//! are matched in time that grows with the text alone, so look-around and back-references are
-//! refused too. `format` is a remark, as the draft has it, and not checked.
+//! Nothing is ever fetched: a reference that leads out of its schema is refused.
+//! Patterns are matched in time that grows with the text alone, so look-around and back-references are
+//! refused too.
+//! `format` is an annotation, as the draft has it, and not checked.
+//!
+//! The crate `jsonschema` validates. Its messages are replaced here, because they repeat the data,
+//! which may be private.
 
 use std::{borrow::Cow, fmt};
 
@@ -14,42 +18,22 @@ use schemars::{JsonSchema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Value, value::RawValue};
 
-use crate::event;
+use crate::{
+    event,
+    pointer::{self, Violation},
+};
 
 /// Longest schema, in bytes.
 pub const SCHEMA_LIMIT: usize = 32 * 1024;
 
-/// What is said of one publish at most: who sent something else altogether need not read all of it.
-const VIOLATIONS: usize = 10;
+/// Violations reported of one document at most: data of another shape altogether violates hundreds.
+const VIOLATION_LIMIT: usize = 10;
 
 /// Memory for one compiled pattern, in bytes.
 const PATTERN_LIMIT: usize = 512 * 1024;
 
 /// The draft, as a schema names it.
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
-
-/// What is wrong, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    /// JSON pointer into the data, or into the schema.
-    pub pointer: String,
-    /// What is wrong there. It repeats the schema's words and never the data's.
-    pub detail: String,
-}
-
-impl Violation {
-    /// Something is wrong.
-    #[must_use]
-    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), detail: detail.into() }
-    }
-
-    /// The same, seen from where its document lies in another.
-    #[must_use]
-    pub fn within(self, place: &str) -> Self {
-        Self { pointer: format!("{place}{}", self.pointer), ..self }
-    }
-}
 
 /// The text of a schema, as its author wrote it.
 #[derive(Debug, Clone)]
@@ -62,7 +46,7 @@ impl SchemaText {
         self.0.get()
     }
 
-    /// Whether it says the same as another: neither spacing nor the order of names counts.
+    /// Whether it equals another, whatever their spacing and the order of their names.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
         let value = |text: &Self| serde_json::from_str::<Value>(text.as_str()).ok();
@@ -113,7 +97,7 @@ impl JsonSchema for SchemaText {
     }
 }
 
-/// A schema, ready to be asked.
+/// A compiled schema.
 pub struct Schema(Validator);
 
 impl fmt::Debug for Schema {
@@ -123,11 +107,11 @@ impl fmt::Debug for Schema {
 }
 
 impl Schema {
-    /// Makes a schema ready; the pointer of what is wrong leads into the schema.
+    /// Compiles a schema; the pointer of a violation leads into the schema.
     pub fn compile(text: &SchemaText) -> Result<Self, Violation> {
         let schema: Value = serde_json::from_str(text.as_str())
-            .map_err(|_| Violation::new("", "holds a number or a text that cannot be read"))?;
-        if schema.get("$schema").is_some_and(|named| named.as_str().map(without_end) != Some(DRAFT)) {
+            .map_err(|_| Violation::new("", "holds a number or a string that cannot be read"))?;
+        if schema.get("$schema").is_some_and(|named| named.as_str().map(without_fragment) != Some(DRAFT)) {
             return Err(Violation::new("/$schema", format!("must be {DRAFT}, or be left out")));
         }
         check_references(&schema, &mut String::new())?;
@@ -140,11 +124,11 @@ impl Schema {
             .build(&schema);
         validator.map(Self).map_err(|error| {
             let detail = match error.kind() {
-                Kind::Referencing(_) => "holds a reference that leads nowhere in the schema".to_owned(),
+                Kind::Referencing(_) => "holds a reference to something that is not in the schema".to_owned(),
                 Kind::Format { .. } | Kind::Pattern { .. } => {
                     "must be a regular expression, without look-around and back-references".to_owned()
                 }
-                _ => format!("is not as JSON Schema wants it: {}", words(&error)),
+                _ => format!("is not valid in JSON Schema: {}", words(&error)),
             };
             Violation::new(error.instance_path().as_str(), detail)
         })
@@ -153,51 +137,48 @@ impl Schema {
     /// What is wrong with `data`; the pointers lead into the data.
     #[must_use]
     pub fn violations(&self, data: &Value) -> Vec<Violation> {
-        let said = |error: ValidationError| Violation::new(error.instance_path().as_str(), words(&error));
-        self.0.iter_errors(data).take(VIOLATIONS).map(said).collect()
+        let violation =
+            |error: ValidationError| Violation::new(error.instance_path().as_str(), words(&error));
+        self.0.iter_errors(data).take(VIOLATION_LIMIT).map(violation).collect()
     }
 }
 
 /// An empty fragment changes nothing about a name.
-fn without_end(name: &str) -> &str {
+fn without_fragment(name: &str) -> &str {
     name.strip_suffix('#').unwrap_or(name)
 }
 
-/// Refuses references that lead out of the schema.
-fn check_references(schema: &Value, place: &mut String) -> Result<(), Violation> {
-    let mut step = |name: &str, value: &Value| {
-        let before = place.len();
-        place.push('/');
-        place.push_str(&name.replace('~', "~0").replace('/', "~1"));
+/// Refuses references that lead out of the schema, which `pointer` leads to.
+fn check_references(schema: &Value, pointer: &mut String) -> Result<(), Violation> {
+    let mut check = |name: &str, value: &Value| {
+        let parent = pointer.len();
+        pointer::push(pointer, name);
         let is_reference = matches!(name, "$ref" | "$dynamicRef");
         if is_reference && value.as_str().is_some_and(|target| !target.starts_with('#')) {
-            return Err(Violation::new(
-                place.clone(),
-                "must begin with #: references lead within the schema alone",
-            ));
+            let detail = "must begin with #: a reference must stay within the schema";
+            return Err(Violation::new(pointer.as_str(), detail));
         }
-        check_references(value, place)?;
-        place.truncate(before);
+        check_references(value, pointer)?;
+        pointer.truncate(parent);
         Ok(())
     };
     match schema {
-        Value::Object(fields) => fields.iter().try_for_each(|(name, value)| step(name, value)),
+        Value::Object(fields) => fields.iter().try_for_each(|(name, value)| check(name, value)),
         Value::Array(items) => {
-            items.iter().enumerate().try_for_each(|(at, value)| step(&at.to_string(), value))
+            items.iter().enumerate().try_for_each(|(index, value)| check(&index.to_string(), value))
         }
         _ => Ok(()),
     }
 }
 
-/// An error in words. They name the keyword and what the schema says, and repeat nothing of the
-/// data, which may be private.
+/// An error in words: the keyword and what the schema requires, and nothing of the data.
 fn words(error: &ValidationError) -> String {
     let kind = error.kind();
-    let said = match kind {
-        Kind::Type { kind: TypeKind::Single(wanted) } => format!("must be of type {wanted}"),
-        Kind::Type { kind: TypeKind::Multiple(wanted) } => {
-            let wanted: Vec<_> = wanted.iter().map(|wanted| wanted.to_string()).collect();
-            format!("must be of type {}", wanted.join(" or "))
+    let requirement = match kind {
+        Kind::Type { kind: TypeKind::Single(expected) } => format!("must be of type {expected}"),
+        Kind::Type { kind: TypeKind::Multiple(expected) } => {
+            let expected: Vec<_> = expected.iter().map(|expected| expected.to_string()).collect();
+            format!("must be of type {}", expected.join(" or "))
         }
         Kind::Required { property } => format!("must have the property {property}"),
         Kind::AdditionalProperties { .. } | Kind::UnevaluatedProperties { .. } => {
@@ -207,7 +188,7 @@ fn words(error: &ValidationError) -> String {
         Kind::AdditionalItems { .. } | Kind::UnevaluatedItems { .. } => {
             "has an item that the schema does not allow".to_owned()
         }
-        Kind::Constant { .. } => "must be the value that the schema wants".to_owned(),
+        Kind::Constant { .. } => "must be the value that the schema requires".to_owned(),
         Kind::Enum { .. } => "must be one of the values that the schema lists".to_owned(),
         Kind::Minimum { limit } => format!("must be at least {limit}"),
         Kind::Maximum { limit } => format!("must be at most {limit}"),
@@ -221,14 +202,16 @@ fn words(error: &ValidationError) -> String {
         Kind::MinProperties { limit } => format!("must have at least {limit} properties"),
         Kind::MaxProperties { limit } => format!("must have at most {limit} properties"),
         Kind::UniqueItems => "must not have the same item twice".to_owned(),
-        Kind::Contains => "does not hold what the schema wants among the items".to_owned(),
+        Kind::Contains => "has no item that the schema requires".to_owned(),
         Kind::Pattern { .. } => "does not match the pattern of the schema".to_owned(),
-        Kind::AnyOf { .. } | Kind::OneOfNotValid { .. } => "is none of what the schema allows".to_owned(),
-        Kind::OneOfMultipleValid { .. } => "is more than one of what the schema allows".to_owned(),
-        Kind::FalseSchema => return "must not be there".to_owned(),
-        _ => "is not as the schema wants it".to_owned(),
+        Kind::AnyOf { .. } | Kind::OneOfNotValid { .. } => {
+            "matches none of the alternatives of the schema".to_owned()
+        }
+        Kind::OneOfMultipleValid { .. } => "matches more than one alternative of the schema".to_owned(),
+        Kind::FalseSchema => return "must be absent".to_owned(),
+        _ => "violates the schema".to_owned(),
     };
-    format!("{said} ({})", kind.keyword())
+    format!("{requirement} ({})", kind.keyword())
 }
 
 #[cfg(test)]

@@ -7,10 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::event::{
-    EventData, EventType,
-    catalog::{Entry, judge},
-    schema::{Schema, SchemaText, Violation},
+use domain::{
+    event::{
+        EventData, EventType,
+        catalog::{Entry, judge},
+        schema::{Schema, SchemaText},
+    },
+    pointer::Violation,
 };
 
 use crate::{Fault, store::registry::event_types::EventTypes};

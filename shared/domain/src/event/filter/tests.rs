@@ -3,8 +3,8 @@ use serde_json::json;
 
 use super::*;
 
-fn filter(value: &Value) -> Filter {
-    Filter::parse(value).unwrap_or_else(|invalid| panic!("{value}: {invalid}"))
+fn filter(value: &Value) -> ContentFilter {
+    ContentFilter::parse(value).unwrap_or_else(|invalid| panic!("{value}: {invalid}"))
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn errors_point_into_the_filter() {
         (json!({ "/a": "x".repeat(4080) }), None),
         (json!({ "/a": "x".repeat(4100) }), Some("")),
     ] {
-        let found = Filter::parse(&value).err().map(|invalid| invalid.pointer);
+        let found = ContentFilter::parse(&value).err().map(|invalid| invalid.pointer);
         assert_eq!(found.as_deref(), pointer, "{value}");
     }
 }
@@ -185,10 +185,10 @@ fn anything() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn no_filter_and_no_data_panics(value in anything(), data in data()) {
-        if let Ok(filter) = Filter::parse(&value) {
+        if let Ok(filter) = ContentFilter::parse(&value) {
             let _ = filter.matches(&data);
             let text = serde_json::to_string(&filter).unwrap();
-            prop_assert_eq!(Filter::from_text(&text).unwrap(), filter);
+            prop_assert_eq!(ContentFilter::from_text(&text).unwrap(), filter);
         }
     }
 

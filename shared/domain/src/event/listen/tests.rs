@@ -8,8 +8,8 @@ fn data_is_read_for_filters_alone_and_once() {
     let facts = Facts::new(&event_type, &channels, &data);
     assert!(facts.is_of(&[]) && facts.is_on(&Channels::new()) && facts.passes(None));
     assert!(facts.value.get().is_none());
-    assert!(facts.passes(Some(&Filter::from_text(r#"{"/amount":5}"#).unwrap())));
-    assert!(!facts.passes(Some(&Filter::from_text(r#"{"/amount":6}"#).unwrap())));
+    assert!(facts.passes(Some(&ContentFilter::from_text(r#"{"/amount":5}"#).unwrap())));
+    assert!(!facts.passes(Some(&ContentFilter::from_text(r#"{"/amount":6}"#).unwrap())));
     assert!(facts.value.get().is_some());
 }
 
@@ -41,6 +41,6 @@ fn what_cannot_be_looked_into_passes_no_filter() {
         let data: EventData = serde_json::from_str(text).unwrap();
         let facts = Facts::new(&event_type, &channels, &data);
         assert!(facts.passes(None));
-        assert!(!facts.passes(Some(&Filter::from_text(r#"{"/b":{"exists":false}}"#).unwrap())));
+        assert!(!facts.passes(Some(&ContentFilter::from_text(r#"{"/b":{"exists":false}}"#).unwrap())));
     }
 }

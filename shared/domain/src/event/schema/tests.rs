@@ -67,9 +67,9 @@ fn data_is_judged_with_pointer_and_keyword() {
             "/tags",
             "must not have the same item twice (uniqueItems)",
         ),
-        (json!({ "id": "c_1", "a/b": 2 }), "/a~1b", "must be the value that the schema wants (const)"),
-        (json!({ "id": "c_1", "gone": 2 }), "/gone", "must not be there"),
-        (json!({ "id": "c_1", "one": 2 }), "/one", "is none of what the schema allows (oneOf)"),
+        (json!({ "id": "c_1", "a/b": 2 }), "/a~1b", "must be the value that the schema requires (const)"),
+        (json!({ "id": "c_1", "gone": 2 }), "/gone", "must be absent"),
+        (json!({ "id": "c_1", "one": 2 }), "/one", "matches none of the alternatives of the schema (oneOf)"),
     ] {
         let found = schema.violations(&data);
         let expected: Vec<_> =
@@ -78,7 +78,7 @@ fn data_is_judged_with_pointer_and_keyword() {
     }
     let many: Value = (0..50).map(|n| json!({ "id": n })).collect();
     let list = compile(&json!({ "items": { "properties": { "id": { "type": "string" } } } })).unwrap();
-    assert_eq!(list.violations(&many).len(), VIOLATIONS);
+    assert_eq!(list.violations(&many).len(), VIOLATION_LIMIT);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     EndpointId, TenantId,
     endpoint::{Disabled, Endpoint, Settings, State, health::Health},
-    event::{EventTypeFilter, channel::Channels, filter::Filter},
+    event::{EventTypeFilter, channel::Channels, filter::ContentFilter},
 };
 
 use super::{
@@ -28,7 +28,7 @@ pub struct Edit {
     pub channels: Option<Channels>,
     /// What it asks of an event's data; nothing for every event.
     #[allow(clippy::option_option, reason = "it is left as it is, taken away, or set")]
-    pub filter: Option<Option<Filter>>,
+    pub filter: Option<Option<ContentFilter>>,
     /// The tenant's own notes on it.
     pub metadata: Option<BTreeMap<String, String>>,
     /// How it wants its webhooks: as it was read, and as it is to be.

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     EndpointId, Timestamp,
     endpoint::{Disabled, Endpoint, Settings, State, Subscriber, health::Health},
-    event::{EventTypeFilter, channel::Channels, filter::Filter},
+    event::{EventTypeFilter, channel::Channels, filter::ContentFilter},
 };
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +31,7 @@ pub(super) struct EndpointRow {
     #[serde(default, skip_serializing_if = "Channels::is_empty")]
     pub(super) channels: Channels,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "as_text")]
-    pub(super) filter: Option<Filter>,
+    pub(super) filter: Option<ContentFilter>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) metadata: BTreeMap<String, String>,
 }
@@ -48,26 +48,26 @@ pub(super) struct SubscriberRow {
     #[serde(default)]
     channels: Channels,
     #[serde(default, with = "as_text")]
-    filter: Option<Filter>,
+    filter: Option<ContentFilter>,
 }
 
 /// A filter as an attribute: JSON text, since a number of the table is not quite one of JSON.
 mod as_text {
-    use domain::event::filter::Filter;
+    use domain::event::filter::ContentFilter;
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
     #[allow(clippy::ref_option, reason = "as serde calls it")]
-    pub(super) fn serialize<S: Serializer>(filter: &Option<Filter>, to: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(filter: &Option<ContentFilter>, to: S) -> Result<S::Ok, S::Error> {
         filter.as_ref().map(super::text_of).serialize(to)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Filter>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ContentFilter>, D::Error> {
         let text = Option::<String>::deserialize(from)?;
-        text.map(|text| Filter::from_text(&text).map_err(de::Error::custom)).transpose()
+        text.map(|text| ContentFilter::from_text(&text).map_err(de::Error::custom)).transpose()
     }
 }
 
-pub(super) fn text_of(filter: &Filter) -> String {
+pub(super) fn text_of(filter: &ContentFilter) -> String {
     filter.to_value().to_string()
 }
 
