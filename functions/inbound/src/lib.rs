@@ -21,7 +21,7 @@ use platform::{
         http::{self as server, Request, Response},
         problem::{Kind, Problem},
     },
-    publish::{Identity, NewEvent, PAYLOAD_LIMIT, Publisher, Refused},
+    publish::{Identity, NewEvent, PAYLOAD_LIMIT, PublishError, Publisher},
     runtime::{clock, telemetry},
     secrets::{SecretRef, Secrets},
     setup::Parts,
@@ -100,9 +100,11 @@ impl Inbound {
         };
         match self.publisher.publish(&source.tenant, event, now).await {
             Ok(published) => Ok(published.id),
-            Err(Refused::TooLarge) => Err(Refusal::TooLarge),
-            Err(Refused::Conflict) => Err(Fault::new("publishing", "a provider's event conflicted").into()),
-            Err(Refused::Fault(fault)) => Err(fault.into()),
+            Err(PublishError::TooLarge) => Err(Refusal::TooLarge),
+            Err(PublishError::Conflict) => {
+                Err(Fault::new("publishing", "a provider's event conflicted").into())
+            }
+            Err(PublishError::Fault(fault)) => Err(fault.into()),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lambda_runtime::Error;
 use platform::{
     lambda::schedule,
-    recovery::{reconcile::Reconciler, replay::Replayer, schedule::Scheduler},
+    recovery::{drain::Drainer, reconcile::Reconciler, replay::Replayer, schedule::Scheduler},
     setup::Parts,
 };
 use serde::Deserialize;
@@ -22,10 +22,14 @@ enum Job {
 async fn main() -> Result<(), Error> {
     let parts = Parts::new()?;
     let scheduler = Scheduler {
-        endpoints: parts.endpoints.clone(),
         progress: parts.progress.clone(),
         due: parts.due.clone(),
-        drains: parts.drains.clone(),
+        drainer: Drainer {
+            endpoints: parts.endpoints.clone(),
+            due: parts.due.clone(),
+            drains: parts.drains.clone(),
+            slow_lane: Arc::clone(&parts.lanes.slow),
+        },
         replayer: Replayer {
             endpoints: parts.endpoints.clone(),
             replays: parts.replays.clone(),

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     alert::Alerts,
-    aws::{s3::Objects, sdk, sns::Topic},
+    aws::{s3::Objects, sdk, sns::Topic, sqs::Queue},
     publish::{
         Publisher,
         lanes::{Lane, Lanes},
@@ -94,7 +94,7 @@ impl Parts {
         let events = Table::new(dynamodb, &config::events_table()?);
         let objects = Objects::new(http.clone(), &runtime, &config::payloads_bucket()?);
         let cache_age = config::cache_age()?;
-        let lane = |url| Arc::new(Lane::new(sdk::sqs(&sdk), url));
+        let lane = |url| Arc::new(Lane::new(Queue::new(sdk::sqs(&sdk), url)));
         Ok(Self {
             tenants: Tenants::new(registry.clone(), cache_age),
             api_keys: ApiKeys::new(registry.clone(), cache_age),
@@ -125,7 +125,7 @@ impl Parts {
     /// Another queue.
     #[must_use]
     pub fn queue(&self, url: String) -> Arc<Lane> {
-        Arc::new(Lane::new(sdk::sqs(&self.sdk), url))
+        Arc::new(Lane::new(Queue::new(sdk::sqs(&self.sdk), url)))
     }
 
     /// The publisher of events.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::delivery::Status;
 use platform::{
     lambda::problem::{Kind, Problem},
-    recovery::resend::{Cancelled, Resender, Resent, Subject},
+    recovery::resend::{CancelOutcome, ResendOutcome, ResendSubject, Resender},
     store::events::stored::StoredEvent,
 };
 use schemars::JsonSchema;
@@ -25,8 +25,8 @@ async fn find(api: &Api, call: &Call) -> Result<(StoredEvent, Found), Problem> {
     deliveries::find_one(api, call, 1).await.map(|(event, found, _)| (event, found))
 }
 
-fn subject(call: &Call, event: &StoredEvent, found: &Found) -> Result<Subject, Problem> {
-    Ok(Subject {
+fn subject(call: &Call, event: &StoredEvent, found: &Found) -> Result<ResendSubject, Problem> {
+    Ok(ResendSubject {
         tenant: call.tenant()?.clone(),
         id: found.id(event),
         operator: found.target.operator,
@@ -58,14 +58,14 @@ pub(crate) async fn resend(api: Arc<Api>, call: Call, _: Nothing) -> Result<Deli
     call.record(&api, subject.id, before, None).await?;
     let unavailable = |why: &str| Err(Problem::new(Kind::EndpointUnavailable, why));
     match resender(&api).resend(&subject, call.now).await? {
-        Resent::Yes => {}
-        Resent::Disabled => {
+        ResendOutcome::Accepted => {}
+        ResendOutcome::Disabled => {
             return unavailable(
                 "the endpoint is disabled, so the delivery would only be parked; enable the endpoint first",
             );
         }
-        Resent::Deleted => return unavailable("the endpoint was deleted"),
-        Resent::TooOften => {
+        ResendOutcome::Deleted => return unavailable("the endpoint was deleted"),
+        ResendOutcome::TooOften => {
             return Err(Problem::new(Kind::LimitReached, "the delivery was sent again too often"));
         }
     }
@@ -83,7 +83,7 @@ pub(crate) async fn cancel(api: Arc<Api>, call: Call, _: Nothing) -> Result<Deli
         let state = |status: Status| Some(json!({ "status": status }));
         call.record(&api, subject.id, state(status), state(Status::Cancelled)).await?;
     }
-    if let Cancelled::Finished(status) = resender(&api).cancel(&subject, delivery, call.now).await? {
+    if let CancelOutcome::Finished(status) = resender(&api).cancel(&subject, delivery, call.now).await? {
         let why = format!("the delivery has ended: it is {}", status.as_str());
         return Err(Problem::new(Kind::AlreadyFinished, why));
     }

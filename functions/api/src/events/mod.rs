@@ -16,7 +16,7 @@ use domain::{
 use platform::{
     Fault, alert,
     lambda::problem::{Kind, Problem},
-    publish::{Identity, NewEvent, PAYLOAD_LIMIT, Published, Refused},
+    publish::{Identity, NewEvent, PAYLOAD_LIMIT, PublishError, PublishedEvent},
     store::{
         events::{
             stored::{self, StoredEvent},
@@ -98,9 +98,9 @@ pub(crate) struct EventView {
     source_id: Option<SourceId>,
 }
 
-impl From<Published> for EventView {
-    fn from(event: Published) -> Self {
-        let Published { id, event_type, timestamp, at, .. } = event;
+impl From<PublishedEvent> for EventView {
+    fn from(event: PublishedEvent) -> Self {
+        let PublishedEvent { id, event_type, timestamp, at, .. } = event;
         Self { id, r#type: event_type, timestamp, created_at: at, source_id: None }
     }
 }
@@ -216,11 +216,11 @@ pub(crate) async fn publish_batch(
         api.publisher.publish_all(call.tenant()?, events, call.now).await
     };
     let mut published = published.into_iter();
-    let unanswered = || Refused::Fault(Fault::new("publishing", "no result came of an event"));
+    let unanswered = || PublishError::Fault(Fault::new("publishing", "no result came of an event"));
     let results = fits.into_iter().map(|fits| {
         fits.and_then(|()| published.next().unwrap_or_else(|| Err(unanswered())).map_err(problem))
     });
-    let result = |result: Result<Published, Problem>| match result {
+    let result = |result: Result<PublishedEvent, Problem>| match result {
         Ok(published) => {
             BatchResult { status: 202, event: Some(published.into()), problem: None, detail: None }
         }
@@ -242,7 +242,7 @@ pub(crate) async fn publish_batch(
 
 /// Operational events are ours alone, so that whoever gets one can believe it.
 pub(crate) fn check_type(event_type: &EventType, pointer: &str) -> Result<(), Problem> {
-    if alert::EVENT_TYPES.contains(&event_type.as_str()) {
+    if alert::payload::EVENT_TYPES.contains(&event_type.as_str()) {
         let detail = "is an operational event of this service, which nobody else publishes";
         return Err(Problem::field(Kind::InvalidField, pointer, detail));
     }
@@ -255,19 +255,19 @@ fn is_idempotency_key(text: &str) -> bool {
     (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
-fn problem(refused: Refused) -> Problem {
+fn problem(refused: PublishError) -> Problem {
     match refused {
-        Refused::Conflict => Problem::header(
+        PublishError::Conflict => Problem::header(
             Kind::IdempotencyConflict,
             "Idempotency-Key",
             "was used for an event with another body",
         ),
-        Refused::TooLarge => {
+        PublishError::TooLarge => {
             let detail =
                 format!("the event is larger than the {PAYLOAD_LIMIT} bytes that a webhook can hold");
             Problem::field(Kind::TooLarge, "/data", detail)
         }
-        Refused::Fault(fault) => fault.into(),
+        PublishError::Fault(fault) => fault.into(),
     }
 }
 

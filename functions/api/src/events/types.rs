@@ -7,9 +7,8 @@ use domain::{
     event::{
         EventData, EventType,
         catalog::{Change, Entry, LIMIT},
-        schema::SchemaText,
+        schema::{SchemaText, Violation},
     },
-    pointer::Violation,
 };
 use platform::{
     Fault, alert,
@@ -156,7 +155,7 @@ fn named(call: &Call) -> Result<EventType, Problem> {
 fn new_type(call: &Call) -> Result<EventType, Problem> {
     let parsed = type_text(call)?.parse::<EventType>();
     let event_type = parsed.map_err(|invalid| Problem::parameter("type", invalid.to_string()))?;
-    if alert::EVENT_TYPES.contains(&event_type.as_str()) {
+    if alert::payload::EVENT_TYPES.contains(&event_type.as_str()) {
         let detail = "is reserved for operational events of this service";
         return Err(Problem::parameter("type", detail));
     }

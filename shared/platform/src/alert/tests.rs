@@ -1,13 +1,17 @@
 use std::collections::HashSet;
 
-use super::*;
+use serde_json::json;
 
-#[test]
-fn every_alert_is_of_a_reserved_type_and_has_a_name_of_its_own() {
+use super::{payload::EVENT_TYPES, *};
+
+fn endpoint() -> EndpointId {
+    EndpointId::new(Timestamp::EPOCH, [1; 10])
+}
+
+fn all() -> [Alert; 8] {
     let now = Timestamp::EPOCH;
-    let endpoint = EndpointId::new(now, [1; 10]);
-    let delivery = DeliveryId { event: EventId::new(now, [2; 10]), endpoint };
-    let all = [
+    let delivery = DeliveryId { event: EventId::new(now, [2; 10]), endpoint: endpoint() };
+    [
         Alert::Exhausted(delivery),
         Alert::Expired(delivery),
         Alert::Quarantined(delivery),
@@ -16,16 +20,56 @@ fn every_alert_is_of_a_reserved_type_and_has_a_name_of_its_own() {
         Alert::Disabling { disabled_at: now },
         Alert::Recovered,
         Alert::Rotated { fingerprint: "a".into(), previous: Vec::new(), previous_expires_at: now },
-    ];
-    let mut types: Vec<_> = all.iter().map(Alert::event_type).collect();
+    ]
+}
+
+#[test]
+fn every_alert_is_of_a_reserved_type_and_has_a_name_of_its_own() {
+    let endpoint = endpoint();
+    let mut types = Vec::new();
+    let mut names = HashSet::new();
+    for alert in all() {
+        let event = alert.event(endpoint);
+        let event_type = event.event_type();
+        event_type.parse::<EventType>().unwrap();
+        assert_eq!(serde_json::to_value(&event).unwrap()["type"], event_type);
+        let data = data(&event).unwrap();
+        assert_eq!(data["endpoint_id"], endpoint.to_string());
+        assert!(data["message"].is_string());
+        assert!(alert.window() <= LONGEST_WINDOW);
+        types.push(event_type);
+        assert!(names.insert(alert.name(&event)));
+    }
     types.dedup();
     assert_eq!(types, EVENT_TYPES);
-    let names: HashSet<_> = all.iter().map(Alert::name).collect();
-    assert_eq!(names.len(), all.len());
-    for alert in all {
-        alert.event_type().parse::<EventType>().unwrap();
-        assert_eq!(alert.data(endpoint)["endpoint_id"], endpoint.to_string());
-        assert!(alert.data(endpoint)["message"].is_string());
-        assert!(alert.window() <= LONGEST_WINDOW);
+}
+
+#[test]
+fn data_has_the_documented_fields() {
+    let fields = |alert: &Alert| {
+        let mut data = data(&alert.event(endpoint())).unwrap();
+        let data = data.as_object_mut().unwrap();
+        data.remove("endpoint_id");
+        data.remove("message");
+        Value::from(data.clone())
+    };
+    let [exhausted, _, _, disabled, failing, disabling, recovered, rotated] = all();
+    let epoch = Timestamp::EPOCH.to_string();
+    for (alert, expected) in [
+        (disabled, json!({ "disabled_by": "gone" })),
+        (
+            failing,
+            json!({
+                "reason": "rate", "failure_rate": 0.5, "attempts": 20,
+                "window": { "from": epoch, "to": epoch },
+            }),
+        ),
+        (disabling, json!({ "reason": "disabling", "disabled_at": epoch })),
+        (recovered, json!({})),
+        (rotated, json!({ "fingerprint": "a", "previous_fingerprints": [], "previous_expires_at": epoch })),
+    ] {
+        assert_eq!(fields(&alert), expected, "{alert:?}");
     }
+    let keys: Vec<_> = fields(&exhausted).as_object().unwrap().keys().cloned().collect();
+    assert_eq!(keys, ["delivery_id", "event_id"]);
 }

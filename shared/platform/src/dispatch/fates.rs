@@ -7,7 +7,8 @@ use domain::{
 
 use super::message::tenant_of;
 use crate::{
-    publish::lanes::{Body, Hide, Lanes, Outgoing},
+    aws::sqs::Hide,
+    publish::lanes::{Body, Lanes, Outgoing},
     runtime::clock,
 };
 

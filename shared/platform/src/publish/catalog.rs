@@ -1,5 +1,5 @@
-//! The catalog of event types as publishing asks it: which types are archived, and what data is not
-//! like the schema that is enforced.
+//! The catalog of event types as publishing needs it: which types are archived, and which data violates
+//! an enforced schema.
 
 use std::{
     collections::HashMap,
@@ -23,28 +23,28 @@ use crate::{Fault, store::registry::event_types::EventTypes};
 pub enum Unfit {
     /// Its type is archived.
     Archived,
-    /// Its data is not as the type's schema wants it; the pointers lead into the data.
+    /// Its data violates the type's schema; the pointers lead into the data.
     Data(Vec<Violation>),
 }
 
-/// The catalog. It is read as one list, and only where it changed since; a schema is made ready once,
-/// when the first event asks for it.
+/// The catalog. It is read as one list, and only where it changed since; a schema is compiled once,
+/// for the first event of its type.
 #[derive(Debug)]
 pub struct Catalog {
     event_types: EventTypes,
     cache_age: Duration,
-    known: Mutex<Known>,
+    known: Mutex<CachedRules>,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Known {
-    /// When it was looked at last.
+struct CachedRules {
+    /// When it was read last.
     at: Option<Instant>,
     revision: u64,
     rules: Arc<Rules>,
 }
 
-/// What the catalog asks of events at one time. Types of which it asks nothing are not among them.
+/// What the catalog requires of events at one time. Types without a requirement are not among them.
 #[derive(Debug, Default)]
 pub struct Rules(HashMap<EventType, Arc<Rule>>);
 
@@ -62,30 +62,30 @@ impl Catalog {
         Self { event_types, cache_age, known: Mutex::default() }
     }
 
-    /// What the catalog asks of events, at most as old as the cache may be.
+    /// What the catalog requires of events, at most as old as the cache may be.
     pub async fn rules(&self) -> Result<Arc<Rules>, Fault> {
         let known = self.lock().clone();
         if known.at.is_some_and(|at| at.elapsed() < self.cache_age) {
             return Ok(known.rules);
         }
-        // The count before the list: what is changed in between is seen by the next look.
+        // The count before the list: the next read detects a change in between.
         let (at, revision) = (Instant::now(), self.event_types.revision().await?);
         let rules = if revision == known.revision {
             known.rules
         } else {
             Arc::new(known.rules.renewed(self.event_types.all().await?))
         };
-        *self.lock() = Known { at: Some(at), revision, rules: Arc::clone(&rules) };
+        *self.lock() = CachedRules { at: Some(at), revision, rules: Arc::clone(&rules) };
         Ok(rules)
     }
 
-    /// Makes the next look a fresh one.
+    /// Makes the next read skip the cache.
     pub fn forget(&self) {
         self.lock().at = None;
     }
 
     /// A panic while the lock was held leaves it whole: each change is one assignment.
-    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, CachedRules> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -116,8 +116,8 @@ impl Rules {
         }
         let Some(text) = &rule.enforced else { return Ok(None) };
         let schema = rule.schema.get_or_init(|| Schema::compile(text).ok());
-        let odd = || Fault::new("reading the catalog", "a schema that was checked is no schema");
-        let violations = judge(schema.as_ref().ok_or_else(odd)?, data);
+        let malformed = || Fault::new("reading the catalog", "a stored schema is malformed");
+        let violations = judge(schema.as_ref().ok_or_else(malformed)?, data);
         Ok((!violations.is_empty()).then_some(Unfit::Data(violations)))
     }
 }

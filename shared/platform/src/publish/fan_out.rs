@@ -1,4 +1,4 @@
-//! The verb that sends a wide event's messages, page by page.
+//! Fanning out: the messages of a wide event, page by page.
 //!
 //! Pages are all enqueued when the event is published, so they are worked off side by side. A page
 //! that comes again, because its function died, sends its messages marked as repeats: each of those
@@ -15,9 +15,10 @@ use domain::{
     },
 };
 
-use super::lanes::{Body, Hide, Lane, Lanes, Outgoing};
+use super::lanes::{Body, Lane, Lanes, Outgoing};
 use crate::{
     Fault,
+    aws::sqs::Hide,
     lambda::sqs::Record,
     publish,
     runtime::clock,
@@ -41,7 +42,7 @@ pub struct FanOut {
 }
 
 impl FanOut {
-    /// Works off pages, and returns the ids of the messages that stay.
+    /// Processes pages, and returns the ids of the messages that stay.
     pub async fn batch(&self, records: Vec<Record>, deadline: Timestamp) -> Vec<String> {
         let mut kept = Vec::new();
         let mut hide = Vec::new();
@@ -49,9 +50,9 @@ impl FanOut {
             let left = deadline.since(clock::machine_now()).saturating_sub(Duration::from_secs(2));
             let result = tokio::time::timeout(left, self.page(&record)).await;
             let result =
-                result.unwrap_or_else(|_| Err(Fault::new("fanning out", "the invocation's time was over")));
+                result.unwrap_or_else(|_| Err(Fault::new("fanning out", "the invocation ran out of time")));
             if let Err(fault) = result {
-                tracing::error!(%fault, message_id = record.message_id, "a page stays in its queue");
+                tracing::error!(%fault, message_id = record.message_id, "could not fan out page; it stays in its queue");
                 // Its receives are to outlast an outage, as those of the lanes do.
                 let wait = fault_backoff(record.receive_count());
                 hide.push(Hide { receipt_handle: record.receipt_handle, wait });
@@ -66,12 +67,12 @@ impl FanOut {
         const DOING: &str = "fanning out";
         let message: PageMessage = serde_json::from_str(&record.body).map_err(Fault::on(DOING))?;
         if message.v != lane::VERSION {
-            return Err(Fault::new(DOING, "the message has a version that this function does not know"));
+            return Err(Fault::new(DOING, "the message has an unknown version"));
         }
         let PageMessage { tenant, event_id, page, .. } = &message;
         let Some(event) = self.events.get(tenant, *event_id).await? else {
-            // It was stored before its pages were sent, so its retention is over.
-            tracing::warn!(%tenant, %event_id, "a page's event is no longer kept");
+            // It was stored before its pages were sent, so its retention has ended.
+            tracing::warn!(%tenant, %event_id, "skipped page of an expired event");
             return Ok(());
         };
         let Snapshot::Pages { id, .. } = &event.snapshot else {

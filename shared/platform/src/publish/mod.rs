@@ -1,4 +1,5 @@
-//! The verb in the middle: every producer publishes, nothing else writes events.
+//! Publishing: events in, messages out to the lanes. Every producer publishes here, and nothing else
+//! writes events. Attempts are made in `dispatch`.
 
 pub mod catalog;
 pub mod fan_out;
@@ -19,9 +20,9 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
+use self::lanes::{Body, Lane, Lanes, Outgoing};
 use crate::{
     Fault,
-    publish::lanes::{Body, Lane, Lanes, Outgoing},
     runtime::clock,
     store::{
         events::{
@@ -45,12 +46,12 @@ const SETTLING: Duration = Duration::from_secs(30);
 const SPREAD: Duration = Duration::from_secs(10);
 
 /// Events of one call that are prepared at the same time.
-const CONCURRENCY: usize = 16;
+const PREPARED_AT_ONCE: usize = 16;
 
 /// What makes two publishings the same.
 #[derive(Debug, Clone)]
 pub enum Identity {
-    /// Nothing: each is its own event.
+    /// Each is its own event.
     None,
     /// The client's key; the same key with another body is refused.
     IdempotencyKey(String),
@@ -86,7 +87,7 @@ pub struct NewEvent {
 
 /// An event that was accepted, now or before.
 #[derive(Debug, Clone)]
-pub struct Published {
+pub struct PublishedEvent {
     /// Which one.
     pub id: EventId,
     /// Its type.
@@ -101,16 +102,16 @@ pub struct Published {
 
 /// Why an event was not accepted.
 #[derive(Debug)]
-pub enum Refused {
+pub enum PublishError {
     /// The idempotency key was used for another body.
     Conflict,
-    /// The payload is over [`PAYLOAD_LIMIT`].
+    /// The payload exceeds [`PAYLOAD_LIMIT`].
     TooLarge,
     /// Our failure; publishing again completes it.
     Fault(Fault),
 }
 
-impl From<Fault> for Refused {
+impl From<Fault> for PublishError {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
     }
@@ -129,17 +130,17 @@ pub struct Publisher {
     pub lanes: Lanes,
     /// Where the pages of wide fan-outs begin.
     pub fan_out: Arc<Lane>,
-    /// Lets one wide event at a time be put into words.
+    /// Lets one wide event at a time be serialised.
     pub wide: Semaphore,
 }
 
 /// The endpoints that events of a tenant can go to: its own and the operator's.
-struct Subscribed {
+struct Subscribers {
     own: Arc<Vec<Subscriber>>,
     operator: Arc<Vec<Subscriber>>,
 }
 
-impl Subscribed {
+impl Subscribers {
     fn targets(&self, event: &NewEvent) -> Vec<Target> {
         let about = match event.identity {
             Identity::Alert { endpoint, .. } => Some(endpoint),
@@ -159,7 +160,7 @@ impl Subscribed {
         let endpoints = if target.operator { &self.operator } else { &self.own };
         // The lists come in the order of ids.
         let found = endpoints.binary_search_by_key(&target.endpoint, |endpoint| endpoint.id).ok();
-        found.and_then(|at| endpoints.get(at)).is_some_and(|endpoint| endpoint.health.is_slow(now))
+        found.and_then(|index| endpoints.get(index)).is_some_and(|endpoint| endpoint.health.is_slow(now))
     }
 }
 
@@ -178,9 +179,9 @@ impl Publisher {
         tenant: &TenantId,
         event: NewEvent,
         now: Timestamp,
-    ) -> Result<Published, Refused> {
+    ) -> Result<PublishedEvent, PublishError> {
         let mut results = self.publish_all(tenant, vec![event], now).await;
-        results.pop().unwrap_or_else(|| Err(Fault::new("publishing", "no result came of one event").into()))
+        results.pop().unwrap_or_else(|| Err(Fault::new("publishing", "one event has no result").into()))
     }
 
     /// Publishes many events, with a result for each, in order.
@@ -193,53 +194,54 @@ impl Publisher {
         tenant: &TenantId,
         events: Vec<NewEvent>,
         now: Timestamp,
-    ) -> Vec<Result<Published, Refused>> {
-        // Read once for the whole call, whose events all go by what is subscribed now.
-        let subscribed = match self.subscribed(tenant).await {
-            Ok(subscribed) => subscribed,
+    ) -> Vec<Result<PublishedEvent, PublishError>> {
+        // Read once for the whole call, so that all its events have the same subscribers.
+        let subscribers = match self.subscribers(tenant).await {
+            Ok(subscribers) => subscribers,
             Err(fault) => {
-                tracing::error!(%fault, %tenant, "publishing stopped before storing");
+                tracing::error!(%fault, %tenant, "could not read endpoints; events were not stored");
                 let unread = || Fault::new("publishing", "the endpoints could not be read");
                 return events.iter().map(|_| Err(unread().into())).collect();
             }
         };
         let identities: Vec<_> = events.iter().map(|event| event.identity.clone()).collect();
-        let prepared = events.into_iter().map(|event| self.prepare(tenant, event, &subscribed, now));
-        let prepared: Vec<_> = stream::iter(prepared).buffered(CONCURRENCY).collect().await;
-        let (places, new): (Vec<_>, Vec<_>) = prepared
+        let prepared = events.into_iter().map(|event| self.prepare(tenant, event, &subscribers, now));
+        let prepared: Vec<_> = stream::iter(prepared).buffered(PREPARED_AT_ONCE).collect().await;
+        let (indexes, new): (Vec<_>, Vec<_>) = prepared
             .iter()
             .enumerate()
-            .filter_map(|(at, event)| Some((at, event.as_ref().ok()?.clone())))
+            .filter_map(|(index, event)| Some((index, event.as_ref().ok()?.clone())))
             .unzip();
         let mut results: Vec<_> = prepared.into_iter().map(|event| event.map(|_| None)).collect();
         let mut outbox = Outbox::default();
         let put = self.events.put_all(tenant, &new).await;
-        for ((at, new), put) in places.into_iter().zip(new).zip(put) {
-            results[at] = match put {
+        for ((index, new), put) in indexes.into_iter().zip(new).zip(put) {
+            results[index] = match put {
                 Err(fault) => Err(fault.into()),
                 Ok(put) => {
-                    Self::enqueue(tenant, &identities[at], new, put, &subscribed, now, &mut outbox).map(Some)
+                    Self::enqueue(tenant, &identities[index], new, put, &subscribers, now, &mut outbox)
+                        .map(Some)
                 }
             };
         }
         let sent = self.send(&outbox).await;
         if let Err(fault) = &sent {
-            tracing::error!(%fault, %tenant, "publishing stopped between storing and sending");
+            tracing::error!(%fault, %tenant, "stored events but could not send their messages");
         }
-        let unsent = || Fault::new("publishing", "the lane did not take the messages").into();
-        let unanswered = || Fault::new("publishing", "storing gave no answer").into();
-        let results = results.into_iter().map(|result| result?.ok_or_else(unanswered));
+        let unsent = || Fault::new("publishing", "the lane did not accept the messages").into();
+        let no_result = || Fault::new("publishing", "storing has no result").into();
+        let results = results.into_iter().map(|result| result?.ok_or_else(no_result));
         results.map(|result| if sent.is_err() { result.and(Err(unsent())) } else { result }).collect()
     }
 
-    async fn subscribed(&self, tenant: &TenantId) -> Result<Subscribed, Fault> {
+    async fn subscribers(&self, tenant: &TenantId) -> Result<Subscribers, Fault> {
         let own = self.endpoints.subscribers(tenant).await?;
         let operator = if tenant.is_operator() {
             Arc::default()
         } else {
             self.endpoints.subscribers(&TenantId::operator()).await?
         };
-        Ok(Subscribed { own, operator })
+        Ok(Subscribers { own, operator })
     }
 
     /// Makes of an event what is stored; the endpoints of a wide fan-out are stored here already.
@@ -247,9 +249,9 @@ impl Publisher {
         &self,
         tenant: &TenantId,
         event: NewEvent,
-        subscribed: &Subscribed,
+        subscribers: &Subscribers,
         now: Timestamp,
-    ) -> Result<StoredEvent, Refused> {
+    ) -> Result<StoredEvent, PublishError> {
         let id = match &event.identity {
             Identity::None => EventId::new(now, clock::random()?),
             Identity::IdempotencyKey(key) => EventId::from_idempotency_key(tenant, key),
@@ -263,12 +265,12 @@ impl Publisher {
         let timestamp = event.timestamp.unwrap_or(now);
         let payload = event::payload(&event.event_type, timestamp, &event.data);
         if payload.len() > PAYLOAD_LIMIT {
-            return Err(Refused::TooLarge);
+            return Err(PublishError::TooLarge);
         }
-        let targets = subscribed.targets(&event);
-        let is_slow = |target: &Target| subscribed.is_slow(target, now);
-        // Ten thousand endpoints in words are some megabytes, and a batch has a hundred events.
-        let closed = |_| Fault::new("publishing", "wide events are over");
+        let targets = subscribers.targets(&event);
+        let is_slow = |target: &Target| subscribers.is_slow(target, now);
+        // Ten thousand endpoints as text are some megabytes, and a batch has a hundred events.
+        let closed = |_| Fault::new("publishing", "semaphore closed");
         let _turn = if targets.len() > SNAPSHOT_INLINE {
             Some(self.wide.acquire().await.map_err(closed)?)
         } else {
@@ -298,32 +300,33 @@ impl Publisher {
         identity: &Identity,
         new: StoredEvent,
         put: PutOutcome,
-        subscribed: &Subscribed,
+        subscribers: &Subscribers,
         now: Timestamp,
         outbox: &mut Outbox,
-    ) -> Result<Published, Refused> {
+    ) -> Result<PublishedEvent, PublishError> {
         let (event, check) = match put {
             PutOutcome::New => (new, false),
             PutOutcome::Exists(stored) => {
                 if matches!(identity, Identity::IdempotencyKey(_)) && stored.fingerprint != new.fingerprint {
-                    return Err(Refused::Conflict);
+                    return Err(PublishError::Conflict);
                 }
                 (*stored, true)
             }
         };
         let StoredEvent { id, timestamp, at, .. } = event;
-        let published = Published { id, event_type: event.event_type.clone(), timestamp, at, new: !check };
-        // There is one alert for a window, and somebody has sent it.
+        let published =
+            PublishedEvent { id, event_type: event.event_type.clone(), timestamp, at, new: !check };
+        // There is one alert for a window, and it has been sent.
         if check && matches!(identity, Identity::Alert { .. }) {
             return Ok(published);
         }
         let delay = if check { repeat_delay(at, now) } else { Duration::ZERO };
-        fill(outbox, tenant, event, check, delay, |target| subscribed.is_slow(target, now));
+        fill(outbox, tenant, event, check, delay, |target| subscribers.is_slow(target, now));
         Ok(published)
     }
 
-    /// Sends messages of a stored event to some of its endpoints again, marked so that what was
-    /// delivered is not posted once more.
+    /// Sends messages of a stored event to some of its endpoints again, marked so that a
+    /// finished delivery is not attempted again.
     pub async fn resend(
         &self,
         tenant: &TenantId,
@@ -392,7 +395,7 @@ fn fill(
                 page,
                 check,
             };
-            outbox.pages.extend((0..*count).map(|at| outgoing(Body::Page(page(at)))));
+            outbox.pages.extend((0..*count).map(|number| outgoing(Body::Page(page(number)))));
         }
     }
 }

@@ -1,17 +1,18 @@
-//! The verb that takes what ended in the dead-letter queue: nothing ends there.
+//! The messages of the dead-letter queue: none stays there.
 //!
 //! A message gets there when it was received too often: its function died each time, or a failure
-//! of ours lasted for days. Its delivery is parked, due soon, and whoever owns it is told. What
-//! cannot be read is set apart for people.
+//! of ours lasted for days. Its delivery is parked, due soon, and its owner is notified. A
+//! message that cannot be read goes to a queue of its own, for people.
 
 use std::{sync::Arc, time::Duration};
 
 use domain::{
     TenantId, Timestamp,
     delivery::{
-        Status,
+        engine::change::Recorded,
         lane::{self, Message},
     },
+    recovery::lost,
     saturating,
 };
 
@@ -24,15 +25,8 @@ use crate::{
         clock,
         telemetry::{self, Metric, Unit},
     },
-    store::{
-        events::deliveries::{Deliveries, DeliveryChange, DuePlace, RecordOutcome},
-        table::keys,
-    },
+    store::events::deliveries::{Deliveries, DeliveryChange, DeliveryKey},
 };
-
-/// When a delivery that was set aside is tried again. It has waited for hours, and what stopped it
-/// may still be there.
-const PAUSE: Duration = Duration::from_mins(5);
 
 /// What rescuing needs.
 #[derive(Debug)]
@@ -52,7 +46,7 @@ impl Rescuer {
         let received = records.len();
         for record in records {
             if let Err(fault) = self.rescue(&record).await {
-                tracing::error!(%fault, message_id = record.message_id, "a message stays in the dead-letter queue");
+                tracing::error!(%fault, message_id = record.message_id, "could not rescue message; it stays in the dead-letter queue");
                 kept.push(record.message_id);
             }
         }
@@ -66,10 +60,7 @@ impl Rescuer {
         match message {
             Ok(message) if message.v == lane::VERSION => self.park(&message).await,
             _ => {
-                tracing::error!(
-                    message_id = record.message_id,
-                    "a message that nobody can read was set apart"
-                );
+                tracing::error!(message_id = record.message_id, "moved unreadable message to its own queue");
                 let body = Body::Text(record.body.clone());
                 let outgoing = Outgoing { tenant: TenantId::operator(), body, delay: Duration::ZERO };
                 self.unreadable.send(&[outgoing]).await
@@ -81,32 +72,21 @@ impl Rescuer {
         let (tenant, id, generation) = (&message.tenant, message.delivery(), message.generation);
         let mut stored = self.deliveries.get(tenant, id, generation).await?;
         loop {
-            // Finished, or driven by the due index.
-            if stored.as_ref().is_some_and(|stored| stored.status.is_final() || stored.in_due_index) {
-                return Ok(());
-            }
             let now = clock::now();
-            let at = now + PAUSE;
+            let Some(change) = lost::quarantine(stored.as_ref(), now) else { return Ok(()) };
             let change = DeliveryChange {
-                tenant: tenant.clone(),
-                id,
-                generation,
+                key: DeliveryKey { tenant: tenant.clone(), id, generation },
                 operator: message.operator,
                 event_type: message.event_type.clone(),
-                known: stored.map(|stored| saturating::<u32>(stored.attempts.len())),
-                attempt: None,
-                status: Status::Retrying,
-                next_at: Some(at),
-                parked_reason: None,
-                place: Some(DuePlace { pk: keys::due(id, at), at }),
+                change,
                 now,
             };
             match self.deliveries.record_one(change).await? {
-                RecordOutcome::New => break,
-                RecordOutcome::Lost(found) => stored = Some(found),
+                Recorded::New => break,
+                Recorded::Conflict(found) => stored = Some(found),
             }
         }
-        tracing::error!(%tenant, delivery_id = %id, "a delivery was taken out of the dead-letter queue and parked");
+        tracing::error!(%tenant, delivery_id = %id, "took delivery out of the dead-letter queue and parked it");
         self.alerts.raise(&message.owner(), id.endpoint, &Alert::Quarantined(id)).await;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What a person does with one delivery: has it made again, or calls it off.
+//! What a person does with one delivery: sends it again, or cancels it.
 //!
 //! A delivery that is finished gets a new generation, one that is not is made due now. Either way
 //! its place in the due index is written before its message is sent, so that it has a driver
@@ -8,11 +8,15 @@ use std::time::Duration;
 
 use domain::{
     DeliveryId, TenantId, Timestamp,
-    delivery::{Delivery, Status},
+    delivery::{
+        Delivery, Status,
+        engine::{
+            change::{Change, Recorded},
+            resend::{self, Cancel, Resend},
+        },
+    },
     endpoint::State,
     event::EventType,
-    recovery::replay,
-    saturating,
 };
 
 use crate::{
@@ -20,21 +24,21 @@ use crate::{
     publish::lanes::{Body, Lane, Outgoing},
     store::{
         events::{
-            deliveries::{Deliveries, DeliveryChange, DeliveryKey, RecordOutcome},
+            deliveries::{Deliveries, DeliveryChange, DeliveryKey},
             generations::{Generations, NewGeneration},
-            tracking::{DeliveryRow, TrackedDeliveries},
+            tracking::TrackedDeliveries,
         },
         registry::endpoints::Endpoints,
     },
 };
 
-/// How often it is tried to make a delivery due that others change too. Who changes it makes
-/// attempts, so that after some more nothing is left to be done.
-const TRIES: u32 = 4;
+/// Tries to make a delivery due that is updated concurrently. Each such update is an attempt, so after
+/// some of them nothing is left to be done.
+const RESEND_TRIES: u32 = 4;
 
-/// A delivery that somebody may see.
+/// A delivery that the caller may see.
 #[derive(Debug)]
-pub struct Subject {
+pub struct ResendSubject {
     /// Whose event it is.
     pub tenant: TenantId,
     /// Which delivery.
@@ -45,29 +49,29 @@ pub struct Subject {
     pub event_type: EventType,
 }
 
-/// What came of asking for a delivery once more.
+/// The result of sending a delivery again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resent {
+pub enum ResendOutcome {
     /// It is made as soon as may be, or is on its way anyway.
-    Yes,
+    Accepted,
     /// Its endpoint is disabled: it would only be parked.
     Disabled,
     /// Its endpoint was deleted.
     Deleted,
-    /// It was delivered again too often.
+    /// It was sent again too often.
     TooOften,
 }
 
-/// What came of calling a delivery off.
+/// The result of cancelling a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cancelled {
+pub enum CancelOutcome {
     /// It is cancelled, now or before.
-    Yes,
-    /// It had ended already.
+    Cancelled,
+    /// It had already finished.
     Finished(Status),
 }
 
-/// By what single deliveries are made again and called off.
+/// Sends single deliveries again, and cancels them.
 #[derive(Debug)]
 pub struct Resender<'a> {
     /// Where endpoints are looked up.
@@ -83,96 +87,92 @@ pub struct Resender<'a> {
 }
 
 impl Resender<'_> {
-    /// Has a delivery made again.
-    pub async fn resend(&self, of: &Subject, now: Timestamp) -> Result<Resent, Fault> {
+    /// Sends a delivery again.
+    pub async fn resend(&self, of: &ResendSubject, now: Timestamp) -> Result<ResendOutcome, Fault> {
         let owner = of.tenant.owner_of_endpoint(of.operator);
         match self.endpoints.get_now(&owner, of.id.endpoint).await?.map(|endpoint| endpoint.state) {
             Some(State::Enabled) => {}
-            Some(State::Disabled(_)) => return Ok(Resent::Disabled),
-            Some(State::Deleted) | None => return Ok(Resent::Deleted),
+            Some(State::Disabled(_)) => return Ok(ResendOutcome::Disabled),
+            Some(State::Deleted) | None => return Ok(ResendOutcome::Deleted),
         }
-        for _ in 0..TRIES {
-            // Without an item it is in a lane, and comes out of it soon.
-            let Some(DeliveryRow { delivery, .. }) = self.tracked.latest(&of.tenant, of.id).await? else {
-                break;
-            };
+        for _ in 0..RESEND_TRIES {
+            let latest = self.tracked.latest(&of.tenant, of.id).await?.map(|row| row.delivery);
             let key = |generation| DeliveryKey { tenant: of.tenant.clone(), id: of.id, generation };
-            if delivery.status.is_final() {
-                let Some(next) = replay::next_generation(delivery.generation) else {
-                    return Ok(Resent::TooOften);
-                };
-                if self.begin(of, key(next), now).await? {
-                    self.send(of, key(next)).await;
+            match resend::resend(latest.as_ref(), now) {
+                Resend::OnItsWay => break,
+                Resend::TooOften => return Ok(ResendOutcome::TooOften),
+                Resend::Start(generation, change) => {
+                    if self.start(of, key(generation), change, now).await? {
+                        self.send(of, key(generation)).await;
+                    }
+                    // Otherwise a concurrent call has started it.
+                    break;
                 }
-                // Whoever else asks at the same time has begun it.
-                break;
-            }
-            if replay::is_on_its_way(&delivery, now) {
-                break;
-            }
-            let key = key(delivery.generation);
-            let known = saturating::<u32>(delivery.attempts.len());
-            if self.generations.make_due(&key, known, now).await? {
-                self.send(of, key).await;
-                break;
+                Resend::Hasten(change) => {
+                    let key = key(latest.map_or(0, |latest| latest.generation));
+                    if self.generations.make_due(&key, &change).await? {
+                        self.send(of, key).await;
+                        break;
+                    }
+                }
             }
         }
-        Ok(Resent::Yes)
+        Ok(ResendOutcome::Accepted)
     }
 
-    async fn begin(&self, of: &Subject, key: DeliveryKey, now: Timestamp) -> Result<bool, Fault> {
-        let begin = NewGeneration {
+    async fn start(
+        &self,
+        of: &ResendSubject,
+        key: DeliveryKey,
+        change: Change,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
+        let new = NewGeneration {
             key,
+            change,
             operator: of.operator,
             event_type: Some(of.event_type.clone()),
             replay: None,
         };
-        let begun = self.generations.start(&[begin], now).await.pop();
-        begun.unwrap_or_else(|| Err(Fault::new("beginning a generation", "there is no answer")))
+        let started = self.generations.start(&[new], now).await.pop();
+        started.unwrap_or_else(|| Err(Fault::new("beginning a generation", "the statement has no result")))
     }
 
-    async fn send(&self, of: &Subject, delivery: DeliveryKey) {
+    async fn send(&self, of: &ResendSubject, delivery: DeliveryKey) {
         let body = Body::Again { delivery, operator: of.operator };
         let message = Outgoing { tenant: of.tenant.clone(), body, delay: Duration::ZERO };
         if let Err(fault) = self.slow_lane.send(&[message]).await {
-            tracing::warn!(%fault, tenant = %of.tenant, delivery_id = %of.id, "a delivery that was asked for waits for its due entry");
+            tracing::warn!(%fault, tenant = %of.tenant, delivery_id = %of.id, "could not send message of a resent delivery; its due entry will");
         }
     }
 
-    /// Calls a delivery off. An attempt that is under way may still arrive.
+    /// Cancels a delivery. An attempt that is under way may still arrive.
     pub async fn cancel(
         &self,
-        of: &Subject,
+        of: &ResendSubject,
         mut stored: Option<Delivery>,
         now: Timestamp,
-    ) -> Result<Cancelled, Fault> {
+    ) -> Result<CancelOutcome, Fault> {
         loop {
-            match stored.as_ref().map(|stored| stored.status) {
-                Some(Status::Cancelled) => return Ok(Cancelled::Yes),
-                Some(status) if status.is_final() => return Ok(Cancelled::Finished(status)),
-                _ => {}
-            }
+            let change = match resend::cancel(stored.as_ref()) {
+                Cancel::Already => return Ok(CancelOutcome::Cancelled),
+                Cancel::Finished(status) => return Ok(CancelOutcome::Finished(status)),
+                Cancel::Record(change) => change,
+            };
+            let generation = stored.map_or(0, |stored| stored.generation);
             let change = DeliveryChange {
-                tenant: of.tenant.clone(),
-                id: of.id,
-                generation: stored.as_ref().map_or(0, |stored| stored.generation),
+                key: DeliveryKey { tenant: of.tenant.clone(), id: of.id, generation },
                 operator: of.operator,
                 event_type: Some(of.event_type.clone()),
-                known: stored.map(|stored| saturating::<u32>(stored.attempts.len())),
-                attempt: None,
-                status: Status::Cancelled,
-                next_at: None,
-                parked_reason: None,
-                place: None,
+                change,
                 now,
             };
-            // Each round is lost only to one more recorded attempt, and those are bounded.
             match self.deliveries.record_one(change).await? {
-                RecordOutcome::New => {
+                Recorded::New => {
                     tracing::info!(tenant = %of.tenant, delivery_id = %of.id, "cancelled");
-                    return Ok(Cancelled::Yes);
+                    return Ok(CancelOutcome::Cancelled);
                 }
-                RecordOutcome::Lost(found) => stored = Some(found),
+                Recorded::Conflict(found) => stored = Some(found),
             }
         }
     }

@@ -1,3 +1,5 @@
+use domain::delivery::Status;
+
 use super::*;
 
 const DAY: i64 = 86_400_000;
@@ -45,12 +47,12 @@ fn what_was_kept_within_a_tenant_is_where_its_timeline_goes_on() {
     let left = progress.partitions(&tenant("acme"));
     assert_eq!(left[..2], [at("acme", 5, 3, Some("x")), at("acme", 6, 0, None)]);
     assert_eq!(left.len(), 5);
-    // Another tenant is looked at from its beginning.
+    // Another tenant is examined from its beginning.
     assert_eq!(progress.partitions(&tenant("bert")).len(), all.len());
 }
 
 #[test]
-fn lost_is_what_nobody_drives() {
+fn lost_is_what_has_no_driver() {
     let now = Timestamp::from_secs(10_000);
     let driven = DeliverySummary {
         generation: 0,
@@ -61,7 +63,7 @@ fn lost_is_what_nobody_drives() {
         operator: false,
     };
     let missed = DeliverySummary { next_attempt_at: Some(Timestamp::from_secs(10_000 - 3600)), ..driven };
-    for (standing, repair, expire) in [
+    for (summary, repair, expire) in [
         (None, true, true),
         (Some(driven), false, true),
         (Some(missed), true, true),
@@ -69,7 +71,7 @@ fn lost_is_what_nobody_drives() {
         (Some(DeliverySummary { in_due_index: true, ..missed }), false, true),
         (Some(DeliverySummary { status: Status::Succeeded, ..missed }), false, false),
     ] {
-        let open = [Job::Repair, Job::Expire].map(|job| job.is_open(standing.as_ref(), now));
-        assert_eq!(open, [repair, expire], "{standing:?}");
+        let open = [Job::Repair, Job::Expire].map(|job| job.is_open(summary.as_ref(), now));
+        assert_eq!(open, [repair, expire], "{summary:?}");
     }
 }

@@ -1,0 +1,182 @@
+//! The payloads of operational events: a type for each, which is its schema too.
+
+use domain::{
+    DeliveryId, EndpointId, EventId, Timestamp, delivery::stats::FailureRate, endpoint::DisabledBy,
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+use strum::{IntoStaticStr, VariantNames};
+
+/// The types of operational events. Only this service publishes them, so a receiver can trust them.
+pub const EVENT_TYPES: &[&str] = OperationalEvent::VARIANTS;
+
+/// An operational event: its type, and its data.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema, IntoStaticStr, VariantNames)]
+#[serde(tag = "type", content = "data")]
+pub enum OperationalEvent {
+    /// A delivery failed for the last time.
+    #[serde(rename = "delivery.exhausted")]
+    #[strum(serialize = "delivery.exhausted")]
+    DeliveryExhausted(DeliveryAlert),
+    /// A delivery was not finished when its event's retention ended.
+    #[serde(rename = "delivery.expired")]
+    #[strum(serialize = "delivery.expired")]
+    DeliveryExpired(DeliveryAlert),
+    /// A delivery could not be processed for a long time, and is parked for a later attempt.
+    #[serde(rename = "delivery.quarantined")]
+    #[strum(serialize = "delivery.quarantined")]
+    DeliveryQuarantined(DeliveryAlert),
+    /// The service disabled an endpoint.
+    #[serde(rename = "endpoint.disabled")]
+    #[strum(serialize = "endpoint.disabled")]
+    EndpointDisabled(EndpointDisabled),
+    /// An endpoint fails often, or will be disabled.
+    #[serde(rename = "endpoint.failing")]
+    #[strum(serialize = "endpoint.failing")]
+    EndpointFailing(EndpointFailing),
+    /// An endpoint responds again.
+    #[serde(rename = "endpoint.recovered")]
+    #[strum(serialize = "endpoint.recovered")]
+    EndpointRecovered(EndpointRecovered),
+    /// An endpoint has a new signing key.
+    #[serde(rename = "secret.rotated")]
+    #[strum(serialize = "secret.rotated")]
+    SecretRotated(SecretRotated),
+}
+
+impl OperationalEvent {
+    /// Its event type; one of [`EVENT_TYPES`].
+    #[must_use]
+    pub fn event_type(&self) -> &'static str {
+        self.into()
+    }
+}
+
+/// What happened to a delivery.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct DeliveryAlert {
+    endpoint_id: EndpointId,
+    delivery_id: DeliveryId,
+    event_id: EventId,
+    message: &'static str,
+}
+
+impl DeliveryAlert {
+    fn new(id: DeliveryId, message: &'static str) -> Self {
+        Self { endpoint_id: id.endpoint, delivery_id: id, event_id: id.event, message }
+    }
+
+    pub(super) fn exhausted(id: DeliveryId) -> Self {
+        Self::new(id, "a delivery failed for the last time; others of this endpoint may have within the hour")
+    }
+
+    pub(super) fn expired(id: DeliveryId) -> Self {
+        Self::new(id, "a delivery was not finished when its event's retention ended; there may be others")
+    }
+
+    pub(super) fn quarantined(id: DeliveryId) -> Self {
+        let message = "a delivery could not be processed for a long time and was parked; there may be others";
+        Self::new(id, message)
+    }
+}
+
+/// Why an endpoint is failing.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum EndpointFailing {
+    /// Many of its attempts fail.
+    Rate {
+        /// The endpoint.
+        endpoint_id: EndpointId,
+        /// The part of its attempts that failed, from 0 to 1.
+        failure_rate: f64,
+        /// How many attempts were made.
+        attempts: u64,
+        /// In which span of time.
+        window: Window,
+        /// A sentence for people.
+        message: String,
+    },
+    /// Every attempt fails, so it will be disabled.
+    Disabling {
+        /// The endpoint.
+        endpoint_id: EndpointId,
+        /// When it will be disabled.
+        disabled_at: Timestamp,
+        /// A sentence for people.
+        message: &'static str,
+    },
+}
+
+/// A span of time.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Window {
+    from: Timestamp,
+    to: Timestamp,
+}
+
+impl EndpointFailing {
+    pub(super) fn rate(endpoint_id: EndpointId, rate: &FailureRate) -> Self {
+        let FailureRate { rate, attempts, from, to } = *rate;
+        let message = format!("{:.0} % of the last {attempts} attempts at the endpoint failed", rate * 100.0);
+        Self::Rate { endpoint_id, failure_rate: rate, attempts, window: Window { from, to }, message }
+    }
+
+    pub(super) fn disabling(endpoint_id: EndpointId, disabled_at: Timestamp) -> Self {
+        let message =
+            "every attempt is failing; the endpoint will be disabled at `disabled_at` unless one succeeds";
+        Self::Disabling { endpoint_id, disabled_at, message }
+    }
+}
+
+/// Why the service disabled an endpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct EndpointDisabled {
+    endpoint_id: EndpointId,
+    disabled_by: DisabledBy,
+    message: String,
+}
+
+impl EndpointDisabled {
+    pub(super) fn new(endpoint_id: EndpointId, disabled_by: DisabledBy) -> Self {
+        let message =
+            format!("the endpoint was disabled: {disabled_by}; its deliveries are held until it is enabled");
+        Self { endpoint_id, disabled_by, message }
+    }
+}
+
+/// That an endpoint responds again.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct EndpointRecovered {
+    endpoint_id: EndpointId,
+    message: &'static str,
+}
+
+impl EndpointRecovered {
+    pub(super) fn new(endpoint_id: EndpointId) -> Self {
+        Self { endpoint_id, message: "the endpoint responds again; held deliveries are now delivered" }
+    }
+}
+
+/// The new key of an endpoint, and those before it.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct SecretRotated {
+    endpoint_id: EndpointId,
+    fingerprint: String,
+    previous_fingerprints: Vec<String>,
+    previous_expires_at: Timestamp,
+    message: &'static str,
+}
+
+impl SecretRotated {
+    pub(super) fn new(
+        endpoint_id: EndpointId,
+        fingerprint: String,
+        previous_fingerprints: Vec<String>,
+        previous_expires_at: Timestamp,
+    ) -> Self {
+        let message =
+            "the endpoint has a new signing key; the previous keys sign until `previous_expires_at`";
+        Self { endpoint_id, fingerprint, previous_fingerprints, previous_expires_at, message }
+    }
+}

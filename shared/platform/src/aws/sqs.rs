@@ -1,0 +1,133 @@
+//! Queues: messages are sent in batches, counted, and hidden. What a message says is not known here.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::{
+    Client,
+    types::{ChangeMessageVisibilityBatchRequestEntry, QueueAttributeName, SendMessageBatchRequestEntry},
+};
+
+use crate::Fault;
+
+/// Entries in one call of SQS.
+pub const BATCH: usize = 10;
+
+/// The longest that a received message can stay hidden: SQS allows 12 hours from its receipt,
+/// of which the invocation has used up some seconds.
+const LONGEST_HIDE: Duration = Duration::from_mins(719);
+
+/// A message to send.
+#[derive(Debug)]
+pub struct QueueMessage<'a> {
+    /// The group that it belongs to: fair queues keep one group's backlog from delaying the others.
+    pub group: &'a str,
+    /// Its text.
+    pub body: String,
+    /// How long it stays hidden at first; 15 minutes at most.
+    pub delay: Duration,
+}
+
+/// A received message that is to stay hidden for a while.
+#[derive(Debug)]
+pub struct Hide {
+    /// The message's receipt handle.
+    pub receipt_handle: String,
+    /// For how long.
+    pub wait: Duration,
+}
+
+/// One queue.
+#[derive(Debug)]
+pub struct Queue {
+    client: Client,
+    url: String,
+}
+
+impl Queue {
+    /// The queue with this URL.
+    #[must_use]
+    pub fn new(client: Client, url: String) -> Self {
+        Self { client, url }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.url.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Sends up to [`BATCH`] messages in one call; for each, whether it was accepted.
+    pub async fn send_batch(&self, messages: Vec<QueueMessage<'_>>) -> Result<Vec<Result<(), Fault>>, Fault> {
+        const DOING: &str = "sending to a queue";
+        let mut results: Vec<_> = messages.iter().map(|_| Ok(())).collect();
+        let entries = messages.into_iter().enumerate().map(|(index, message)| {
+            let delay = i32::try_from(message.delay.as_millis().div_ceil(1000).min(900)).unwrap_or(900);
+            SendMessageBatchRequestEntry::builder()
+                .id(index.to_string())
+                .message_body(message.body)
+                .message_group_id(message.group)
+                .set_delay_seconds((delay > 0).then_some(delay))
+                .build()
+        });
+        let entries: Vec<_> = entries.collect::<Result<_, _>>().map_err(Fault::on(DOING))?;
+        let request = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
+        let response = request.send().await.map_err(Fault::on(DOING))?;
+        for failed in response.failed() {
+            let fault = Fault::new(DOING, failed.message().unwrap_or(failed.code()));
+            if let Some(result) = failed.id().parse().ok().and_then(|index: usize| results.get_mut(index)) {
+                *result = Err(fault);
+            }
+        }
+        Ok(results)
+    }
+
+    /// How many messages wait, approximately.
+    pub async fn waiting(&self) -> Result<u32, Fault> {
+        self.attribute(QueueAttributeName::ApproximateNumberOfMessages).await
+    }
+
+    /// How many messages are received and not yet deleted, approximately.
+    pub async fn in_flight(&self) -> Result<u32, Fault> {
+        self.attribute(QueueAttributeName::ApproximateNumberOfMessagesNotVisible).await
+    }
+
+    async fn attribute(&self, name: QueueAttributeName) -> Result<u32, Fault> {
+        const DOING: &str = "reading the depth of a queue";
+        let request = self.client.get_queue_attributes().queue_url(&self.url).attribute_names(name.clone());
+        let response = request.send().await.map_err(Fault::on(DOING))?;
+        let count = response.attributes.and_then(|all| all.get(&name)?.parse().ok());
+        count.ok_or_else(|| Fault::new(DOING, "the response does not have it"))
+    }
+
+    /// Hides received messages. One that cannot be hidden reappears when the queue's own visibility
+    /// timeout ends. Its next receiver reads the delivery and sees what is due, so a failure is only
+    /// logged.
+    pub async fn hide(&self, messages: &[Hide]) {
+        for chunk in messages.chunks(BATCH) {
+            if let Err(fault) = self.hide_batch(chunk).await {
+                tracing::warn!(%fault, "could not set visibility timeout; messages will reappear early");
+            }
+        }
+    }
+
+    async fn hide_batch(&self, messages: &[Hide]) -> Result<(), Fault> {
+        const DOING: &str = "hiding messages";
+        let entries = messages.iter().enumerate().map(|(index, message)| {
+            // Rounded up: a message that came a moment early would be hidden once more.
+            let secs = message.wait.min(LONGEST_HIDE).as_millis().div_ceil(1000);
+            ChangeMessageVisibilityBatchRequestEntry::builder()
+                .id(index.to_string())
+                .receipt_handle(&message.receipt_handle)
+                .visibility_timeout(i32::try_from(secs).unwrap_or(0))
+                .build()
+        });
+        let entries: Vec<_> = entries.collect::<Result<_, _>>().map_err(Fault::on(DOING))?;
+        let request =
+            self.client.change_message_visibility_batch().queue_url(&self.url).set_entries(Some(entries));
+        let response = request.send().await.map_err(Fault::on(DOING))?;
+        match response.failed().first() {
+            None => Ok(()),
+            Some(failed) => Err(Fault::new(DOING, failed.message().unwrap_or(failed.code()))),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The two jobs, and how far each has come.
+
+use std::time::Duration;
+
+use domain::{
+    TenantId, Timestamp,
+    delivery::RETENTION_DAYS,
+    recovery::lost::{SETTLED_AFTER, is_lost},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::store::{
+    events::deliveries::DeliverySummary,
+    table::keys::{TENANT_SHARDS, TIMELINE_SHARDS},
+};
+
+/// How old an event is whose deliveries expire: two days before it is deleted.
+const EXPIRE_AGE: Duration = Duration::from_hours(24 * (RETENTION_DAYS - 2));
+
+/// How far back the first run looks.
+const FIRST_SPAN: Duration = Duration::from_hours(24);
+
+/// How far a job has come: the span of time that it goes through, the last tenant it has done, and
+/// its place within the next. Rows that were written before lack the last two.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Progress {
+    pub(super) from: i64,
+    pub(super) to: i64,
+    pub(super) shard: u8,
+    pub(super) after: Option<String>,
+    #[serde(default)]
+    pub(super) operator_done: bool,
+    #[serde(default)]
+    pub(super) within: Option<Within>,
+}
+
+impl Progress {
+    pub(super) fn new(from: i64, to: i64) -> Self {
+        Self { from, to, shard: 0, after: None, operator_done: false, within: None }
+    }
+
+    /// What a run goes through: the rest of the span before, or the span since.
+    pub(super) fn next(known: Option<Self>, to: Timestamp) -> Self {
+        match known {
+            // The last run did not finish.
+            Some(progress) if progress.shard < TENANT_SHARDS => progress,
+            Some(progress) => Self::new(progress.to, to.millis()),
+            None => Self::new((to - FIRST_SPAN).millis(), to.millis()),
+        }
+    }
+
+    /// Whether the operator, who is in no list and comes first, is done.
+    pub(super) fn operator_is_done(&self) -> bool {
+        self.operator_done || self.shard > 0 || self.after.is_some()
+    }
+
+    pub(super) fn span(&self) -> (Timestamp, Timestamp) {
+        (Timestamp::from_millis(self.from), Timestamp::from_millis(self.to))
+    }
+
+    /// The partitions of a tenant's timeline that are left of the span, each with the place behind
+    /// which to go on.
+    pub(super) fn partitions(&self, tenant: &TenantId) -> Vec<Within> {
+        let (from, to) = self.span();
+        let begun = self.within.as_ref().filter(|within| within.tenant == tenant.as_str());
+        let begun_at = begun.map(|within| (within.day, within.shard));
+        let all = (from.day()..=to.day()).flat_map(|day| (0..TIMELINE_SHARDS).map(move |shard| (day, shard)));
+        let left = all.filter(|at| begun_at.is_none_or(|begun| *at >= begun));
+        let within = |(day, shard)| Within {
+            tenant: tenant.to_string(),
+            day,
+            shard,
+            after: begun.filter(|_| begun_at == Some((day, shard))).and_then(|begun| begun.after.clone()),
+        };
+        left.map(within).collect()
+    }
+}
+
+/// A place in a tenant's timeline: a partition, and what of it was examined last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Within {
+    pub(super) tenant: String,
+    pub(super) day: i64,
+    pub(super) shard: u8,
+    pub(super) after: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Job {
+    Repair,
+    Expire,
+}
+
+impl Job {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Repair => "repair",
+            Self::Expire => "expire",
+        }
+    }
+
+    pub(super) fn age(self) -> Duration {
+        match self {
+            Self::Repair => SETTLED_AFTER,
+            Self::Expire => EXPIRE_AGE,
+        }
+    }
+
+    /// Whether the job has something to do about a delivery like this.
+    pub(super) fn is_open(self, summary: Option<&DeliverySummary>, now: Timestamp) -> bool {
+        match self {
+            Self::Repair => is_lost(summary.map(DeliverySummary::standing), now),
+            Self::Expire => summary.is_none_or(|summary| !summary.status.is_final()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
