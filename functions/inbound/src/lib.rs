@@ -1,7 +1,7 @@
-//! What all inbound functions share: source → verify → dedupe → normalise → publish.
+//! What all inbound functions share, in this order: source → verify → dedupe → normalise → publish.
 //!
-//! One of the two mappings from errors to HTTP; what a provider's manner of answering needs to
-//! differ comes from its row.
+//! One of the two mappings from errors to HTTP. What differs between providers comes from each
+//! provider's adapter.
 
 use std::time::Duration;
 
@@ -28,9 +28,9 @@ use platform::{
     store::registry::sources::{Source, Sources},
 };
 
-/// How old a source's secrets must be before a failed verification reads them again, so that a
-/// new secret works at once and a flood of bad requests still costs next to nothing.
-const RE_READ_AGE: Duration = Duration::from_secs(1);
+/// After a failed verification, secrets that were cached for longer than this are read again. So a new
+/// secret works at once, and a flood of invalid requests costs one read a second.
+const SECRETS_REREAD_AGE: Duration = Duration::from_secs(1);
 
 /// Serves one provider's function until its environment ends.
 pub async fn serve(provider: Provider) -> Result<(), lambda_runtime::Error> {
@@ -51,7 +51,7 @@ struct Inbound {
     publisher: Publisher,
 }
 
-/// Why a request is turned away.
+/// Why a request is refused.
 enum Refusal {
     UnknownSource,
     TooLarge,
@@ -102,13 +102,13 @@ impl Inbound {
             Ok(published) => Ok(published.id),
             Err(PublishError::TooLarge) => Err(Refusal::TooLarge),
             Err(PublishError::Conflict) => {
-                Err(Fault::new("publishing", "a provider's event conflicted").into())
+                Err(Fault::new("publishing", "the id of a provider's event conflicts").into())
             }
             Err(PublishError::Fault(fault)) => Err(fault.into()),
         }
     }
 
-    /// Checks the signature, a second time with fresh secrets where the first ones do not fit.
+    /// Checks the signature; where the cached secrets do not match, once more with secrets read again.
     async fn verify<'a>(
         &self,
         source: &Source,
@@ -121,7 +121,7 @@ impl Inbound {
         };
         match check(self.secrets_of(source, Duration::MAX).await?) {
             Err(Reject::WrongSignature) => {
-                check(self.secrets_of(source, RE_READ_AGE).await?).map_err(Refusal::Rejected)
+                check(self.secrets_of(source, SECRETS_REREAD_AGE).await?).map_err(Refusal::Rejected)
             }
             result => result.map_err(Refusal::Rejected),
         }
@@ -132,7 +132,7 @@ impl Inbound {
         self.secrets.get(SecretRef::of_source(&source.tenant, source.secret_shard, &id), age).await
     }
 
-    /// Nothing of a refused request is stored; that there was one is counted.
+    /// Counts a refused request. Nothing of it is stored, so that a flood costs no space.
     fn count(&self, refusal: &Refusal, now: Timestamp) {
         let reason = match refusal {
             Refusal::UnknownSource => "unknown-source",
@@ -149,10 +149,9 @@ impl Inbound {
 fn problem(refusal: Refusal) -> Problem {
     match refusal {
         Refusal::UnknownSource => Problem::not_found("source"),
-        Refusal::TooLarge => Problem::new(
-            Kind::TooLarge,
-            format!("the body is larger than the {PAYLOAD_LIMIT} bytes that are taken"),
-        ),
+        Refusal::TooLarge => {
+            Problem::new(Kind::TooLarge, format!("the body exceeds the {PAYLOAD_LIMIT}-byte limit"))
+        }
         Refusal::Rejected(reject) => Problem::new(Kind::Rejected(reject), reject.to_string()),
         Refusal::Malformed(malformed) => Problem::new(Kind::InvalidRequest, malformed.to_string()),
         Refusal::Fault(fault) => fault.into(),

@@ -1,4 +1,4 @@
-//! `rescuer`: takes what ended in the dead-letter queue, parks it and tells its owner.
+//! `rescuer`: takes messages from the dead-letter queue, parks their deliveries and notifies the tenant.
 
 use lambda_runtime::Error;
 use platform::{lambda::sqs, recovery::rescue::Rescuer, runtime::config, setup::Parts};

@@ -1,4 +1,4 @@
-//! `scheduler`: brings back what is due, every minute, and looks for what was lost, every hour.
+//! `scheduler`: sends what is due, every minute, and reconciles what was lost, every hour.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use platform::{
 };
 use serde::Deserialize;
 
-/// What a schedule asks for.
+/// The job that a schedule starts.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case", tag = "job")]
 enum Job {

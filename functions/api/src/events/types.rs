@@ -7,8 +7,9 @@ use domain::{
     event::{
         EventData, EventType,
         catalog::{Change, Entry, LIMIT},
-        schema::{SchemaText, Violation},
+        schema::SchemaText,
     },
+    pointer::Violation,
 };
 use platform::{
     Fault, alert,

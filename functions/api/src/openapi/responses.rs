@@ -98,7 +98,7 @@ fn add(refusal: &mut Value, kind: Kind, example: &Problem) {
 fn example(kind: Kind, route: &Route) -> Problem {
     match kind {
         Kind::InvalidRequest => Problem::parameter("page", "is not known here"),
-        Kind::Unauthorized => Problem::header(kind, "Authorization", "this API key is not known"),
+        Kind::Unauthorized => Problem::header(kind, "Authorization", "unknown API key"),
         Kind::Forbidden => match route.access {
             Access::Scope(scope) => Problem::new(kind, format!("this needs the scope {}", scope.as_str())),
             Access::Operator | Access::Public => Problem::new(kind, "this needs the operator's key"),
@@ -150,7 +150,7 @@ fn gateway(words: &str) -> Value {
 /// The schemas of errors.
 pub(super) fn schemas() -> Map<String, Value> {
     let text = |description: &str| json!({ "type": "string", "description": description });
-    let uris: Vec<_> = Kind::ALL.iter().map(|kind| kind.uri()).collect();
+    let uris: Vec<_> = Kind::all().map(Kind::uri).collect();
     // RFC 9457, as `Problem::body` writes it.
     let problem = json!({
         "type": "object",

@@ -1,124 +1,120 @@
 //! Errors as clients see them: RFC 9457 problem details, each with a stable `type`.
 //!
-//! One of the two mappings from errors to HTTP; the other is the inbound functions', whose
-//! answers follow each provider's manner. The types are listed in `docs/problems.md`.
+//! One of the two mappings from errors to HTTP; the other is that of the inbound functions, whose
+//! responses are those that each provider expects. The types are listed in `docs/problems.md`.
 
 use domain::inbound::verify::Reject;
 use http::{Method, StatusCode};
 use serde::Serialize;
+use strum::{EnumIter, IntoEnumIterator, IntoStaticStr, VariantArray};
 
 use crate::Fault;
 
-/// What kinds of problem there are; the word is the end of the `type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The kinds of problem. The name in kebab-case is the end of the `type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Kind {
-    /// 400: the request cannot be understood.
+    /// 400: the request is malformed.
     InvalidRequest,
-    /// 401: no key, or not one of ours.
+    /// 401: the API key is missing or unknown.
     Unauthorized,
-    /// 401: an inbound request whose signature does not hold.
+    /// 401: an inbound request with an invalid signature; the reason is the end of the `type`.
+    #[strum(disabled)]
     Rejected(Reject),
-    /// 403: the key may not do this.
+    /// 403: the API key lacks the scope, or belongs to another tenant.
     Forbidden,
-    /// 404: there is no such thing for this tenant.
+    /// 404: the path, or the object of this tenant, does not exist.
     NotFound,
     /// 405: the path exists, but not with this method.
     MethodNotAllowed,
-    /// 409: it exists already.
+    /// 409: the object exists already.
     AlreadyExists,
     /// 409: the idempotency key was used for another body.
     IdempotencyConflict,
-    /// 409: others kept changing the same thing.
+    /// 409: other requests kept changing the same object.
     Conflict,
-    /// 409: its endpoint is disabled or was deleted.
+    /// 409: the endpoint is disabled or was deleted.
     EndpointUnavailable,
-    /// 409: it has ended already.
+    /// 409: the delivery or replay has finished.
     AlreadyFinished,
     /// 409: the endpoint has a replay running.
     ReplayRunning,
-    /// 413: more bytes than are taken.
+    /// 413: the body exceeds a limit.
     TooLarge,
     /// 415: the body is not JSON.
     UnsupportedMediaType,
-    /// 422: understood, but a field is not acceptable.
+    /// 422: a field of the body is invalid.
     InvalidField,
     /// 422: a limit of the tenant is reached.
     LimitReached,
-    /// 429: more of these than may come at once.
+    /// 429: too many of these requests at once.
     TooManyRequests,
-    /// 500: our failure.
+    /// 500: a failure on our side.
     Internal,
 }
 
 impl Kind {
     /// Every kind, for the documentation.
-    pub const ALL: [Self; 21] = [
-        Self::InvalidRequest,
-        Self::Unauthorized,
-        Self::Rejected(Reject::MissingSignature),
-        Self::Rejected(Reject::MalformedSignature),
-        Self::Rejected(Reject::WrongSignature),
-        Self::Rejected(Reject::StaleTimestamp),
-        Self::Forbidden,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::AlreadyExists,
-        Self::IdempotencyConflict,
-        Self::Conflict,
-        Self::EndpointUnavailable,
-        Self::AlreadyFinished,
-        Self::ReplayRunning,
-        Self::TooLarge,
-        Self::UnsupportedMediaType,
-        Self::InvalidField,
-        Self::LimitReached,
-        Self::TooManyRequests,
-        Self::Internal,
-    ];
-
-    fn row(self) -> (u16, &'static str, &'static str) {
-        match self {
-            Self::InvalidRequest => (400, "invalid-request", "The request cannot be understood"),
-            Self::Unauthorized => (401, "unauthorized", "A valid API key is needed"),
-            Self::Rejected(reject) => (401, reject.as_str(), "The signature does not hold"),
-            Self::Forbidden => (403, "forbidden", "The API key may not do this"),
-            Self::NotFound => (404, "not-found", "There is no such thing"),
-            Self::MethodNotAllowed => (405, "method-not-allowed", "The method is not allowed here"),
-            Self::AlreadyExists => (409, "already-exists", "It exists already"),
-            Self::IdempotencyConflict => {
-                (409, "idempotency-conflict", "The idempotency key was used for something else")
-            }
-            Self::Conflict => (409, "conflict", "It is being changed by others; try again"),
-            Self::EndpointUnavailable => {
-                (409, "endpoint-unavailable", "The endpoint is disabled or was deleted")
-            }
-            Self::AlreadyFinished => (409, "already-finished", "It has ended already"),
-            Self::ReplayRunning => (409, "replay-running", "The endpoint has a replay running"),
-            Self::TooLarge => (413, "too-large", "The body is too large"),
-            Self::UnsupportedMediaType => (415, "unsupported-media-type", "The body must be JSON"),
-            Self::InvalidField => (422, "invalid-field", "A field is not acceptable"),
-            Self::LimitReached => (422, "limit-reached", "A limit is reached"),
-            Self::TooManyRequests => (429, "too-many-requests", "Too many of these at once"),
-            Self::Internal => (500, "internal", "Something failed on our side"),
-        }
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::iter().chain(Reject::VARIANTS.iter().copied().map(Self::Rejected))
     }
 
     /// The HTTP status code.
     #[must_use]
     pub fn status(self) -> StatusCode {
-        StatusCode::from_u16(self.row().0).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        match self {
+            Self::InvalidRequest => StatusCode::BAD_REQUEST,
+            Self::Unauthorized | Self::Rejected(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::AlreadyExists
+            | Self::IdempotencyConflict
+            | Self::Conflict
+            | Self::EndpointUnavailable
+            | Self::AlreadyFinished
+            | Self::ReplayRunning => StatusCode::CONFLICT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::InvalidField | Self::LimitReached => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
     }
 
     /// The stable `type`.
     #[must_use]
     pub fn uri(self) -> String {
-        format!("urn:core-webhooks:problem:{}", self.row().1)
+        let word = match self {
+            Self::Rejected(reject) => reject.as_str(),
+            kind => kind.into(),
+        };
+        format!("urn:core-webhooks:problem:{word}")
     }
 
     /// The `title`.
     #[must_use]
     pub fn title(self) -> &'static str {
-        self.row().2
+        match self {
+            Self::InvalidRequest => "Invalid request",
+            Self::Unauthorized => "Invalid API key",
+            Self::Rejected(_) => "Invalid signature",
+            Self::Forbidden => "Forbidden",
+            Self::NotFound => "Not found",
+            Self::MethodNotAllowed => "Method not allowed",
+            Self::AlreadyExists => "Already exists",
+            Self::IdempotencyConflict => "Idempotency key already used",
+            Self::Conflict => "Conflicting update; retry",
+            Self::EndpointUnavailable => "Endpoint disabled or deleted",
+            Self::AlreadyFinished => "Already finished",
+            Self::ReplayRunning => "Replay already running",
+            Self::TooLarge => "Body too large",
+            Self::UnsupportedMediaType => "Unsupported media type",
+            Self::InvalidField => "Invalid field",
+            Self::LimitReached => "Limit reached",
+            Self::TooManyRequests => "Too many requests",
+            Self::Internal => "Internal error",
+        }
     }
 }
 
@@ -138,20 +134,20 @@ pub struct FieldError {
     pub detail: String,
 }
 
-/// A problem, ready to be answered.
+/// A problem, ready to be sent.
 #[derive(Debug)]
 pub struct Problem {
     /// Which kind.
     pub kind: Kind,
-    /// What happened, for a person.
+    /// What happened, in words.
     pub detail: String,
-    /// The fields it is about.
+    /// The invalid parts of the request.
     pub errors: Vec<FieldError>,
     /// The methods that are allowed, where another was used.
     pub allow: Vec<Method>,
-    /// After how many seconds to come again, where there are too many.
+    /// After how many seconds to retry, where there are too many requests.
     pub retry_after: Option<u16>,
-    /// What really happened, for the log alone.
+    /// The cause, for the log alone.
     pub fault: Option<Fault>,
 }
 
@@ -169,7 +165,7 @@ impl Problem {
         }
     }
 
-    /// There is no such thing, or it is another tenant's: both sound the same.
+    /// The object does not exist, or is another tenant's: the response is the same, so that it reveals nothing.
     #[must_use]
     pub fn not_found(what: &str) -> Self {
         Self::new(Kind::NotFound, format!("there is no {what} with this id"))
@@ -213,7 +209,7 @@ impl Problem {
         problem
     }
 
-    /// The document of RFC 9457. `request_id` is what support can be asked with.
+    /// The document of RFC 9457. `request_id` finds the request in the log.
     #[must_use]
     pub fn body(&self, request_id: &str) -> String {
         #[derive(Serialize)]
@@ -243,7 +239,7 @@ impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
         let mut problem = Self::new(
             Kind::Internal,
-            "the request was not carried out, or not to its end; with the same idempotency key it is safe to try again",
+            "the request failed on our side, and may have been carried out in part; retry it with the same idempotency key",
         );
         problem.fault = Some(fault);
         problem

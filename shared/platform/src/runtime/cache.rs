@@ -1,4 +1,5 @@
-//! A small cache with an age limit, for rows that change rarely and are read all the time.
+//! A small cache with an age limit, for rows that change rarely and are read all the time. Hand-written, because a
+//! cache crate is ten times its size.
 
 use std::{
     collections::HashMap,
@@ -7,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Values by key, none older than the limit and no more than the capacity.
+/// Values by key, cached for at most `max_age`, and no more of them than `capacity`.
 #[derive(Debug)]
 pub struct Cache<K, V> {
     max_age: Duration,
@@ -22,23 +23,23 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
         Self { max_age, capacity, entries: Mutex::default() }
     }
 
-    /// The value, if it is young enough.
+    /// The value, if it was cached within the age limit.
     pub fn get(&self, key: &K) -> Option<V> {
         self.get_within(key, self.max_age)
     }
 
-    /// The value, if it is younger than `age` (and than the cache's own limit).
+    /// The value, if it was cached within `age` (and within the age limit).
     pub fn get_within(&self, key: &K, age: Duration) -> Option<V> {
         let entries = self.lock();
-        let (since, value) = entries.get(key)?;
-        (since.elapsed() < age.min(self.max_age)).then(|| value.clone())
+        let (cached_at, value) = entries.get(key)?;
+        (cached_at.elapsed() < age.min(self.max_age)).then(|| value.clone())
     }
 
-    /// Keeps `value`. A full cache drops what is too old, and everything if nothing is.
+    /// Caches `value`. A full cache drops its expired values, or all of them if none is expired.
     pub fn put(&self, key: K, value: V) {
         let mut entries = self.lock();
         if entries.len() >= self.capacity {
-            entries.retain(|_, (since, _)| since.elapsed() < self.max_age);
+            entries.retain(|_, (cached_at, _)| cached_at.elapsed() < self.max_age);
             if entries.len() >= self.capacity {
                 entries.clear();
             }
@@ -46,7 +47,7 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
         entries.insert(key, (Instant::now(), value));
     }
 
-    /// Forgets one key.
+    /// Removes one key.
     pub fn forget(&self, key: &K) {
         self.lock().remove(key);
     }
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn forgets_what_is_old_and_stays_within_its_capacity() {
+    fn expired_values_are_dropped_and_the_capacity_is_kept() {
         let cache = Cache::new(Duration::from_mins(1), 2);
         cache.put(1, "a");
         assert_eq!(cache.get(&1), Some("a"));

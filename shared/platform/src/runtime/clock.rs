@@ -1,7 +1,7 @@
-//! Time and randomness, the two inputs that the domain never takes by itself.
+//! Time and randomness, which the domain gets as arguments.
 //!
-//! Tests of what takes days set the time: a file, named by the deployment, says by how many
-//! milliseconds the clock is ahead. Only a local stack names one.
+//! Tests of what takes days set the time: a file, named by the deployment, contains how many
+//! milliseconds the clock is ahead. Only a local stack has one.
 
 use std::{path::PathBuf, sync::OnceLock, time::SystemTime};
 
@@ -12,7 +12,7 @@ use crate::Fault;
 
 static AHEAD: OnceLock<PathBuf> = OnceLock::new();
 
-/// Names the file that says how far ahead the clock is.
+/// Sets the file that contains how far ahead the clock is.
 pub fn set_ahead_file(path: PathBuf) {
     // Set once, at a function's start.
     let _ = AHEAD.set(path);
@@ -23,13 +23,13 @@ fn ahead() -> i64 {
     text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
-/// The present, by which deliveries go.
+/// The present time, for everything but Lambda's deadlines.
 #[must_use]
 pub fn now() -> Timestamp {
     Timestamp::from_millis(system_millis().saturating_add(ahead()))
 }
 
-/// The present by the machine's own clock, which Lambda's deadlines go by.
+/// The present time of the machine's own clock, on which Lambda's deadlines are based.
 #[must_use]
 pub fn machine_now() -> Timestamp {
     Timestamp::from_millis(system_millis())
@@ -43,7 +43,7 @@ fn system_millis() -> i64 {
 /// Bytes from the system's cryptographic source.
 ///
 /// # Errors
-/// [`Fault`] where the system has no randomness to give.
+/// [`Fault`] where the system has no randomness.
 pub fn random<const N: usize>() -> Result<[u8; N], Fault> {
     let mut bytes = [0; N];
     SystemRandom::new()
@@ -52,7 +52,7 @@ pub fn random<const N: usize>() -> Result<[u8; N], Fault> {
     Ok(bytes)
 }
 
-/// A number in 0..1, to spread what would otherwise happen at once.
+/// A random number in 0..1, to spread what would otherwise happen at the same time.
 #[must_use]
 pub fn jitter() -> f64 {
     random::<4>().map_or(0.5, |bytes| f64::from(u32::from_be_bytes(bytes)) / (f64::from(u32::MAX) + 1.0))

@@ -23,7 +23,7 @@ impl std::error::Error for ConfigError {}
 pub struct Runtime {
     /// `AWS_REGION`.
     pub region: String,
-    /// `AWS_ENDPOINT_URL`: set on the local stack alone.
+    /// `AWS_ENDPOINT_URL`: set in the local stack only.
     pub endpoint_url: Option<String>,
     /// `AWS_ACCESS_KEY_ID` of the function's role.
     pub access_key_id: String,
@@ -85,7 +85,7 @@ pub fn fan_out_url() -> Result<String, ConfigError> {
     required("FAN_OUT_URL")
 }
 
-/// `UNREADABLE_URL`: the URL of the queue where messages end that nobody can read.
+/// `UNREADABLE_URL`: the URL of the queue of unreadable messages.
 pub fn unreadable_url() -> Result<String, ConfigError> {
     required("UNREADABLE_URL")
 }
@@ -105,7 +105,7 @@ pub fn audit_table() -> Result<String, ConfigError> {
     required("AUDIT_TABLE")
 }
 
-/// `LONGEST_LANE_WAIT_SECONDS`: what waits longer waits in the due index; 900 at most.
+/// `LONGEST_LANE_WAIT_SECONDS`: longer waits are in the due index; 900 at most.
 pub fn longest_lane_wait() -> Result<Duration, ConfigError> {
     let secs = parsed("LONGEST_LANE_WAIT_SECONDS", "900")?;
     Ok(Duration::from_secs(secs).min(driver::SLOW_WAIT))
@@ -124,17 +124,17 @@ fn cache_age_of(seconds: u64) -> Result<Duration, ConfigError> {
     })
 }
 
-/// `DISABLE_AFTER_DAYS`: days of nothing but failure that disable an endpoint; 0 for never.
+/// `DISABLE_AFTER_DAYS`: days without a success after which an endpoint is disabled; 0 for never.
 pub fn disable_after_days() -> Result<u32, ConfigError> {
     parsed("DISABLE_AFTER_DAYS", "5")
 }
 
-/// `CLOCK_FILE`: a file that says by how many milliseconds the clock is ahead; tests' alone.
+/// `CLOCK_FILE`: a file that contains how many milliseconds the clock is ahead; in tests only.
 fn clock_file() -> Option<PathBuf> {
     optional("CLOCK_FILE").map(PathBuf::from)
 }
 
-/// `SECRETS_PREFIX`: what the names of this deployment's secrets begin with.
+/// `SECRETS_PREFIX`: the prefix of the names of this deployment's secrets.
 pub fn secrets_prefix() -> Result<String, ConfigError> {
     required("SECRETS_PREFIX")
 }
@@ -144,12 +144,12 @@ pub fn operator_key_secret() -> Result<String, ConfigError> {
     required("OPERATOR_KEY_SECRET")
 }
 
-/// `EGRESS_ALLOW`: networks that may be called besides the public internet; the local stack's.
+/// `EGRESS_ALLOW`: networks that may be called in addition to the public internet; in the local stack only.
 pub fn egress_allow() -> Result<Allow, ConfigError> {
     parsed("EGRESS_ALLOW", "")
 }
 
-/// `PUBLIC_URL`: where the API is reached from outside, where that is not its own address.
+/// `PUBLIC_URL`: the public URL of the API, where it differs from the request's own address.
 #[must_use]
 pub fn public_url() -> Option<String> {
     optional("PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned())

@@ -1,8 +1,8 @@
-//! Our own failures: something we depend on did not do its part.
+//! Our own failures: something that we depend on failed.
 
 use std::{error::Error, fmt};
 
-/// A failure of ours, for the log; clients see only that there was one.
+/// A failure on our side, for the log; clients see only that there was one.
 #[derive(Debug)]
 pub struct Fault {
     doing: &'static str,
@@ -10,12 +10,12 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A closure for `map_err` that says what was being done.
+    /// A closure for `map_err` that adds what was being done.
     pub fn on<E: Error + Send + Sync + 'static>(doing: &'static str) -> impl FnOnce(E) -> Self {
         move |source| Self { doing, source: source.into() }
     }
 
-    /// A failure that no other error caused, such as a row that cannot be read.
+    /// A failure that no other error caused, such as a malformed row.
     #[must_use]
     pub fn new(doing: &'static str, why: impl Into<String>) -> Self {
         Self { doing, source: why.into().into() }

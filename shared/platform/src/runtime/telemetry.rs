@@ -6,13 +6,13 @@ use domain::Timestamp;
 use serde_json::{Map, Value, json};
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// What metrics are filed under: the deployment's own, so that two in one account do not mix.
+/// The namespace of metrics: the deployment's own, so that two deployments in one account do not mix.
 static NAMESPACE: OnceLock<String> = OnceLock::new();
 
 /// Starts logging and metrics: one JSON object a line, span fields beside the event's own.
 ///
-/// The level is that of our own lines. Libraries get to warn and no more: at finer levels the
-/// SDK writes out whole requests and answers, and with them every secret.
+/// The level is that of our own lines. Libraries are limited to warnings: at finer levels the SDK
+/// logs whole requests and responses, and with them every secret.
 pub fn start(level: tracing::Level, metrics_namespace: String) {
     let _ = NAMESPACE.set(metrics_namespace);
     let ours = ["api", "dispatcher", "fanout", "inbound", "platform", "rescuer", "scheduler"]
@@ -27,7 +27,7 @@ pub fn start(level: tracing::Level, metrics_namespace: String) {
     tracing_subscriber::registry().with(lines).with(filter).init();
 }
 
-/// What a metric's values are.
+/// The unit of a metric's values.
 #[derive(Debug, Clone, Copy)]
 pub enum Unit {
     /// A number of things.
@@ -49,14 +49,14 @@ impl Unit {
     }
 }
 
-/// A metric with what was seen of it in one batch, request or run; 100 values at most.
+/// A metric with its values from one batch, request or run; 100 at most.
 #[derive(Debug, Clone)]
 pub struct Metric {
-    /// What it is called.
+    /// The name.
     pub name: &'static str,
-    /// What its values are.
+    /// The unit of its values.
     pub unit: Unit,
-    /// One value, or one for each thing that was measured.
+    /// One value for each measurement.
     pub values: Vec<u64>,
 }
 
@@ -70,13 +70,13 @@ impl Metric {
 
 /// Writes metrics, as one document of `CloudWatch`'s embedded metric format.
 ///
-/// `dimensions` cost money for every value they take, so a tenant is never one. What has no
-/// value is left out, since a list without any would void the document.
+/// Every value of a dimension costs money, so a tenant is never one. Metrics without values are left
+/// out, because an empty list would make the document invalid.
 /// Source: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 pub fn measure(metrics: &[Metric], dimensions: &[(&str, &str)], now: Timestamp) {
     let namespace = NAMESPACE.get().map_or("CoreWebhooks", String::as_str);
     let Some(document) = document(namespace, metrics, dimensions, now) else { return };
-    // Nobody is left to tell when standard output is gone.
+    // Without standard output there is no place to report the error.
     let _ = writeln!(std::io::stdout().lock(), "{document}");
 }
 
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_is_laid_out_as_cloudwatch_reads_it() {
+    fn a_document_has_the_layout_that_cloudwatch_reads() {
         let metrics = [
             Metric::one("Tries", Unit::Count, 2),
             Metric { name: "Delay", unit: Unit::Milliseconds, values: vec![5, 7] },

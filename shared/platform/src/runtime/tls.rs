@@ -1,4 +1,4 @@
-//! The one TLS set-up, for calls to AWS and to endpoints alike.
+//! The one TLS configuration, for calls to AWS and to endpoints.
 //!
 //! rustls with ring. The roots are Mozilla's, compiled in as they are used: reading and parsing
 //! the system's some 140 certificates took most of a cold start.
@@ -9,7 +9,7 @@ use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use crate::Fault;
 
-/// How to speak TLS, offering these protocols of HTTP.
+/// The configuration of a client that offers these protocols (ALPN).
 pub fn client_config(protocols: &[&[u8]]) -> Result<ClientConfig, Fault> {
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
