@@ -100,21 +100,21 @@ async fn one_request_tells_the_story() {
 
     let one = of(&delivered);
     let (summary, next, suggested_action) = told(one);
-    assert!(summary.starts_with("Attempt 1 of 10 succeeded on "), "{summary}");
-    assert!(summary.ends_with(": the endpoint answered 200.") && next.is_null(), "{summary} {next}");
+    assert!(summary.starts_with("Attempt 1 of 10 succeeded at "), "{summary}");
+    assert!(summary.ends_with(": the endpoint responded 200.") && next.is_null(), "{summary} {next}");
     assert!(suggested_action.starts_with("Nothing."), "{suggested_action}");
     assert_eq!(one["endpoint"], json!({ "id": delivered, "url": well.url(), "status": "enabled" }));
     assert_eq!((&one["generation"], &one["attempts"][0]["status_code"]), (&json!(0), &json!(200)));
 
     let one = of(&failing);
     let (summary, next, suggested_action) = told(one);
-    assert!(summary.starts_with("Attempt 1 of 3 failed on "), "{summary}");
+    assert!(summary.starts_with("Attempt 1 of 3 failed at "), "{summary}");
     assert!(summary.ends_with(": the endpoint answered 500."), "{summary}");
     assert_eq!(next["at"], one["next_attempt_at"]);
     let what = text(&next, "description");
-    assert!(what.starts_with("attempt 2 is made on ") && what.contains(" min"), "{what}");
+    assert!(what.starts_with("attempt 2 at ") && what.contains(" min"), "{what}");
     assert!(
-        suggested_action.contains("look into its log") && suggested_action.contains("by itself"),
+        suggested_action.contains("the receiver's log") && suggested_action.contains("retried automatically"),
         "{suggested_action}"
     );
 
@@ -130,7 +130,7 @@ async fn one_request_tells_the_story() {
 
     let one = of(&exhausted);
     let (summary, next, suggested_action) = told(one);
-    assert!(summary.starts_with("The only attempt failed. Attempt 1 of 1 failed on "), "{summary}");
+    assert!(summary.starts_with("The only attempt failed. Attempt 1 of 1 failed at "), "{summary}");
     assert!(next.is_null() && suggested_action.contains("Check the path"), "{suggested_action}");
     assert!(
         suggested_action.contains(&format!("POST /v1/deliveries/{}/resend", text(one, "id"))),
@@ -138,9 +138,9 @@ async fn one_request_tells_the_story() {
     );
 
     let (summary, next, suggested_action) = told(of(&pending));
-    assert!(summary.starts_with("The event was accepted on "), "{summary}");
-    assert_eq!(next["description"], "attempt 1 is due now, and is made as soon as its turn comes");
-    assert_eq!(suggested_action, "Wait a moment.");
+    assert!(summary.starts_with("The event was accepted at "), "{summary}");
+    assert_eq!(next["description"], "attempt 1 is due now and is made in its turn");
+    assert_eq!(suggested_action, "Wait.");
 
     // The delivery alone tells the same.
     let one = tenant.get(&format!("/v1/deliveries/{}", text(of(&failing), "id"))).await.expect(200);

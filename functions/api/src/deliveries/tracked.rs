@@ -4,7 +4,7 @@ use domain::{
     EndpointId,
     delivery::Attempt,
     ids::key::Scope,
-    story::{self, Outlook, Plot, Served, Story},
+    story::{self, Availability, Outlook, Plot, Story},
 };
 use platform::{lambda::problem::Problem, store::events::stored::StoredEvent};
 use schemars::JsonSchema;
@@ -22,7 +22,7 @@ struct EndpointBrief {
     id: EndpointId,
     /// Its URL; null where it was deleted, and for keys without the scope `endpoints:read`.
     url: Option<String>,
-    status: Served,
+    status: Availability,
 }
 
 /// A delivery with its endpoint, its attempts and its story.
@@ -81,7 +81,7 @@ pub(crate) async fn tell(
         let url = endpoint.map(|endpoint| endpoint.url.clone());
         let delivery = found.view(event);
         let kept = found.kept.as_ref().map(|kept| &kept.delivery);
-        let story = story::tell(Plot {
+        let story = story::describe(Plot {
             id: found.id(event),
             delivery: kept,
             outlook,
@@ -92,7 +92,7 @@ pub(crate) async fn tell(
             delivery,
             endpoint: EndpointBrief {
                 id: found.target.endpoint,
-                url: url.filter(|_| may_see && outlook.served != Served::Deleted),
+                url: url.filter(|_| may_see && outlook.served != Availability::Deleted),
                 status: outlook.served,
             },
             attempts: found.kept.map(|kept| kept.delivery.attempts).unwrap_or_default(),

@@ -6,7 +6,7 @@ use domain::{
     delivery::{Attempt, Outcome},
     event::{EventData, EventType},
     ids::key::Scope,
-    story::advice::advice,
+    story::advice,
 };
 use platform::{
     Fault,
@@ -118,7 +118,7 @@ async fn default_data(api: &Api, event_type: &EventType) -> Result<EventData, Pr
 }
 
 fn view(url: String, Sent { headers, body, outcome, attempt }: Sent) -> TestView {
-    let (succeeded, suggested_action) = (outcome.is_success(), advice(&outcome));
+    let (succeeded, suggested_action) = (outcome.is_success(), advice::after(&outcome));
     let response = match outcome {
         Outcome::Answered { status, excerpt, .. } => {
             Some(ResponseView { status, headers: attempt.response_headers.clone(), body: excerpt })

@@ -1,86 +1,116 @@
-//! What a person can do about what came of an attempt.
+//! What a person can do about a failed attempt: one table, for test events and for stories.
 
 use crate::delivery::{Failure, Outcome};
 
-/// What to do about an outcome, for whoever runs the endpoint.
+/// What to do about an outcome.
 #[must_use]
-pub fn advice(outcome: &Outcome) -> &'static str {
+pub fn after(outcome: &Outcome) -> &'static str {
     match outcome {
-        Outcome::Answered { status, .. } => about_status(*status),
-        Outcome::Failed(failure) => about_failure(*failure),
+        _ if outcome.is_success() => "Nothing. Any 2xx means that the webhook was received.",
+        Outcome::Answered { status, .. } => advice(Failure::HttpStatus, Some(*status)),
+        Outcome::Failed(failure) => advice(*failure, None),
     }
 }
 
-fn about_status(status: u16) -> &'static str {
-    match status {
-        200..=299 => "Nothing. Any 2xx means that the webhook was received.",
-        300..=399 => "Set the endpoint's URL to where the redirect leads; redirects are not followed.",
-        400 | 422 => {
-            "See in the receiver's log why it refuses: it must verify the raw body, as it came, with this endpoint's signing key and a clock that is right."
-        }
-        401 | 403 => {
-            "See what refuses the request, the receiver itself or a gateway or bot filter before it; what it asks for can be sent by the endpoint's headers."
-        }
-        404 => "Check the path of the endpoint's URL, and that the receiver is deployed there.",
-        405 => "Let the receiver take POST at this path.",
-        410 => {
-            "410 says that nothing is wanted any more: a real webhook would disable the endpoint. Answer another status if it is wanted."
-        }
-        413 => "Raise the largest body that the receiver, or what stands before it, takes.",
-        415 => "Let the receiver take application/json.",
-        429 => "Answer fewer of these: set a rate_limit for the endpoint, or raise the receiver's own limit.",
-        502..=504 => "See whether the receiver runs: a gateway or balancer answered in its place.",
-        500..=599 => "See in the receiver's log what failed at this time; webhook-id names the request.",
-        _ => "Let the receiver answer 2xx once it has kept the webhook.",
-    }
-}
-
-fn about_failure(failure: Failure) -> &'static str {
+/// What to do about a failure, with the status code if there was a response. Whole sentences.
+#[must_use]
+pub fn advice(failure: Failure, status: Option<u16>) -> &'static str {
     match failure {
-        Failure::HttpStatus => "Let the receiver answer 2xx once it has kept the webhook.",
-        Failure::Dns => "Check the host in the endpoint's URL, and that the public DNS has it.",
+        Failure::HttpStatus => about_status(status),
+        Failure::Dns => "Check the host in the endpoint's URL, and its records in the public DNS.",
         Failure::Connect => {
-            "See that the receiver runs and listens on this port, and that no firewall keeps the internet out."
+            "Check that the receiver is running and listens on the port in the URL, and that its firewall accepts connections from the internet."
         }
         Failure::Tls => {
-            "Check the certificate: it must be valid today, name this host, and be sent with its whole chain."
+            "Check the receiver's certificate: it must be issued by a public authority for this host, not expired, and sent with its whole chain."
         }
         Failure::Timeout => {
-            "Answer as soon as the webhook is kept and do the work afterwards, or give the endpoint a longer timeout (15 s at most)."
+            "Make the receiver respond with 2xx as soon as it has stored the webhook, and process it afterwards. The endpoint's timeout_seconds can be at most 15."
         }
         Failure::Protocol => {
-            "See why the connection was closed before an answer: a crash, a proxy's limit, or a port that speaks no HTTP."
+            "Check why the connection was closed before a response: a crash, a limit of a proxy, or a port that does not speak HTTP."
         }
-        Failure::Body => "Send the whole body of the answer in time, or none.",
+        Failure::Body => "Make the receiver send its whole response body in time; an empty body is enough.",
         Failure::BlockedAddress => {
-            "Use a URL whose host leads to public addresses only; private, local and reserved ones are not called."
+            "Use a URL whose host resolves to public addresses only: private, local and reserved addresses are not called."
+        }
+    }
+}
+
+fn about_status(status: Option<u16>) -> &'static str {
+    match status {
+        Some(300..=399) => {
+            "Set the endpoint's URL to the target of the redirect: redirects are not followed."
+        }
+        Some(400 | 422) => {
+            "Check the receiver's log for the reason. It must verify the raw body with this endpoint's signing key, and its clock must be right."
+        }
+        Some(401 | 403 | 407) => {
+            "Check what refuses the request: the receiver's signature check, or a gateway or bot filter in front of it. If it requires a header, add that to the endpoint's headers."
+        }
+        Some(404) => "Check the path of the endpoint's URL, and that the receiver is deployed there.",
+        Some(405) => "Check the path of the endpoint's URL, and make the receiver accept POST at this path.",
+        Some(410) => {
+            "410 means that the receiver is gone for good, and disables the endpoint. If it is not, make it respond with another status."
+        }
+        Some(413) => "Raise the request-body limit of the receiver or its proxy.",
+        Some(415) => "Make the receiver accept application/json.",
+        Some(429) => {
+            "Set a rate_limit for the endpoint that the receiver can keep up with, or raise the receiver's own limit."
+        }
+        Some(502..=504) => {
+            "Check that the receiver is running and not overloaded: a gateway or load balancer responded in its place."
+        }
+        Some(500..=599) => {
+            "Check the receiver's log at the time of the attempt; webhook-id identifies the request."
+        }
+        _ => {
+            "Make the receiver respond with 2xx as soon as it has stored the webhook; response_excerpt shows its response."
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+    use crate::endpoint::TIMEOUT_SECONDS;
 
     #[test]
-    fn every_outcome_has_advice_of_its_own() {
-        let answered =
-            |status| advice(&Outcome::Answered { status, retry_after: None, excerpt: String::new() });
+    fn every_failure_has_its_own_advice() {
+        use Failure::{BlockedAddress, Body, Connect, Dns, HttpStatus, Protocol, Timeout, Tls};
+        let failures = [Dns, Connect, Tls, Timeout, Protocol, Body, BlockedAddress].map(|kind| (kind, None));
+        let statuses = [302, 400, 401, 404, 405, 410, 413, 415, 418, 429, 500, 503];
+        let all: Vec<_> = failures
+            .into_iter()
+            .chain(statuses.map(|status| (HttpStatus, Some(status))))
+            .map(|(failure, status)| advice(failure, status))
+            .collect();
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
+        assert!(all.iter().all(|words| words.ends_with('.')), "{all:?}");
+        assert!(advice(Timeout, None).contains(&format!("at most {}.", TIMEOUT_SECONDS.end())));
+    }
+
+    #[test]
+    fn a_test_event_and_a_delivery_are_advised_the_same() {
+        let response = |status| Outcome::Answered { status, retry_after: None, excerpt: String::new() };
         for (status, word) in [
-            (204, "Nothing"),
             (301, "redirect"),
             (401, "gateway"),
             (404, "path"),
             (405, "POST"),
-            (410, "disable"),
+            (410, "disables"),
             (429, "rate_limit"),
             (500, "log"),
-            (503, "balancer"),
+            (503, "load balancer"),
             (418, "2xx"),
         ] {
-            assert!(answered(status).contains(word), "{status}: {}", answered(status));
+            let words = after(&response(status));
+            assert!(words.contains(word), "{status}: {words}");
+            assert_eq!(words, advice(Failure::HttpStatus, Some(status)));
         }
-        assert!(advice(&Outcome::Failed(Failure::Tls)).contains("certificate"));
-        assert!(advice(&Outcome::Failed(Failure::Timeout)).contains("timeout"));
+        assert_eq!(after(&Outcome::Failed(Failure::Tls)), advice(Failure::Tls, None));
+        assert!(after(&response(204)).starts_with("Nothing"));
     }
 }

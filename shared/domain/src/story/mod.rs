@@ -1,7 +1,8 @@
 //! A delivery's story in words: what happened, what comes next and when, and what a person can do.
 //!
-//! The words are for whoever asks "where is my webhook?" and knows nothing of this code. They are
-//! made of what is stored, so that they always say the same as the fields beside them.
+//! The words answer "where is my webhook?" for people who know nothing of this code.
+//! They are made from the stored fields, so that both always agree.
+//! Only words belong here: which state follows which is decided in `delivery`.
 
 pub mod advice;
 mod words;
@@ -19,69 +20,71 @@ use crate::{
         gate::{Gate, gate},
     },
 };
-use words::{advice, seconds, span};
+use advice::advice;
+use words::{seconds, span};
 
-/// How long a first attempt may take to come before the words say why that is no loss …
+/// How long a first attempt can take before the words explain the delay …
 const LATE: Duration = Duration::from_mins(2);
-/// … and before they say that it should have come: what was never sent is found before that.
+/// … and before they say that it is overdue: a delivery that was never sent is found before that.
 const OVERDUE: Duration = Duration::from_mins(90);
 
-/// What can be done where the endpoint is no more.
-const ELSEWHERE: &str = "The endpoint was deleted, so nothing more goes there. If somebody else is to have the event, replay it to another endpoint.";
+/// What can be done after the endpoint was deleted.
+const ELSEWHERE: &str =
+    "The endpoint was deleted. To deliver this event elsewhere, replay it to another endpoint.";
 
-/// Whether an endpoint is served, as far as a delivery's story depends on it.
+/// Whether webhooks are sent to an endpoint, as far as a delivery's story depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Served {
+pub enum Availability {
     /// Its webhooks are delivered.
     Enabled,
-    /// It failed so often that it is only tried now and then; what is due is held.
+    /// It failed so often that it is only probed; due deliveries are held.
     CircuitOpen,
     /// Nothing is delivered.
     Disabled,
-    /// It is gone for good.
+    /// It was deleted.
     Deleted,
 }
 
-/// What a story takes from the endpoint.
+/// The state of the endpoint, as far as a story depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outlook {
     /// Whether it is served.
-    pub served: Served,
+    pub served: Availability,
     /// Why it is disabled, if it is.
     pub disabled_by: Option<DisabledBy>,
-    /// When its circuit's time is over, if it is open.
+    /// When its open circuit lets a probe through.
     pub circuit_until: Option<Timestamp>,
-    /// How many attempts its schedule allows; unknown of one that was deleted.
+    /// How many attempts its schedule allows; unknown after it was deleted.
     pub attempts: Option<u32>,
 }
 
 impl Outlook {
-    /// That of an endpoint of which nothing is served any more.
+    /// Of an endpoint that was deleted.
     pub const DELETED: Self =
-        Self { served: Served::Deleted, disabled_by: None, circuit_until: None, attempts: None };
+        Self { served: Availability::Deleted, disabled_by: None, circuit_until: None, attempts: None };
 
-    /// How `endpoint` is served `now`; one of which nothing is left was deleted.
+    /// Of `endpoint` at `now`; one that is not stored was deleted.
     #[must_use]
     pub fn of(endpoint: Option<&Endpoint>, now: Timestamp) -> Self {
         let Some(endpoint) = endpoint else { return Self::DELETED };
         let (served, disabled_by) = match (endpoint.state, gate(endpoint, now)) {
             (State::Deleted, _) => return Self::DELETED,
-            (State::Disabled(disabled), _) => (Served::Disabled, Some(disabled.by)),
+            (State::Disabled(disabled), _) => (Availability::Disabled, Some(disabled.by)),
             (State::Enabled, Gate::Probe | Gate::Hold(ParkedReason::CircuitOpen)) => {
-                (Served::CircuitOpen, None)
+                (Availability::CircuitOpen, None)
             }
-            (State::Enabled, _) => (Served::Enabled, None),
+            (State::Enabled, _) => (Availability::Enabled, None),
         };
         let circuit_until = endpoint.health.circuit.map(|circuit| circuit.until);
         Self { served, disabled_by, circuit_until, attempts: Some(endpoint.policy().attempts()) }
     }
 }
 
-/// What comes next.
+/// What happens next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct NextStep {
-    /// When; null where that depends on something else than time.
+    /// When; null if that depends on something else than time.
     pub at: Option<Timestamp>,
     /// What, in words.
     pub description: String,
@@ -90,32 +93,32 @@ pub struct NextStep {
 /// A delivery in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Story {
-    /// Where it stands and why.
+    /// Its state and the reason for it.
     pub summary: String,
-    /// What comes next; null where nothing does.
+    /// What happens next; null if nothing does.
     pub next_step: Option<NextStep>,
     /// What a person can do about it.
     pub suggested_action: String,
 }
 
-/// What a story is told of.
+/// What a story is made from.
 #[derive(Debug, Clone, Copy)]
 pub struct Plot<'a> {
     /// Which delivery.
     pub id: DeliveryId,
-    /// What is kept about it; nothing before its first attempt.
+    /// What is stored of it; nothing before its first attempt.
     pub delivery: Option<&'a Delivery>,
-    /// How its endpoint is served.
+    /// The state of its endpoint.
     pub outlook: Outlook,
     /// When its event was accepted.
     pub accepted: Timestamp,
-    /// When the story is told.
+    /// The present time.
     pub now: Timestamp,
 }
 
-/// Tells it.
+/// Describes a delivery in words.
 #[must_use]
-pub fn tell(plot: Plot<'_>) -> Story {
+pub fn describe(plot: Plot<'_>) -> Story {
     match plot.status() {
         Status::Pending => plot.pending(),
         Status::Retrying => plot.retrying(),
@@ -132,7 +135,7 @@ impl Plot<'_> {
         self.delivery.map_or(Status::Pending, |delivery| delivery.status)
     }
 
-    fn served(&self) -> Served {
+    fn served(&self) -> Availability {
         self.outlook.served
     }
 
@@ -148,7 +151,7 @@ impl Plot<'_> {
         self.last().map_or(1, |attempt| attempt.number + 1)
     }
 
-    /// "Attempt 2 of 10", as far as the endpoint's schedule still tells.
+    /// "Attempt 2 of 10", as far as the endpoint's present schedule says.
     fn attempt(&self, n: u32) -> String {
         match self.outlook.attempts {
             Some(planned) if planned >= n => format!("Attempt {n} of {planned}"),
@@ -161,13 +164,13 @@ impl Plot<'_> {
         let attempt = self.last()?;
         let (words, at) = (self.attempt(attempt.number), seconds(attempt.started_at));
         Some(match (&attempt.error, attempt.status_code) {
-            (Some(error), _) => format!("{words} failed on {at}: {error}."),
-            (None, Some(status)) => format!("{words} succeeded on {at}: the endpoint answered {status}."),
-            (None, None) => format!("{words} was made on {at}."),
+            (Some(error), _) => format!("{words} failed at {at}: {error}."),
+            (None, Some(status)) => format!("{words} succeeded at {at}: the endpoint responded {status}."),
+            (None, None) => format!("{words} was made at {at}."),
         })
     }
 
-    /// The last attempt, or what is said where there was none.
+    /// The last attempt, or `before_any` if there was none.
     fn so_far(&self, before_any: &str) -> String {
         self.replayed(self.last_in_words().as_deref().unwrap_or(before_any))
     }
@@ -180,9 +183,9 @@ impl Plot<'_> {
     }
 
     /// What a person can do about the last failure.
-    fn mend(&self) -> String {
+    fn remedy(&self) -> String {
         let failed = self.last().and_then(|attempt| Some((attempt.failure?, attempt.status_code)));
-        failed.map_or_else(String::new, |(failure, status)| advice(failure, status) + " ")
+        failed.map_or_else(String::new, |(failure, status)| format!("{} ", advice(failure, status)))
     }
 
     fn enable(&self) -> String {
@@ -196,19 +199,19 @@ impl Plot<'_> {
     fn pending(&self) -> Story {
         let accepted = seconds(self.accepted);
         let summary =
-            self.so_far(&format!("The event was accepted on {accepted}; no attempt has been made yet."));
+            self.so_far(&format!("The event was accepted at {accepted}; no attempt has been made yet."));
         let due = self.delivery.and_then(|delivery| delivery.next_attempt_at);
         let (next, suggested_action) = match self.served() {
-            Served::Enabled => {
+            Availability::Enabled => {
                 let waits = self.now.since(self.accepted);
                 let wait = match self.delivery {
-                    Some(_) => "Wait until its turn comes.",
-                    None if waits < LATE => "Wait a moment.",
+                    Some(_) => "Wait.",
+                    None if waits < LATE => "Wait.",
                     None if waits < OVERDUE => {
-                        "Wait: it is in a queue behind others. Nothing is lost; what was never sent is found and sent within an hour and a quarter."
+                        "Wait: it is queued behind others. A delivery that was never sent is found and sent within 75 minutes."
                     }
                     None => {
-                        "It should have been attempted by now. Ask whoever runs this service; publishing the event again under its idempotency key sends it again."
+                        "Overdue. Contact the service operator, or publish the event again under its idempotency key."
                     }
                 };
                 (self.attempt_at(due), wait.to_owned())
@@ -222,51 +225,45 @@ impl Plot<'_> {
         let summary = self.so_far("No attempt is on record yet.");
         let due = self.delivery.and_then(|delivery| delivery.next_attempt_at);
         let (next, suggested_action) = match self.served() {
-            Served::Enabled => {
-                let mend = self.mend();
-                (self.attempt_at(due), format!("{mend}It is tried again by itself."))
+            Availability::Enabled => {
+                let remedy = self.remedy();
+                (self.attempt_at(due), format!("{remedy}The delivery is retried automatically."))
             }
             _ => self.held_when_due(due),
         };
         Story { summary, next_step: Some(next), suggested_action }
     }
 
-    /// The next attempt at an endpoint that is served.
+    /// The next attempt at an enabled endpoint.
     fn attempt_at(&self, due: Option<Timestamp>) -> NextStep {
         let n = self.next_number();
         match due {
             Some(at) if at > self.now => {
                 let wait = span(at.since(self.now));
-                NextStep {
-                    at: Some(at),
-                    description: format!("attempt {n} is made on {}, in {wait}", seconds(at)),
-                }
+                NextStep { at: Some(at), description: format!("attempt {n} at {} (in {wait})", seconds(at)) }
             }
-            _ => NextStep {
-                at: due,
-                description: format!("attempt {n} is due now, and is made as soon as its turn comes"),
-            },
+            _ => NextStep { at: due, description: format!("attempt {n} is due now and is made in its turn") },
         }
     }
 
-    /// What becomes of an attempt that falls due while the endpoint is not served.
+    /// What happens to an attempt that falls due while webhooks are not sent to the endpoint.
     fn held_when_due(&self, due: Option<Timestamp>) -> (NextStep, String) {
         let n = self.next_number();
         let when = match due {
             Some(at) if at > self.now => {
-                format!("attempt {n} is due on {}, in {}", seconds(at), span(at.since(self.now)))
+                format!("attempt {n} is due at {} (in {})", seconds(at), span(at.since(self.now)))
             }
             _ => format!("attempt {n} is due now"),
         };
         let (then, suggested_action) = match self.served() {
-            Served::Deleted => (
-                "the delivery is cancelled then, because its endpoint was deleted".to_owned(),
+            Availability::Deleted => (
+                "the delivery is then cancelled, because its endpoint was deleted".to_owned(),
                 ELSEWHERE.to_owned(),
             ),
-            Served::Disabled => {
-                ("it is held then until the endpoint is enabled".to_owned(), self.about_disabled())
+            Availability::Disabled => {
+                ("it is then held until the endpoint is enabled".to_owned(), self.about_disabled())
             }
-            Served::CircuitOpen | Served::Enabled => (self.circuit().1, self.about_circuit()),
+            Availability::CircuitOpen | Availability::Enabled => (self.circuit().1, self.about_circuit()),
         };
         (NextStep { at: due, description: format!("{when}; {then}") }, suggested_action)
     }
@@ -277,88 +274,87 @@ impl Plot<'_> {
         let held = match reason {
             ParkedReason::Disabled => "It is held, because the endpoint is disabled.",
             ParkedReason::CircuitOpen => {
-                "It is held, because the endpoint failed so often that it is left alone for a while."
+                "It is held, because the endpoint's circuit is open after many failures."
             }
-            ParkedReason::RateLimit => {
-                "It is held, because the endpoint has had as many webhooks as its rate limit allows."
-            }
+            ParkedReason::RateLimit => "It is held, because the endpoint's rate limit is reached.",
         };
         let summary = format!("{} {held}", self.so_far("No attempt has been made yet."));
         let (next, suggested_action) = match (self.served(), reason) {
-            (Served::Deleted, _) => {
+            (Availability::Deleted, _) => {
                 let what = "the delivery is cancelled within some minutes, because its endpoint was deleted";
                 (NextStep { at: None, description: what.to_owned() }, ELSEWHERE.to_owned())
             }
-            (Served::Disabled, _) => {
+            (Availability::Disabled, _) => {
                 let what = "held until the endpoint is enabled".to_owned();
                 (NextStep { at: None, description: what }, self.about_disabled())
             }
-            (Served::CircuitOpen, _) => {
+            (Availability::CircuitOpen, _) => {
                 let (at, what) = self.circuit();
                 (NextStep { at, description: what }, self.about_circuit())
             }
-            (Served::Enabled, ParkedReason::RateLimit) => {
-                let what = "let go in its turn, the oldest first, as the rate limit allows".to_owned();
+            (Availability::Enabled, ParkedReason::RateLimit) => {
+                let what = "released oldest first, as the rate limit allows".to_owned();
                 let todo = format!(
                     "Wait, or raise the endpoint's rate_limit: PATCH /v1/endpoints/{}.",
                     self.id.endpoint
                 );
                 (NextStep { at: None, description: what }, todo)
             }
-            (Served::Enabled, ParkedReason::Disabled | ParkedReason::CircuitOpen) => {
-                let what = "the endpoint is served again: let go in its turn, the oldest first, beginning within a minute";
-                let todo = "Wait: what was held is delivered by itself.".to_owned();
+            (Availability::Enabled, ParkedReason::Disabled | ParkedReason::CircuitOpen) => {
+                let what = "the endpoint is enabled again: held deliveries are released oldest first, starting within a minute";
+                let todo = "Wait: held deliveries are sent automatically.".to_owned();
                 (NextStep { at: None, description: what.to_owned() }, todo)
             }
         };
         Story { summary, next_step: Some(next), suggested_action }
     }
 
-    /// When a circuit's time is over, and what comes then.
+    /// When an open circuit lets a probe through, and what follows.
     fn circuit(&self) -> (Option<Timestamp>, String) {
         let until = self.outlook.circuit_until;
         let what = match until {
             Some(until) if until > self.now => format!(
-                "held until the circuit's time is over on {}, in {}; one delivery is tried then, and all others follow once it succeeds",
+                "held until {} (in {}), when one delivery is tried; the others follow when it succeeds",
                 seconds(until),
                 span(until.since(self.now))
             ),
-            _ => "held; one delivery is tried now, and all others follow once it succeeds".to_owned(),
+            _ => "held; one delivery is tried now, and the others follow when it succeeds".to_owned(),
         };
         (until, what)
     }
 
     fn about_circuit(&self) -> String {
-        let mend = match self.mend() {
-            mend if mend.is_empty() => format!(
-                "See what the endpoint answers: GET /v1/endpoints/{}/deliveries?status=retrying. ",
+        let remedy = match self.remedy() {
+            remedy if remedy.is_empty() => format!(
+                "Check how the endpoint responds: GET /v1/endpoints/{}/deliveries?status=retrying. ",
                 self.id.endpoint
             ),
-            mend => mend,
+            remedy => remedy,
         };
-        format!("{mend}As soon as the endpoint answers with 2xx again, what was held is delivered by itself.")
+        format!("{remedy}Held deliveries are sent automatically when the endpoint responds with 2xx again.")
     }
 
     fn about_disabled(&self) -> String {
         let enable = self.enable();
         match self.outlook.disabled_by.unwrap_or(DisabledBy::Request) {
-            DisabledBy::Request => format!("When it is to be delivered, {enable}."),
+            DisabledBy::Request => format!("To deliver it, {enable}."),
             DisabledBy::Gone => {
                 format!(
-                    "The endpoint was disabled, because it answered 410 Gone. If it is to get webhooks after all, mend that and {enable}."
+                    "The endpoint was disabled, because it responded 410 Gone. To deliver webhooks to it again, change that and {enable}."
                 )
             }
             DisabledBy::Failing => {
                 format!(
-                    "The endpoint was disabled, because it failed for days. {}Then {enable}.",
-                    self.mend()
+                    "The endpoint was disabled, because every attempt failed for days. {}Then {enable}.",
+                    self.remedy()
                 )
             }
         }
     }
 
     fn succeeded(&self) -> Story {
-        let suggested_action = "Nothing. If the receiver has no trace of it, look there for the webhook-id, which is the event's id.";
+        let suggested_action =
+            "Nothing. To find it in the receiver's log, search for the event's id, which is the webhook-id.";
         Story {
             summary: self.so_far("It succeeded."),
             next_step: None,
@@ -375,37 +371,37 @@ impl Plot<'_> {
             _ => format!("All {made} attempts failed. {last}"),
         };
         let summary = self.replayed(&words);
-        Story { summary, next_step: None, suggested_action: self.again(&self.mend()) }
+        Story { summary, next_step: None, suggested_action: self.again(&self.remedy()) }
     }
 
     fn cancelled(&self) -> Story {
         let why = match self.served() {
-            Served::Deleted => "It was called off, because its endpoint was deleted.",
-            _ => "It was called off by a person: itself, or with all that was held for its endpoint.",
+            Availability::Deleted => "Cancelled because the endpoint was deleted.",
+            _ => "Cancelled by request: this delivery alone, or all held deliveries of its endpoint.",
         };
         let summary = format!("{} {why}", self.so_far("No attempt was made."));
         Story { summary, next_step: None, suggested_action: self.again("") }
     }
 
     fn expired(&self) -> Story {
-        let why = "It was not finished when the time was over for which events are kept.";
+        let why = "Expired: it was not finished when the retention of its event ended.";
         let summary = format!("{} {why}", self.so_far("No attempt was made."));
-        Story { summary, next_step: None, suggested_action: self.again(&self.mend()) }
+        Story { summary, next_step: None, suggested_action: self.again(&self.remedy()) }
     }
 
-    /// How a finished delivery is made once more, after `first`.
+    /// How a finished delivery is sent once more, after `first`.
     fn again(&self, first: &str) -> String {
         let resend = self.resend();
         match self.served() {
-            Served::Deleted => ELSEWHERE.to_owned(),
-            Served::Disabled => {
+            Availability::Deleted => ELSEWHERE.to_owned(),
+            Availability::Disabled => {
                 format!(
-                    "{first}Nothing more comes by itself. To have it delivered after all, {} and then {resend}.",
+                    "{first}It is not retried automatically. To deliver it, {} and then {resend}.",
                     self.enable()
                 )
             }
-            Served::Enabled | Served::CircuitOpen => {
-                format!("{first}Nothing more comes by itself. To have it delivered after all: {resend}.")
+            Availability::Enabled | Availability::CircuitOpen => {
+                format!("{first}It is not retried automatically. To deliver it: {resend}.")
             }
         }
     }

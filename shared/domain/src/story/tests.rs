@@ -17,14 +17,14 @@ fn id() -> DeliveryId {
 }
 
 const WELL: Outlook =
-    Outlook { served: Served::Enabled, disabled_by: None, circuit_until: None, attempts: Some(10) };
+    Outlook { served: Availability::Enabled, disabled_by: None, circuit_until: None, attempts: Some(10) };
 
 fn disabled(by: DisabledBy) -> Outlook {
-    Outlook { served: Served::Disabled, disabled_by: Some(by), ..WELL }
+    Outlook { served: Availability::Disabled, disabled_by: Some(by), ..WELL }
 }
 
 fn open_until(until: &str) -> Outlook {
-    Outlook { served: Served::CircuitOpen, circuit_until: Some(at(until)), ..WELL }
+    Outlook { served: Availability::CircuitOpen, circuit_until: Some(at(until)), ..WELL }
 }
 
 /// `count` attempts, the last of them at 10:00:05, each with this failure.
@@ -49,12 +49,12 @@ fn delivery(status: Status, attempts: Vec<Attempt>) -> Delivery {
     Delivery { status, generation: 0, attempts, next_attempt_at, parked_reason, in_due_index: false }
 }
 
-fn told(delivery: Option<&Delivery>, outlook: Outlook) -> Story {
-    tell(Plot { id: id(), delivery, outlook, accepted: at("2026-11-24T10:00:00Z"), now: at(NOW) })
+fn story(delivery: Option<&Delivery>, outlook: Outlook) -> Story {
+    describe(Plot { id: id(), delivery, outlook, accepted: at("2026-11-24T10:00:00Z"), now: at(NOW) })
 }
 
 fn check(delivery: Option<&Delivery>, outlook: Outlook, expected: (&str, Option<&str>, &str)) {
-    let story = told(delivery, outlook);
+    let story = self::story(delivery, outlook);
     let next = story.next_step.as_ref().map(|next| next.description.as_str());
     let id = id().to_string();
     let suggested_action =
@@ -66,8 +66,8 @@ fn failed(count: u32) -> Vec<Attempt> {
     attempts(count, Some(Failure::HttpStatus), Some(500))
 }
 
-const TOLD_500: &str = "Attempt 2 of 10 failed on 2026-11-24T10:00:05Z: the endpoint answered 500.";
-const LOG: &str = "The receiver failed: look into its log at the time of the attempt.";
+const FAILED_500: &str = "Attempt 2 of 10 failed at 2026-11-24T10:00:05Z: the endpoint answered 500.";
+const LOG: &str = "Check the receiver's log at the time of the attempt; webhook-id identifies the request.";
 
 #[test]
 fn stories_that_go_on() {
@@ -75,29 +75,29 @@ fn stories_that_go_on() {
         None,
         WELL,
         (
-            "The event was accepted on 2026-11-24T10:00:00Z; no attempt has been made yet.",
-            Some("attempt 1 is due now, and is made as soon as its turn comes"),
-            "Wait a moment.",
+            "The event was accepted at 2026-11-24T10:00:00Z; no attempt has been made yet.",
+            Some("attempt 1 is due now and is made in its turn"),
+            "Wait.",
         ),
     );
     check(
         Some(&delivery(Status::Retrying, failed(2))),
         WELL,
         (
-            TOLD_500,
-            Some("attempt 3 is made on 2026-11-24T10:05:00Z, in 4 min 50 s"),
-            &format!("{LOG} It is tried again by itself."),
+            FAILED_500,
+            Some("attempt 3 at 2026-11-24T10:05:00Z (in 4 min 50 s)"),
+            &format!("{LOG} The delivery is retried automatically."),
         ),
     );
     check(
         Some(&delivery(Status::Retrying, failed(2))),
         disabled(DisabledBy::Request),
         (
-            TOLD_500,
+            FAILED_500,
             Some(
-                "attempt 3 is due on 2026-11-24T10:05:00Z, in 4 min 50 s; it is held then until the endpoint is enabled",
+                "attempt 3 is due at 2026-11-24T10:05:00Z (in 4 min 50 s); it is then held until the endpoint is enabled",
             ),
-            "When it is to be delivered, enable the endpoint: POST /v1/endpoints/EPT/enable.",
+            "To deliver it, enable the endpoint: POST /v1/endpoints/EPT/enable.",
         ),
     );
     check(
@@ -106,7 +106,7 @@ fn stories_that_go_on() {
         (
             "No attempt has been made yet. It is held, because the endpoint is disabled.",
             Some("held until the endpoint is enabled"),
-            "When it is to be delivered, enable the endpoint: POST /v1/endpoints/EPT/enable.",
+            "To deliver it, enable the endpoint: POST /v1/endpoints/EPT/enable.",
         ),
     );
     let parked =
@@ -115,14 +115,12 @@ fn stories_that_go_on() {
         Some(&parked),
         open_until("2026-11-24T10:01:00Z"),
         (
-            &format!(
-                "{TOLD_500} It is held, because the endpoint failed so often that it is left alone for a while."
-            ),
+            &format!("{FAILED_500} It is held, because the endpoint's circuit is open after many failures."),
             Some(
-                "held until the circuit's time is over on 2026-11-24T10:01:00Z, in 50 s; one delivery is tried then, and all others follow once it succeeds",
+                "held until 2026-11-24T10:01:00Z (in 50 s), when one delivery is tried; the others follow when it succeeds",
             ),
             &format!(
-                "{LOG} As soon as the endpoint answers with 2xx again, what was held is delivered by itself."
+                "{LOG} Held deliveries are sent automatically when the endpoint responds with 2xx again."
             ),
         ),
     );
@@ -132,8 +130,8 @@ fn stories_that_go_on() {
         Some(&limited),
         WELL,
         (
-            "No attempt has been made yet. It is held, because the endpoint has had as many webhooks as its rate limit allows.",
-            Some("let go in its turn, the oldest first, as the rate limit allows"),
+            "No attempt has been made yet. It is held, because the endpoint's rate limit is reached.",
+            Some("released oldest first, as the rate limit allows"),
             "Wait, or raise the endpoint's rate_limit: PATCH /v1/endpoints/EPT.",
         ),
     );
@@ -145,48 +143,46 @@ fn stories_that_have_ended() {
         Some(&delivery(Status::Succeeded, attempts(1, None, Some(204)))),
         WELL,
         (
-            "Attempt 1 of 10 succeeded on 2026-11-24T10:00:05Z: the endpoint answered 204.",
+            "Attempt 1 of 10 succeeded at 2026-11-24T10:00:05Z: the endpoint responded 204.",
             None,
-            "Nothing. If the receiver has no trace of it, look there for the webhook-id, which is the event's id.",
+            "Nothing. To find it in the receiver's log, search for the event's id, which is the webhook-id.",
         ),
     );
     check(
         Some(&delivery(Status::Exhausted, failed(2))),
         WELL,
         (
-            &format!("All 2 attempts failed. {TOLD_500}"),
+            &format!("All 2 attempts failed. {FAILED_500}"),
             None,
-            &format!(
-                "{LOG} Nothing more comes by itself. To have it delivered after all: POST /v1/deliveries/DLV/resend."
-            ),
+            &format!("{LOG} It is not retried automatically. To deliver it: POST /v1/deliveries/DLV/resend."),
         ),
     );
     check(
         Some(&delivery(Status::Cancelled, Vec::new())),
         Outlook::DELETED,
         (
-            "No attempt was made. It was called off, because its endpoint was deleted.",
+            "No attempt was made. Cancelled because the endpoint was deleted.",
             None,
-            "The endpoint was deleted, so nothing more goes there. If somebody else is to have the event, replay it to another endpoint.",
+            "The endpoint was deleted. To deliver this event elsewhere, replay it to another endpoint.",
         ),
     );
     let replayed = Delivery { generation: 2, ..delivery(Status::Succeeded, attempts(11, None, Some(200))) };
-    let words = told(Some(&replayed), WELL).summary;
+    let words = story(Some(&replayed), WELL).summary;
     assert_eq!(
         words,
-        "Replayed (generation 2). Attempt 11 succeeded on 2026-11-24T10:00:05Z: the endpoint answered 200."
+        "Replayed (generation 2). Attempt 11 succeeded at 2026-11-24T10:00:05Z: the endpoint responded 200."
     );
 }
 
 #[test]
-fn waiting_for_a_first_attempt_is_told_by_how_long_it_takes() {
+fn the_wait_for_a_first_attempt_is_described_by_its_length() {
     for (accepted, begins) in [
-        ("2026-11-24T10:00:00Z", "Wait a moment."),
-        ("2026-11-24T09:50:00Z", "Wait: it is in a queue behind others."),
-        ("2026-11-24T08:00:00Z", "It should have been attempted by now."),
+        ("2026-11-24T10:00:00Z", "Wait."),
+        ("2026-11-24T09:50:00Z", "Wait: it is queued behind others."),
+        ("2026-11-24T08:00:00Z", "Overdue. Contact the service operator"),
     ] {
         let plot = Plot { id: id(), delivery: None, outlook: WELL, accepted: at(accepted), now: at(NOW) };
-        assert!(tell(plot).suggested_action.starts_with(begins), "{accepted}");
+        assert!(describe(plot).suggested_action.starts_with(begins), "{accepted}");
     }
     let replayed = Delivery { generation: 1, ..delivery(Status::Pending, Vec::new()) };
     let plot = Plot {
@@ -196,7 +192,7 @@ fn waiting_for_a_first_attempt_is_told_by_how_long_it_takes() {
         accepted: at("2026-11-04T10:00:00Z"),
         now: at(NOW),
     };
-    assert_eq!(tell(plot).suggested_action, "Wait until its turn comes.");
+    assert_eq!(describe(plot).suggested_action, "Wait.");
 }
 
 #[test]
@@ -233,7 +229,7 @@ fn every_story_is_whole() {
                     for outlook in outlooks {
                         let one = delivery(status, attempts(count, *failure, *code));
                         let one = Delivery { parked_reason: one.parked_reason.map(|_| reason), ..one };
-                        let story = told(Some(&one), outlook);
+                        let story = self::story(Some(&one), outlook);
                         let words =
                             format!("{status:?} {reason:?} {failure:?} {count} {outlook:?}: {story:?}");
                         assert!(
@@ -246,8 +242,8 @@ fn every_story_is_whole() {
                             texts.iter().all(|text| !text.contains("  ") && !text.contains("..")),
                             "{words}"
                         );
-                        // Whoever can do something about a failure is told what.
-                        let advised = story.suggested_action.contains(&advice(failure.unwrap(), *code));
+                        // A failure that a person can repair comes with advice.
+                        let advised = story.suggested_action.contains(advice(failure.unwrap(), *code));
                         if count > 0 && status == Status::Retrying && outlook == WELL {
                             assert!(advised, "{words}");
                         }
