@@ -27,7 +27,7 @@ pub enum Kind {
     NotFound,
     /// 405: the path exists, but not with this method.
     MethodNotAllowed,
-    /// 409: the object exists already.
+    /// 409: the object already exists.
     AlreadyExists,
     /// 409: the idempotency key was used for another body.
     IdempotencyConflict,

@@ -3,10 +3,10 @@
 //!
 //! `lambda_http` recognises the event and shapes the response. Its conversion of requests is not
 //! used, because a client can break it: it unwraps on a malformed path, host, query or base64 body
-//! (`request.rs`, `build_request_uri`; `Body::from_maybe_encoded`), it normalises the path, it keeps
-//! only the last of repeated headers of a REST API or load balancer, and it decodes a load
-//! balancer's query before it splits it, so that `%26` in a value begins another parameter. So this
-//! file takes the parts out of the typed events of `aws_lambda_events`.
+//! (`request.rs`, `build_request_uri`; `Body::from_maybe_encoded`), it normalises the path, and of the
+//! repeated headers of a REST API it keeps only the last. So this file takes the parts out of the typed
+//! events of `aws_lambda_events`. The two hidden types of the crate that it uses, `LambdaRequest` and
+//! `TransformResponse`, are those that its own loop is made of.
 //!
 //! | event | path | query | repeated headers | client's address |
 //! |---|---|---|---|---|
@@ -45,7 +45,7 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{Request, Response};
 
-/// Why an event cannot become a request, as the client is told.
+/// The reason why an event cannot become a request, for the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed(pub(super) &'static str);
 
@@ -206,7 +206,7 @@ impl Parts {
             headers.try_insert(COOKIE, cookies).map_err(|_| UNREADABLE)?;
         }
         let text = self.body.unwrap_or_default();
-        // Signatures are over bytes, so base64 is decoded before anything reads the body.
+        // Signatures cover bytes, so base64 is decoded before anything reads the body.
         let body = if self.is_base64 {
             BASE64_STANDARD.decode(text).map_err(|_| Malformed("the body is not base64"))?
         } else {
