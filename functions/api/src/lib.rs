@@ -80,12 +80,39 @@ pub fn description(server: &str) -> serde_json::Value {
     openapi::document(&routes::all(), server)
 }
 
+/// The API with its parts.
+pub struct Service {
+    router: Router,
+    api: Arc<Api>,
+}
+
 /// Serves the API until the environment ends.
 pub async fn serve() -> Result<(), lambda_runtime::Error> {
+    let service = Service::new()?;
+    server::run(|request| service.respond(request)).await
+}
+
+impl Service {
+    /// Makes the parts from the function's variables.
+    pub fn new() -> Result<Self, lambda_runtime::Error> {
+        Ok(Self { router: Router::new(routes::all())?, api: Arc::new(parts()?) })
+    }
+
+    /// The response to a request. Tests call it in their own process.
+    pub async fn respond(&self, request: Request) -> Response {
+        let id = request.id.clone();
+        match handle(&self.router, &self.api, request).await {
+            Ok(response) => response,
+            Err(problem) => Response::problem(&problem, &id),
+        }
+    }
+}
+
+fn parts() -> Result<Api, lambda_runtime::Error> {
     let parts = Parts::new()?;
     let egress_allow = config::egress_allow()?;
     let test_events = TestEvents { egress: Egress::new(egress_allow.clone())?, leases: parts.leases()? };
-    let api = Arc::new(Api {
+    Ok(Api {
         secrets: parts.secrets()?,
         operator_key: OperatorKey::new(parts.secrets_manager(), config::operator_key_secret()?),
         publisher: parts.publisher()?,
@@ -110,17 +137,7 @@ pub async fn serve() -> Result<(), lambda_runtime::Error> {
         statistics: parts.statistics,
         drains: parts.drains,
         replays: parts.replays,
-    });
-    let router = Router::new(routes::all())?;
-    server::run(|request| respond(&router, &api, request)).await
-}
-
-async fn respond(router: &Router, api: &Arc<Api>, request: Request) -> Response {
-    let id = request.id.clone();
-    match handle(router, api, request).await {
-        Ok(response) => response,
-        Err(problem) => Response::problem(&problem, &id),
-    }
+    })
 }
 
 async fn handle(router: &Router, api: &Arc<Api>, request: Request) -> Result<Response, Problem> {

@@ -11,7 +11,7 @@ use domain::{
 use platform::{
     Fault,
     lambda::problem::{Kind, Problem},
-    webhook::test_event::Sent,
+    webhook::test_event::TestReport,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -117,7 +117,7 @@ async fn default_data(api: &Api, event_type: &EventType) -> Result<EventData, Pr
     EventData::try_from(raw).map_err(|error| Fault::new("making a test event", error).into())
 }
 
-fn view(url: String, Sent { headers, body, outcome, attempt }: Sent) -> TestView {
+fn view(url: String, TestReport { headers, body, outcome, attempt }: TestReport) -> TestView {
     let (succeeded, suggested_action) = (outcome.is_success(), advice::after(&outcome));
     let response = match outcome {
         Outcome::Answered { status, excerpt, .. } => {

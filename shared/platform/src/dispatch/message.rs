@@ -40,7 +40,7 @@ use crate::{
         registry::endpoints::Endpoints,
     },
     webhook::{
-        egress::{Called, Egress},
+        egress::{CallOutcome, Egress},
         request::Webhook,
     },
 };
@@ -264,7 +264,7 @@ impl MessageDriver {
         // Recording waits for the others of the batch, who may wait for their turn.
         drop(permit);
         let took_ms = response.took_ms();
-        let Called { outcome, took, told } = response;
+        let CallOutcome { outcome, took, told } = response;
         let attempt = Attempt::new(number, started_at, took_ms, &outcome).telling(told);
         Ok((attempt, EndedAttempt { outcome, took }))
     }

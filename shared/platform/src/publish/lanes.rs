@@ -42,7 +42,7 @@ pub enum Body {
         /// Whether another message may have been sent before.
         check: bool,
     },
-    /// A delivery that goes on.
+    /// A delivery that continues.
     Again {
         /// Which one.
         delivery: DeliveryKey,
@@ -205,7 +205,7 @@ impl Lane {
         self.queue.hide(messages).await;
     }
 
-    /// Whether so many messages are in flight that long waits must go elsewhere. Unknown counts as
+    /// Whether so many messages are in flight that long waits must use the due index. Unknown counts as
     /// yes: the due index always has room.
     pub async fn is_under_pressure(&self) -> bool {
         let known = *self.pressure.lock().unwrap_or_else(PoisonError::into_inner);

@@ -33,9 +33,9 @@ use crate::{
 pub struct Rescuer {
     /// Where deliveries are parked.
     pub deliveries: Deliveries,
-    /// Where messages go that nobody can read.
+    /// Where messages go that cannot be read.
     pub unreadable: Arc<Lane>,
-    /// Who tells owners.
+    /// Notifies owners.
     pub alerts: Alerts,
 }
 

@@ -59,7 +59,7 @@ impl Progress {
     }
 
     /// The partitions of a tenant's timeline that are left of the span, each with the place behind
-    /// which to go on.
+    /// which to continue.
     pub(super) fn partitions(&self, tenant: &TenantId) -> Vec<Within> {
         let (from, to) = self.span();
         let begun = self.within.as_ref().filter(|within| within.tenant == tenant.as_str());

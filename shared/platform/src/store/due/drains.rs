@@ -120,7 +120,7 @@ impl Drains {
         Ok(taken.and_then(|response| response.attributes).as_ref().map(read_drain))
     }
 
-    /// Removes an endpoint's entry, if no work was held of late; false where it stays.
+    /// Removes an endpoint's entry, if no work was held recently; false where it stays.
     pub async fn end(&self, entry: &DueEndpoint, known: &DrainEntry, now: Timestamp) -> Result<bool, Fault> {
         if !drain::may_end(Timestamp::from_millis(known.touched_at), now) {
             return Ok(false);

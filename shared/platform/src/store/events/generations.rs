@@ -25,7 +25,7 @@ pub struct Generation {
     pub generation: u32,
     /// Its status, as it is written.
     pub status: Status,
-    /// The replay that began it, if one did.
+    /// The replay that started it, if one did.
     pub replay: Option<ReplayId>,
 }
 
