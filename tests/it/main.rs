@@ -20,6 +20,7 @@ mod inbound;
 mod isolation;
 mod journey;
 mod keys;
+mod listings;
 mod publish;
 mod replays;
 mod retries;

@@ -102,12 +102,12 @@ impl Trail {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner).take();
         match written {
             None if succeeded && !self.unchanged.load(Ordering::Relaxed) => {
-                tracing::error!(action = self.action, "a change is not in the audit trail");
+                tracing::error!(action = self.action, "change is not in the audit trail");
             }
             Some((tenant, subject)) if !succeeded => {
                 let action = format!("{}.failed", self.action);
                 if let Err(problem) = self.append(api, &tenant, action, subject, [None, None]).await {
-                    tracing::error!(fault = ?problem.fault, "a failure is not in the audit trail");
+                    tracing::error!(fault = ?problem.fault, "could not record failed change in the audit trail");
                 }
             }
             _ => {}

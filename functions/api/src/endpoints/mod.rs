@@ -576,7 +576,7 @@ pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {
     let keys = SecretRef::of_endpoint(tenant, endpoint.secret_shard, &id);
     let removed = api.secrets.remove(keys).await;
     if let Err(error) = removed {
-        tracing::warn!(?error, tenant = %tenant, endpoint_id = %endpoint.id, "a signing key is left over");
+        tracing::warn!(?error, tenant = %tenant, endpoint_id = %endpoint.id, "could not remove signing key of deleted endpoint");
     }
     // What is held is cancelled by the next run of the scheduler.
     api.drains.wake(tenant, endpoint.id, call.now, HeldAction::Unchanged, call.now).await?;

@@ -226,7 +226,7 @@ pub(crate) async fn publish_batch(
         }
         Err(problem) => {
             if let Some(fault) = &problem.fault {
-                tracing::error!(%fault, "an event of a batch was not published");
+                tracing::error!(%fault, "could not publish event of a batch");
             }
             let uri = problem.kind.uri();
             BatchResult {

@@ -56,7 +56,7 @@ async fn move_copies(lanes: &Lanes, fates: Vec<FateAndCopy>, now: Timestamp) -> 
     }
     for ((index, at), sent) in moved.into_iter().zip(lanes.slow.send_each(&outgoing).await) {
         if let Err(fault) = &sent {
-            tracing::warn!(%fault, "could not move a message to the slow lane");
+            tracing::warn!(%fault, "could not move message to the slow lane; it waits in its queue");
         }
         result[index] = Fate::after_move(sent.is_ok(), at);
     }

@@ -60,7 +60,7 @@ impl HealthKeeper {
         }
         if tally.failed > 0 && let Err(fault) = Box::pin(self.watch.check(owner, endpoint, tally.failed)).await
         {
-            tracing::warn!(%fault, tenant = %owner, endpoint_id = %id, "could not check the failure rate");
+            tracing::warn!(%fault, tenant = %owner, endpoint_id = %id, "could not evaluate failure rate of endpoint");
         }
         if let Some(delivery) = exhausted {
             Box::pin(self.alerts.raise(owner, *id, &Alert::Exhausted(delivery))).await;

@@ -117,12 +117,12 @@ impl MessageDriver {
         let message: Message<'_> = match serde_json::from_str(&record.body) {
             Ok(message) => message,
             Err(error) => {
-                tracing::error!(%error, "malformed message; it will end in the dead-letter queue");
+                tracing::error!(%error, "malformed message; it will reach the dead-letter queue");
                 return Ok(ClaimResult::Fate(Fate::Keep));
             }
         };
         if message.v != lane::VERSION {
-            tracing::error!(v = message.v, "message of an unknown version");
+            tracing::error!(v = message.v, "unknown version of message");
             return Ok(ClaimResult::Fate(Fate::Keep));
         }
         let (tenant, id) = (&message.tenant, message.delivery());
@@ -190,7 +190,7 @@ impl MessageDriver {
                     let closed = |_| Fault::new("dispatching", "semaphore closed");
                     let permit = at_once.acquire().await.map_err(closed)?;
                     if deadline.since(clock::machine_now()) < delivery.endpoint.timeout() + RECORDING_TIME {
-                        tracing::warn!("too little time is left for an attempt");
+                        tracing::warn!("too little time left for an attempt");
                         delivery.run.out_of_time(clock::now())
                     } else {
                         let (attempt, ended) = self.attempt(&delivery, number, permit).await?;

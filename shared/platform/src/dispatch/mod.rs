@@ -147,7 +147,7 @@ impl Dispatcher {
             Ok(())
         };
         if let Err(fault) = within(deadline, updating).await {
-            tracing::error!(%fault, "could not save endpoint health in time");
+            tracing::error!(%fault, "could not save outcomes of endpoints");
         }
         kept
     }
@@ -166,7 +166,7 @@ impl Dispatcher {
                 let received = record.receive_count();
                 let claiming = dispatcher.messages.claim(index, &record, lane);
                 within(deadline, claiming).await.unwrap_or_else(|fault| {
-                    tracing::error!(%fault, "a delivery failed on our side");
+                    tracing::error!(%fault, "could not process delivery");
                     ClaimResult::Fate(Fate::after_fault(received, clock::now()))
                 })
             };
@@ -174,7 +174,7 @@ impl Dispatcher {
         });
         let claimed = join_all(tasks).await.into_iter();
         claimed
-            .map(|claimed| claimed.map_err(|error| tracing::error!(%error, "a message panicked")).ok())
+            .map(|claimed| claimed.map_err(|error| tracing::error!(%error, "handling of message panicked")).ok())
             .collect()
     }
 
@@ -197,7 +197,7 @@ impl Dispatcher {
         for group in join_all(groups).await {
             // Whose messages return when the lane's own visibility timeout ends.
             messages.extend(group.unwrap_or_else(|error| {
-                tracing::error!(%error, "dispatching to an endpoint panicked");
+                tracing::error!(%error, "dispatch to endpoint panicked");
                 Vec::new()
             }));
         }
@@ -218,7 +218,7 @@ impl Dispatcher {
         let admissions = match within(deadline, admitting).await {
             Ok(admissions) => admissions,
             Err(fault) => {
-                tracing::error!(%fault, tenant = %key.0, endpoint_id = %key.1, "could not admit an endpoint's messages");
+                tracing::error!(%fault, tenant = %key.0, endpoint_id = %key.1, "could not admit deliveries of endpoint; their messages stay");
                 let now = clock::now();
                 let stays = |(delivery, _): &(PendingDelivery, Ticket)| {
                     MessageResult::new(delivery.batch_index, Fate::after_fault(delivery.received, now))
@@ -235,7 +235,7 @@ impl Dispatcher {
                 let turn = Turn { at_once: &at_once, recorder, ticket, deadline };
                 let driving = dispatcher.messages.drive(delivery, admission, turn);
                 within(deadline, driving).await.unwrap_or_else(|fault| {
-                    tracing::error!(%fault, %tenant, %delivery_id, "a delivery failed on our side");
+                    tracing::error!(%fault, %tenant, %delivery_id, "could not process delivery");
                     MessageResult::new(index, Fate::after_fault(received, clock::now()))
                 })
             };
@@ -246,7 +246,7 @@ impl Dispatcher {
         let mut results = Vec::with_capacity(tasks.len());
         for (index, task) in tasks {
             let mut result = task.await.unwrap_or_else(|error| {
-                tracing::error!(%error, "dispatching a message panicked");
+                tracing::error!(%error, "dispatch of message panicked");
                 MessageResult::new(index, Fate::Keep)
             });
             result.endpoint = Some(key.clone());
@@ -259,7 +259,7 @@ impl Dispatcher {
     async fn count(&self, counts: Counts) {
         let counting = counts.iter().map(async |(key, stats)| {
             if let Err(fault) = self.statistics.add(key, stats).await {
-                tracing::warn!(%fault, tenant = %key.0, endpoint_id = %key.1, "could not count attempts");
+                tracing::warn!(%fault, tenant = %key.0, endpoint_id = %key.1, "attempts are missing from the statistics");
             }
         });
         join_all(counting).await;
