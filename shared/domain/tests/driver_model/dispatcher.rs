@@ -5,8 +5,7 @@ use std::{sync::Arc, time::Duration};
 use domain::{
     Timestamp,
     delivery::{
-        Attempt, Failure, Outcome, ParkedReason, Status,
-        driver,
+        Attempt, Failure, Outcome, ParkedReason, Status, driver,
         engine::{
             admission::{self, Admission, Round},
             change::{Change, Fate, Place, Recorded},
@@ -313,7 +312,8 @@ impl World {
         }
         let (mut change, mut alone) = (change.clone(), change.leaves_it_to_a_message());
         if self.is(Flaw::LeavesTheIndex) && it.run.was_in_due_index() {
-            let is_behind = change.next_attempt_at.is_some_and(|next| change.place == Some(Place::leased(next)));
+            let is_behind =
+                change.next_attempt_at.is_some_and(|next| change.place == Some(Place::leased(next)));
             if change.status == Status::Retrying && is_behind {
                 (change.place, alone) = (None, false);
             }

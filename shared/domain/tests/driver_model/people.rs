@@ -219,12 +219,7 @@ impl World {
         self.items.get(&id).is_some_and(|item| item.delivery.status.is_final())
     }
 
-    fn record_asked(
-        &mut self,
-        id: Id,
-        change: &Change,
-        luck: Luck,
-    ) -> Result<Option<Recorded>, Violation> {
+    fn record_asked(&mut self, id: Id, change: &Change, luck: Luck) -> Result<Option<Recorded>, Violation> {
         self.call(luck, |world| world.record(id, change)).transpose()
     }
 

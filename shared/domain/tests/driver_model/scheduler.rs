@@ -4,11 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use domain::{
     Timestamp,
-    delivery::{
-        Delivery, Status,
-        driver::LaneKind,
-        engine::change::Place,
-    },
+    delivery::{Delivery, Status, driver::LaneKind, engine::change::Place},
     recovery::drain::{self, DRAIN_LEASE, DRAIN_STEP, Next, Plan, Then},
 };
 

@@ -390,7 +390,10 @@ impl World {
     pub(crate) fn send_as(&mut self, message: &Message) {
         let message = Message { number: self.sent, ..message.clone() };
         self.sent += 1;
-        self.note(format_args!("  sends message {} of {:?} to {:?}", message.number, message.id, message.lane));
+        self.note(format_args!(
+            "  sends message {} of {:?} to {:?}",
+            message.number, message.id, message.lane
+        ));
         self.messages.push(message);
     }
 

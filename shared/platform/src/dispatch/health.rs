@@ -52,13 +52,13 @@ impl HealthKeeper {
             exhausted = exhausted.or(result.exhausted);
         }
         // Most batches show nothing new.
-        let is_news = tally.gone
-            || tally.failed > 0
-            || endpoint.health.after(&tally, clock::now()) != endpoint.health;
+        let is_news =
+            tally.gone || tally.failed > 0 || endpoint.health.after(&tally, clock::now()) != endpoint.health;
         if is_news && let Err(fault) = Box::pin(self.update(owner, endpoint, tally)).await {
             tracing::error!(%fault, tenant = %owner, endpoint_id = %id, "could not save endpoint health");
         }
-        if tally.failed > 0 && let Err(fault) = Box::pin(self.watch.check(owner, endpoint, tally.failed)).await
+        if tally.failed > 0
+            && let Err(fault) = Box::pin(self.watch.check(owner, endpoint, tally.failed)).await
         {
             tracing::warn!(%fault, tenant = %owner, endpoint_id = %id, "could not evaluate failure rate of endpoint");
         }

@@ -174,12 +174,18 @@ impl Dispatcher {
         });
         let claimed = join_all(tasks).await.into_iter();
         claimed
-            .map(|claimed| claimed.map_err(|error| tracing::error!(%error, "handling of message panicked")).ok())
+            .map(|claimed| {
+                claimed.map_err(|error| tracing::error!(%error, "handling of message panicked")).ok()
+            })
             .collect()
     }
 
     /// Attempts what may be attempted, and records the rest.
-    async fn attempt_all(self: &Arc<Self>, pending: Vec<PendingDelivery>, deadline: Timestamp) -> BatchResult {
+    async fn attempt_all(
+        self: &Arc<Self>,
+        pending: Vec<PendingDelivery>,
+        deadline: Timestamp,
+    ) -> BatchResult {
         let (recorder, recording) = Recorder::start(self.statistics.clone());
         let mut endpoints: HashMap<EndpointKey, Arc<Endpoint>> = HashMap::new();
         let groups: Vec<_> = group(pending)

@@ -121,9 +121,8 @@ async fn collect(
         }
         // One call must not name a delivery twice; who comes second finds what the first made.
         let mut named = HashSet::new();
-        let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut waiting)
-            .into_iter()
-            .partition(|ask| named.insert(ask.change.key.clone()));
+        let (now, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut waiting).into_iter().partition(|ask| named.insert(ask.change.key.clone()));
         waiting = later;
         let (changes, answers): (Vec<_>, Vec<_>) =
             now.into_iter().map(|ask| (ask.change, ask.answer)).unzip();

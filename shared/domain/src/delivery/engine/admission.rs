@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    Timestamp, saturating,
+    Timestamp,
     delivery::{ParkedReason, driver::LaneKind},
     endpoint::{
         Endpoint,
@@ -12,6 +12,7 @@ use crate::{
         limit::{Grant, Rate},
     },
     recovery::drain,
+    saturating,
 };
 
 /// A wait for a rate limit up to this long is spent hidden in the lane …
@@ -79,9 +80,7 @@ impl Round<'_> {
                 self.all(Admission::Move)
             }
             Gate::Go(None) => self.all(Admission::Attempt),
-            Gate::Go(Some(rate)) => {
-                Effect::TakePermits(rate, saturating::<u32>(self.received.len()))
-            }
+            Gate::Go(Some(rate)) => Effect::TakePermits(rate, saturating::<u32>(self.received.len())),
         }
     }
 

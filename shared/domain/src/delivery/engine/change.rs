@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    Timestamp, saturating,
+    Timestamp,
     delivery::{Attempt, Delivery, ParkedReason, Status},
+    saturating,
 };
 
 /// How long a due entry that was taken is left alone: time for its message to be delivered from
@@ -84,11 +85,7 @@ impl Change {
     /// Has it attempted again at `at`; what drives it until then is `place`, or a message.
     #[must_use]
     pub fn retried(recorded_attempts: Option<u32>, at: Timestamp, place: Option<Place>) -> Self {
-        Self {
-            next_attempt_at: Some(at),
-            place,
-            ..Self::finished(recorded_attempts, Status::Retrying)
-        }
+        Self { next_attempt_at: Some(at), place, ..Self::finished(recorded_attempts, Status::Retrying) }
     }
 
     /// Makes it due `now`, for a message that is sent after this.

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use domain::{DeliveryId, EndpointId, EventId, TenantId, Timestamp, delivery::engine::change::Change, endpoint::Target};
+use domain::{
+    DeliveryId, EndpointId, EventId, TenantId, Timestamp, delivery::engine::change::Change, endpoint::Target,
+};
 use tokio::sync::Semaphore;
 
 use super::{Reconciler, progress::Job};

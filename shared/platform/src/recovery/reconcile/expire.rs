@@ -6,10 +6,7 @@ use futures_util::{StreamExt, stream};
 use super::event::{EventReconciler, EventReport, OpenDelivery};
 use crate::{
     alert::Alert,
-    store::events::{
-        deliveries::DeliveryChange,
-        stored::StoredEvent,
-    },
+    store::events::{deliveries::DeliveryChange, stored::StoredEvent},
 };
 
 /// Alerts raised concurrently.
@@ -25,9 +22,8 @@ impl EventReconciler<'_> {
         now: Timestamp,
         report: &mut EventReport,
     ) {
-        let change = |open: &OpenDelivery| {
-            open.change(tenant, event, lost::expire(open.recorded_attempts()), now)
-        };
+        let change =
+            |open: &OpenDelivery| open.change(tenant, event, lost::expire(open.recorded_attempts()), now);
         let changes: Vec<_> = open.iter().map(change).collect();
         let mut expired = Vec::new();
         for (change, recorded) in changes.iter().zip(self.of.deliveries.record(&changes).await) {

@@ -3,10 +3,7 @@
 use domain::{TenantId, Timestamp, delivery::engine::change::Recorded, recovery::lost};
 
 use super::event::{EventReconciler, EventReport, OpenDelivery};
-use crate::{
-    Fault,
-    store::events::stored::StoredEvent,
-};
+use crate::{Fault, store::events::stored::StoredEvent};
 
 impl EventReconciler<'_> {
     /// Gives deliveries a driver again: a message, or, where a message cannot name the generation, a

@@ -234,7 +234,9 @@ impl Deliveries {
         let attempt = change.attempt.as_ref();
         let stored = attempt.map(attempts::write).transpose()?;
         let status = AttributeValue::S(change.status.as_str().to_owned());
-        let n = number(i64::from(attempt.map_or(change.recorded_attempts.unwrap_or(0), |attempt| attempt.number)));
+        let n = number(i64::from(
+            attempt.map_or(change.recorded_attempts.unwrap_or(0), |attempt| attempt.number),
+        ));
         let next_at = change.next_attempt_at.map(|at| number(at.millis()));
         let parked_reason = change.parked_reason.map(|reason| AttributeValue::S(reason.as_str().to_owned()));
         let place = all.place();
@@ -257,10 +259,7 @@ impl Deliveries {
                 ("n".to_owned(), n),
                 ("status".to_owned(), status),
                 ("list_pk".to_owned(), list_pk),
-                (
-                    "list_sk".to_owned(),
-                    AttributeValue::S(keys::list_place(all.now, id.event, *generation)),
-                ),
+                ("list_sk".to_owned(), AttributeValue::S(keys::list_place(all.now, id.event, *generation))),
                 ("expires_at".to_owned(), expires_at(all.now)),
             ]);
             item.extend(attempt);

@@ -3,7 +3,10 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     DeliveryId, ReplayId, TenantId, Timestamp,
-    delivery::{Status, engine::change::{Change, Place}},
+    delivery::{
+        Status,
+        engine::change::{Change, Place},
+    },
     event::EventType,
 };
 
