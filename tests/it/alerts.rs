@@ -1,15 +1,11 @@
-//! What owners and operators are told: each thing once, however often it happens.
+//! Alerts to owners and operators: one for each condition, however often it happens.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, SystemTime},
+use std::time::{Duration, SystemTime};
+
+use serde_json::json;
+use testkit::{
+    FlakyReceiver, Receiver, Reply, Stack, Subscription, eventually, process, stack::text, within,
 };
-
-use serde_json::{Value, json};
-use testkit::{Receiver, Reply, Stack, Subscription, eventually, process, stack::text};
 
 use crate::{AFTER_A_CRASH, CACHE_AGE, SOON};
 
@@ -38,53 +34,44 @@ async fn storm_is_one_alert(stack_name: &str, events: usize) {
     // One success now and then, so that the circuit stays closed on a slow machine, too.
     let receiver = Receiver::responding(|n| Reply::status(if n % 21 == 20 { 200 } else { 500 })).await;
     let single = json!({ "retry_schedule_seconds": [], "event_types": ["contact.*"] });
-    let endpoint_id = tenant.endpoint(&receiver.url()).settings(&single).create().await.id;
+    let endpoint = tenant.endpoint(&receiver.url()).settings(&single).create().await;
     let watcher = Receiver::start().await;
     tenant.endpoint(&watcher.url()).event_types(&["delivery.*", "endpoint.*"]).create().await;
     let topic = Subscription::to(&stack, "AlertsTopicArn", tenant.tenant_id()).await;
     tenant.publish_many("contact.created", events).await;
-    let path = format!("/v1/endpoints/{endpoint_id}/stats");
-    let mut stats = Value::Null;
-    let finished = |stats: &Value| {
-        let number = |name: &str| stats[name].as_u64().unwrap_or_default();
-        number("deliveries_succeeded") + number("deliveries_exhausted")
-    };
-    for _ in 0..AFTER_A_CRASH.as_secs() {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        stats = tenant.get(&path).await.expect(200);
-        if finished(&stats) >= events as u64 {
-            break;
-        }
-    }
-    assert!(finished(&stats) >= events as u64, "{stats}");
-    assert!(stats["deliveries_exhausted"].as_u64() >= Some(events as u64 * 9 / 10), "{stats}");
+    let stats = eventually("all deliveries to be finished", AFTER_A_CRASH, || async {
+        let stats = endpoint.stats().await;
+        (stats.deliveries_succeeded + stats.deliveries_exhausted >= events as u64).then_some(stats)
+    })
+    .await;
+    assert!(stats.deliveries_exhausted >= events as u64 * 9 / 10, "{stats:?}");
     assert!(receiver.requests().len() >= events);
-    let told = ["delivery.exhausted", "endpoint.failing"];
+    let expected = ["delivery.exhausted", "endpoint.failing"];
     watcher.wait_for(2, SOON).await;
     tokio::time::sleep(QUIET).await;
     let received = watcher.requests();
-    assert_eq!(types(&received), told);
+    assert_eq!(types(&received), expected);
     let messages = topic.messages().await;
     let mut kinds: Vec<_> = messages.iter().map(|message| text(message, "type")).collect();
     kinds.sort_unstable();
-    assert_eq!(kinds, told, "{messages:?}");
+    assert_eq!(kinds, expected, "{messages:?}");
     for message in &messages {
         assert_eq!(
             (&message["tenant"], &message["endpoint_id"]),
-            (&json!(tenant.tenant_id()), &json!(endpoint_id))
+            (&json!(tenant.tenant_id()), &json!(endpoint.id))
         );
         assert!(message["message"].is_string() && message["time"].is_string(), "{message}");
     }
     let failing = received.iter().map(testkit::Received::json).find(|one| one["type"] == "endpoint.failing");
     let data = &failing.unwrap()["data"];
-    assert_eq!((&data["reason"], &data["endpoint_id"]), (&json!("rate"), &json!(endpoint_id)));
+    assert_eq!((&data["reason"], &data["endpoint_id"]), (&json!("rate"), &json!(endpoint.id)));
     assert!(
         data["failure_rate"].as_f64().unwrap() >= 0.5 && data["attempts"].as_u64().unwrap() >= 20,
         "{data}"
     );
     assert!(data["window"]["from"].is_string() && data["disabled_at"].is_null(), "{data}");
-    // Not a put for each failure: each of the functions that ran side by side tried once, or twice where
-    // it was at it already.
+    // Not a put for each failure: each of the functions that ran side by side tried once, or twice if it was
+    // already trying.
     let logs = stack.logs("dispatcher").await;
     let tried = logs.lines().filter(|line| line.contains(r#""alert":"delivery.exhausted""#)).count();
     assert!((1..=24).contains(&tried), "{tried} tries for {events} failures");
@@ -108,7 +95,7 @@ async fn an_alert_is_not_repeated_because_an_hour_ends() {
     let first = tenant.publish("contact.created", &json!({}), "before").await;
     tenant.only_delivery(&first, "exhausted", SOON).await;
     watcher.wait_for(1, SOON).await;
-    // None of the functions that come then remembers.
+    // The functions that start then remember nothing.
     for (pid, name) in stack.processes() {
         if name == stack.functions["dispatcher"] {
             process::kill(pid);
@@ -124,16 +111,16 @@ async fn an_alert_is_not_repeated_because_an_hour_ends() {
     clock.ahead(ahead);
     let third = tenant.publish("contact.created", &json!({}), "much later").await;
     tenant.only_delivery(&third, "exhausted", AFTER_A_CRASH).await;
-    let told = watcher.wait_for(2, SOON).await;
-    assert_eq!(types(&told), ["delivery.exhausted"; 2]);
-    for (alert, event_id) in told.iter().zip([first, third]) {
+    let alerts = watcher.wait_for(2, SOON).await;
+    assert_eq!(types(&alerts), ["delivery.exhausted"; 2]);
+    for (alert, event_id) in alerts.iter().zip([first, third]) {
         let data = &alert.json()["data"];
         assert_eq!((&data["event_id"], &data["endpoint_id"]), (&json!(event_id), &json!(endpoint_id)));
     }
 }
 
 #[tokio::test]
-async fn a_topic_that_takes_nothing_keeps_nobody_from_being_told() {
+async fn a_topic_that_refuses_messages_does_not_stop_the_notification_of_owners() {
     let stack = Stack::deploy_edited("cw-no-topic", |template| {
         let nowhere = "ALERTS_TOPIC_ARN: arn:aws:sns:us-east-1:000000000000:nowhere";
         template.replace("ALERTS_TOPIC_ARN: !Ref AlertsTopic", nowhere)
@@ -158,73 +145,63 @@ async fn a_topic_that_takes_nothing_keeps_nobody_from_being_told() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_seldom_fails_is_no_alert() {
+async fn an_endpoint_that_seldom_fails_raises_no_alert() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
     let receiver = Receiver::responding(|n| Reply::status(if n % 3 == 0 { 500 } else { 200 })).await;
     let schedule = json!({ "retry_schedule_seconds": [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1], "event_types": ["contact.*"] });
-    let endpoint_id = tenant.endpoint(&receiver.url()).settings(&schedule).create().await.id;
+    let endpoint = tenant.endpoint(&receiver.url()).settings(&schedule).create().await;
     let watcher = Receiver::start().await;
     tenant.endpoint(&watcher.url()).event_types(&["endpoint.*"]).create().await;
     tenant.publish_many("contact.created", 40).await;
     eventually("all to arrive", AFTER_A_CRASH, || async {
-        let stats = tenant.get(&format!("/v1/endpoints/{endpoint_id}/stats")).await.expect(200);
-        (stats["deliveries_succeeded"] == 40).then_some(())
+        (endpoint.stats().await.deliveries_succeeded == 40).then_some(())
     })
     .await;
     assert!(watcher.requests().is_empty(), "{:?}", types(&watcher.requests()));
 }
 
 #[tokio::test]
-async fn who_comes_back_is_said_to_recover() {
+async fn an_endpoint_that_recovers_raises_an_alert() {
     let (stack, clock) = Stack::deploy_with_clock("cw-recover").await;
     let tenant = stack.tenant().await;
-    let well = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&well);
-    let status = move || if told.load(Ordering::Relaxed) { 200 } else { 500 };
-    let receiver = Receiver::responding(move |_| Reply::status(status())).await;
+    let receiver = FlakyReceiver::failing().await;
     let schedule = json!({ "retry_schedule_seconds": [40, 600, 600], "event_types": ["contact.*"] });
-    let endpoint_id = tenant.endpoint(&receiver.url()).settings(&schedule).create().await.id;
+    let endpoint = tenant.endpoint(&receiver.url()).settings(&schedule).create().await;
     let watcher = Receiver::start().await;
     tenant.endpoint(&watcher.url()).event_types(&["endpoint.*"]).create().await;
-    let path = format!("/v1/endpoints/{endpoint_id}");
     let topic = Subscription::to(&stack, "AlertsTopicArn", tenant.tenant_id()).await;
     // Many failures, and some more a minute later: the circuit opens.
     tenant.publish_many("contact.created", 40).await;
     receiver.wait_for(40, SOON).await;
     eventually("the failures to be known", SOON, || async {
-        let endpoint = tenant.get(&path).await.expect(200);
-        (endpoint["health"]["failures"].as_u64() >= Some(10)).then_some(())
+        (endpoint.get().await.health.failures >= 10).then_some(())
     })
     .await;
     let mut ahead = Duration::from_mins(1);
     clock.ahead(ahead);
     stack.run_due().await;
-    eventually("the circuit to open", SOON, || async {
-        (tenant.get(&path).await.expect(200)["status"] == "circuit_open").then_some(())
-    })
-    .await;
+    eventually("the circuit to open", SOON, || async { endpoint.get().await.health.circuit_open_until })
+        .await;
     tokio::time::sleep(CACHE_AGE).await;
     tenant.publish_many("contact.created", 5).await;
-    well.store(true, Ordering::Relaxed);
-    let recovering = |received: Vec<testkit::Received>| -> Option<Value> {
-        received.iter().map(testkit::Received::json).find(|one| one["type"] == "endpoint.recovered")
+    receiver.recover();
+    let recovered = || async {
+        watcher.requests().iter().map(testkit::Received::json).find(|one| one["type"] == "endpoint.recovered")
     };
     let mut alert = None;
     for _ in 0..20 {
         ahead += Duration::from_secs(61);
         clock.ahead(ahead);
         stack.run_due().await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        alert = recovering(watcher.requests());
+        alert = within(Duration::from_secs(2), recovered).await;
         if alert.is_some() {
             break;
         }
     }
-    let alert = alert.unwrap_or_else(|| panic!("nobody was told: {:?}", types(&watcher.requests())));
-    assert_eq!(alert["data"]["endpoint_id"], json!(endpoint_id));
-    let endpoint = tenant.get(&path).await.expect(200);
-    assert_eq!(endpoint["status"], "enabled");
+    let alert = alert.unwrap_or_else(|| panic!("no alert was raised: {:?}", types(&watcher.requests())));
+    assert_eq!(alert["data"]["endpoint_id"], json!(endpoint.id));
+    assert_eq!(endpoint.get().await.health.circuit_open_until, None);
     tokio::time::sleep(QUIET).await;
     let of_kind = |kind: &str| types(&watcher.requests()).iter().filter(|one| *one == kind).count();
     assert_eq!((of_kind("endpoint.recovered"), of_kind("endpoint.failing")), (1, 1));

@@ -85,8 +85,8 @@ async fn the_last_failure_keeps_more_of_its_response() {
         let room = if index == 2 { 4080..=4096 } else { 500..=512 };
         assert!(room.contains(&excerpt.len()), "attempt {index}: {}", excerpt.len());
         assert_eq!(attempt.response_headers["server"], "a-server");
-        let error = if index == 2 { "the endpoint answered 503" } else { "the endpoint answered 500" };
-        assert_eq!(attempt.error.as_deref(), Some(error));
+        let status = if index == 2 { " 503" } else { " 500" };
+        assert!(attempt.error.as_ref().is_some_and(|error| error.ends_with(status)), "{attempt:?}");
     }
 }
 
@@ -144,7 +144,7 @@ async fn a_test_event_shows_its_request_and_its_response() {
     );
     let response = result.response.unwrap();
     assert_eq!((result.succeeded, response.status, response.body.len()), (false, 500, 4096));
-    assert_eq!(result.attempt.error.as_deref(), Some("the endpoint answered 500"));
+    assert!(result.attempt.error.is_some_and(|error| error.ends_with(" 500")));
     assert!(result.suggested_action.contains("log"));
 
     // Nothing is kept of it, and nothing follows from it.

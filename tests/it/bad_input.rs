@@ -1,207 +1,248 @@
-//! Bad input gets a clear error that names the field.
+//! Invalid input is refused with an error that names the field.
+//!
+//! No row needs a queue or a function, so the API runs in the process of the test: its response to an event is
+//! that of the deployed function, with the tables of the stack. Each row is a call, and a row that fails shows
+//! its own line.
+
+use std::{fs, panic::Location};
 
 use reqwest::Method;
-use serde_json::json;
-use testkit::Stack;
+use serde_json::{Value, json};
+use testkit::{ApiResponse, Client, Stack, stack::root};
 
-#[tokio::test]
-#[allow(clippy::too_many_lines, reason = "one table")]
-async fn bodies_that_are_not_acceptable() {
-    let stack = Stack::shared();
-    let tenant = stack.tenant().await;
-    let keys = format!("/v1/tenants/{}/keys", tenant.tenant_id());
-    let long = "x".repeat(201);
-    let too_long_url = format!("https://example.com/{}", "x".repeat(2048));
-    let many: Vec<_> = (0..101).map(|_| json!({ "type": "a.b", "data": {} })).collect();
-    let filters = vec!["a.b"; 101];
-    for (path, body, status, problem, pointer) in [
-        ("/v1/events", json!({}), 422, "invalid-field", ""),
-        ("/v1/events", json!([]), 422, "invalid-field", ""),
-        ("/v1/events", json!({ "type": "con tact", "data": {} }), 422, "invalid-field", "/type"),
-        ("/v1/events", json!({ "type": "", "data": {} }), 422, "invalid-field", "/type"),
-        ("/v1/events", json!({ "type": "a..b", "data": {} }), 422, "invalid-field", "/type"),
-        ("/v1/events", json!({ "type": "endpoint.disabled", "data": {} }), 422, "invalid-field", "/type"),
-        (
-            "/v1/events/batch",
-            json!({ "events": [{ "type": "delivery.exhausted", "data": {} }] }),
-            422,
-            "invalid-field",
-            "/events/0/type",
-        ),
-        ("/v1/events", json!({ "type": 5, "data": {} }), 422, "invalid-field", "/type"),
-        ("/v1/events", json!({ "type": "a.b", "data": "text" }), 422, "invalid-field", "/data"),
-        ("/v1/events", json!({ "type": "a.b", "data": null }), 422, "invalid-field", "/data"),
-        (
-            "/v1/events",
-            json!({ "type": "a.b", "data": {}, "tenant": "other" }),
-            422,
-            "invalid-field",
-            "/tenant",
-        ),
-        (
-            "/v1/events",
-            json!({ "type": "a.b", "data": {}, "timestamp": "yesterday" }),
-            422,
-            "invalid-field",
-            "/timestamp",
-        ),
-        ("/v1/events/batch", json!({ "events": [] }), 422, "invalid-field", "/events"),
-        ("/v1/events/batch", json!({ "events": many }), 422, "invalid-field", "/events"),
-        (
-            "/v1/events/batch",
-            json!({ "events": [{ "type": "a.b", "data": {} }, { "type": "a.b", "data": 1 }] }),
-            422,
-            "invalid-field",
-            "/events/1/data",
-        ),
-        (
-            "/v1/events/batch",
-            json!({ "events": [{ "type": "a.b", "data": {}, "idempotency_key": "k" }, { "type": "a.b", "data": {}, "idempotency_key": "k" }] }),
-            422,
-            "invalid-field",
-            "/events/1/idempotency_key",
-        ),
-        (
-            "/v1/events/batch",
-            json!({ "events": [{ "type": "a.b", "data": {}, "idempotency_key": "" }] }),
-            422,
-            "invalid-field",
-            "/events/0/idempotency_key",
-        ),
-        ("/v1/endpoints", json!({ "url": "nonsense" }), 422, "invalid-field", "/url"),
-        ("/v1/endpoints", json!({ "url": "ftp://example.com/" }), 422, "invalid-field", "/url"),
-        ("/v1/endpoints", json!({ "url": "https://user:pass@example.com/" }), 422, "invalid-field", "/url"),
-        ("/v1/endpoints", json!({ "url": "https://10.0.0.1/" }), 422, "invalid-field", "/url"),
-        ("/v1/endpoints", json!({ "url": "https://169.254.169.254/latest" }), 422, "invalid-field", "/url"),
-        ("/v1/endpoints", json!({ "url": "https://[::ffff:10.0.0.1]/" }), 422, "invalid-field", "/url"),
-        ("/v1/endpoints", json!({ "url": too_long_url }), 422, "invalid-field", "/url"),
-        (
-            "/v1/endpoints",
-            json!({ "url": "https://example.com/", "event_types": [] }),
-            422,
-            "invalid-field",
-            "/event_types",
-        ),
-        (
-            "/v1/endpoints",
-            json!({ "url": "https://example.com/", "event_types": filters }),
-            422,
-            "invalid-field",
-            "/event_types",
-        ),
-        (
-            "/v1/endpoints",
-            json!({ "url": "https://example.com/", "event_types": ["a.b", "*.b"] }),
-            422,
-            "invalid-field",
-            "/event_types/1",
-        ),
-        (
-            "/v1/endpoints",
-            json!({ "url": "https://example.com/", "secret": "mine" }),
-            422,
-            "invalid-field",
-            "/secret",
-        ),
-        (
-            "/v1/sources",
-            json!({ "provider": "nobody", "secrets": ["whsec_0123456789abcdef"] }),
-            422,
-            "invalid-field",
-            "/provider",
-        ),
-        (
-            "/v1/sources",
-            json!({ "provider": "stripe", "secrets": vec!["whsec_0123456789abcdef"; 11] }),
-            422,
-            "invalid-field",
-            "/secrets",
-        ),
-        (
-            "/v1/sources",
-            json!({ "provider": "stripe", "secrets": ["whsec_0123456789abcdef", "short"] }),
-            422,
-            "invalid-field",
-            "/secrets/1",
-        ),
-        (
-            "/v1/sources",
-            json!({ "provider": "stripe", "secrets": "whsec_private" }),
-            422,
-            "invalid-field",
-            "/secrets",
-        ),
-        ("/v1/events", json!(["a.b", {}, null]), 422, "invalid-field", ""),
-        (&keys, json!({ "name": "" }), 422, "invalid-field", "/name"),
-        (&keys, json!({ "name": long }), 422, "invalid-field", "/name"),
-        (&keys, json!({ "name": "x", "scopes": [] }), 422, "invalid-field", "/scopes"),
-        (&keys, json!({ "name": "x", "scopes": ["everything"] }), 422, "invalid-field", "/scopes/0"),
-    ] {
-        let response = tenant.post(path, &body).await;
-        let found = (response.status, response.problem(), response.pointer());
-        assert_eq!(found, (status, problem, pointer), "{path} {body} {}", response.json);
-        assert!(!response.json.to_string().contains("whsec_private"), "secrets are not repeated");
-        assert!(response.json["request_id"].as_str().is_some_and(|id| !id.is_empty()));
+/// The API in this process.
+struct LocalApi {
+    service: api::Service,
+    /// An event of Lambda, in which the request is filled in.
+    event: Value,
+    key: String,
+}
+
+impl LocalApi {
+    /// With the variables of the deployed function; `client` has the key of its calls.
+    async fn new(stack: &Stack, client: &Client) -> Self {
+        platform::runtime::config::use_variables(stack.variables("ApiFunctionName").await);
+        let event = fs::read_to_string(root().join("events/lambda/function-url.json")).unwrap();
+        Self {
+            service: api::Service::new().unwrap(),
+            event: serde_json::from_str(&event).unwrap(),
+            key: client.key.clone().unwrap(),
+        }
     }
-    let operator = stack.operator();
-    for (body, status, pointer) in [
-        (json!({ "id": "operator", "name": "x" }), 422, "/id"),
-        (json!({ "id": "a#b", "name": "x" }), 422, "/id"),
-        (json!({ "id": "", "name": "x" }), 422, "/id"),
-        (json!({ "id": tenant.tenant_id(), "name": "x" }), 409, "/id"),
-        (json!({ "name": "  " }), 422, "/name"),
-    ] {
-        let response = operator.post("/v1/tenants", &body).await;
-        assert_eq!((response.status, response.pointer()), (status, pointer), "{body} {}", response.json);
+
+    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> ApiResponse {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let mut event = self.event.clone();
+        event["rawPath"] = json!(path);
+        event["rawQueryString"] = json!(query);
+        event["requestContext"]["http"]["method"] = json!(method.as_str());
+        event["headers"] = json!({ "authorization": format!("Bearer {}", self.key) });
+        for (name, value) in headers {
+            event["headers"][name] = json!(value);
+        }
+        event["body"] = json!(body);
+        event["isBase64Encoded"] = json!(false);
+        let respond = |request| self.service.respond(request);
+        let id = testkit::unique("request");
+        let response = platform::lambda::http::respond(&event.to_string(), id, &respond).await.unwrap();
+        let response = serde_json::to_value(response).unwrap();
+        ApiResponse {
+            status: response["statusCode"].as_u64().unwrap().try_into().unwrap(),
+            headers: reqwest::header::HeaderMap::new(),
+            json: serde_json::from_str(response["body"].as_str().unwrap_or_default()).unwrap_or_default(),
+        }
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> ApiResponse {
+        self.send(Method::POST, path, &[("content-type", "application/json")], &body.to_string()).await
+    }
+
+    /// Expects that a body is refused, and that the problem points at the field.
+    #[track_caller]
+    fn invalid_field(&self, path: &str, body: Value, pointer: &str) -> impl Future<Output = ()> {
+        let caller = Location::caller();
+        async move {
+            let response = self.post(path, &body).await;
+            let found = (response.status, response.problem(), response.pointer());
+            assert!(
+                found == (422, "invalid-field", pointer),
+                "{caller}: {found:?}, not {pointer:?}: {}",
+                response.json
+            );
+            assert!(
+                !response.json.to_string().contains("whsec_private"),
+                "{caller}: secrets are not repeated"
+            );
+            assert!(response.json["request_id"].as_str().is_some_and(|id| !id.is_empty()), "{caller}");
+        }
+    }
+
+    /// Expects that a request is refused as this problem.
+    #[track_caller]
+    fn refused(
+        &self,
+        headers: &[(&str, &str)],
+        body: &str,
+        status: u16,
+        problem: &str,
+    ) -> impl Future<Output = ()> {
+        let caller = Location::caller();
+        async move {
+            let response = self.send(Method::POST, "/v1/events", headers, body).await;
+            let found = (response.status, response.problem());
+            assert!(found == (status, problem), "{caller}: {found:?}: {}", response.json);
+        }
+    }
+
+    /// Expects that a list is refused because of one of its parameters.
+    #[track_caller]
+    fn invalid_parameter(&self, query: &str, name: &str) -> impl Future<Output = ()> {
+        let (caller, path) = (Location::caller(), format!("/v1/events?{query}"));
+        async move {
+            let response = self.send(Method::GET, &path, &[], "").await;
+            let named = response.json["errors"][0]["parameter"].as_str().unwrap_or_default();
+            let found = (response.status, response.problem(), named);
+            assert!(found == (400, "invalid-request", name), "{caller}: {found:?}: {}", response.json);
+        }
     }
 }
 
 #[tokio::test]
-async fn requests_that_are_not_understood() {
+async fn invalid_events_are_refused() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let api = LocalApi::new(&stack, &tenant).await;
+    let invalid = |body, pointer| api.invalid_field("/v1/events", body, pointer);
+    invalid(json!({}), "").await;
+    invalid(json!([]), "").await;
+    invalid(json!({ "type": "con tact", "data": {} }), "/type").await;
+    invalid(json!({ "type": "", "data": {} }), "/type").await;
+    invalid(json!({ "type": "a..b", "data": {} }), "/type").await;
+    invalid(json!({ "type": "endpoint.disabled", "data": {} }), "/type").await;
+    invalid(json!({ "type": 5, "data": {} }), "/type").await;
+    invalid(json!({ "type": "a.b", "data": "text" }), "/data").await;
+    invalid(json!({ "type": "a.b", "data": null }), "/data").await;
+    invalid(json!({ "type": "a.b", "data": {}, "tenant": "other" }), "/tenant").await;
+    invalid(json!({ "type": "a.b", "data": {}, "timestamp": "yesterday" }), "/timestamp").await;
+    invalid(json!(["a.b", {}, null]), "").await;
+}
+
+#[tokio::test]
+async fn invalid_batches_are_refused() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let api = LocalApi::new(&stack, &tenant).await;
+    let invalid = |body, pointer| api.invalid_field("/v1/events/batch", body, pointer);
+    let many: Vec<_> = (0..101).map(|_| json!({ "type": "a.b", "data": {} })).collect();
+    invalid(json!({ "events": [{ "type": "delivery.exhausted", "data": {} }] }), "/events/0/type").await;
+    invalid(json!({ "events": [] }), "/events").await;
+    invalid(json!({ "events": many }), "/events").await;
+    invalid(
+        json!({ "events": [{ "type": "a.b", "data": {} }, { "type": "a.b", "data": 1 }] }),
+        "/events/1/data",
+    )
+    .await;
+    invalid(json!({ "events": [{ "type": "a.b", "data": {}, "idempotency_key": "k" }, { "type": "a.b", "data": {}, "idempotency_key": "k" }] }), "/events/1/idempotency_key").await;
+    invalid(
+        json!({ "events": [{ "type": "a.b", "data": {}, "idempotency_key": "" }] }),
+        "/events/0/idempotency_key",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn invalid_endpoints_are_refused() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let api = LocalApi::new(&stack, &tenant).await;
+    let invalid = |body, pointer| api.invalid_field("/v1/endpoints", body, pointer);
+    let too_long_url = format!("https://example.com/{}", "x".repeat(2048));
+    let filters = vec!["a.b"; 101];
+    invalid(json!({ "url": "nonsense" }), "/url").await;
+    invalid(json!({ "url": "ftp://example.com/" }), "/url").await;
+    invalid(json!({ "url": "https://user:pass@example.com/" }), "/url").await;
+    invalid(json!({ "url": "https://10.0.0.1/" }), "/url").await;
+    invalid(json!({ "url": "https://169.254.169.254/latest" }), "/url").await;
+    invalid(json!({ "url": "https://[::ffff:10.0.0.1]/" }), "/url").await;
+    invalid(json!({ "url": too_long_url }), "/url").await;
+    invalid(json!({ "url": "https://example.com/", "event_types": [] }), "/event_types").await;
+    invalid(json!({ "url": "https://example.com/", "event_types": filters }), "/event_types").await;
+    invalid(json!({ "url": "https://example.com/", "event_types": ["a.b", "*.b"] }), "/event_types/1").await;
+    invalid(json!({ "url": "https://example.com/", "secret": "mine" }), "/secret").await;
+}
+
+#[tokio::test]
+async fn invalid_sources_are_refused() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let api = LocalApi::new(&stack, &tenant).await;
+    let invalid = |body, pointer| api.invalid_field("/v1/sources", body, pointer);
+    invalid(json!({ "provider": "nobody", "secrets": ["whsec_0123456789abcdef"] }), "/provider").await;
+    invalid(json!({ "provider": "stripe", "secrets": vec!["whsec_0123456789abcdef"; 11] }), "/secrets").await;
+    invalid(json!({ "provider": "stripe", "secrets": ["whsec_0123456789abcdef", "short"] }), "/secrets/1")
+        .await;
+    invalid(json!({ "provider": "stripe", "secrets": "whsec_private" }), "/secrets").await;
+}
+
+#[tokio::test]
+async fn invalid_api_keys_are_refused() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let api = LocalApi::new(&stack, &tenant).await;
+    let keys = format!("/v1/tenants/{}/keys", tenant.tenant_id());
+    let long = "x".repeat(201);
+    let invalid = |body, pointer| api.invalid_field(&keys, body, pointer);
+    invalid(json!({ "name": "" }), "/name").await;
+    invalid(json!({ "name": long }), "/name").await;
+    invalid(json!({ "name": "x", "scopes": [] }), "/scopes").await;
+    invalid(json!({ "name": "x", "scopes": ["everything"] }), "/scopes/0").await;
+}
+
+#[tokio::test]
+async fn invalid_tenants_are_refused() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let api = LocalApi::new(&stack, &stack.operator()).await;
+    let invalid = |body, pointer| api.invalid_field("/v1/tenants", body, pointer);
+    invalid(json!({ "id": "operator", "name": "x" }), "/id").await;
+    invalid(json!({ "id": "a#b", "name": "x" }), "/id").await;
+    invalid(json!({ "id": "", "name": "x" }), "/id").await;
+    invalid(json!({ "name": "  " }), "/name").await;
+    let response = api.post("/v1/tenants", &json!({ "id": tenant.tenant_id(), "name": "x" })).await;
+    assert_eq!((response.status, response.pointer()), (409, "/id"), "{}", response.json);
+}
+
+#[tokio::test]
+async fn malformed_requests_are_refused() {
     const JSON: (&str, &str) = ("content-type", "application/json");
-    const GOOD: &[u8] = br#"{"type":"a.b","data":{}}"#;
-    let tenant = Stack::shared().tenant().await;
-    let post = |headers: &'static [(&'static str, &'static str)], body: &'static [u8]| {
-        let tenant = tenant.clone();
-        async move { tenant.send(Method::POST, "/v1/events", headers, Some(body.to_vec())).await }
-    };
-    for (headers, body, status, problem) in [
-        (&[JSON][..], &b""[..], 400, "invalid-request"),
-        (&[JSON], b"{", 400, "invalid-request"),
-        (&[JSON], b"{\"type\":\"a.b\",\"data\":{}} and more", 400, "invalid-request"),
-        // What curl sends by itself.
-        (&[("content-type", "application/x-www-form-urlencoded")], GOOD, 415, "unsupported-media-type"),
-        (&[JSON, ("idempotency-key", "")], GOOD, 400, "invalid-request"),
-        (&[JSON, ("idempotency-key", "caf\u{e9}")], GOOD, 400, "invalid-request"),
-    ] {
-        let response = post(headers, body).await;
-        assert_eq!(
-            (response.status, response.problem()),
-            (status, problem),
-            "{headers:?} {body:?} {}",
-            response.json
-        );
-    }
-    for (query, name) in [
-        ("limit=0", "limit"),
-        ("limit=251", "limit"),
-        ("limit=x", "limit"),
-        ("limit=1&limit=2", "limit"),
-        ("page=2", "page"),
-        ("cursor=!", "cursor"),
-        ("cursor=AAAA", "cursor"),
-    ] {
-        let response = tenant.get(&format!("/v1/events?{query}")).await;
-        response.expect_problem(400, "invalid-request");
-        assert_eq!(response.json["errors"][0]["parameter"], name);
-    }
+    const GOOD: &str = r#"{"type":"a.b","data":{}}"#;
+    let stack = Stack::shared();
+    let api = LocalApi::new(&stack, &stack.tenant().await).await;
+    api.refused(&[JSON], "", 400, "invalid-request").await;
+    api.refused(&[JSON], "{", 400, "invalid-request").await;
+    api.refused(&[JSON], r#"{"type":"a.b","data":{}} and more"#, 400, "invalid-request").await;
+    // The default of curl.
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    api.refused(&[form], GOOD, 415, "unsupported-media-type").await;
+    api.refused(&[JSON, ("idempotency-key", "")], GOOD, 400, "invalid-request").await;
+    api.refused(&[JSON, ("idempotency-key", "caf\u{e9}")], GOOD, 400, "invalid-request").await;
+
+    api.invalid_parameter("limit=0", "limit").await;
+    api.invalid_parameter("limit=251", "limit").await;
+    api.invalid_parameter("limit=x", "limit").await;
+    api.invalid_parameter("limit=1&limit=2", "limit").await;
+    api.invalid_parameter("page=2", "page").await;
+    api.invalid_parameter("cursor=!", "cursor").await;
+    api.invalid_parameter("cursor=AAAA", "cursor").await;
     for path in [
         "/v1/events/nonsense",
         "/v1/events/ept_0123456789abcdefghjkmnpqrs",
         "/v1/deliveries/dlv_",
-        "/v1/events/%00",
         "/v1/endpoints/x/secret",
     ] {
-        assert_eq!(tenant.get(path).await.status, 404, "{path}");
+        let response = api.send(Method::GET, path, &[], "").await;
+        assert_eq!(response.status, 404, "{path}: {}", response.json);
     }
+    let response = api.send(Method::GET, "/v1/events/%00", &[], "").await;
+    response.expect_problem(400, "invalid-request");
 }

@@ -1,11 +1,12 @@
-//! The catalog of event types: who keeps it, what it lets be published, and what it refuses.
+//! The catalog of event types: who changes it, what can be published, and what is refused.
 
 use std::collections::BTreeSet;
 
+use platform::store::table::keys;
 use serde_json::{Value, json};
-use testkit::{Client, Receiver, Stack, eventually, stack::text, unique};
+use testkit::{Client, Receiver, Stack, client::EventTypeView, eventually, stack::text, unique};
 
-use crate::{CACHE_AGE, SOON};
+use crate::{CACHE_AGE, SOON, tables::Table};
 
 /// An event type that no other test knows.
 fn event_type(word: &str) -> String {
@@ -16,8 +17,8 @@ async fn put(stack: &Stack, name: &str, body: &Value) -> Value {
     stack.operator().put(&format!("/v1/event-types/{name}"), body).await.expect(200)
 }
 
-/// Publishes until it is answered as it will be once every function knows the catalog.
-async fn answered(tenant: &Client, body: &Value, status: u16) -> testkit::ApiResponse {
+/// Publishes until the response has this status, once every function knows the catalog.
+async fn publish_until(tenant: &Client, body: &Value, status: u16) -> testkit::ApiResponse {
     eventually(&format!("{status} for {body}"), SOON, || async {
         let response = tenant.post("/v1/events", body).await;
         (response.status == status).then_some(response)
@@ -38,7 +39,7 @@ fn contact() -> Value {
 }
 
 #[tokio::test]
-async fn data_that_is_not_like_the_schema_is_refused_where_that_is_enforced() {
+async fn data_that_does_not_match_an_enforced_schema_is_refused() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
@@ -53,7 +54,7 @@ async fn data_that_is_not_like_the_schema_is_refused_where_that_is_enforced() {
     assert_eq!((response.problem(), response.pointer()), ("invalid-field", "/data/address/zip"));
     assert!(response.json.to_string().contains("(pattern)"), "{}", response.json);
     assert!(!response.json.to_string().contains("private"), "{}", response.json);
-    // All that is wrong is said at once.
+    // All errors are returned at once.
     let response =
         tenant.post("/v1/events", &json!({ "type": name, "data": { "address": { "zip": 1 } } })).await;
     let pointers: BTreeSet<_> =
@@ -84,14 +85,14 @@ async fn data_that_is_not_like_the_schema_is_refused_where_that_is_enforced() {
 }
 
 #[tokio::test]
-async fn archived_types_are_not_published_and_types_out_of_the_catalog_are() {
+async fn archived_types_cannot_be_published_and_unknown_types_can() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
     let name = event_type("archived");
     let path = format!("/v1/event-types/{name}");
     put(&stack, &name, &json!({ "archived": true })).await;
     let event = json!({ "type": name, "data": { "any": 1 } });
-    let response = answered(&tenant, &event, 422).await;
+    let response = publish_until(&tenant, &event, 422).await;
     assert_eq!((response.problem(), response.pointer()), ("invalid-field", "/type"));
     eventually("the batch to be refused as well", SOON, || async {
         let results = tenant.post("/v1/events/batch", &json!({ "events": [event] })).await.expect(202);
@@ -100,18 +101,18 @@ async fn archived_types_are_not_published_and_types_out_of_the_catalog_are() {
     })
     .await;
     stack.operator().patch(&path, &json!({ "archived": false })).await.expect(200);
-    answered(&tenant, &event, 202).await;
+    publish_until(&tenant, &event, 202).await;
     stack.operator().patch(&path, &json!({ "archived": true })).await.expect(200);
-    answered(&tenant, &event, 422).await;
+    publish_until(&tenant, &event, 422).await;
     stack.operator().delete(&path).await.expect(204);
-    answered(&tenant, &event, 202).await;
+    publish_until(&tenant, &event, 202).await;
     for response in [tenant.get(&path).await, stack.operator().delete(&path).await] {
         response.expect_problem(404, "not-found");
     }
 }
 
 #[tokio::test]
-async fn the_operator_keeps_the_catalog_and_everybody_reads_it() {
+async fn the_operator_changes_the_catalog_and_tenants_read_it() {
     let stack = Stack::shared();
     let (tenant, operator) = (stack.tenant().await, stack.operator());
     let name = event_type("kept[v2].changed");
@@ -144,10 +145,10 @@ async fn the_operator_keeps_the_catalog_and_everybody_reads_it() {
         (&changed["version"], &changed["schema"], &changed["example"]),
         (&json!(3), &json!(null), &json!(null))
     );
-    // What is put takes the place of all that was said; the version counts on.
+    // PUT replaces the whole entry; the version counts on.
     let again = put(&stack, &name, &described).await;
     assert_eq!((&again["version"], &again["description"]), (&json!(4), &described["description"]));
-    // Only the operator changes it, and only who may reads it.
+    // Only the operator changes it, and reading it requires a scope.
     for response in [
         tenant.put(&path, &described).await,
         tenant.patch(&path, &json!({ "archived": true })).await,
@@ -155,9 +156,7 @@ async fn the_operator_keeps_the_catalog_and_everybody_reads_it() {
     ] {
         response.expect_problem(403, "forbidden");
     }
-    let keys = format!("/v1/tenants/{}/keys", tenant.tenant_id());
-    let key = tenant.post(&keys, &json!({ "name": "x", "scopes": ["events:read"] })).await.expect(201);
-    let narrow = tenant.with_key(Some(text(&key, "key")));
+    let narrow = tenant.with_scopes(&["events:read"]).await;
     assert_eq!(narrow.get(&path).await.status, 403);
     for path in ["/v1/event-types/not%20a%20type", "/v1/event-types/catalog.none"] {
         assert_eq!(tenant.get(path).await.status, 404, "{path}");
@@ -176,17 +175,8 @@ async fn the_catalog_is_listed_in_pages() {
         made.insert(name);
     }
     let list = async |query: &str| {
-        let mut names = Vec::new();
-        let mut path = format!("/v1/event-types?limit=2{query}");
-        loop {
-            let page = tenant.get(&path).await.expect(200);
-            assert!(page["data"].as_array().unwrap().len() <= 2);
-            names.extend(page["data"].as_array().unwrap().iter().map(|entry| text(entry, "type")));
-            match page["next_cursor"].as_str() {
-                Some(cursor) => path = format!("/v1/event-types?limit=2{query}&cursor={cursor}"),
-                None => break,
-            }
-        }
+        let entries: Vec<EventTypeView> = tenant.list(&format!("/v1/event-types{query}"), 2).await;
+        let names: Vec<_> = entries.into_iter().map(|entry| entry.r#type).collect();
         assert!(names.is_sorted_by(|before, after| before < after), "{names:?}");
         names.into_iter().filter(|name| name.starts_with(&prefix)).collect::<Vec<_>>()
     };
@@ -194,16 +184,16 @@ async fn the_catalog_is_listed_in_pages() {
     assert_eq!(list("").await, all);
     let (archived, live): (Vec<_>, Vec<_>) =
         all.iter().cloned().partition(|name| name.ends_with(['1', '3', '5']));
-    assert_eq!(list("&archived=true").await, archived);
-    assert_eq!(list("&archived=false").await, live);
+    assert_eq!(list("?archived=true").await, archived);
+    assert_eq!(list("?archived=false").await, live);
     for (query, parameter) in [("archived=yes", "archived"), ("cursor=a+b", "cursor"), ("limit=0", "limit")] {
         let response = tenant.get(&format!("/v1/event-types?{query}")).await;
-        assert_eq!((response.status, &response.json["errors"][0]["parameter"]), (400, &json!(parameter)));
+        response.expect_invalid_parameter(parameter);
     }
 }
 
 #[tokio::test]
-async fn what_is_no_schema_or_leads_elsewhere_is_refused() {
+async fn invalid_schemas_and_references_to_elsewhere_are_refused() {
     let stack = Stack::shared();
     let operator = stack.operator();
     let name = event_type("bad");
@@ -248,9 +238,9 @@ async fn what_is_no_schema_or_leads_elsewhere_is_refused() {
 }
 
 #[tokio::test]
-async fn changes_made_at_once_are_all_kept() {
+async fn concurrent_changes_are_all_kept() {
     let stack = Stack::shared();
-    let name = event_type("contended");
+    let name = event_type("concurrent");
     let path = format!("/v1/event-types/{name}");
     put(&stack, &name, &json!({ "schema": contact() })).await;
     let changes = [
@@ -263,8 +253,8 @@ async fn changes_made_at_once_are_all_kept() {
     let patches = changes.iter().map(|change| {
         let (operator, path, change) = (stack.operator(), path.clone(), change.clone());
         tokio::spawn(async move {
-            // Who loses too often is told so, and tries again.
-            eventually("the change to be taken", SOON, || async {
+            // A change that loses too often is refused as a conflict, and is retried.
+            eventually("the change to be made", SOON, || async {
                 let response = operator.patch(&path, &change).await;
                 assert!(matches!(response.status, 200 | 409), "{}", response.json);
                 (response.status == 200).then_some(())
@@ -285,17 +275,9 @@ async fn changes_made_at_once_are_all_kept() {
 }
 
 #[tokio::test]
-async fn the_catalog_has_an_end() {
+async fn the_size_of_the_catalog_is_limited() {
     let stack = Stack::deploy("cw-catalog").await;
-    let full = |types: &str, size: &str| {
-        json!({
-            "TableName": stack.output("RegistryTableName"),
-            "Item": {
-                "pk": { "S": "operator" }, "sk": { "S": "catalog" }, "revision": { "N": "7" },
-                "event_types": { "N": types }, "size_in_all": { "N": size },
-            },
-        })
-    };
+    let full = |types: &str, size: &str| json!({ "revision": { "N": "7" }, "event_types": { "N": types }, "size_in_all": { "N": size } });
     let long = json!({ "description": "x".repeat(200) });
     for (types, size, name, body, status) in [
         ("499", "0", "a.b", &json!({}), 200),
@@ -305,7 +287,7 @@ async fn the_catalog_has_an_end() {
         ("1", "2097000", "a.long", &long, 422),
         ("1", "2096952", "a.long", &long, 200),
     ] {
-        stack.aws("dynamodb", "DynamoDB_20120810.PutItem", full(types, size)).await;
+        Table::registry(&stack).put(keys::catalog(), &full(types, size)).await;
         let response = stack.operator().put(&format!("/v1/event-types/{name}"), body).await;
         assert_eq!(response.status, status, "{types} {size} {body} {}", response.json);
         if status == 422 {

@@ -1,6 +1,6 @@
-//! The description holds for requests that nobody thought of: schemathesis makes them of it, valid
+//! The description is true for requests that no test lists: schemathesis makes them from it, valid
 //! ones and others, and looks for statuses, content types, headers and bodies that it does not
-//! describe, for 5xx, and for good requests refused and bad ones taken.
+//! describe, for 5xx, and for valid requests refused and invalid ones accepted.
 
 use std::{env::temp_dir, process::Stdio, time::Duration};
 

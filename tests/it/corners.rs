@@ -1,4 +1,4 @@
-//! Nothing ends in a corner: what nobody repeats, what nobody can work on, what nobody finishes.
+//! Nothing is lost: publishes that are never repeated, messages that cannot be processed, deliveries that are never finished.
 
 use std::time::Duration;
 
@@ -11,18 +11,13 @@ use testkit::{
 
 use crate::{AFTER_A_CRASH, CACHE_AGE, HIDDEN, SOON};
 
-fn rule(operation: &str, contains: &[&str], fault: Fault, times: u32) -> Rule {
-    let contains = contains.iter().map(ToString::to_string).collect();
-    Rule { operation: operation.to_owned(), contains, fault, times }
-}
-
 #[tokio::test]
 async fn a_publish_that_died_and_was_never_repeated_is_completed() {
     let (stack, clock) = Stack::deploy_with_clock("cw-reconcile").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url()).create().await;
-    let hits = stack.rule(&rule("SendMessageBatch", &[tenant.tenant_id()], Fault::KillBefore, 1)).await;
+    let hits = stack.rule(&Rule::new("SendMessageBatch", &[tenant.tenant_id()], Fault::KillBefore, 1)).await;
     let crashed = tenant.post("/v1/events", &json!({ "type": "contact.created", "data": {} })).await;
     assert!(crashed.status >= 500, "nothing may be acknowledged");
     assert_eq!(hits.count().await, 1);
@@ -31,7 +26,7 @@ async fn a_publish_that_died_and_was_never_repeated_is_completed() {
         (response.status == 200).then(|| text(&response.json["data"][0], "id"))
     })
     .await;
-    // Too young to be taken for lost.
+    // Too young to count as lost.
     stack.run_reconcile().await;
     assert!(receiver.requests().is_empty());
     clock.ahead(Duration::from_mins(80));
@@ -46,19 +41,20 @@ async fn a_publish_that_died_and_was_never_repeated_is_completed() {
 }
 
 #[tokio::test]
-async fn a_scheduler_that_died_between_taking_and_sending_costs_ten_minutes() {
+async fn a_scheduler_that_died_between_lease_and_send_costs_ten_minutes() {
     let (stack, clock) = Stack::deploy_with_clock("cw-crash-due").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
     tenant.endpoint(&receiver.url()).retry_schedule(&[60, 60]).create().await;
     let event_id = tenant.publish("contact.created", &json!({}), "taken").await;
     tenant.only_delivery(&event_id, "retrying", SOON).await;
-    let hits =
-        stack.rule(&rule("SendMessageBatch", &[tenant.tenant_id(), "again"], Fault::KillBefore, 1)).await;
+    let hits = stack
+        .rule(&Rule::new("SendMessageBatch", &[tenant.tenant_id(), "again"], Fault::KillBefore, 1))
+        .await;
     clock.ahead(Duration::from_mins(2));
     let _ = stack.try_invoke("SchedulerFunctionName", json!({ "job": "due" })).await;
     assert_eq!(hits.count().await, 1);
-    // Taken and not sent: the entry is a lease, and nobody else has it meanwhile.
+    // Leased and not sent: no other run takes the entry during the lease.
     eventually("the scheduler to be back", SOON, || async {
         stack.try_invoke("SchedulerFunctionName", json!({ "job": "due" })).await.ok()
     })
@@ -72,7 +68,7 @@ async fn a_scheduler_that_died_between_taking_and_sending_costs_ten_minutes() {
 }
 
 #[tokio::test]
-async fn a_poisonous_message_is_parked_and_delivered_once_it_can_be() {
+async fn a_message_that_kills_its_function_is_quarantined_and_delivered_later() {
     let (stack, clock) = Stack::deploy_with_clock("cw-poison").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
@@ -88,12 +84,12 @@ async fn a_poisonous_message_is_parked_and_delivered_once_it_can_be() {
     }
     stack.hide_messages_for(HIDDEN).await;
     let contains = [tenant.tenant_id(), "delivery#", "INSERT"];
-    let hits = stack.rule(&rule("BatchExecuteStatement", &contains, Fault::KillBefore, 2)).await;
+    let hits = stack.rule(&Rule::new("BatchExecuteStatement", &contains, Fault::KillBefore, 2)).await;
     let event_id = tenant.publish("contact.created", &json!({}), "poison").await;
-    let told = watcher.wait_for(1, Duration::from_mins(4)).await.remove(0).json();
+    let alert = watcher.wait_for(1, Duration::from_mins(4)).await.remove(0).json();
     assert_eq!(hits.count().await, 2);
     assert_eq!(
-        (&told["type"], &told["data"]["event_id"]),
+        (&alert["type"], &alert["data"]["event_id"]),
         (&json!("delivery.quarantined"), &json!(event_id))
     );
     let posted = receiver.requests().len();
@@ -106,19 +102,19 @@ async fn a_poisonous_message_is_parked_and_delivered_once_it_can_be() {
 }
 
 #[tokio::test]
-async fn what_nobody_can_read_is_set_apart_and_can_be_sent_back() {
+async fn unreadable_messages_are_kept_apart_and_can_be_sent_back() {
     let stack = Stack::deploy("cw-unreadable").await;
-    for (at, body) in ["no JSON", r#"{"v":99}"#].into_iter().enumerate() {
+    for (index, body) in ["no JSON", r#"{"v":99}"#].into_iter().enumerate() {
         let message = json!({ "QueueUrl": stack.output("DeadLettersUrl"), "MessageBody": body });
         stack.aws("sqs", "AmazonSQS.SendMessage", message).await;
-        eventually("the message to be set apart", SOON, || async {
+        eventually("the message in the queue of unreadable ones", SOON, || async {
             let counted = json!({
                 "QueueUrl": stack.output("UnreadableUrl"), "AttributeNames": ["ApproximateNumberOfMessages"],
             });
             let counted = stack.aws("sqs", "AmazonSQS.GetQueueAttributes", counted).await;
             let count =
                 counted["Attributes"]["ApproximateNumberOfMessages"].as_str()?.parse::<usize>().ok()?;
-            (count == at + 1).then_some(())
+            (count == index + 1).then_some(())
         })
         .await;
     }
@@ -129,7 +125,7 @@ async fn what_nobody_can_read_is_set_apart_and_can_be_sent_back() {
 }
 
 #[tokio::test]
-async fn what_is_not_finished_when_its_event_ends_is_said_to_be_expired() {
+async fn a_delivery_that_is_not_finished_when_its_event_expires_is_expired() {
     let (stack, clock) = Stack::deploy_with_clock("cw-expire").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
@@ -145,9 +141,9 @@ async fn what_is_not_finished_when_its_event_ends_is_said_to_be_expired() {
     clock.ahead(Duration::from_hours(24 * 28 + 1));
     stack.run_reconcile().await;
     tenant.only_delivery(&event_id, "expired", SOON).await;
-    let told = watcher.wait_for(1, SOON).await.remove(0).json();
+    let alert = watcher.wait_for(1, SOON).await.remove(0).json();
     assert_eq!(
-        (&told["type"], &told["data"]["endpoint_id"]),
+        (&alert["type"], &alert["data"]["endpoint_id"]),
         (&json!("delivery.expired"), &json!(endpoint_id))
     );
     // What has ended does not come back.
@@ -159,13 +155,13 @@ async fn what_is_not_finished_when_its_event_ends_is_said_to_be_expired() {
 }
 
 #[tokio::test]
-async fn what_was_set_apart_goes_back_to_its_lane_by_make_redrive() {
+async fn unreadable_messages_go_back_to_their_lane_by_make_redrive() {
     let stack = Stack::deploy("cw-redrive").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
     let endpoint_id = tenant.endpoint(&receiver.url()).create().await.id;
-    // Stored and never sent, as if its message had been set apart by a version that could not read it.
-    let hits = stack.rule(&rule("SendMessageBatch", &[tenant.tenant_id()], Fault::KillBefore, 1)).await;
+    // Stored and never sent, as if a version that could not read its message had kept it apart.
+    let hits = stack.rule(&Rule::new("SendMessageBatch", &[tenant.tenant_id()], Fault::KillBefore, 1)).await;
     let crashed = tenant.post("/v1/events", &json!({ "type": "contact.created", "data": {} })).await;
     assert!(crashed.status >= 500);
     assert_eq!(hits.count().await, 1);
@@ -179,10 +175,10 @@ async fn what_was_set_apart_goes_back_to_its_lane_by_make_redrive() {
     });
     let message = json!({ "QueueUrl": stack.output("UnreadableUrl"), "MessageBody": body.to_string() });
     stack.aws("sqs", "AmazonSQS.SendMessage", message).await;
-    let said = stack.run_tool("dev/redrive.py", &["--stack-name", stack.name()]).await;
-    assert!(said.contains("moved 1 messages"), "{said}");
+    let output = stack.run_tool("dev/redrive.py", &["--stack-name", stack.name()]).await;
+    assert!(output.contains("moved 1 messages"), "{output}");
     tenant.only_delivery(&event_id, "succeeded", SOON).await;
     assert_eq!(receiver.requests().len(), 1);
-    let said = stack.run_tool("dev/redrive.py", &["--stack-name", stack.name()]).await;
-    assert!(said.contains("moved 0 messages"), "{said}");
+    let output = stack.run_tool("dev/redrive.py", &["--stack-name", stack.name()]).await;
+    assert!(output.contains("moved 0 messages"), "{output}");
 }

@@ -5,17 +5,14 @@ use std::{collections::HashSet, time::Duration};
 
 use serde_json::json;
 use testkit::{
-    Receiver, Reply, Stack, eventually, process,
+    Receiver, Reply, Stack,
+    client::SourceView,
+    eventually, process,
     proxy::{Fault, Rule},
     stack::text,
 };
 
 use crate::{AFTER_A_CRASH, HIDDEN, SOON};
-
-fn rule(operation: &str, contains: &[&str], fault: Fault) -> Rule {
-    let contains = contains.iter().map(ToString::to_string).collect();
-    Rule { operation: operation.to_owned(), contains, fault, times: 1 }
-}
 
 #[tokio::test]
 async fn the_dispatcher_dies_in_the_middle_of_a_batch() {
@@ -26,10 +23,7 @@ async fn the_dispatcher_dies_in_the_middle_of_a_batch() {
     let receiver =
         Receiver::responding(|n| Reply::after(Duration::from_secs(if n < 10 { 5 } else { 0 }))).await;
     tenant.endpoint(&receiver.url()).create().await;
-    let events: Vec<_> = (0..10).map(|n| json!({ "type": "contact.created", "data": { "n": n } })).collect();
-    let results = tenant.post("/v1/events/batch", &json!({ "events": events })).await.expect(202);
-    let ids: HashSet<_> =
-        results["data"].as_array().unwrap().iter().map(|result| text(&result["event"], "id")).collect();
+    let ids: HashSet<_> = tenant.publish_many("contact.created", 10).await.into_iter().collect();
 
     let victim = receiver.wait_for(1, AFTER_A_CRASH).await.remove(0);
     process::kill(
@@ -43,7 +37,7 @@ async fn the_dispatcher_dies_in_the_middle_of_a_batch() {
     let received = receiver.requests();
     assert_eq!(received.iter().map(|received| received.id().to_owned()).collect::<HashSet<_>>(), ids);
     let again = received.iter().filter(|other| other.id() == victim.id()).count();
-    assert!(again >= 2, "what was under way came again under its id");
+    assert!(again >= 2, "what was in flight came again under its id");
 }
 
 #[tokio::test]
@@ -52,17 +46,16 @@ async fn a_publish_that_died_between_put_and_send_is_completed_by_its_retry() {
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url()).create().await;
-    let hits = stack.rule(&rule("SendMessageBatch", &[tenant.tenant_id()], Fault::KillBefore)).await;
+    let hits = stack.rule(&Rule::new("SendMessageBatch", &[tenant.tenant_id()], Fault::KillBefore, 1)).await;
     let body = json!({ "type": "contact.created", "data": { "id": 1 } });
     let publish = || tenant.post_with("/v1/events", &[("idempotency-key", "crashed")], &body);
 
     let crashed = publish().await;
     assert_eq!(hits.count().await, 1);
     assert!(crashed.status >= 500, "nothing may be acknowledged: {} {}", crashed.status, crashed.json);
-    // It is stored, so somebody could believe it was published; its delivery waits.
+    // The event is stored, and its delivery waits.
     let stored = text(&tenant.get("/v1/events").await.expect(200)["data"][0], "id");
-    let page = tenant.get(&format!("/v1/events/{stored}/deliveries")).await.expect(200);
-    assert_eq!(page["data"][0]["status"], "pending");
+    assert_eq!(tenant.deliveries(&stored).await.data[0].status, "pending");
 
     let event = eventually("the function to be back", SOON, || async {
         let response = publish().await;
@@ -85,7 +78,7 @@ async fn a_dispatcher_that_died_between_post_and_record_posts_again_under_the_sa
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url()).create().await;
     let contains = [tenant.tenant_id(), "delivery#"];
-    let hits = stack.rule(&rule("BatchExecuteStatement", &contains, Fault::KillBefore)).await;
+    let hits = stack.rule(&Rule::new("BatchExecuteStatement", &contains, Fault::KillBefore, 1)).await;
     let event_id = tenant.publish("contact.created", &json!({}), "unrecorded").await;
 
     let delivery = tenant.only_delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
@@ -98,7 +91,7 @@ async fn a_dispatcher_that_died_between_post_and_record_posts_again_under_the_sa
 }
 
 #[tokio::test]
-async fn a_record_whose_response_was_lost_is_not_made_twice() {
+async fn a_record_whose_response_was_lost_is_not_written_twice() {
     let stack = Stack::deploy("cw-crash-response").await;
     stack.hide_messages_for(HIDDEN).await;
     let tenant = stack.tenant().await;
@@ -106,29 +99,29 @@ async fn a_record_whose_response_was_lost_is_not_made_twice() {
     tenant.endpoint(&receiver.url()).create().await;
     let first = [tenant.tenant_id(), "delivery#", "INSERT"];
     let second = [tenant.tenant_id(), "delivery#", "UPDATE"];
-    let first = stack.rule(&rule("BatchExecuteStatement", &first, Fault::LoseResponse)).await;
-    let second = stack.rule(&rule("BatchExecuteStatement", &second, Fault::KillAfter)).await;
+    let first = stack.rule(&Rule::new("BatchExecuteStatement", &first, Fault::LoseResponse, 1)).await;
+    let second = stack.rule(&Rule::new("BatchExecuteStatement", &second, Fault::KillAfter, 1)).await;
     let event_id = tenant.publish("contact.created", &json!({}), "unheard").await;
     let delivery = tenant.only_delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
     assert_eq!((first.count().await, second.count().await), (1, 1));
     assert_eq!(delivery.attempt_count, 2);
     // The message of the killed function comes back once more, finds the delivery finished, and
     // is dropped without another request.
-    stack.until_lanes_are_empty(AFTER_A_CRASH).await;
+    stack.until_lanes_are_idle(AFTER_A_CRASH).await;
     assert_eq!(receiver.requests().len(), 2);
 }
 
 #[tokio::test]
-async fn an_inbound_request_whose_function_died_is_taken_when_the_provider_tries_again() {
+async fn an_inbound_request_whose_function_died_is_accepted_at_the_providers_retry() {
     const SECRET: &str = "whsec_test_key_of_the_crash_tests";
     let stack = Stack::deploy("cw-crash-inbound").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url()).create().await;
-    let source =
-        tenant.post("/v1/sources", &json!({ "provider": "stripe", "secrets": [SECRET] })).await.expect(201);
-    let path = format!("/in/stripe/{}", text(&source, "id"));
-    let hits = stack.rule(&rule("SendMessageBatch", &[tenant.tenant_id()], Fault::KillBefore)).await;
+    let source = json!({ "provider": "stripe", "secrets": [SECRET] });
+    let source: SourceView = tenant.post("/v1/sources", &source).await.read(201);
+    let path = format!("/in/stripe/{}", source.id);
+    let hits = stack.rule(&Rule::new("SendMessageBatch", &[tenant.tenant_id()], Fault::KillBefore, 1)).await;
     let body = r#"{"id":"evt_crashed","type":"invoice.paid","created":1700000000}"#;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let signature = testkit::foreign::stripe_signature(body, SECRET, now).await;

@@ -1,4 +1,4 @@
-//! The programs in the documents do what is said of them: they are taken from the pages and run.
+//! The programs in the documents work as described: they are read from the pages and run.
 
 use std::{
     fs,
@@ -71,14 +71,14 @@ async fn run(command: Command, input: &Value) -> String {
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(input.to_string().as_bytes()).await.unwrap();
     drop(stdin);
-    let mut said = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut said).await.unwrap();
-    assert!(child.wait().await.unwrap().success(), "{said}");
-    said.trim().to_owned()
+    let mut output = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut output).await.unwrap();
+    assert!(child.wait().await.unwrap().success(), "{output}");
+    output.trim().to_owned()
 }
 
 #[tokio::test]
-async fn receivers_verify_what_comes() {
+async fn the_receivers_of_the_documents_verify_webhooks() {
     let workshop = Workshop::new();
     let js = &programs("verifying.md", "js")[0];
     let mut node = workshop.program(
@@ -176,7 +176,7 @@ async fn v1a_is_verified_by_the_public_key() {
 }
 
 #[tokio::test]
-async fn publishers_publish_once() {
+async fn the_publishers_of_the_documents_publish_once() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
     let workshop = Workshop::new();
@@ -198,15 +198,15 @@ async fn publishers_publish_once() {
     );
     for mut command in [node, python] {
         command.env("API", &stack.api_url).env("API_KEY", tenant.key.as_deref().unwrap());
-        let said = run(command, &Value::Null).await;
-        let (first, second) = said.split_once(' ').unwrap();
+        let output = run(command, &Value::Null).await;
+        let (first, second) = output.split_once(' ').unwrap();
         assert_eq!(first, second);
         assert_eq!(tenant.get(&format!("/v1/events/{first}")).await.expect(200)["data"]["id"], "c_1");
     }
 }
 
 #[test]
-fn the_example_of_a_signature_holds() {
+fn the_example_of_a_signature_is_right() {
     let text = fs::read_to_string(root().join("docs/verifying.md")).unwrap();
     let value = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("  "));

@@ -1,4 +1,4 @@
-//! Each alarm of the template goes off when what it is about really happens.
+//! Each alarm of the template fires when its condition really occurs.
 //!
 //! A drill does harm to a deployment of its own until the alarm's own definition, as it is
 //! deployed, is breached by what was measured. `meter.rs` says how each metric is measured.
@@ -59,10 +59,10 @@ const ATTEMPTS: usize = 25;
 const IN_FLIGHT: usize = 5;
 
 fn rule(operation: &str, tenant: &Client, fault: Fault, times: u32) -> Rule {
-    Rule { operation: operation.to_owned(), contains: vec![tenant.tenant_id().to_owned()], fault, times }
+    Rule::new(operation, &[tenant.tenant_id()], fault, times)
 }
 
-/// The alarms of these names; all of the deployment's tell its topic.
+/// The alarms of these names; all of the deployment notify its topic.
 async fn find(stack: &Stack, names: &[&str]) -> Vec<Alarm> {
     let alarms = stack.alarms().await;
     assert!(alarms.iter().all(|alarm| alarm.tells(stack.output("AlertsTopicArn"))));
@@ -76,7 +76,7 @@ async fn quiet(meter: &Meter, alarms: &[Alarm]) {
         eventually(&what, SOON, || async {
             let result = alarm.result(&meter.measure(alarm).await);
             if alarm.is_breached_by(result) {
-                assert_eq!(result, None, "{} goes off by itself", alarm.name);
+                assert_eq!(result, None, "{} fires without a cause", alarm.name);
                 meter.flush().await;
                 return None;
             }
@@ -86,7 +86,7 @@ async fn quiet(meter: &Meter, alarms: &[Alarm]) {
     }
 }
 
-async fn goes_off(meter: &Meter, alarm: &Alarm) {
+async fn fires(meter: &Meter, alarm: &Alarm) {
     let began = Instant::now();
     loop {
         let measured = meter.measure(alarm).await;
@@ -94,13 +94,13 @@ async fn goes_off(meter: &Meter, alarm: &Alarm) {
         if result.is_some() && alarm.is_breached_by(result) {
             return;
         }
-        assert!(began.elapsed() < SOON, "{} does not go off, at {result:?} of {measured:?}", alarm.name);
+        assert!(began.elapsed() < SOON, "{} does not fire, at {result:?} of {measured:?}", alarm.name);
         meter.flush().await;
     }
 }
 
 #[tokio::test]
-async fn alarms_go_off_when_what_they_are_about_happens() {
+async fn alarms_fire_when_their_condition_occurs() {
     let (stack, clock) = Stack::deploy_with_clock("cw-drills").await;
     let meter = Meter::new(stack.clone());
     let alarms = find(&stack, &AT_WORK).await;
@@ -120,18 +120,18 @@ async fn alarms_go_off_when_what_they_are_about_happens() {
     clock.ahead(Duration::from_mins(30));
     stack.run_due().await;
     for alarm in &alarms {
-        goes_off(&meter, alarm).await;
+        fires(&meter, alarm).await;
         // What functions measured reaches the stand-in's alarms as CloudWatch would take it there.
         if alarm.is_plain() && alarm.watched()[0].namespace.starts_with("CoreWebhooks/") {
             meter.relay(alarm).await;
-            told(&stack, &inbox, alarm).await;
+            notified(&stack, &inbox, alarm).await;
         }
     }
     the_dashboard_can_be_read(&stack).await;
 }
 
 #[tokio::test]
-async fn alarms_go_off_when_nobody_takes_from_the_queues() {
+async fn alarms_fire_when_the_queues_are_not_read() {
     let parameters = [
         ("AlarmLateSeconds", "2"),
         ("AlarmSlowLateSeconds", "3"),
@@ -157,7 +157,7 @@ async fn alarms_go_off_when_nobody_takes_from_the_queues() {
         if alarm.name.ends_with("-in-flight") {
             meter.take(alarm, IN_FLIGHT).await;
         }
-        goes_off(&meter, alarm).await;
+        fires(&meter, alarm).await;
     }
     assert!(receiver.requests().is_empty());
 }
@@ -215,8 +215,8 @@ async fn the_api_fails(stack: &Stack, meter: &Meter) {
     stack.rule(&rule("PutItem", &tenant, Fault::Cut, 1_000)).await;
     let event = json!({ "type": "contact.created", "data": {} });
     for _ in 0..5 {
-        meter.answered(tenant.post("/v1/events", &event).await.status);
-        meter.answered(tenant.get("/v1/events").await.status);
+        meter.record_response(tenant.post("/v1/events", &event).await.status);
+        meter.record_response(tenant.get("/v1/events").await.status);
     }
 }
 
@@ -277,11 +277,11 @@ async fn rest(stack: &Stack) {
             stack.rest(Method::PUT, "lambda", &path, json!({ "Enabled": false })).await;
         }
     }
-    // A look at a queue that had begun is over by then.
+    // A poll that had begun has ended by then.
     tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
-/// A queue that gets what the alarms' topic is told.
+/// A queue that receives the messages of the alarms' topic.
 async fn inbox(stack: &Stack) -> Inbox {
     let name = format!("{}-inbox", stack.name());
     let made = stack.aws("sqs", "AmazonSQS.CreateQueue", json!({ "QueueName": name })).await;
@@ -304,14 +304,14 @@ async fn inbox(stack: &Stack) -> Inbox {
     Inbox { url, received: Mutex::default() }
 }
 
-/// What the topic was told, operational events too.
+/// The messages of the topic, operational events too.
 struct Inbox {
     url: String,
     received: Mutex<Vec<Value>>,
 }
 
 impl Inbox {
-    /// Looks at what came since, and finds what is wanted in all that ever came.
+    /// Receives what came since, and searches all that ever came.
     async fn find<T>(&self, stack: &Stack, wanted: impl Fn(&Value) -> Option<T>) -> Option<T> {
         let asked = json!({ "QueueUrl": self.url, "MaxNumberOfMessages": 10, "VisibilityTimeout": 600 });
         let response = stack.aws("sqs", "AmazonSQS.ReceiveMessage", asked).await;
@@ -321,9 +321,9 @@ impl Inbox {
     }
 }
 
-/// Waits until the topic was told of this alarm, with the way to its entry.
-async fn told(stack: &Stack, inbox: &Inbox, alarm: &Alarm) {
-    let what = format!("the topic to be told of {}", alarm.name);
+/// Waits until the topic got this alarm, with the link to its entry in the runbook.
+async fn notified(stack: &Stack, inbox: &Inbox, alarm: &Alarm) {
+    let what = format!("{} at the topic", alarm.name);
     eventually(&what, SOON, || async {
         let named = |message: &Value| {
             let envelope: Value = serde_json::from_str(message["Body"].as_str()?).ok()?;

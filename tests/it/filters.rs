@@ -1,4 +1,4 @@
-//! What an endpoint listens to: types with wildcards, channels, and what the data holds.
+//! Subscriptions of an endpoint: types with wildcards, channels, and filters on the data.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -27,7 +27,7 @@ fn numbers(receiver: &Receiver) -> BTreeSet<u64> {
 }
 
 #[tokio::test]
-async fn endpoints_get_what_they_listen_to_and_nothing_else() {
+async fn endpoints_get_what_they_subscribe_to_and_nothing_else() {
     let tenant = Stack::shared().tenant().await;
     let last: (&str, Value, &[&str]) =
         ("deal.won", json!({ "amount": 500, "region": "west", "tags": ["vip"] }), &["team:1"]);
@@ -67,7 +67,7 @@ async fn endpoints_get_what_they_listen_to_and_nothing_else() {
     for ((_, gets), receiver) in cases.iter().zip(&receivers) {
         receiver.wait_for(gets.len(), SOON).await;
     }
-    // What an endpoint is not to get was in the same call; a moment for it to come.
+    // What an endpoint must not get was in the same call: a second in which it would come.
     tokio::time::sleep(Duration::from_secs(1)).await;
     for ((settings, gets), receiver) in cases.iter().zip(&receivers) {
         assert_eq!(numbers(receiver), gets.iter().copied().collect(), "{settings}");
@@ -77,7 +77,7 @@ async fn endpoints_get_what_they_listen_to_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_computed_with_passes_no_filter() {
+async fn data_that_cannot_be_parsed_passes_no_filter() {
     let tenant = Stack::shared().tenant().await;
     let (all, some) = (Receiver::start().await, Receiver::start().await);
     tenant.endpoint(&all.url()).create().await;
@@ -93,7 +93,7 @@ async fn what_cannot_be_computed_with_passes_no_filter() {
 }
 
 #[tokio::test]
-async fn null_takes_back_what_an_endpoint_listens_to() {
+async fn null_resets_the_filters_of_an_endpoint() {
     let tenant = Stack::shared().tenant().await;
     let receiver = Receiver::start().await;
     let settings = json!({
@@ -111,16 +111,16 @@ async fn null_takes_back_what_an_endpoint_listens_to() {
     assert_eq!(shown["channels"], json!(["a", "b"]));
     assert_eq!(shown["filter"], settings["filter"]);
     assert_eq!(shown["metadata"], body["metadata"]);
-    // Who writes back what was read changes nothing by that.
+    // Writing back what was read changes nothing.
     let same =
         json!({ "channels": shown["channels"], "filter": shown["filter"], "metadata": shown["metadata"] });
     assert_eq!(tenant.patch(&path, &same).await.expect(200), shown);
     let changed = tenant.patch(&path, &json!({ "metadata": { "team": "east" } })).await.expect(200);
     assert_eq!(changed["metadata"], json!({ "team": "east" }));
     assert_eq!((&changed["channels"], &changed["filter"]), (&shown["channels"], &shown["filter"]));
-    for (field, taken_back) in [("filter", json!(null)), ("channels", json!([])), ("metadata", json!({}))] {
+    for (field, default) in [("filter", json!(null)), ("channels", json!([])), ("metadata", json!({}))] {
         let changed = tenant.patch(&path, &json!({ field: null })).await.expect(200);
-        assert_eq!(changed[field], taken_back, "{field}");
+        assert_eq!(changed[field], default, "{field}");
     }
     let changed = tenant.get(&path).await.expect(200);
     assert_eq!((&changed["filter"], &changed["channels"]), (&json!(null), &json!([])));
@@ -168,7 +168,7 @@ async fn channels_are_a_part_of_what_was_published() {
     }
     let shown = tenant.get(&format!("/v1/events/{}", first["id"].as_str().unwrap())).await.expect(200);
     assert_eq!(shown["channels"], json!(["a", "b"]));
-    // None, however it is said.
+    // No channels: null, an empty list, or no field.
     let key = [("idempotency-key", "on-none")];
     let first = tenant.post_with("/v1/events", &key, &with(json!(null))).await.expect(202);
     assert_eq!(tenant.post_with("/v1/events", &key, &with(json!([]))).await.expect(202), first);

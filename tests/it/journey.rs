@@ -58,7 +58,7 @@ async fn a_failed_attempt_is_retried_with_the_same_id() {
     let retrying = tenant.only_delivery(&event_id, "retrying", SOON).await;
     assert_eq!(retrying.attempts[0].status_code, Some(500));
     assert_eq!(retrying.attempts[0].failure.as_deref(), Some("http_status"));
-    assert_eq!(retrying.attempts[0].error.as_deref(), Some("the endpoint answered 500"));
+    assert!(retrying.attempts[0].error.as_ref().is_some_and(|error| error.ends_with(" 500")));
     assert!(retrying.next_attempt_at.as_ref() > Some(&retrying.attempts[0].started_at));
 
     let succeeded = tenant.only_delivery(&event_id, "succeeded", SOON).await;
@@ -116,10 +116,8 @@ async fn redirects_are_not_followed() {
     tenant.endpoint(&receiver.url()).create().await;
     let event_id = tenant.publish("contact.created", &json!({}), "redirected").await;
     let delivery = tenant.only_delivery(&event_id, "retrying", SOON).await;
-    assert_eq!(
-        delivery.attempts[0].error.as_deref(),
-        Some("the endpoint answered 307; redirects are not followed")
-    );
+    let error = delivery.attempts[0].error.as_deref().unwrap();
+    assert!(error.ends_with(" 307; redirects are not followed"), "{error}");
     assert!(target.requests().is_empty());
 }
 

@@ -20,9 +20,11 @@ mod inbound;
 mod isolation;
 mod journey;
 mod keys;
+mod listings;
 mod publish;
 mod replays;
 mod retries;
+mod round_trip;
 mod routes;
 mod stats;
 mod tables;
@@ -32,7 +34,7 @@ mod words;
 
 use std::time::Duration;
 
-/// Longer than any delivery takes that nothing stands in the way of.
+/// Longer than any delivery takes that meets no obstacle.
 const SOON: Duration = Duration::from_secs(30);
 
 /// Longer than a message stays hidden after its function was killed (the local lane's 35 s), and

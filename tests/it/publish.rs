@@ -8,7 +8,7 @@ use testkit::{Receiver, Stack, foreign, stack::text};
 use crate::{AFTER_A_CRASH, SOON};
 
 #[tokio::test]
-async fn the_same_key_gives_the_first_response_again() {
+async fn the_same_key_returns_the_first_response_again() {
     let tenant = Stack::shared().tenant().await;
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url()).create().await;
@@ -160,7 +160,7 @@ async fn events_are_listed_newest_first_without_gap_or_repeat() {
 }
 
 #[tokio::test]
-async fn what_a_client_says_of_the_time_is_kept() {
+async fn the_timestamp_of_a_client_is_kept() {
     let tenant = Stack::shared().tenant().await;
     let body = json!({ "type": "contact.created", "data": {}, "timestamp": "2020-02-29T23:59:59.5+01:00" });
     let event = tenant.post("/v1/events", &body).await.expect(202);
@@ -181,7 +181,7 @@ async fn a_cursor_from_the_future_costs_no_walk_through_empty_days() {
 }
 
 #[tokio::test]
-async fn the_operator_publishes_in_its_own_name_too() {
+async fn the_operator_publishes_as_itself_too() {
     let operator = Stack::shared().operator();
     let event_id = operator.publish("crm.released", &json!({}), &testkit::unique("release")).await;
     let page = operator.get("/v1/events?limit=250").await.expect(200);

@@ -68,7 +68,7 @@ async fn a_delivery_walks_through_seventy_five_hours() {
 }
 
 #[tokio::test]
-async fn what_is_due_comes_back_by_its_schedule_within_a_minute() {
+async fn due_deliveries_are_sent_by_the_schedule_within_a_minute() {
     let stack = Stack::deploy_with("cw-schedule", &[("LongestLaneWaitSeconds", "1")]).await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 500 } else { 200 })).await;
@@ -181,7 +181,7 @@ async fn ed25519_signatures_verify_with_the_public_key() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_holds_what_is_too_much() {
+async fn a_rate_limit_holds_deliveries_back() {
     let (stack, _clock) = Stack::deploy_with_clock("cw-rate").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;

@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use platform::store::table::keys::Key;
+use platform::{runtime::config, setup::Parts, store::table::keys::Key};
 use serde_json::{Map, Value, json};
 use testkit::{Client, Stack};
 
@@ -18,17 +18,8 @@ impl<'a> Table<'a> {
         Self { stack, name: stack.output("RegistryTableName") }
     }
 
-    pub(crate) fn events(stack: &'a Stack) -> Self {
-        Self { stack, name: stack.output("EventsTableName") }
-    }
-
     pub(crate) fn audit(stack: &'a Stack) -> Self {
         Self { stack, name: stack.output("AuditTableName") }
-    }
-
-    /// A row; null where there is none.
-    pub(crate) async fn get(&self, key: Key) -> Value {
-        self.call("GetItem", json!({ "Key": attributes(key) })).await["Item"].take()
     }
 
     /// Writes a row: its key and the rest of its attributes.
@@ -74,6 +65,12 @@ impl<'a> Table<'a> {
         body["TableName"] = json!(self.name);
         self.stack.aws("dynamodb", &format!("DynamoDB_20120810.{operation}"), body).await
     }
+}
+
+/// The parts of the product's functions in this process, on the tables of a deployment.
+pub(crate) async fn parts(stack: &Stack) -> Parts {
+    config::use_variables(stack.variables("SchedulerFunctionName").await);
+    Parts::new().expect("the variables of a function")
 }
 
 /// A row: its key and the rest of its attributes, as the wire has them.

@@ -2,45 +2,47 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use serde_json::{Value, json};
+use domain::ids::holder::Holder;
+use platform::store::table::keys;
+use serde_json::json;
 use testkit::{
     Client, Received, Receiver, Reply, Stack,
-    client::delivery_id,
+    client::{DeliveryView, delivery_id},
     eventually, foreign,
     proxy::{Fault, Rule},
     stack::text,
 };
 
-use crate::{AFTER_A_CRASH, CACHE_AGE, HIDDEN, SOON};
+use crate::{
+    AFTER_A_CRASH, CACHE_AGE, HIDDEN, SOON,
+    tables::{self, Table},
+};
 
-/// Gives a tenant `count` endpoints more, all at this URL, behind the API's back: made one by one
-/// through it they would take minutes. They share the signing key of an endpoint that was made.
-async fn seed_endpoints(stack: &Stack, tenant: &str, like: &str, secret: &str, url: &str, count: usize) {
+/// Gives a tenant `count` endpoints more, all at this URL, in the table itself: through the API, one
+/// by one, they would take minutes. They share the signing key of an endpoint that was made.
+async fn seed_endpoints(stack: &Stack, tenant: &Client, like: &str, secret: &str, url: &str, count: usize) {
     let ids: Vec<String> = (0..count).map(|n| format!("ept_01m8{n:022}")).collect();
+    let (owner, registry) = (tables::tenant(tenant), Table::registry(stack));
     let row = |id: &String| {
-        json!({ "PutRequest": { "Item": {
-            "pk": { "S": tenant }, "sk": { "S": format!("endpoint#{id}") },
+        let attributes = json!({
             "id": { "S": id }, "url": { "S": url }, "event_types": { "L": [] },
             "description": { "S": like }, "created_at": { "N": "1700000000000" },
             "secret_shard": { "N": "1" }, "health_version": { "N": "0" },
-        } } })
+        });
+        tables::row(keys::endpoint(&owner, tables::id(id)), &attributes)
     };
-    for chunk in ids.chunks(25) {
-        let rows: Vec<_> = chunk.iter().map(row).collect();
-        let request = json!({ "RequestItems": { stack.output("RegistryTableName"): rows } });
-        stack.aws("dynamodb", "DynamoDB_20120810.BatchWriteItem", request).await;
-    }
+    registry.put_all(&ids.iter().map(row).collect::<Vec<_>>()).await;
     let document: HashMap<_, _> = ids.iter().map(|id| (id, [secret])).collect();
     let document = serde_json::to_string(&document).unwrap();
     let size = document.len();
-    let name = format!("{}/endpoints/{tenant}/1", stack.name());
+    let name = format!("{}/endpoints/{owner}/1", stack.name());
     let created = json!({ "Name": name, "SecretString": document, "ClientRequestToken": "x".repeat(32) });
     let created = stack.aws("secretsmanager", "secretsmanager.CreateSecret", created).await;
-    let pointer = json!({ "TableName": stack.output("RegistryTableName"), "Item": {
-        "pk": { "S": tenant }, "sk": { "S": "secret#endpoints#0001" }, "shard": { "N": "1" },
-        "version": { "S": text(&created, "VersionId") }, "size": { "N": size.to_string() },
-    } });
-    stack.aws("dynamodb", "DynamoDB_20120810.PutItem", pointer).await;
+    let pointer = json!({
+        "shard": { "N": "1" }, "version": { "S": text(&created, "VersionId") },
+        "size": { "N": size.to_string() },
+    });
+    registry.put(keys::secret(&owner, Holder::Endpoints, 1), &pointer).await;
 }
 
 fn count_by_id(received: &[Received]) -> HashMap<String, usize> {
@@ -70,15 +72,15 @@ async fn reaches_each_endpoint_once(stack_name: &str, wide: usize) {
     let (like, secret) = (endpoint.id.clone(), endpoint.secret.clone());
     let operators = Receiver::start().await;
     stack.operator().endpoint(&operators.url()).event_types(&["contact.*"]).create().await;
-    seed_endpoints(&stack, tenant.tenant_id(), &like, &secret, &receiver.url(), wide - 2).await;
+    seed_endpoints(&stack, &tenant, &like, &secret, &receiver.url(), wide - 2).await;
     tokio::time::sleep(CACHE_AGE).await;
     // A fan-out dies in the middle of a page, which then comes again.
-    let dies = Rule {
-        operation: "SendMessageBatch".to_owned(),
-        contains: vec![tenant.tenant_id().to_owned(), "ept_01m80000000000000000000300".to_owned()],
-        fault: Fault::KillAfter,
-        times: 1,
-    };
+    let dies = Rule::new(
+        "SendMessageBatch",
+        &[tenant.tenant_id(), "ept_01m80000000000000000000300"],
+        Fault::KillAfter,
+        1,
+    );
     let hits = stack.rule(&dies).await;
     let event_id = tenant.publish("contact.created", &json!({ "wide": true }), "wide").await;
     let received = receiver.wait_for(wide - 1, Duration::from_mins(4)).await;
@@ -87,31 +89,17 @@ async fn reaches_each_endpoint_once(stack_name: &str, wide: usize) {
     assert_eq!(of_operator.header("core-webhooks-tenant"), tenant.tenant_id());
     assert!(received.iter().all(|one| one.id() == event_id && one.body == received[0].body));
     foreign::verify(&received[0], &secret).await.expect("signed");
-    let listed = list(&tenant, &event_id).await;
+    let path = format!("/v1/events/{event_id}/deliveries");
+    let listed: Vec<DeliveryView> = tenant.list(&path, 250).await;
     assert_eq!(listed.len(), wide - 1, "the tenant does not see the operator's");
-    eventually("all on record", AFTER_A_CRASH, || async {
-        let listed = list(&tenant, &event_id).await;
-        listed.iter().all(|delivery| delivery["status"] == "succeeded").then_some(())
+    eventually("all to be recorded", AFTER_A_CRASH, || async {
+        let listed: Vec<DeliveryView> = tenant.list(&path, 250).await;
+        listed.iter().all(|delivery| delivery.status == "succeeded").then_some(())
     })
     .await;
     // Nothing more comes of the page that was sent twice.
     assert_eq!(receiver.requests().len(), wide - 1, "each once");
     assert_eq!(operators.requests().len(), 1);
-}
-
-async fn list(tenant: &Client, event_id: &str) -> Vec<Value> {
-    let mut all = Vec::new();
-    let mut path = format!("/v1/events/{event_id}/deliveries?limit=250");
-    loop {
-        let page = tenant.get(&path).await.expect(200);
-        all.extend(page["data"].as_array().unwrap().iter().cloned());
-        match page["next_cursor"].as_str() {
-            Some(cursor) => {
-                path = format!("/v1/events/{event_id}/deliveries?limit=250&cursor={cursor}");
-            }
-            None => return all,
-        }
-    }
 }
 
 #[tokio::test]
@@ -133,8 +121,7 @@ async fn the_operators_endpoints_get_every_tenants_events_and_tenants_do_not_see
         })
         .await;
         tenant.get(&path).await.expect(404);
-        let page = tenant.get(&format!("/v1/events/{event_id}/deliveries")).await.expect(200);
-        assert_eq!(page["data"], json!([]));
+        assert_eq!(tenant.deliveries(&event_id).await.data, []);
         let received = receiver.requests().into_iter().find(|one| one.id() == event_id).unwrap();
         assert_eq!(received.header("core-webhooks-tenant"), tenant.tenant_id());
         foreign::verify(&received, &secret).await.expect("signed with the operator's key");

@@ -2,7 +2,7 @@
 //! or the documents, and the rules of form that a reader can see. Nothing here needs a stack.
 
 mod phrases;
-mod text;
+pub mod text;
 
 use std::{path::Path, sync::LazyLock};
 
@@ -102,10 +102,10 @@ fn collect_texts(value: &Value, pointer: &str, texts: &mut Vec<(String, String)>
 fn log_messages_are_constants() {
     let mut faults = Vec::new();
     for text in text::all().iter().filter(|text| text.is("rs")) {
-        for (line, call) in text::log_calls(&text.content) {
-            match text::message(&call) {
+        for call in text::log_calls(&text.content) {
+            match text::message(&call.arguments) {
                 Some(message) if !message.contains(['{', '}']) => {}
-                _ => faults.push(format!("{}:{line}: {}", text.path, call.trim())),
+                _ => faults.push(format!("{}:{}: {}", text.path, call.line, call.arguments.trim())),
             }
         }
     }

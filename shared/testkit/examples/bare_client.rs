@@ -2,7 +2,7 @@
 //! response, ten at once. What `make bench` holds the functions' CPU against.
 //!
 //! It posts a tenth of COUNT first, prints `warm`, waits for a line, posts COUNT, prints `done` and
-//! waits for another: whoever started it looks at its clock in between.
+//! waits for another: the caller reads its clock in between.
 
 use std::{
     env,
@@ -59,7 +59,7 @@ async fn post(client: &reqwest::Client, url: &str, body: &str, id: &str) {
     let request = client.post(url).header(CONTENT_TYPE, "application/json");
     let request = request.header("webhook-id", id).header("webhook-timestamp", at);
     let response = request.header("webhook-signature", signed).body(body.to_owned()).send().await;
-    let response = response.expect("the receiver answers");
+    let response = response.expect("the receiver responds");
     assert!(response.status().is_success());
     response.bytes().await.expect("a response");
 }

@@ -23,15 +23,15 @@ async fn main() {
             let message: Value =
                 serde_json::from_str(record["body"].as_str().unwrap_or_default()).expect("JSON");
             let (url, id) = (message["url"].as_str().expect("a URL"), message["id"].as_str().expect("an id"));
-            client.post(url).header("webhook-id", id).body("{}").send().await.expect("the receiver answers");
+            client.post(url).header("webhook-id", id).body("{}").send().await.expect("the receiver responds");
         }
         // The stand-in waits for output that does not come, 50 ms after each invocation.
         println!("{{}}");
-        let answered = client
+        let response = client
             .post(format!("http://{api}/2018-06-01/runtime/invocation/{id}/response"))
             .body(r#"{"batchItemFailures":[]}"#)
             .send()
             .await;
-        answered.expect("the response is taken");
+        response.expect("the response is accepted");
     }
 }

@@ -1,6 +1,6 @@
 //! Alarms, judged by their own definition on values that a drill has measured.
 //!
-//! The stand-in looks at alarms only when somebody puts a metric, does not tell one dimension from
+//! The stand-in evaluates alarms only when a metric is put, does not distinguish one dimension from
 //! another, and has no alarms over several metrics; so drills read what is deployed and judge it
 //! here. One period is judged: that the condition lasts as long as the alarm asks is not waited for.
 
@@ -67,12 +67,12 @@ impl Alarm {
         Self { name, json }
     }
 
-    /// What it says to whoever is called.
+    /// Its description, for the person on call.
     pub fn description(&self) -> &str {
         self.json["AlarmDescription"].as_str().unwrap_or_default()
     }
 
-    /// Whether it tells this topic when it goes off, and when that is over.
+    /// Whether it notifies this topic when it fires, and when its condition ends.
     pub fn tells(&self, topic: &str) -> bool {
         // What is read from the template may name the topic by a reference.
         let is = |value: &Value| value[0] == topic || value[0]["Ref"] == "AlertsTopic";

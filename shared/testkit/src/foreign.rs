@@ -30,8 +30,8 @@ pub async fn verify(received: &Received, secret: &str) -> Result<Value, String> 
 pub async fn verify_v1a(received: &Received, public_key: &str) -> Result<(), String> {
     let mut command = Command::new("node");
     command.arg(root().join("tests/it/clients/verify-v1a.mjs"));
-    let said = verified(command, received, "public_key", public_key).await?;
-    assert_eq!(said["ok"], true, "the verifier says neither");
+    let output = verified(command, received, "public_key", public_key).await?;
+    assert_eq!(output["ok"], true, "the verifier returns neither");
     Ok(())
 }
 
@@ -40,10 +40,10 @@ async fn verified(command: Command, received: &Received, by: &str, key: &str) ->
         received.headers.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     let body = std::str::from_utf8(&received.body).expect("UTF-8");
     let input = json!({ "headers": headers, "body": body, by: key });
-    let said: Value = serde_json::from_str(&run(command, &input).await).expect("JSON of the verifier");
-    match said["error"].as_str() {
+    let output: Value = serde_json::from_str(&run(command, &input).await).expect("JSON of the verifier");
+    match output["error"].as_str() {
         Some(error) => Err(error.to_owned()),
-        None => Ok(said),
+        None => Ok(output),
     }
 }
 

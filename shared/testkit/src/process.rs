@@ -63,12 +63,12 @@ pub fn functions_below(directory: &Path) -> Vec<(u32, String)> {
 /// The process that holds the end `peer` of a connection to `ours` on this machine.
 pub fn of_peer(peer: SocketAddr, ours: SocketAddr) -> Option<u32> {
     let inode = socket_inode(peer.port(), ours.port())?;
-    let wanted = format!("socket:[{inode}]");
+    let socket = format!("socket:[{inode}]");
     for process in fs::read_dir("/proc").ok()?.flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let Ok(files) = fs::read_dir(process.path().join("fd")) else { continue };
         let holds =
-            |file: fs::DirEntry| fs::read_link(file.path()).is_ok_and(|to| to.to_str() == Some(&wanted));
+            |file: fs::DirEntry| fs::read_link(file.path()).is_ok_and(|to| to.to_str() == Some(&socket));
         if files.flatten().any(holds) {
             return Some(pid);
         }
@@ -90,12 +90,12 @@ fn socket_inode(own: u16, other: u16) -> Option<u64> {
     })
 }
 
-/// Ends a process as a crash would: at once, with nothing said.
+/// Ends a process as a crash would: at once, without a signal that it can handle.
 pub fn kill(pid: u32) {
     assert!(try_kill(pid), "process {pid} could not be killed");
 }
 
-/// The same for a process that may have ended by itself; says whether it was there.
+/// The same for a process that may have ended on its own; returns whether it existed.
 pub fn try_kill(pid: u32) -> bool {
     let mut command = Command::new("kill");
     command.args(["-9", &pid.to_string()]).stderr(std::process::Stdio::null());

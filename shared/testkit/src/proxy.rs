@@ -37,7 +37,7 @@ pub enum Fault {
     KillBefore,
     /// Let the call through, then kill the calling process before it receives the response.
     KillAfter,
-    /// Let the call through, and cut the connection instead of answering.
+    /// Let the call through, and cut the connection instead of responding.
     LoseResponse,
     /// ApiResponse as a service that is called too often; the call never reaches the stack.
     Throttle,
@@ -61,6 +61,21 @@ pub struct Rule {
     pub fault: Fault,
     /// How often at most.
     pub times: u32,
+}
+
+impl Rule {
+    /// A fault for the first calls of this operation whose bodies hold all of these texts.
+    #[must_use]
+    pub fn new(operation: &str, contains: &[&str], fault: Fault, times: u32) -> Self {
+        let contains = contains.iter().map(ToString::to_string).collect();
+        Self { operation: operation.to_owned(), contains, fault, times }
+    }
+
+    /// A rule that disturbs nothing and counts the calls.
+    #[must_use]
+    pub fn counting(operation: &str, contains: &[&str]) -> Self {
+        Self::new(operation, contains, Fault::Delay { ms: 0 }, u32::MAX)
+    }
 }
 
 #[derive(Default)]
@@ -102,11 +117,11 @@ struct Proxy {
 ///
 /// | request | does |
 /// |---|---|
-/// | `POST /` of a [`Rule`] | answers its id |
+/// | `POST /` of a [`Rule`] | returns its id |
 /// | `GET /ID` | how often that rule was applied |
 /// | `POST /chaos` of a [`Plan`] | begins chaos, instead of any that runs |
 /// | `GET /chaos`, `DELETE /chaos` | its [`Report`]; `DELETE` ends it |
-/// | `GET /counts` | a [`Count`] per operation and function, of what the stack answered |
+/// | `GET /counts` | a [`Count`] per operation and function, of the calls that the stack responded to |
 /// | `POST /counts/reset` | counts from 0 again |
 pub async fn run(listen: SocketAddr, control: SocketAddr, upstream: String) -> std::io::Result<()> {
     let calls = TcpListener::bind(listen).await?;
@@ -192,7 +207,7 @@ impl Proxy {
     async fn ask(&self, request: Request<Bytes>) -> Option<Response<Bytes>> {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        // The runtime's own long poll never answers while there is nothing to do.
+        // The runtime's own long poll gets no response while there is nothing to do.
         let upstream = self
             .client
             .request(parts.method, format!("{}{path}", self.upstream))
@@ -222,7 +237,7 @@ fn text(value: &impl Serialize) -> String {
 
 fn kill(peer: &Peer) {
     if let Some(pid) = peer.pid() {
-        // It may have ended by itself meanwhile.
+        // It may have ended on its own meanwhile.
         process::try_kill(pid);
     }
 }

@@ -12,7 +12,7 @@ impl Random {
         Self(seed)
     }
 
-    /// A seed that nobody chose; short, because people type it.
+    /// A random seed; short, because people type it.
     pub fn fresh_seed() -> u64 {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock after 1970");
         Self::new(u64::from(since.subsec_nanos()) ^ u64::from(std::process::id())).next() % 1_000_000

@@ -2,7 +2,11 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    ops::Deref,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,7 +17,7 @@ use tokio::net::TcpListener;
 
 use crate::{eventually, process::Peer, server};
 
-/// What the receiver answers.
+/// A response of the receiver.
 #[derive(Debug, Clone)]
 pub struct Reply {
     /// Status code.
@@ -27,13 +31,13 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Answers at once.
+    /// A response at once.
     pub fn status(status: u16) -> Self {
         let body = Bytes::from_static(b"noted");
         Self { status, headers: Vec::new(), delay: Duration::ZERO, body }
     }
 
-    /// Answers late.
+    /// A response after a delay.
     pub fn after(delay: Duration) -> Self {
         Self { delay, ..Self::status(200) }
     }
@@ -81,12 +85,12 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Starts one that always answers 200.
+    /// Starts one that always responds with 200.
     pub async fn start() -> Self {
         Self::responding(|_| Reply::status(200)).await
     }
 
-    /// Starts one that answers the n-th request (from 0) as `reply` says.
+    /// Starts one that responds to the n-th request (from 0) with what `reply` returns.
     pub async fn responding(reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("its own address");
@@ -145,6 +149,36 @@ impl Receiver {
             (requests.len() >= count).then_some(requests)
         })
         .await
+    }
+}
+
+/// A receiver that responds with 500 until it recovers, and with 200 then.
+#[derive(Debug)]
+pub struct FlakyReceiver {
+    receiver: Receiver,
+    recovered: Arc<AtomicBool>,
+}
+
+impl FlakyReceiver {
+    /// Starts one that fails.
+    pub async fn failing() -> Self {
+        let recovered = Arc::new(AtomicBool::new(false));
+        let read = Arc::clone(&recovered);
+        let status = move || if read.load(Ordering::Relaxed) { 200 } else { 500 };
+        Self { receiver: Receiver::responding(move |_| Reply::status(status())).await, recovered }
+    }
+
+    /// From now on it responds with 200.
+    pub fn recover(&self) {
+        self.recovered.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Deref for FlakyReceiver {
+    type Target = Receiver;
+
+    fn deref(&self) -> &Receiver {
+        &self.receiver
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::process::Peer;
 
-/// Serves every connection of `listener`. Where the handler answers nothing, the connection is
+/// Serves every connection of `listener`. Where the handler returns nothing, the connection is
 /// cut without a response.
 pub async fn serve<H, F>(listener: TcpListener, handle: H)
 where
@@ -35,7 +35,7 @@ where
                     }
                 }
             });
-            // An error means the peer went away, or that the handler wanted it to.
+            // An error means that the peer went away, or that the handler cut the connection.
             let _: Result<(), _> =
                 http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });

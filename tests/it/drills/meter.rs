@@ -5,7 +5,7 @@
 //! | `CoreWebhooks/STACK` | the metrics that the functions wrote into their logs |
 //! | `AWS/Lambda` | the stand-in's own metrics |
 //! | `AWS/SQS` | the queue's attributes; its oldest message's age by the message |
-//! | `AWS/ApiGateway` | the answers that the drill got, since the stand-in counts none |
+//! | `AWS/ApiGateway` | the responses that the drill received, since the stand-in counts none |
 
 use std::{
     sync::Mutex,
@@ -27,17 +27,17 @@ const FUNCTIONS: [&str; 6] = ["api", "inbound-stripe", "dispatcher", "fanout", "
 /// The meter of one deployment.
 pub(super) struct Meter {
     stack: Stack,
-    answers: Mutex<Vec<u16>>,
+    statuses: Mutex<Vec<u16>>,
 }
 
 impl Meter {
     pub(super) fn new(stack: Stack) -> Self {
-        Self { stack, answers: Mutex::default() }
+        Self { stack, statuses: Mutex::default() }
     }
 
     /// Keeps the status of a response of the API.
-    pub(super) fn answered(&self, status: u16) {
-        self.answers.lock().unwrap().push(status);
+    pub(super) fn record_response(&self, status: u16) {
+        self.statuses.lock().unwrap().push(status);
     }
 
     /// The values of each metric that an alarm watches.
@@ -147,7 +147,7 @@ impl Meter {
             "Count" => 1.0,
             other => panic!("no drill knows the metric {other}"),
         };
-        self.answers.lock().unwrap().iter().map(counts).collect()
+        self.statuses.lock().unwrap().iter().map(counts).collect()
     }
 
     async fn of_logs(&self, watched: &Watched) -> Vec<f64> {

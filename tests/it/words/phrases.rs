@@ -55,8 +55,8 @@ pub const PHRASES: &[Phrase] = &[
 
 /// Names that the API and the tables had before, and those that they have now.
 pub const OLD_NAMES: &[(&str, &str)] = &[
-    ("parked_reason", "parked_reason"),
-    ("ParkedReason", "ParkedReason"),
+    ("parked_for", "parked_reason"),
+    ("ParkedFor", "ParkedReason"),
     ("drain_rate", "delivery_rate"),
     ("what_to_do", "suggested_action"),
     ("set_aside", "quarantined"),

@@ -101,9 +101,12 @@ pub fn find(words: &[Word], pattern: &Pattern<'_>) -> Vec<usize> {
     let fits = |word: &str, any: &[&str]| {
         any.iter().any(|one| one.strip_suffix('*').map_or(*one == word, |start| word.starts_with(start)))
     };
-    let windows = words.windows(pattern.len());
-    let found = windows.filter(|window| window.iter().zip(pattern).all(|((word, _), any)| fits(word, any)));
-    found.map(|window| window[0].1).collect()
+    let begins = words.iter().enumerate().filter(|(_, (word, _))| fits(word, &pattern[0]));
+    let whole = begins.filter(|(index, _)| {
+        let rest = words[*index..].iter().map(|(word, _)| word);
+        rest.len() >= pattern.len() && rest.zip(pattern).all(|(word, any)| fits(word, any))
+    });
+    whole.map(|(_, (_, line))| *line).collect()
 }
 
 /// The lines of a document that are prose: no code, tables or headings, and list marks taken off.
@@ -146,31 +149,39 @@ pub fn holds_two_sentences(line: &str) -> bool {
     })
 }
 
-/// The calls of `tracing`'s macros: the line, and what is between the parentheses.
-pub fn log_calls(content: &str) -> Vec<(usize, String)> {
+/// A call of one of `tracing`'s macros.
+pub struct LogCall {
+    pub line: usize,
+    pub level: &'static str,
+    /// What is between the parentheses.
+    pub arguments: String,
+}
+
+pub fn log_calls(content: &str) -> Vec<LogCall> {
     let mut calls = Vec::new();
     for level in ["debug", "info", "warn", "error"] {
         let start = format!("tracing::{level}!(");
-        for (at, _) in content.match_indices(&start) {
-            let mut depth = 1;
-            let mut text = false;
-            let mut before = ' ';
-            let rest = &content[at + start.len()..];
-            let end = rest.char_indices().find(|(_, letter)| {
-                if *letter == '"' && before != '\\' {
-                    text = !text;
-                }
-                before = *letter;
-                if !text {
-                    depth += i32::from(*letter == '(') - i32::from(*letter == ')');
-                }
-                depth == 0
-            });
-            let end = end.map_or(rest.len(), |(end, _)| end);
-            calls.push((content[..at].matches('\n').count() + 1, rest[..end].to_owned()));
+        for (index, _) in content.match_indices(&start) {
+            let rest = &content[index + start.len()..];
+            let arguments = rest[..closing(rest)].to_owned();
+            calls.push(LogCall { line: content[..index].matches('\n').count() + 1, level, arguments });
         }
     }
     calls
+}
+
+/// Where the parenthesis closes that is open at the beginning.
+fn closing(rest: &str) -> usize {
+    let (mut depth, mut quoted, mut previous) = (1, false, ' ');
+    let end = rest.char_indices().find(|(_, letter)| {
+        quoted ^= *letter == '"' && previous != '\\';
+        previous = *letter;
+        if !quoted {
+            depth += i32::from(*letter == '(') - i32::from(*letter == ')');
+        }
+        depth == 0
+    });
+    end.map_or(rest.len(), |(end, _)| end)
 }
 
 /// The message of a call: its last argument, if that is a text.
@@ -200,7 +211,9 @@ fn the_end_of_a_sentence_is_found() {
 #[test]
 fn messages_are_read_out_of_calls() {
     let calls = log_calls("tracing::warn!(id = %f(x), \"could not\");\ntracing::info!(\"{x}\")");
-    assert_eq!(message(&calls.iter().find(|(line, _)| *line == 2).unwrap().1), Some("{x}"));
+    let messages: Vec<_> =
+        calls.iter().map(|call| (call.line, call.level, message(&call.arguments))).collect();
+    assert_eq!(messages, [(2, "info", Some("{x}")), (1, "warn", Some("could not"))]);
     assert_eq!(message("id = %f(x), \"could not\""), Some("could not"));
     assert_eq!(message("id = 1"), None);
 }

@@ -1,5 +1,5 @@
-//! AWS services, one file each, and how their clients are set up. What a row, a message or an object
-//! means is not known here. DynamoDB and Secrets Manager are called in `store` and `secrets`, by the SDK.
+//! AWS services, one file each, and how their clients are set up. The meaning of a row, a message or an
+//! object belongs elsewhere. DynamoDB and Secrets Manager are called in `store` and `secrets`, by the SDK.
 
 pub mod s3;
 pub mod sdk;

@@ -14,18 +14,24 @@ use super::signed::{Request, Sender, Service};
 use crate::{Fault, runtime::config::Runtime};
 
 /// The longest object that is read, in bytes. A payload has half of that at most.
-pub const LIMIT: usize = 2 * 1024 * 1024;
+pub const OBJECT_LIMIT: usize = 2 * 1024 * 1024;
 
-/// S3 answers 500 and 503 now and then and says to try again
+/// S3 occasionally responds with 500 and 503 and asks for a retry
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance-guidelines.html>).
 /// Three tries fit into half an invocation, as with the SDK's clients.
-const S3: Service =
-    Service { name: "s3", title: "S3", tries: 3, timeout: Duration::from_secs(5), limit: LIMIT, as_s3: true };
+const S3: Service = Service {
+    name: "s3",
+    title: "S3",
+    tries: 3,
+    timeout: Duration::from_secs(5),
+    limit: OBJECT_LIMIT,
+    as_s3: true,
+};
 
 /// The key of a payload: of this event, with this SHA-256 of the bytes as they are stored.
 ///
-/// Because the bytes are in the key, whoever puts another body, or another encoding of it, under
-/// the same event cannot change what a stored event points to.
+/// Because the bytes are in the key, a put of another body, or of another encoding, under the same
+/// event cannot change what a stored event points to.
 #[must_use]
 pub fn payload_key(tenant: &TenantId, event: EventId, sha256: &[u8; 32]) -> String {
     format!("payloads/{tenant}/{event}/{}", HEXLOWER.encode(sha256))

@@ -1,4 +1,4 @@
-//! What all AWS clients share: credentials, region, time-outs and connections.
+//! What all AWS clients share: credentials, region, timeouts and connections.
 //!
 //! The clients are set up from Lambda's variables alone. The usual loader would also look for
 //! profiles, instance metadata and single sign-on, which a function never has and pays for at
@@ -79,7 +79,7 @@ pub fn sdk_config(client: reqwest::Client, runtime: &Runtime) -> SdkConfig {
     config.build()
 }
 
-/// Carries the SDK's requests. The SDK itself sees to time-outs and retries.
+/// Carries the SDK's requests. Timeouts and retries are the SDK's own.
 #[derive(Debug, Clone)]
 struct Connector(reqwest::Client);
 
@@ -96,20 +96,20 @@ impl HttpConnector for Connector {
             let service = target.and_then(Service::of_target);
             let sent =
                 client.request(parts.method, parts.uri.to_string()).headers(parts.headers).body(body).send();
-            let answer = sent.await.map_err(connector_error)?;
-            let status = StatusCode::try_from(answer.status().as_u16())
+            let response = sent.await.map_err(connector_error)?;
+            let status = StatusCode::try_from(response.status().as_u16())
                 .map_err(|error| ConnectorError::other(error.into(), None))?;
-            let headers = answer.headers().clone();
-            let body = answer.bytes().await.map_err(connector_error)?;
+            let headers = response.headers().clone();
+            let body = response.bytes().await.map_err(connector_error)?;
             if !status.is_success() {
-                throttles::look(service, &body);
+                throttles::count(service, &body);
             }
-            let mut response = HttpResponse::new(status, SdkBody::from(body));
+            let mut converted = HttpResponse::new(status, SdkBody::from(body));
             for (name, value) in &headers {
                 let value = value.to_str().map_err(|error| ConnectorError::other(error.into(), None))?;
-                response.headers_mut().append(name.as_str().to_owned(), value.to_owned());
+                converted.headers_mut().append(name.as_str().to_owned(), value.to_owned());
             }
-            Ok(response)
+            Ok(converted)
         })
     }
 }

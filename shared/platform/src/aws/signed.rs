@@ -1,5 +1,5 @@
 //! Requests to those services of AWS for which there is no client of the SDK here: a plain request,
-//! signed by the SDK's own signer, sent until it is answered.
+//! signed by the SDK's own signer, sent until there is a response.
 //!
 //! A client of the SDK would be a large part of every binary, for what is done with few events.
 //!
@@ -38,7 +38,7 @@ pub(crate) struct Service {
     pub(crate) tries: u32,
     /// All the time of one try.
     pub(crate) timeout: Duration,
-    /// The longest answer that is read, in bytes.
+    /// The longest response that is read, in bytes.
     pub(crate) limit: usize,
     /// Whether it signs as S3 alone does: the hash of the body is a header too, and a path is signed as
     /// it is sent (<https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html>).
@@ -70,8 +70,8 @@ impl Sender {
         Self { client, region: runtime.region.clone(), identity, service }
     }
 
-    /// Sends a request until it is answered in full with something else than 5xx, or for the
-    /// last time. Answers status and body, or no body where that is longer than the service's limit.
+    /// Sends a request until the response is complete and not 5xx, or for the last time. Returns status
+    /// and body, or no body where that is longer than the service's limit.
     pub(crate) async fn send(
         &self,
         doing: &'static str,
@@ -92,7 +92,7 @@ impl Sender {
             if let Some(content_type) = request.content_type {
                 builder = builder.header(CONTENT_TYPE, content_type);
             }
-            match answered(builder, limit).await {
+            match respond(builder, limit).await {
                 Ok((status, body)) if tried == tries || !status.is_server_error() => {
                     return Ok((status, body));
                 }
@@ -134,17 +134,17 @@ impl Sender {
         Ok(headers.iter().map(|header| (header.name(), header.value().to_owned())).collect())
     }
 
-    /// The fault of an answer that is none of those that we know. Of its text only the code is
+    /// The fault of an unexpected response. Of its text only the code is
     /// kept: where a signature is wrong, it repeats the request's headers, session token included.
     pub(crate) fn refused(&self, doing: &'static str, status: StatusCode, body: Option<Vec<u8>>) -> Fault {
         let body = body.unwrap_or_default();
         let code = error_code(&body).unwrap_or("no code");
-        Fault::new(doing, format!("{} answered {status}, {code}", self.service.title))
+        Fault::new(doing, format!("{} responded with {status}, {code}", self.service.title))
     }
 }
 
-/// Sends a request once and reads its answer.
-async fn answered(
+/// Sends a request once and reads its response.
+async fn respond(
     request: RequestBuilder,
     limit: usize,
 ) -> Result<(StatusCode, Option<Vec<u8>>), reqwest::Error> {
@@ -159,7 +159,7 @@ async fn answered(
     Ok((response.status(), Some(body)))
 }
 
-/// What stands in the `Code` of an error, which is XML
+/// The content of the `Code` of an error, which is XML
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>,
 /// <https://docs.aws.amazon.com/sns/latest/api/CommonErrors.html>).
 fn error_code(text: &[u8]) -> Option<&str> {

@@ -1,6 +1,6 @@
-//! The topic of alerts: for those who run this deployment, by whatever they subscribe to it.
+//! The topic of alerts, for the operator of this deployment.
 //!
-//! Only publishing; who subscribes is none of our business.
+//! Only publishing; subscriptions belong to the operator.
 //! Source: <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>.
 
 use std::{fmt, time::Duration};
@@ -11,7 +11,7 @@ use url::form_urlencoded;
 use super::signed::{Request, Sender, Service};
 use crate::{Fault, runtime::config::Runtime};
 
-/// Telling is worth little time: whoever tells has messages that wait for an answer.
+/// Little time and few tries: the caller has messages that wait to be deleted.
 const SNS: Service = Service {
     name: "sns",
     title: "SNS",
@@ -70,8 +70,8 @@ impl Topic {
             ("Subject", subject),
             ("Message", message),
         ]);
-        for (at, (name, value)) in (1..).zip(attributes) {
-            let field = |end| format!("MessageAttributes.entry.{at}.{end}");
+        for (number, (name, value)) in (1..).zip(attributes) {
+            let field = |end| format!("MessageAttributes.entry.{number}.{end}");
             form.append_pair(&field("Name"), name);
             form.append_pair(&field("Value.DataType"), "String");
             form.append_pair(&field("Value.StringValue"), value);

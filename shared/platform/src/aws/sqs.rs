@@ -1,4 +1,4 @@
-//! Queues: messages are sent in batches, counted, and hidden. What a message says is not known here.
+//! Queues: messages are sent in batches, counted, and hidden. Their meaning belongs to `publish`.
 
 use std::time::Duration;
 

@@ -52,8 +52,8 @@ pub(crate) fn add(service: Service) {
     COUNTS[service as usize].fetch_add(1, Ordering::Relaxed);
 }
 
-/// Looks at an answer that is no success, whose body names the error.
-pub(crate) fn look(service: Option<Service>, body: &[u8]) {
+/// Counts a response that is an error of throttling, which its body names.
+pub(crate) fn count(service: Option<Service>, body: &[u8]) {
     if let Some(service) = service
         && is_throttling(body)
     {
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_told_apart_by_their_code() {
+    fn errors_are_distinguished_by_their_code() {
         for (body, throttling) in [
             (r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"}"#, true),
             (r#"{"__type":"ThrottlingException","Message":"Rate exceeded"}"#, true),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn services_are_told_apart_by_the_target() {
+    fn services_are_distinguished_by_the_target() {
         for (target, service) in [
             ("DynamoDB_20120810.PutItem", Some(Service::DynamoDb)),
             ("secretsmanager.GetSecretValue", Some(Service::SecretsManager)),

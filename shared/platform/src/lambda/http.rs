@@ -117,7 +117,7 @@ where
 }
 
 /// The response to one event. What a client can send gets a response, and never fails the invocation.
-async fn respond<H, F>(
+pub async fn respond<H, F>(
     event: &str,
     request_id: String,
     handle: &H,

@@ -1,8 +1,8 @@
 //! Fanning out: the messages of a wide event, page by page.
 //!
-//! Pages are all enqueued when the event is published, so they are worked off side by side. A page
+//! Pages are all enqueued when the event is published, so they are processed concurrently. A page
 //! that comes again, because its function died, sends its messages marked as repeats: each of those
-//! looks at its delivery before it does anything.
+//! reads its delivery before it does anything.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,11 +10,12 @@ use domain::{
     Timestamp,
     delivery::{
         driver::LaneKind,
+        engine::change::fault_backoff,
         lane::{self, PageMessage},
     },
 };
 
-use super::lanes::{Body, Lane, Lanes, Outgoing, fault_backoff};
+use super::lanes::{Body, Lane, Lanes, Outgoing};
 use crate::{
     Fault,
     aws::sqs::Hide,
@@ -78,7 +79,7 @@ impl FanOut {
             return Err(Fault::new(DOING, "the event has no pages"));
         };
         let found = self.snapshots.page(tenant, *event_id, id, *page).await?;
-        let found = found.ok_or_else(|| Fault::new(DOING, "the event has no such page"))?;
+        let found = found.ok_or_else(|| Fault::new(DOING, "the page is missing"))?;
         let now = clock::now();
         let check = message.check || record.receive_count() > 1;
         let delay = if check { publish::repeat_delay(event.at, now) } else { Duration::ZERO };

@@ -1,6 +1,6 @@
 //! The environment: every name a function reads, once, at its start.
 
-use std::{fmt::Display, path::PathBuf, str::FromStr, time::Duration};
+use std::{collections::HashMap, fmt::Display, path::PathBuf, str::FromStr, sync::OnceLock, time::Duration};
 
 use domain::{Secret, delivery::driver, endpoint::egress::Allow};
 
@@ -155,9 +155,23 @@ pub fn public_url() -> Option<String> {
     optional("PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned())
 }
 
+/// The variables of a function that runs inside a test.
+static VARIABLES: OnceLock<HashMap<String, String>> = OnceLock::new();
+
+/// Reads these variables from now on, and not those of the process. A test that runs a function in its own
+/// process gives it the variables of the deployed one.
+pub fn use_variables(variables: HashMap<String, String>) {
+    // Only the first call counts: parts that were made keep what they read.
+    let _ = VARIABLES.set(variables);
+}
+
 #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 fn optional(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+    let value = match VARIABLES.get() {
+        Some(variables) => variables.get(name).cloned(),
+        None => std::env::var(name).ok(),
+    };
+    value.filter(|value| !value.is_empty())
 }
 
 fn required(name: &str) -> Result<String, ConfigError> {

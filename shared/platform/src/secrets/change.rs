@@ -38,7 +38,7 @@ impl From<Fault> for SecretsError {
 pub struct Rotation<'a> {
     /// The key.
     pub new: &'a Secret,
-    /// How long those before go on signing.
+    /// How long the previous keys still sign.
     pub overlap: Duration,
     /// When.
     pub now: Timestamp,

@@ -24,14 +24,14 @@ use crate::Fault;
 /// How long a limiter outlives its last use, in seconds: longer than any wait it can ask for.
 const LIMITER_SECS: i64 = 3600;
 
-/// How often a limiter is asked that others keep changing.
-const TRIES: u32 = 4;
+/// Tries to charge a limiter that is updated concurrently.
+const CHARGE_TRIES: u32 = 4;
 
 /// Blocks of permits that are kept. Fewer endpoints have a limit that high.
 const BLOCKS: usize = 1000;
 
-/// Test events of one endpoint that may go, a second and at once: enough for a person, and for
-/// nobody else.
+/// Test events of one endpoint that may go, a second and at once: enough for a
+/// person, and too few for a load test.
 const TESTS_PER_SECOND: u32 = 1;
 const TESTS_AT_ONCE: u32 = 5;
 
@@ -107,8 +107,8 @@ impl Leases {
     }
 
     /// DynamoDB has no `max()`, so there are two updates: one for a limiter that is idle, one for a
-    /// busy one. A failed condition tells the number that is kept, and the next try is right unless
-    /// somebody else was faster.
+    /// busy one. A failed condition returns the stored number, and the next try succeeds
+    /// unless there was another concurrent update.
     async fn charge_for(
         &self,
         limiter: &Key,
@@ -118,17 +118,17 @@ impl Leases {
     ) -> Result<Grant, Fault> {
         let micros = limit::micros(now);
         let mut known = None;
-        for _ in 0..TRIES {
+        for _ in 0..CHARGE_TRIES {
             let grant = limit::grant(known, rate, wanted, micros);
             if grant.permits == 0 {
                 return Ok(grant);
             }
             match self.charge(limiter, known, grant.tat, now).await? {
-                Charge::Made => return Ok(grant),
-                Charge::Found(found) => known = found,
+                ChargeOutcome::Made => return Ok(grant),
+                ChargeOutcome::Found(found) => known = found,
             }
         }
-        // Others take them all; asking once more would not make more of them.
+        // Concurrent callers take all permits; another try would not find more.
         Ok(Grant { permits: 0, tat: micros, wait: 1_000_000 })
     }
 
@@ -140,7 +140,7 @@ impl Leases {
         known: Option<i64>,
         tat: i64,
         now: Timestamp,
-    ) -> Result<Charge, Fault> {
+    ) -> Result<ChargeOutcome, Fault> {
         let micros = limit::micros(now);
         let number = |value: i64| AttributeValue::N(value.to_string());
         let update = self
@@ -159,11 +159,11 @@ impl Leases {
                 .expression_attribute_values(":known", number(known)),
         };
         match update.send().await {
-            Ok(_) => Ok(Charge::Made),
+            Ok(_) => Ok(ChargeOutcome::Made),
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
                     let tat = |item: &Item| item.get("tat")?.as_n().ok()?.parse().ok();
-                    Ok(Charge::Found(failed.item.as_ref().and_then(tat)))
+                    Ok(ChargeOutcome::Found(failed.item.as_ref().and_then(tat)))
                 }
                 _ => Err(Fault::on("charging a rate limit")(error)),
             },
@@ -171,8 +171,8 @@ impl Leases {
     }
 }
 
-/// What came of charging a limiter.
-enum Charge {
+/// The result of charging a limiter.
+enum ChargeOutcome {
     Made,
     /// It keeps another number, or none.
     Found(Option<i64>),

@@ -33,24 +33,24 @@ use tokio::time::{Instant as Deadline, timeout_at};
 use super::timing;
 use crate::{Fault, runtime::tls};
 
-/// All the time one attempt has where nothing else is said, in which its answer must be read too.
+/// The default time of one attempt, including reading its response.
 pub const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Bytes of an answer that are read; the rest is not waited for.
+/// Bytes of a response that are read; the rest is ignored.
 const RESPONSE_LIMIT: usize = 64 * 1024;
 
 /// What an HTTP/2 peer may send ahead of our reading, in bytes: what is read at most, whole.
 const WINDOW: u32 = 64 * 1024;
 
-/// How long an idle connection is kept. A frozen function comes back with dead ones, so not long.
+/// How long an idle connection is kept. A frozen function resumes with closed ones, so not long.
 const POOL_IDLE: Duration = Duration::from_secs(10);
 
 /// What we call ourselves.
 pub const USER_AGENT: &str = concat!("core-webhooks/", env!("CARGO_PKG_VERSION"));
 
-/// What came of a call.
+/// The outcome of a call, and how long it took.
 #[derive(Debug, Clone)]
-pub struct Called {
+pub struct CallOutcome {
     /// What the endpoint did.
     pub outcome: Outcome,
     /// How long all of it took.
@@ -59,7 +59,7 @@ pub struct Called {
     pub told: Told,
 }
 
-impl Called {
+impl CallOutcome {
     /// How long all of it took, in milliseconds.
     #[must_use]
     pub fn took_ms(&self) -> u32 {
@@ -104,15 +104,15 @@ impl Egress {
 
     /// Posts `body`. What the endpoint does, or does not do, is an outcome and never an error.
     ///
-    /// `timeout` is for all of it: look-up, connection, TLS, the request, the answer's head and
-    /// its body. A 2xx whose body does not end well within it is [`Failure::Body`]; any other
-    /// status has been given and counts, whatever becomes of its body. An answer longer than
+    /// `timeout` is for all of it: lookup, connection, TLS, the request, the response's head
+    /// and its body. A 2xx whose body does not end within it is [`Failure::Body`]; any other
+    /// status counts, whether its body can be read or not. A response longer than
     /// 64 KiB counts by its status, and its rest is not read.
-    pub async fn post(&self, url: &str, headers: HeaderMap, body: Vec<u8>, timeout: Duration) -> Called {
+    pub async fn post(&self, url: &str, headers: HeaderMap, body: Vec<u8>, timeout: Duration) -> CallOutcome {
         let began = Instant::now();
         let mut told = Told::default();
         let tried = self.try_post(url, headers, body, (began + timeout).into(), &mut told).await;
-        Called { outcome: tried.unwrap_or_else(Outcome::Failed), took: began.elapsed(), told }
+        CallOutcome { outcome: tried.unwrap_or_else(Outcome::Failed), took: began.elapsed(), told }
     }
 
     async fn try_post(
@@ -126,7 +126,7 @@ impl Egress {
         let url = Url::parse(url).map_err(|_| Failure::BlockedAddress)?;
         egress::check_url(&url, &self.allow).map_err(|_| Failure::BlockedAddress)?;
         let request = self.client.post(url).headers(headers).body(body).build();
-        // URL, headers and body have been parsed, so nothing is left that it could fail for.
+        // URL, headers and body have been parsed, so this cannot fail for any of them.
         let request = request.map_err(|error| classify(&error))?;
         let response = self.send(request, deadline, &mut told.timing).await?;
         let status = response.status();
@@ -143,7 +143,7 @@ impl Egress {
     }
 
     /// Sends `request`, and once more where an idle connection was used and broke before an
-    /// answer's head came: the endpoint, a balancer or a NAT has most likely closed it while the
+    /// response's head came: the endpoint, a balancer or a NAT has most likely closed it while the
     /// function was frozen or as the request was on its way (RFC 9112, section 9.3.1).
     ///
     /// Below this, hyper takes another connection if an idle one is found closed before the
@@ -151,7 +151,7 @@ impl Egress {
     /// (`REFUSED_STREAM`, or a `GOAWAY` without error). What is left is a request that was
     /// written and perhaps read; sending it again may deliver it twice, with one `webhook-id`, as
     /// any retry may. A head that breaks off or is garbled counts as none: reqwest's error does
-    /// not tell them apart. A new connection that breaks is a failure at once.
+    /// not distinguish them. A new connection that breaks is a failure at once.
     async fn send(
         &self,
         request: Request,
@@ -162,14 +162,14 @@ impl Egress {
         let (sent, on_idle) = self.send_once(request, deadline, timing).await;
         match (sent, again) {
             (Err(Failure::Protocol), Some(again)) if on_idle => {
-                tracing::debug!("an idle connection broke; sending once more");
+                tracing::debug!("idle connection broke; sending once more");
                 self.send_once(again, deadline, timing).await.0
             }
             (sent, _) => sent,
         }
     }
 
-    /// Also says whether the request went out on an idle connection. reqwest itself does not tell.
+    /// Also says whether the request went out on an idle connection. reqwest does not report it.
     async fn send_once(
         &self,
         request: Request,
@@ -188,7 +188,7 @@ impl Egress {
     }
 }
 
-/// Reads an answer to its end where it is short, so that the connection can be used again, and
+/// Reads a response to its end where it is short, so that the connection can be used again, and
 /// keeps its first [`EXCERPT_LIMIT`] bytes in `head`. A long one is left, which closes its
 /// connection.
 async fn read(mut response: Response, head: &mut Vec<u8>) -> Result<(), reqwest::Error> {
@@ -204,7 +204,7 @@ async fn read(mut response: Response, head: &mut Vec<u8>) -> Result<(), reqwest:
     Ok(())
 }
 
-/// The beginning of an answer as text of at most [`EXCERPT_LIMIT`] bytes. What is no UTF-8
+/// The beginning of a response as text of at most [`EXCERPT_LIMIT`] bytes. What is not UTF-8
 /// becomes replacement characters, which are longer than what they replace.
 fn excerpt(head: &[u8]) -> String {
     let mut text = String::from_utf8_lossy(head).into_owned();
@@ -212,7 +212,7 @@ fn excerpt(head: &[u8]) -> String {
     text
 }
 
-/// What went wrong, told by the types in the chain of errors and never by their words.
+/// What went wrong, by the types in the chain of errors and never by their texts.
 fn classify(error: &reqwest::Error) -> Failure {
     if error.is_timeout() {
         return Failure::Timeout;

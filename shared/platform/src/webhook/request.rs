@@ -9,7 +9,7 @@ use crate::{
     secrets::{SecretRef, Secrets},
 };
 
-/// The header in which an endpoint of the operator is told whose event it gets.
+/// The header in which an endpoint of the operator is shown whose event it gets.
 const TENANT_HEADER: &str = "core-webhooks-tenant";
 
 /// One attempt's webhook.
@@ -21,7 +21,7 @@ pub struct Webhook<'a> {
     pub endpoint: &'a Endpoint,
     /// Whose endpoint it is.
     pub owner: &'a TenantId,
-    /// Whose event it is, where the endpoint is to be told.
+    /// Whose event it is, where the endpoint is to know.
     pub tenant: Option<&'a TenantId>,
     /// When the attempt is made.
     pub at: Timestamp,

@@ -1,6 +1,5 @@
-//! The verb that tries an endpoint out: one webhook, signed and sent as the dispatcher would, and
-//! what came of it. Nothing is stored, nothing is tried again, and the endpoint's health does not
-//! hear of it.
+//! Test events: one webhook, signed and sent as the dispatcher would, and its outcome. Nothing is
+//! stored or retried, and the endpoint's health does not change.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,7 +15,7 @@ use domain::{
 use reqwest::header::{self, HeaderMap, HeaderValue};
 
 use super::{
-    egress::{Called, Egress, USER_AGENT},
+    egress::{CallOutcome, Egress, USER_AGENT},
     request::Webhook,
 };
 use crate::{Fault, runtime::clock, secrets::Secrets, store::leases::Leases};
@@ -30,16 +29,16 @@ pub struct TestEvents {
     pub leases: Leases,
 }
 
-/// What was sent, and what came of it.
+/// What was sent, and the outcome.
 #[derive(Debug)]
-pub struct Sent {
+pub struct TestReport {
     /// Its headers; what may be a secret is not shown.
     pub headers: BTreeMap<String, String>,
     /// Its body.
     pub body: String,
     /// What the endpoint did.
     pub outcome: Outcome,
-    /// The same as an attempt of a delivery tells it.
+    /// The same as an attempt of a delivery.
     pub attempt: Attempt,
 }
 
@@ -51,7 +50,7 @@ impl TestEvents {
     }
 
     /// Sends one that was admitted. The endpoint's own rate limit does not count here, nor its circuit or that it is
-    /// disabled: a test is how one finds out whether it is well again.
+    /// disabled: a test shows whether it works again.
     pub async fn send(
         &self,
         secrets: &Secrets,
@@ -59,18 +58,18 @@ impl TestEvents {
         endpoint: &Endpoint,
         event_type: &EventType,
         data: &EventData,
-    ) -> Result<Sent, Fault> {
+    ) -> Result<TestReport, Fault> {
         let at = clock::now();
         let id = EventId::new(at, clock::random()?);
         let body = event::payload(event_type, at, data);
-        // An event of the owner's own: the operator's endpoints are told whose it is only of others'.
+        // An event of the owner's own: the header with the tenant is only on others' events.
         let webhook = Webhook { id, endpoint, owner, tenant: None, at, payload: &body };
         let headers = webhook.headers(secrets).await?;
         let shown = shown(&headers);
         let called =
             self.egress.post(&endpoint.url, headers, body.clone().into_bytes(), endpoint.timeout()).await;
         let took_ms = called.took_ms();
-        let Called { outcome, told, .. } = called;
+        let CallOutcome { outcome, told, .. } = called;
         let attempt = Attempt::new(1, at, took_ms, &outcome).telling(told);
         tracing::info!(
             tenant = %owner,
@@ -80,7 +79,7 @@ impl TestEvents {
             error = attempt.error,
             "test event"
         );
-        Ok(Sent { headers: shown, body, outcome, attempt })
+        Ok(TestReport { headers: shown, body, outcome, attempt })
     }
 }
 

@@ -1,13 +1,13 @@
-//! How long the parts of an attempt take, look-up, connection, TLS and the first byte: told by
-//! what reqwest asks of us on the way.
+//! How long the parts of an attempt take: lookup, connection, TLS and the first byte, measured by the
+//! callbacks that reqwest makes.
 //!
-//! Whoever is asked notes the time in the task-local of the call at hand: the resolver, the store
+//! Each callback notes the time in the task-local of the call at hand: the resolver, the store
 //! of TLS sessions, which a handshake asks first of all, and a layer around the connector. So
 //! nothing has to be carried through reqwest, and calls cannot mix: a connection that a call makes
 //! is made within that call's own future. There is one exception. Where an idle connection
 //! turns up before a new one is ready, the call takes that, and the new one is finished in a task
 //! of its own, for others, where there is nothing to note anything in. The addresses of the
-//! connection that answered tell whether it is the one that the call made.
+//! connection that responded show whether it is the one that the call made.
 
 use std::{
     cell::Cell,
@@ -40,7 +40,7 @@ tokio::task_local! {
     static NOTES: Cell<Notes>;
 }
 
-/// Both ends of a connection, by which it is told from others.
+/// Both ends of a connection, by which it is distinguished from others.
 type Ends = (SocketAddr, SocketAddr);
 
 /// When the parts of a call began and ended, as far as they did.
@@ -55,7 +55,7 @@ pub(crate) struct Notes {
 }
 
 fn note(change: impl FnOnce(&mut Notes)) {
-    // Outside of a call nobody wants to know.
+    // Outside of a call there is nothing to note in.
     let _ = NOTES.try_with(|notes| {
         let mut changed = notes.get();
         change(&mut changed);
@@ -63,7 +63,7 @@ fn note(change: impl FnOnce(&mut Notes)) {
     });
 }
 
-/// Runs a call, and tells what was noted meanwhile.
+/// Runs a call, and returns what was noted during it.
 pub(crate) async fn noted<T>(call: impl Future<Output = T>) -> (T, Notes) {
     NOTES
         .scope(Cell::new(Notes::default()), async {
@@ -73,7 +73,7 @@ pub(crate) async fn noted<T>(call: impl Future<Output = T>) -> (T, Notes) {
         .await
 }
 
-/// A name's addresses are asked for.
+/// A lookup of a name begins.
 pub(crate) fn asked() {
     note(|notes| notes.asked = Some(Instant::now()));
 }
@@ -90,14 +90,14 @@ impl Notes {
     }
 
     /// How long the parts took of a call that began at `began`. It ended at `ended`: with an
-    /// answer's head, which came by the connection `used`, or without one.
+    /// response's head, which came by the connection `used`, or without one.
     pub(crate) fn timing(&self, began: Instant, ended: Instant, used: Option<&Extensions>) -> Timing {
         let ms = |from: Instant, to: Instant| millis(to.saturating_duration_since(from));
-        let answered = used.is_some();
+        let responded = used.is_some();
         let used = used.and_then(|extensions| extensions.get::<HttpInfo>()).map(ends);
-        let reused = answered && (self.connected.is_none() || (used.is_some() && used != self.ends));
+        let reused = responded && (self.connected.is_none() || (used.is_some() && used != self.ends));
         if reused || self.went_on_idle() {
-            let first_byte_ms = answered.then(|| ms(began, ended));
+            let first_byte_ms = responded.then(|| ms(began, ended));
             return Timing { reused: true, first_byte_ms, ..Timing::default() };
         }
         // An address is connected to at once, a name once it is resolved.
@@ -107,7 +107,7 @@ impl Notes {
             dns_ms: self.asked.map(|asked| ms(asked, self.resolved.unwrap_or(ended))),
             connect_ms: begun.map(|begun| ms(begun, self.handshake.or(self.connected).unwrap_or(ended))),
             tls_ms: self.handshake.map(|handshake| ms(handshake, self.connected.unwrap_or(ended))),
-            first_byte_ms: self.connected.filter(|_| answered).map(|connected| ms(connected, ended)),
+            first_byte_ms: self.connected.filter(|_| responded).map(|connected| ms(connected, ended)),
         }
     }
 }
@@ -126,18 +126,18 @@ fn ends(info: &HttpInfo) -> Ends {
 pub(crate) struct Watch;
 
 impl<S> Layer<S> for Watch {
-    type Service = Watched<S>;
+    type Service = WatchedConnector<S>;
 
-    fn layer(&self, inner: S) -> Watched<S> {
-        Watched(inner)
+    fn layer(&self, inner: S) -> WatchedConnector<S> {
+        WatchedConnector(inner)
     }
 }
 
-/// A connector that is watched.
+/// A connector whose connections are timed.
 #[derive(Debug, Clone)]
-pub(crate) struct Watched<S>(S);
+pub(crate) struct WatchedConnector<S>(S);
 
-impl<S, R> Service<R> for Watched<S>
+impl<S, R> Service<R> for WatchedConnector<S>
 where
     S: Service<R>,
     S::Response: Connection,

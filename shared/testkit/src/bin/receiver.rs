@@ -1,7 +1,7 @@
-//! `receiver`: an endpoint in a process of its own, for the bench. It answers 200 to whatever is
+//! `receiver`: an endpoint in a process of its own, for the bench. It responds with 200 to whatever is
 //! posted and keeps when it came, by its `webhook-id`. Its first line is its URL.
 //!
-//! `GET /count` answers how many came, `GET /arrivals` when they came (seconds since 1970, the
+//! `GET /count` returns how many came, `GET /arrivals` when they came (seconds since 1970, the
 //! first of each id), `POST /reset` forgets them.
 
 use std::{

@@ -4,7 +4,9 @@ use std::{panic::Location, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{BatchResultView, BatchView, Client, DeliveryView, EventView, Page, TrackedDeliveryView};
+use super::{
+    BatchResultView, BatchView, Client, DeliveryView, EventView, Page, ReplayView, TrackedDeliveryView,
+};
 use crate::eventually;
 
 /// The id of an event's delivery to an endpoint.
@@ -71,6 +73,13 @@ impl Client {
     #[track_caller]
     pub fn delivery(&self, delivery_id: &str) -> impl Future<Output = TrackedDeliveryView> {
         let (caller, path) = (Location::caller(), format!("/v1/deliveries/{delivery_id}"));
+        async move { self.get(&path).await.read_at(200, caller) }
+    }
+
+    /// A replay.
+    #[track_caller]
+    pub fn replay(&self, replay_id: &str) -> impl Future<Output = ReplayView> {
+        let (caller, path) = (Location::caller(), format!("/v1/replays/{replay_id}"));
         async move { self.get(&path).await.read_at(200, caller) }
     }
 

@@ -164,9 +164,20 @@ views! {
         status: String,
         generation: u32,
         attempt_count: usize,
-        created_at: String,
+        created_at: Option<String>,
         next_attempt_at: Option<String>,
         parked_reason: Option<String>,
+    }
+    /// A delivery as the lists of an endpoint have it, which may be of any tenant's event.
+    EndpointDeliveryView {
+        id: String,
+        event_id: String,
+        event_type: String,
+        tenant_id: String,
+        status: String,
+        attempt_count: usize,
+        created_at: String,
+        next_attempt_at: Option<String>,
     }
     /// A delivery with its attempts and its story.
     TrackedDeliveryView {
@@ -177,7 +188,7 @@ views! {
         status: String,
         generation: u32,
         attempt_count: usize,
-        created_at: String,
+        created_at: Option<String>,
         next_attempt_at: Option<String>,
         parked_reason: Option<String>,
         attempts: Vec<AttemptView>,
@@ -278,7 +289,7 @@ views! {
         subject: String,
         before: Value,
         after: Value,
-        request_id: Option<String>,
+        request_id: String,
         source_ip: Option<String>,
         prev_hash: String,
         hash: String,

@@ -13,7 +13,7 @@ pub struct Call {
     pub service: String,
     /// The operation, such as `PutItem`; the method where the service has no targets (S3).
     pub operation: String,
-    /// Whether the operation was told by `x-amz-target`. Only such calls are ever disturbed: what
+    /// Whether the operation was named by `x-amz-target`. Only such calls are ever disturbed: what
     /// else comes this way may be the runtime's own.
     pub targeted: bool,
 }
@@ -62,11 +62,11 @@ pub struct Count {
     pub operation: String,
     /// The function that made it, by its deployed name; nothing for other callers.
     pub function: Option<String>,
-    /// How often the stack answered it.
+    /// How often the stack responded to it.
     pub count: u64,
 }
 
-/// Counts of calls that the stack answered.
+/// Counts of calls that the stack responded to.
 #[derive(Debug, Default)]
 pub struct Counts(Mutex<BTreeMap<(String, Option<String>), u64>>);
 

@@ -1,6 +1,6 @@
 //! Calls of AWS's services on the stand-in, as the owner of the account: queues, logs, invocations.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -83,15 +83,11 @@ impl Stack {
         }
     }
 
-    /// Waits until the lanes hold no message, be it visible, hidden or delayed.
-    pub async fn until_lanes_are_empty(&self, limit: Duration) {
-        const COUNTS: [&str; 3] = [
-            "ApproximateNumberOfMessages",
-            "ApproximateNumberOfMessagesNotVisible",
-            "ApproximateNumberOfMessagesDelayed",
-        ];
+    /// Waits until the lanes hold no message but those that were sent with a delay.
+    pub async fn until_lanes_are_idle(&self, limit: Duration) {
+        const COUNTS: [&str; 2] = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"];
         for lane in ["FastLaneUrl", "SlowLaneUrl"] {
-            eventually(&format!("{lane} to be empty"), limit, || async {
+            eventually(&format!("{lane} to be idle"), limit, || async {
                 let attributes = self.queue_attributes(lane, &COUNTS).await;
                 COUNTS.iter().all(|count| attributes[count] == "0").then_some(())
             })
@@ -120,6 +116,25 @@ impl Stack {
     pub fn queue_arn_of(&self, url: &str) -> String {
         let name = url.rsplit('/').next().expect("a URL ends in a name");
         format!("arn:aws:sqs:{}:000000000000:{name}", self.state.region)
+    }
+
+    /// The variables of a function, by the output that names it, with the credentials of the account's owner
+    /// in place of its role's.
+    pub async fn variables(&self, output: &str) -> HashMap<String, String> {
+        let State { endpoint_url, region, access_key_id, .. } = &self.state;
+        let path = format!("/2015-03-31/functions/{}/configuration", self.output(output));
+        let configuration = self.rest(Method::GET, "lambda", &path, Value::Null).await;
+        let mut variables: HashMap<String, String> =
+            serde_json::from_value(configuration["Environment"]["Variables"].clone()).expect("variables");
+        for (name, value) in [
+            ("AWS_REGION", region),
+            ("AWS_ACCESS_KEY_ID", access_key_id),
+            ("AWS_SECRET_ACCESS_KEY", access_key_id),
+            ("AWS_ENDPOINT_URL", endpoint_url),
+        ] {
+            variables.insert(name.to_owned(), value.clone());
+        }
+        variables
     }
 
     /// Runs a function once and waits for its response; `output` names it.

@@ -30,10 +30,10 @@ impl Clock {
 
     /// Moves it to shortly behind this RFC 3339 time, if it is not there yet.
     pub fn move_to(&self, time: &str) {
-        let wanted = millis_of(time) + 500;
+        let target = millis_of(time) + 500;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock after 1970");
         let now = u64::try_from(now.as_millis()).expect("a time of this era");
-        self.ahead(Duration::from_millis(wanted.saturating_sub(now)));
+        self.ahead(Duration::from_millis(target.saturating_sub(now)));
     }
 }
 

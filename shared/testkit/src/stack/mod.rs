@@ -60,7 +60,7 @@ pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the checkout")
 }
 
-#[allow(clippy::disallowed_methods, reason = "tests are told where the stack is, and have no configuration")]
+#[allow(clippy::disallowed_methods, reason = "tests get the place of the stack, and have no configuration")]
 fn state_file() -> String {
     env::var(STATE).unwrap_or_else(|_| panic!("{STATE} is not set: run the tests with `make test`"))
 }

@@ -18,14 +18,14 @@ fn runtime(region: &str, endpoint_url: Option<String>) -> Runtime {
     }
 }
 
-/// A bucket whose server gives these answers, one to a connection, then nothing more; the
+/// A bucket whose server gives these responses, one to a connection, then nothing more; the
 /// task ends with the requests it got.
-async fn bucket(answers: Vec<Vec<u8>>) -> (Objects, tokio::task::JoinHandle<Vec<String>>) {
+async fn bucket(responses: Vec<Vec<u8>>) -> (Objects, tokio::task::JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let served = tokio::spawn(async move {
         let mut requests = Vec::new();
-        for answer in answers {
+        for response in responses {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = Vec::new();
             // Every body of these tests is the same, and every head ends in an empty line.
@@ -35,14 +35,14 @@ async fn bucket(answers: Vec<Vec<u8>>) -> (Objects, tokio::task::JoinHandle<Vec<
                 assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
             }
             requests.push(String::from_utf8(request).unwrap());
-            stream.write_all(&answer).await.unwrap();
+            stream.write_all(&response).await.unwrap();
         }
         requests
     });
     (Objects::new(crate::aws::sdk::http_client().unwrap(), &runtime("us-east-1", Some(url)), "large"), served)
 }
 
-fn answer(status: &str, body: &str) -> Vec<u8> {
+fn response(status: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
 }
@@ -81,7 +81,7 @@ fn debug_shows_no_credentials() {
 async fn puts_again_after_a_failure_of_the_bucket() {
     let broken_off = b"HTTP/1.1 200 OK\r\ncontent-".to_vec();
     let (objects, served) =
-        bucket(vec![answer("503 Slow Down", "x"), broken_off, answer("200 OK", "")]).await;
+        bucket(vec![response("503 Slow Down", "x"), broken_off, response("200 OK", "")]).await;
     objects.put("payloads/a", b"payload.".to_vec()).await.unwrap();
     let requests = served.await.unwrap();
     assert_eq!(requests.len(), 3);
@@ -102,33 +102,33 @@ async fn puts_again_after_a_failure_of_the_bucket() {
 
 #[tokio::test]
 async fn gives_up_after_three_tries() {
-    let failing = || answer("500 Internal Server Error", "<Code>InternalError</Code>");
+    let failing = || response("500 Internal Server Error", "<Code>InternalError</Code>");
     let (objects, served) = bucket(vec![failing(), failing(), failing()]).await;
     let fault = objects.put("a", b"payload.".to_vec()).await.unwrap_err().to_string();
-    assert_eq!(fault, "storing an object: S3 answered 500 Internal Server Error, InternalError");
+    assert_eq!(fault, "storing an object: S3 responded with 500 Internal Server Error, InternalError");
     assert_eq!(served.await.unwrap().len(), 3);
 }
 
 #[tokio::test]
 async fn a_refusal_is_not_repeated() {
-    let (objects, served) = bucket(vec![answer("403 Forbidden", "<Code>AccessDenied</Code>")]).await;
+    let (objects, served) = bucket(vec![response("403 Forbidden", "<Code>AccessDenied</Code>")]).await;
     let fault = objects.get("a").await.unwrap_err().to_string();
-    assert_eq!(fault, "reading an object: S3 answered 403 Forbidden, AccessDenied");
+    assert_eq!(fault, "reading an object: S3 responded with 403 Forbidden, AccessDenied");
     served.await.unwrap();
 }
 
 #[tokio::test]
 async fn gets_what_is_there_whole_or_not_at_all() {
     let half = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 7\r\n\r\npay".to_vec();
-    let (objects, served) = bucket(vec![half, answer("200 OK", "payload")]).await;
+    let (objects, served) = bucket(vec![half, response("200 OK", "payload")]).await;
     assert_eq!(objects.get("a").await.unwrap().unwrap(), b"payload");
     assert_eq!(served.await.unwrap().len(), 2);
 
-    let (objects, _) = bucket(vec![answer("404 Not Found", "<Code>NoSuchKey</Code>")]).await;
+    let (objects, _) = bucket(vec![response("404 Not Found", "<Code>NoSuchKey</Code>")]).await;
     assert_eq!(objects.get("a").await.unwrap(), None);
 
-    let (objects, _) = bucket(vec![answer("200 OK", &"x".repeat(LIMIT))]).await;
-    assert_eq!(objects.get("a").await.unwrap().unwrap().len(), LIMIT);
-    let (objects, _) = bucket(vec![answer("200 OK", &"x".repeat(LIMIT + 1))]).await;
+    let (objects, _) = bucket(vec![response("200 OK", &"x".repeat(OBJECT_LIMIT))]).await;
+    assert_eq!(objects.get("a").await.unwrap().unwrap().len(), OBJECT_LIMIT);
+    let (objects, _) = bucket(vec![response("200 OK", &"x".repeat(OBJECT_LIMIT + 1))]).await;
     assert!(objects.get("a").await.unwrap_err().to_string().contains("longer"));
 }

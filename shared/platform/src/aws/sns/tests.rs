@@ -59,13 +59,16 @@ async fn what_is_sent_is_signed_with_its_type() {
         }
         let refusal = "<ErrorResponse><Error><Code>AuthorizationError</Code></Error></ErrorResponse>";
         let length = refusal.len();
-        let answer = format!("HTTP/1.1 403 Forbidden\r\ncontent-length: {length}\r\n\r\n{refusal}");
-        stream.write_all(answer.as_bytes()).await.unwrap();
+        let response = format!("HTTP/1.1 403 Forbidden\r\ncontent-length: {length}\r\n\r\n{refusal}");
+        stream.write_all(response.as_bytes()).await.unwrap();
         String::from_utf8(request).unwrap()
     });
     let topic = Topic::new(crate::aws::sdk::http_client().unwrap(), &runtime, "arn".to_owned());
     let fault = topic.publish("x", "{}", &[("tenant", "acme")]).await.unwrap_err().to_string();
-    assert_eq!(fault, "publishing to the topic of alerts: SNS answered 403 Forbidden, AuthorizationError");
+    assert_eq!(
+        fault,
+        "publishing to the topic of alerts: SNS responded with 403 Forbidden, AuthorizationError"
+    );
     let request = served.await.unwrap();
     for part in [
         "POST / HTTP/1.1\r\n",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::{
     DeliveryId, TenantId, Timestamp,
-    delivery::RETENTION,
+    delivery::{RETENTION, engine::change::Change},
     endpoint::Endpoint,
     recovery::replay::{self, Choice, Pace, PausedFor, STEP, Status},
     saturating,
@@ -143,10 +143,10 @@ impl Replayer {
                     let place = saturating::<u32>(*started + at);
                     STEP * place / saturating::<u32>(budget).max(1)
                 };
-                let (begun, known) = self.start(&entry.owner, replay, &endpoint, &batch, spread, now).await?;
-                *started += begun;
+                let (new, known) = self.start(&entry.owner, replay, &endpoint, &batch, spread, now).await?;
+                *started += new;
                 (replay.faults, replay.error) = (0, None);
-                replay.started_count += saturating::<u64>(begun + known);
+                replay.started_count += saturating::<u64>(new + known);
                 replay.scanned_count += saturating::<u64>(batch.candidates.len());
                 if let Some(last) = batch.candidates.last() {
                     replay.cursor = Some(last.place.clone());
@@ -230,10 +230,10 @@ impl Replayer {
         let choices = batch.candidates.iter().map(|candidate| self.choose(replay, &subscriber, candidate));
         let choices: Vec<_> = stream::iter(choices).buffered(CONCURRENT_CANDIDATES).collect().await;
         let mut known = 0;
-        let mut begin = Vec::new();
+        let mut generations = Vec::new();
         for (candidate, choice) in batch.candidates.iter().zip(choices) {
             match choice? {
-                (Choice::Begin(generation), event_type) => begin.push(NewGeneration {
+                (Choice::Begin(generation), event_type) => generations.push(NewGeneration {
                     key: DeliveryKey {
                         tenant: candidate.tenant.clone(),
                         id: DeliveryId { event: candidate.event, endpoint: replay.endpoint_id },
@@ -241,6 +241,7 @@ impl Replayer {
                     },
                     operator: owner.is_operator() && !candidate.tenant.is_operator(),
                     event_type,
+                    change: Change::due_now(None, now),
                     replay: Some(replay.id),
                 }),
                 (Choice::Begun, _) => known += 1,
@@ -249,11 +250,11 @@ impl Replayer {
         }
         let mut failed = None;
         let mut messages = Vec::new();
-        for (begin, begun) in begin.iter().zip(self.generations.start(&begin, now).await) {
-            match begun {
+        for (new, result) in generations.iter().zip(self.generations.start(&generations, now).await) {
+            match result {
                 Ok(true) => messages.push(Outgoing {
-                    tenant: begin.key.tenant.clone(),
-                    body: Body::Again { delivery: begin.key.clone(), operator: begin.operator },
+                    tenant: new.key.tenant.clone(),
+                    body: Body::Again { delivery: new.key.clone(), operator: new.operator },
                     delay: spread(messages.len()),
                 }),
                 // A concurrent call has started it.

@@ -44,11 +44,11 @@ pub struct Replay {
     pub rate: u32,
     /// Its status.
     pub status: Status,
-    /// What it waits for, where it does not go on at present.
+    /// What it waits for, while it is paused.
     pub paused_for: Option<PausedFor>,
-    /// How many deliveries or events it has looked at.
+    /// How many deliveries or events it has examined.
     pub scanned_count: u64,
-    /// How many deliveries it has begun.
+    /// How many deliveries it has started.
     pub started_count: u64,
     /// Its place in what it goes through; `None` at its beginning.
     pub cursor: Option<String>,
@@ -58,7 +58,7 @@ pub struct Replay {
     pub created_at: Timestamp,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
-    /// Why it failed, or what its last step met, in words.
+    /// Why it failed, or why its last step did, as a sentence.
     pub error: Option<String>,
     /// Steps that failed one after the other.
     #[serde(default)]

@@ -2,7 +2,7 @@
 //! attempt, and a delivery that succeeds at once is to take one write unit.
 //!
 //! An attempt is one attribute, with an excerpt that takes 512 bytes at most. The longer excerpt of the
-//! last attempt is an attribute of its own, which the next attempt takes away without knowing it.
+//! last attempt is an attribute of its own, which the next attempt removes without reading it.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ use serde::Serialize;
 
 use crate::Fault;
 
-/// What is stored of an [`Attempt`], under the same names: what says nothing is left out, and its
-/// error in words follows from the rest.
+/// What is stored of an [`Attempt`], under the same names: empty fields are left out, and its
+/// error text follows from the rest.
 #[derive(Serialize)]
 struct Stored<'a> {
     number: u32,

@@ -1,7 +1,7 @@
 //! An endpoint's deliveries by time: the index `deliveries` of the events table.
 //!
 //! It has what was written about: a delivery that waits for its first attempt in a lane has no item
-//! yet. Each group has shards, which are read side by side and merged; an index shows a write late.
+//! yet. Each group has shards, which are read concurrently and merged; an index shows a write late.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ pub struct ListEntry {
     pub next_attempt_at: Option<Timestamp>,
     /// What it waits for; only while `parked`.
     pub parked_reason: Option<ParkedReason>,
-    /// Its event's type, where whoever wrote it first knew it.
+    /// Its event's type, where the first writer knew it.
     pub event_type: Option<EventType>,
     /// Whether the endpoint is the operator's.
     pub operator: bool,
@@ -88,7 +88,7 @@ pub struct ListWindow {
 }
 
 /// Merges groups, which were read one after another, newest first and up to `limit` of each. A
-/// delivery that moved meanwhile is found twice; what was read later is newer.
+/// delivery that moved in the meantime is found twice; what was read later is newer.
 #[must_use]
 pub fn merged(groups: Vec<Vec<ListEntry>>, limit: usize) -> ListWindow {
     // What a full group has below its last is not known, so nothing is below that.
@@ -114,7 +114,7 @@ impl EndpointDeliveries {
     /// One read of several groups of an endpoint's deliveries: the newest before `before` and since
     /// `since`, `limit` of each group at most. It takes a query of each shard of each group.
     ///
-    /// The groups are read in the order of [`Group::ALL`]: a delivery that moves on meanwhile is
+    /// The groups are read in the order of [`Group::ALL`]: a delivery that moves in between is
     /// found where it was or where it went.
     pub async fn newest(
         &self,

@@ -86,7 +86,7 @@ impl Snapshots {
         });
         for applied in self.table.execute(statements.collect(), DOING).await {
             if let StatementOutcome::ConditionFailed(_) = applied? {
-                return Err(Fault::new(DOING, "a page of this name exists already"));
+                return Err(Fault::new(DOING, "a page of this name already exists"));
             }
         }
         Ok(Snapshot::Pages { id, count })

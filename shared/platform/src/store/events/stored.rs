@@ -79,7 +79,7 @@ pub enum Payload {
 }
 
 impl StoredEvent {
-    /// Whether the payload can ride in a message.
+    /// Whether the payload fits into a message.
     #[must_use]
     pub fn fits_inline(&self) -> bool {
         self.payload_here().is_some_and(|json| lane::fits_inline(json.get()))
@@ -160,7 +160,7 @@ impl StoredEvents {
     /// Stores events, each unless there is one under its id, and returns the result for each.
     pub async fn put_all(&self, tenant: &TenantId, events: &[StoredEvent]) -> Vec<Result<PutOutcome, Fault>> {
         if let [event] = events {
-            // The plain call also returns the row that exists already.
+            // The plain call also returns the existing row.
             return vec![self.put(tenant, event).await];
         }
         let statements = events.iter().map(|event| Statement::insert(&self.table, event_item(tenant, event)));
@@ -271,7 +271,7 @@ fn read_payload(item: &Item) -> Result<Payload, Fault> {
 
 fn decode(encoding: Encoding, bytes: Vec<u8>) -> Result<Box<RawValue>, Fault> {
     const DOING: &str = "reading a payload";
-    let json = payload::decode(encoding, bytes, s3::LIMIT).map_err(Fault::on(DOING))?;
+    let json = payload::decode(encoding, bytes, s3::OBJECT_LIMIT).map_err(Fault::on(DOING))?;
     RawValue::from_string(json).map_err(|_| Fault::new(DOING, "it is not JSON"))
 }
 

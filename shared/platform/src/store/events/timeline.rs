@@ -76,7 +76,7 @@ impl Timeline {
     }
 
     /// Up to `limit` places of one shard of one day of a tenant's timeline, of what was accepted after
-    /// `from` and until `to`, in order. `after` is the place behind which a walk goes on.
+    /// `from` and until `to`, in order. `after` is the place behind which a walk continues.
     pub async fn chunk(
         &self,
         tenant: &TenantId,

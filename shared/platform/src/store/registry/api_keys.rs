@@ -61,7 +61,7 @@ impl ApiKeys {
         self.table.transact(writes).await.map_err(Fault::on("writing an API key"))
     }
 
-    /// Who holds the key with this hash.
+    /// The caller that the key with this hash belongs to.
     pub async fn caller(&self, hash: &str) -> Result<Option<Caller>, Fault> {
         if let Some(caller) = self.callers.get(&hash.to_owned()) {
             return Ok(Some(caller));

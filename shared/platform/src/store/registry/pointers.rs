@@ -98,7 +98,7 @@ impl SecretPointers {
     }
 
     /// Takes the lease to change a tenant's secrets of one kind, if it is free. It saves work
-    /// and versions that would be lost; correctness lies with [`Self::move_to`].
+    /// and versions that would be lost; correctness depends on [`Self::move_to`].
     pub async fn take_lease(
         &self,
         tenant: &TenantId,

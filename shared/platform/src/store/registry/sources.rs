@@ -19,7 +19,7 @@ pub struct Source {
     pub id: SourceId,
     /// Whose it is.
     pub tenant: TenantId,
-    /// Who sends to it.
+    /// The provider that sends to it.
     pub provider: Provider,
     /// Which of the tenant's secrets holds its own.
     pub secret_shard: u32,

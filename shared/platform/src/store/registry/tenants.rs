@@ -29,7 +29,7 @@ pub struct Tenant {
 pub enum CreateTenantOutcome {
     /// It was made.
     New,
-    /// It exists already, and is unchanged.
+    /// It already exists, and is unchanged.
     Exists,
 }
 

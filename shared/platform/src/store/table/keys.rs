@@ -1,5 +1,5 @@
 //! The spelling of every table key. A key of a tenant's row begins with the tenant, which the
-//! builders take first, so no row can be asked for without saying whose.
+//! builders take first, so no row can be read without naming its tenant.
 
 use domain::{
     DeliveryId, EndpointId, EventId, KeyId, ReplayId, SourceId, TenantId, Timestamp, delivery::Group,
@@ -24,7 +24,7 @@ pub fn api_key(tenant: &TenantId, id: KeyId) -> Key {
     (tenant.to_string(), format!("key#{id}"))
 }
 
-/// One API key, for those who hold the key and do not know yet whose it is.
+/// One API key, for a request that has the key and not its tenant.
 #[must_use]
 pub fn api_key_lookup(hash: &str) -> Key {
     // `#` is in no tenant's id, so this cannot be a tenant's partition.
@@ -55,7 +55,7 @@ pub fn endpoint(tenant: &TenantId, id: EndpointId) -> Key {
     (tenant.to_string(), format!("{ENDPOINTS}{id}"))
 }
 
-/// What is left of a deleted endpoint, apart from those that lists show.
+/// The tombstone of a deleted endpoint, outside of what lists read.
 #[must_use]
 pub fn tombstone(tenant: &TenantId, id: EndpointId) -> Key {
     (tenant.to_string(), format!("gone#{id}"))
@@ -85,7 +85,7 @@ pub fn secret(tenant: &TenantId, holder: Holder, shard: u32) -> Key {
     (tenant.to_string(), format!("{}{shard:04}", secrets_of(holder)))
 }
 
-/// The lease of whoever is changing a tenant's secrets of one kind.
+/// The lease on changes to a tenant's secrets of one kind.
 #[must_use]
 pub fn secrets_lease(tenant: &TenantId, holder: Holder) -> Key {
     (tenant.to_string(), format!("lease#{}", holder.as_str()))
@@ -138,15 +138,15 @@ pub fn parse_delivery(sk: &str) -> Option<(EndpointId, u32)> {
     Some((endpoint.parse().ok()?, generation.parse().ok()?))
 }
 
-/// One page of the endpoints that a widely fanned-out event goes to. `snapshot` tells the pages of
-/// one publish from those of another that lost to it.
+/// One page of the endpoints that a widely fanned-out event goes to. `snapshot` distinguishes the
+/// pages of one publish from those of a concurrent one.
 #[must_use]
 pub fn page(tenant: &TenantId, event: EventId, snapshot: &str, page: u32) -> Key {
     (event_partition(tenant, event), format!("page#{snapshot}#{page:04}"))
 }
 
-/// Milliseconds in one bucket of the due index. Five minutes: a run of the scheduler looks at few
-/// of them, and what was put off together is spread over several by its jitter.
+/// Milliseconds in one bucket of the due index. Five minutes: a run of the scheduler reads few of
+/// them, and deliveries that were delayed together are spread over several by jitter.
 const BUCKET_MILLIS: i64 = 300_000;
 
 /// Shards of each bucket.
@@ -167,14 +167,14 @@ pub fn bucket_end(bucket: i64) -> Timestamp {
     Timestamp::from_millis((bucket + 1) * BUCKET_MILLIS)
 }
 
-/// One shard of a bucket. It does not begin with a tenant: who looks for what is due does not know
-/// whose it is.
+/// One shard of a bucket. It does not begin with a tenant: a run that looks for what is due does
+/// not know whose it is.
 #[must_use]
 pub fn due_partition(bucket: i64, shard: u8) -> String {
     format!("due#{bucket}#{shard}")
 }
 
-/// Where a delivery stands in the due index that is due at this time.
+/// The partition of the due index for a delivery that is due at this time.
 #[must_use]
 pub fn due(id: DeliveryId, at: Timestamp) -> String {
     due_partition(bucket(at), shard_of(id, DUE_SHARDS))
@@ -186,7 +186,7 @@ pub fn held_partition(owner: &TenantId, endpoint: EndpointId, shard: u8) -> Stri
     format!("held#{owner}#{endpoint}#{shard}")
 }
 
-/// Where a delivery stands that waits for its endpoint.
+/// The partition of the due index for a delivery that waits for its endpoint.
 #[must_use]
 pub fn held(owner: &TenantId, id: DeliveryId) -> String {
     held_partition(owner, id.endpoint, shard_of(id, HELD_SHARDS))
@@ -205,7 +205,7 @@ pub fn list_partition(owner: &TenantId, endpoint: EndpointId, group: Group, shar
     format!("list#{owner}#{endpoint}#{}#{shard}", group.as_str())
 }
 
-/// Where a delivery stands among those of its endpoint.
+/// The partition of a delivery among those of its endpoint.
 #[must_use]
 pub fn list(owner: &TenantId, id: DeliveryId, group: Group) -> String {
     list_partition(owner, id.endpoint, group, shard_of(id, list_shards(owner)))
@@ -232,7 +232,7 @@ fn shard_of(id: DeliveryId, shards: u8) -> u8 {
     last(id.event.to_string()).wrapping_add(last(id.endpoint.to_string())) % shards
 }
 
-/// What all work held for one endpoint comes back by: its entry in the due index.
+/// The entry in the due index by which all work held for one endpoint comes back.
 #[must_use]
 pub fn drain(owner: &TenantId, endpoint: EndpointId) -> Key {
     (format!("{owner}#{endpoint}"), DRAIN.to_owned())
@@ -296,7 +296,7 @@ pub fn running(owner: &TenantId, endpoint: EndpointId) -> Key {
     (replays_partition(owner), format!("{RUNNING}{endpoint}"))
 }
 
-/// Where a replay stands in the due index that goes on at this time.
+/// The partition of the due index for a replay that continues at this time.
 #[must_use]
 pub fn due_replay(id: ReplayId, at: Timestamp) -> String {
     let last = id.to_string().bytes().last().unwrap_or_default();
@@ -362,7 +362,7 @@ pub fn timeline_partition(tenant: &TenantId, day: i64, shard: u8) -> String {
     format!("{tenant}#{day}#{shard}")
 }
 
-/// Where an event stands in its tenant's timeline.
+/// An event's place in its tenant's timeline.
 #[must_use]
 pub fn timeline(tenant: &TenantId, id: EventId, at: Timestamp) -> Key {
     let text = id.to_string();

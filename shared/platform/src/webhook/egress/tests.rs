@@ -15,7 +15,7 @@ use super::*;
 
 pub(crate) const LOOPBACK: &str = "127.0.0.1/32";
 
-/// A time-out that is meant to be over.
+/// A timeout that is meant to pass.
 pub(crate) const SHORT: Duration = Duration::from_millis(300);
 
 /// By how much a busy machine may be late.
@@ -24,7 +24,7 @@ const MARGIN: Duration = Duration::from_secs(2);
 pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// An outcome in short.
-fn told(outcome: &Outcome) -> Result<u16, Failure> {
+fn result(outcome: &Outcome) -> Result<u16, Failure> {
     match outcome {
         Outcome::Answered { status, .. } => Ok(*status),
         Outcome::Failed(failure) => Err(*failure),
@@ -32,7 +32,7 @@ fn told(outcome: &Outcome) -> Result<u16, Failure> {
 }
 
 async fn post(egress: &Egress, url: &str) -> Result<u16, Failure> {
-    told(&egress.post(url, HeaderMap::new(), b"{}".to_vec(), TIMEOUT).await.outcome)
+    result(&egress.post(url, HeaderMap::new(), b"{}".to_vec(), TIMEOUT).await.outcome)
 }
 
 /// A caller with the system's resolver.
@@ -40,18 +40,18 @@ fn egress(allow: &str) -> Egress {
     Egress::new(allow.parse().unwrap()).unwrap()
 }
 
-/// A caller whose look-ups get these answers in turn, and the last one ever after; and how
+/// A caller whose look-ups get these responses in turn, and the last one ever after; and how
 /// many there were.
-pub(crate) fn resolving(allow: &str, answers: &[&[&str]]) -> (Egress, Arc<AtomicUsize>) {
-    let answers: Vec<Vec<IpAddr>> = answers
+pub(crate) fn resolving(allow: &str, responses: &[&[&str]]) -> (Egress, Arc<AtomicUsize>) {
+    let responses: Vec<Vec<IpAddr>> = responses
         .iter()
-        .map(|answer| answer.iter().map(|address| address.parse().unwrap()).collect())
+        .map(|response| response.iter().map(|address| address.parse().unwrap()).collect())
         .collect();
     let lookups = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&lookups);
     let lookup: Lookup = Box::new(move |_| {
         let n = counter.fetch_add(1, Ordering::Relaxed);
-        Box::pin(future::ready(Ok(answers[n.min(answers.len() - 1)].clone())))
+        Box::pin(future::ready(Ok(responses[n.min(responses.len() - 1)].clone())))
     });
     (Egress::with_lookup(allow.parse().unwrap(), lookup).unwrap(), lookups)
 }
@@ -83,7 +83,7 @@ pub(crate) async fn request(stream: &mut TcpStream) -> Option<String> {
     Some(String::from_utf8(bytes).unwrap())
 }
 
-/// Answers every request with 200, and tells of each, with the connection it came on.
+/// Responds to every request with 200, and reports each, with the connection it came on.
 async fn receiver() -> (SocketAddr, mpsc::UnboundedReceiver<(usize, String)>) {
     let (sender, requests) = mpsc::unbounded_channel();
     let address = listen(move |n, mut stream| {
@@ -120,7 +120,7 @@ async fn refuses_urls_and_names_that_lead_inside() {
 #[tokio::test]
 async fn refuses_names_for_any_of_their_addresses() {
     let refused = Failure::BlockedAddress;
-    for (what, name, answer, failure) in [
+    for (what, name, response, failure) in [
         ("no address", "hook.example.com", &[][..], Failure::Dns),
         ("an address for a name", "127.0.0.1.nip.io", &["127.0.0.1"], refused),
         ("one for metadata", "169-254-169-254.sslip.io", &["169.254.169.254"], refused),
@@ -150,7 +150,7 @@ async fn refuses_names_for_any_of_their_addresses() {
         ("public IPv6, then private", "hook.example.com", &["2606:4700::1111", "10.0.0.1"], refused),
         ("one private of four", "hook.example.com", &["8.8.8.8", "1.1.1.1", "127.0.0.1", "9.9.9.9"], refused),
     ] {
-        let (egress, lookups) = resolving("", &[answer]);
+        let (egress, lookups) = resolving("", &[response]);
         assert_eq!(post(&egress, &format!("https://{name}/")).await, Err(failure), "{what}");
         assert_eq!(lookups.load(Ordering::Relaxed), 1, "{what}");
     }
@@ -193,17 +193,17 @@ async fn a_connection_stays_where_it_was_checked() {
 /// What an endpoint does with a request.
 #[derive(Clone, Copy)]
 enum Act {
-    Answer,
+    Respond,
     /// It reads the request, and hangs up.
     HangUp,
     /// It reads the request, and resets the connection.
     Reset,
-    /// It sends a part of an answer's head, and hangs up.
+    /// It sends a part of an response's head, and hangs up.
     BreakOff,
     Hold,
 }
 
-/// Does as told with each request in turn, on whatever connection it comes, and tells of each
+/// Acts as given on each request in turn, on whatever connection it comes, and reports each
 /// the connection.
 async fn acting(acts: &'static [Act]) -> (SocketAddr, mpsc::UnboundedReceiver<usize>) {
     let (sender, requests) = mpsc::unbounded_channel();
@@ -214,7 +214,7 @@ async fn acting(acts: &'static [Act]) -> (SocketAddr, mpsc::UnboundedReceiver<us
             while request(&mut stream).await.is_some() {
                 sender.send(n).unwrap();
                 match acts[count.fetch_add(1, Ordering::Relaxed)] {
-                    Act::Answer => stream.write_all(OK.as_bytes()).await.unwrap(),
+                    Act::Respond => stream.write_all(OK.as_bytes()).await.unwrap(),
                     Act::HangUp => return,
                     Act::Reset => return stream.set_zero_linger().unwrap(),
                     Act::BreakOff => return stream.write_all(b"HTTP/1.1 2").await.unwrap(),
@@ -229,25 +229,31 @@ async fn acting(acts: &'static [Act]) -> (SocketAddr, mpsc::UnboundedReceiver<us
 
 #[tokio::test]
 async fn an_idle_connection_that_breaks_costs_no_attempt() {
-    use Act::{Answer, BreakOff, HangUp, Hold, Reset};
+    use Act::{BreakOff, HangUp, Hold, Reset, Respond};
     let broken = Err(Failure::Protocol);
     // What the endpoint does, what the calls come to, and the connections it was asked on.
     for (what, host, acts, expected, connections) in [
         (
             "idle, closed",
             "a.example.com",
-            &[Answer, HangUp, Answer][..],
+            &[Respond, HangUp, Respond][..],
             &[Ok(200), Ok(200)][..],
             &[0, 0, 1][..],
         ),
-        ("idle, reset", "a.example.com", &[Answer, Reset, Answer], &[Ok(200), Ok(200)], &[0, 0, 1]),
-        ("idle, in the head", "a.example.com", &[Answer, BreakOff, Answer], &[Ok(200), Ok(200)], &[0, 0, 1]),
-        ("idle, then new", "a.example.com", &[Answer, HangUp, HangUp], &[Ok(200), broken], &[0, 0, 1]),
-        ("idle, in time", "a.example.com", &[Answer, Hold], &[Ok(200), Err(Failure::Timeout)], &[0, 0]),
+        ("idle, reset", "a.example.com", &[Respond, Reset, Respond], &[Ok(200), Ok(200)], &[0, 0, 1]),
+        (
+            "idle, in the head",
+            "a.example.com",
+            &[Respond, BreakOff, Respond],
+            &[Ok(200), Ok(200)],
+            &[0, 0, 1],
+        ),
+        ("idle, then new", "a.example.com", &[Respond, HangUp, HangUp], &[Ok(200), broken], &[0, 0, 1]),
+        ("idle, in time", "a.example.com", &[Respond, Hold], &[Ok(200), Err(Failure::Timeout)], &[0, 0]),
         ("new", "a.example.com", &[HangUp], &[broken], &[0]),
         ("new, reset", "a.example.com", &[Reset], &[broken], &[0]),
         ("new each time", "a.example.com", &[HangUp, HangUp], &[broken, broken], &[0, 1]),
-        ("idle, to an address", "127.0.0.1", &[Answer, HangUp, Answer], &[Ok(200), Ok(200)], &[0, 0, 1]),
+        ("idle, to an address", "127.0.0.1", &[Respond, HangUp, Respond], &[Ok(200), Ok(200)], &[0, 0, 1]),
         ("an address, new", "127.0.0.1", &[HangUp], &[broken], &[0]),
     ] {
         let (address, mut requests) = acting(acts).await;
@@ -255,8 +261,9 @@ async fn an_idle_connection_that_breaks_costs_no_attempt() {
         let url = format!("http://{host}:{}/", address.port());
         for expected in expected {
             let timeout = if *expected == Err(Failure::Timeout) { SHORT } else { TIMEOUT };
-            let Called { outcome, .. } = egress.post(&url, HeaderMap::new(), b"{}".to_vec(), timeout).await;
-            assert_eq!(told(&outcome), *expected, "{what}");
+            let CallOutcome { outcome, .. } =
+                egress.post(&url, HeaderMap::new(), b"{}".to_vec(), timeout).await;
+            assert_eq!(result(&outcome), *expected, "{what}");
         }
         let mut asked = Vec::new();
         while let Ok(connection) = requests.try_recv() {
@@ -280,7 +287,7 @@ async fn tls_is_asked_for_the_name() {
     });
     let (egress, _) = resolving(LOOPBACK, &[&["127.0.0.1"]]);
     assert!(post(&egress, &url).await.is_err());
-    // The name stands in the clear in the hello's server_name extension (RFC 6066, section 3).
+    // The name is in plain text in the hello's server_name extension (RFC 6066, section 3).
     let hello = hello.await.unwrap();
     assert!(hello.windows(16).any(|part| part == b"hook.example.com"));
 }
@@ -288,13 +295,13 @@ async fn tls_is_asked_for_the_name() {
 #[tokio::test]
 async fn tells_failures_apart() {
     // A port that was free a moment ago, and one that speaks no TLS.
-    // Held and not listened on: nobody else gets the port.
+    // Held and not listened on: no other process gets the port.
     let held = tokio::net::TcpSocket::new_v4().unwrap();
     held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let closed = held.local_addr().unwrap();
     let plain = listen(|_, mut stream| async move {
         let _ = stream.write_all(b"this is not TLS and not HTTP\r\n\r\n").await;
-        // Closing first could reset the connection before the client has read its answer.
+        // Closing first could reset the connection before the client has read its response.
         while stream.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {}
     })
     .await;
@@ -312,7 +319,7 @@ async fn tells_failures_apart() {
     assert_eq!(post(&nowhere, "https://hook.example.com/").await, Err(Failure::Dns));
 }
 
-/// What a hostile endpoint does once it has sent the beginning of its answer.
+/// What a hostile endpoint does once it has sent the beginning of its response.
 #[derive(Clone, Copy)]
 enum Then {
     /// It sends nothing more, and stays.
@@ -354,15 +361,15 @@ async fn slow_answers_end_at_the_time_out() {
     let timeout = Err(Failure::Timeout);
     let body = Err(Failure::Body);
     let rows: &[(&str, &'static str, Then, Result<u16, Failure>)] = &[
-        ("no answer", "", Then::Hold, timeout),
+        ("no response", "", Then::Hold, timeout),
         ("blank lines", "", Then::Drip("\r\n"), timeout),
         ("half a status line", "HTTP/1.1 2", Then::Hold, timeout),
         ("a header that grows", "HTTP/1.1 200 OK\r\nx: ", Then::Drip("a"), timeout),
         ("headers one by one", "HTTP/1.1 200 OK\r\n", Then::Drip("x: a\r\n"), timeout),
-        ("half an answer's head", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n", Then::Hold, timeout),
-        ("interim answers", "", Then::Drip("HTTP/1.1 100 Continue\r\n\r\n"), timeout),
+        ("half an response's head", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n", Then::Hold, timeout),
+        ("interim responses", "", Then::Drip("HTTP/1.1 100 Continue\r\n\r\n"), timeout),
         ("early hints", "", Then::Drip("HTTP/1.1 103 Early Hints\r\n\r\n"), timeout),
-        ("a flood of interim answers", "", Then::Flood("HTTP/1.1 100 Continue\r\n\r\n"), timeout),
+        ("a flood of interim responses", "", Then::Flood("HTTP/1.1 100 Continue\r\n\r\n"), timeout),
         ("no body", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", Then::Hold, body),
         ("half a body", "HTTP/1.1 201 Created\r\ncontent-length: 9\r\n\r\nhalf", Then::Hold, body),
         ("a body that drips", "HTTP/1.1 200 OK\r\ncontent-length: 99999\r\n\r\n", Then::Drip("a"), body),
@@ -386,8 +393,9 @@ async fn slow_answers_end_at_the_time_out() {
     let rows = rows.iter().map(async |&(what, begin, then, expected)| {
         let address = listen(move |_, stream| attack(begin, then, stream)).await;
         let url = format!("http://{address}/");
-        let Called { outcome, took, .. } = egress.post(&url, HeaderMap::new(), b"{}".to_vec(), SHORT).await;
-        assert_eq!(told(&outcome), expected, "{what}");
+        let CallOutcome { outcome, took, .. } =
+            egress.post(&url, HeaderMap::new(), b"{}".to_vec(), SHORT).await;
+        assert_eq!(result(&outcome), expected, "{what}");
         assert!((SHORT..SHORT + MARGIN).contains(&took), "{what}: {took:?}");
     });
     join_all(rows).await;
@@ -401,8 +409,9 @@ async fn the_time_out_holds_before_there_is_a_connection() {
     for (egress, url) in
         [(egress(LOOPBACK), format!("https://{silent}/")), (asking, "https://hook.example.com/".to_owned())]
     {
-        let Called { outcome, took, .. } = egress.post(&url, HeaderMap::new(), b"{}".to_vec(), SHORT).await;
-        assert_eq!(told(&outcome), Err(Failure::Timeout), "{url}");
+        let CallOutcome { outcome, took, .. } =
+            egress.post(&url, HeaderMap::new(), b"{}".to_vec(), SHORT).await;
+        assert_eq!(result(&outcome), Err(Failure::Timeout), "{url}");
         assert!((SHORT..SHORT + MARGIN).contains(&took), "{url}: {took:?}");
     }
 }
@@ -479,9 +488,9 @@ async fn large_and_broken_answers_end_at_once() {
     let egress = egress(LOOPBACK);
     let rows = rows.iter().map(async |&(what, begin, then, expected)| {
         let address = listen(move |_, stream| attack(begin, then, stream)).await;
-        let Called { outcome, took, .. } =
+        let CallOutcome { outcome, took, .. } =
             egress.post(&format!("http://{address}/"), HeaderMap::new(), b"{}".to_vec(), TIMEOUT).await;
-        assert_eq!(told(&outcome), expected, "{what}");
+        assert_eq!(result(&outcome), expected, "{what}");
         assert!(took < TIMEOUT / 3, "{what}: {took:?}");
     });
     join_all(rows).await;

@@ -31,7 +31,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::webhook::egress::{
-    Called, Egress, Lookup, TIMEOUT,
+    CallOutcome, Egress, Lookup, TIMEOUT,
     tests::{LOOPBACK, OK, SHORT, listen, request, resolving},
 };
 
@@ -39,10 +39,10 @@ use crate::webhook::egress::{
 const WAIT: Duration = Duration::from_millis(600);
 const WAIT_MS: u32 = 600;
 
-/// A time-out that is over before that wait is.
+/// A timeout that ends before that wait.
 const BEFORE: Duration = Duration::from_millis(500);
 
-async fn post(egress: &Egress, url: &str, timeout: Duration) -> Called {
+async fn post(egress: &Egress, url: &str, timeout: Duration) -> CallOutcome {
     let called = egress.post(url, HeaderMap::new(), b"{}".to_vec(), timeout).await;
     let Timing { dns_ms, connect_ms, tls_ms, first_byte_ms, .. } = called.told.timing;
     let parts: u32 = [dns_ms, connect_ms, tls_ms, first_byte_ms].into_iter().flatten().sum();
@@ -62,8 +62,8 @@ fn looking_up() -> Egress {
     Egress::with_lookup(LOOPBACK.parse().unwrap(), lookup).unwrap()
 }
 
-/// Answers each request after a while.
-async fn answering(after: Duration) -> SocketAddr {
+/// Responds to each request after a while.
+async fn responding(after: Duration) -> SocketAddr {
     listen(move |_, mut stream: TcpStream| async move {
         while request(&mut stream).await.is_some() {
             sleep(after).await;
@@ -75,7 +75,7 @@ async fn answering(after: Duration) -> SocketAddr {
 
 #[tokio::test]
 async fn a_new_connection_has_its_parts_and_a_reused_one_has_not() {
-    let address = answering(Duration::ZERO).await;
+    let address = responding(Duration::ZERO).await;
     for (host, named) in [("w0.example.com", true), ("127.0.0.1", false)] {
         let (egress, _) = resolving(LOOPBACK, &[&["127.0.0.1"]]);
         let url = format!("http://{host}:{}/", address.port());
@@ -100,7 +100,7 @@ async fn a_new_connection_has_its_parts_and_a_reused_one_has_not() {
 
 #[tokio::test]
 async fn each_part_counts_its_own_time() {
-    let (slow, quick) = (answering(WAIT).await, answering(Duration::ZERO).await);
+    let (slow, quick) = (responding(WAIT).await, responding(Duration::ZERO).await);
     let egress = looking_up();
     let timing = async |host: &str, address: SocketAddr| {
         post(&egress, &format!("http://{host}:{}/", address.port()), TIMEOUT).await.told.timing
@@ -117,7 +117,7 @@ async fn each_part_counts_its_own_time() {
 
 #[tokio::test]
 async fn calls_at_once_do_not_mix() {
-    let address = answering(Duration::ZERO).await;
+    let address = responding(Duration::ZERO).await;
     let egress = looking_up();
     let calls = (0..40u32).map(|n| {
         let egress = egress.clone();
@@ -135,10 +135,10 @@ async fn calls_at_once_do_not_mix() {
 
 #[tokio::test]
 async fn a_connection_that_is_made_for_others_does_not_count() {
-    let address = answering(WAIT / 2).await;
+    let address = responding(WAIT / 2).await;
     let lookups = std::sync::atomic::AtomicU64::new(0);
     let lookup: Lookup = Box::new(move |_| {
-        // The first is at once, the second takes so long that the first call is over before.
+        // The first is at once, the second takes so long that the first call ends before.
         let nth = lookups.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Box::pin(async move {
             sleep(WAIT * 3 * u32::try_from(nth).unwrap()).await;
@@ -168,11 +168,11 @@ async fn a_failure_counts_the_part_it_ended_in() {
         while stream.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {}
     })
     .await;
-    // Held and not listened on: nobody else gets the port.
+    // Held and not listened on: no other process gets the port.
     let held = tokio::net::TcpSocket::new_v4().unwrap();
     held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let closed = held.local_addr().unwrap();
-    let hanging = answering(TIMEOUT).await;
+    let hanging = responding(TIMEOUT).await;
     let egress = looking_up();
     let far = Failure::BlockedAddress;
     for (what, url, timeout, failure, parts) in [
@@ -198,7 +198,7 @@ async fn a_failure_counts_the_part_it_ended_in() {
             [true, false, false, false],
         ),
         ("closed", format!("http://{closed}/"), TIMEOUT, Failure::Connect, [false, true, false, false]),
-        ("answer", format!("http://{hanging}/"), SHORT, Failure::Timeout, [false, true, false, false]),
+        ("response", format!("http://{hanging}/"), SHORT, Failure::Timeout, [false, true, false, false]),
         ("refused", "https://10.0.0.1/".to_owned(), TIMEOUT, far, [false; 4]),
     ] {
         let called = post(&egress, &url, timeout).await;
@@ -221,7 +221,7 @@ async fn a_failure_counts_the_part_it_ended_in() {
     assert!(timing.dns_ms.is_some() && timing.connect_ms.is_none(), "{timing:?}");
 }
 
-/// Takes whoever holds the key that it shows (RFC 7250): there is no certificate in this test.
+/// Accepts any peer with the key that it shows (RFC 7250): there is no certificate in this test.
 #[derive(Debug)]
 struct AnyRawKey(Arc<CryptoProvider>);
 

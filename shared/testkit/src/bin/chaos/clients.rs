@@ -1,5 +1,5 @@
 //! Clients that publish as the API's documentation tells them to: again under the same key, until
-//! they are answered 202.
+//! they get a 202.
 
 use std::{
     sync::{

@@ -37,10 +37,10 @@ struct Books {
     accepted: HashMap<String, Published>,
     /// What the first request of an event held.
     bodies: HashMap<String, Bytes>,
-    /// Requests and answers of 2xx, by endpoint's place and event.
+    /// Requests and responses of 2xx, by endpoint's place and event.
     arrivals: HashMap<(usize, String), (u32, u32)>,
     expected: u64,
-    /// Expected ones that a 2xx was answered to.
+    /// Expected ones that got a 2xx.
     delivered: u64,
     wrong: BTreeSet<String>,
 }
@@ -57,7 +57,7 @@ pub struct Totals {
     pub accepted: u64,
     pub expected: u64,
     pub delivered: u64,
-    /// Requests for what the endpoint had already said 2xx to.
+    /// Requests for what had already got a 2xx.
     pub duplicates: u64,
     /// Requests that the endpoint did not say 2xx to.
     pub refused: u64,
@@ -88,7 +88,7 @@ impl Ledger {
         }
     }
 
-    /// A client was answered 202.
+    /// A client got a 202.
     pub fn accept(&self, id: &str, event: &Published) {
         let due: Vec<_> = self.subscribed(event).collect();
         let mut books = self.books();
@@ -120,7 +120,7 @@ impl Ledger {
         Some((id, before))
     }
 
-    /// The endpoint answers 2xx.
+    /// The endpoint responds with 2xx.
     pub fn take(&self, at: usize, id: &str) {
         let mut books = self.books();
         let (_, taken) = books.arrivals.entry((at, id.to_owned())).or_default();
@@ -166,7 +166,7 @@ impl Ledger {
             }
         }
         if alien > without_response {
-            wrong.insert(format!("{alien} events arrived that no client was told of"));
+            wrong.insert(format!("{alien} events arrived that no client published"));
         }
         for (at, id) in books.arrivals.keys() {
             let fits =

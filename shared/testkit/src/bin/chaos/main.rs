@@ -35,7 +35,7 @@ use testkit::{
 };
 use tokio::task::JoinSet;
 
-/// The endpoints of the run: tenant, mood, the one event type that it wants.
+/// The endpoints of the run: tenant, mood, the one event type that it subscribes to.
 const ENDPOINTS: [(usize, &str, Option<&str>); 8] = [
     (0, "well", None),
     (0, "failing", None),
@@ -85,7 +85,7 @@ impl Options {
         let mut arguments = std::env::args().skip(1);
         while let Some(name) = arguments.next() {
             let value = arguments.next().and_then(|value| value.parse().ok());
-            let value: u64 = value.ok_or_else(|| format!("{name} wants a number"))?;
+            let value: u64 = value.ok_or_else(|| format!("{name} requires a number"))?;
             match name.as_str() {
                 "--seed" => options.seed = value,
                 "--seconds" => options.lasts = Duration::from_secs(value),
@@ -187,7 +187,7 @@ fn clients(shop: &Arc<Shop>, tenants: &[Client], random: &mut Random) -> JoinSet
     clients
 }
 
-/// Faults of AWS by chance, in waves; answers how many there were of each.
+/// Faults of AWS by chance, in waves; returns how many there were of each.
 async fn weather(stack: &Stack, stop: Instant, mut random: Random) -> BTreeMap<String, u64> {
     let mut sum = BTreeMap::new();
     let mut add = |report: testkit::proxy::Report| {
@@ -212,7 +212,7 @@ async fn weather(stack: &Stack, stop: Instant, mut random: Random) -> BTreeMap<S
     sum
 }
 
-/// Kills functions at random times, each function as often as any other; answers how often.
+/// Kills functions at random times, each function as often as any other; returns how often.
 async fn kills(stack: &Stack, stop: Instant, mut random: Random) -> BTreeMap<String, u64> {
     let mut killed = BTreeMap::new();
     while Instant::now() < stop {
@@ -236,7 +236,7 @@ async fn kills(stack: &Stack, stop: Instant, mut random: Random) -> BTreeMap<Str
     killed
 }
 
-/// Waits until all has arrived, or for this long; answers how long that was.
+/// Waits until all has arrived, or for this long; returns how long that was.
 async fn settle(ledger: &Ledger, limit: Duration) -> Duration {
     let began = Instant::now();
     while ledger.outstanding() > 0 && began.elapsed() < limit {

@@ -33,7 +33,7 @@ pub struct Ward {
     pub gentle: AtomicBool,
 }
 
-/// Starts the receiver of the endpoint at this place; answers its URL.
+/// Starts the receiver of the endpoint at this place; returns its URL.
 pub async fn start(ward: Arc<Ward>, at: usize, mut random: Random) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}/webhooks", listener.local_addr().expect("its own address"));

@@ -13,7 +13,7 @@ const LISTED: usize = 20;
 /// Events whose deliveries' records are looked at: one call each.
 const LOOKED_AT: usize = 200;
 
-/// A run that is over.
+/// A run that has ended.
 pub struct Run<'a> {
     pub ledger: &'a Ledger,
     pub shop: &'a Shop,

@@ -5,7 +5,7 @@ use domain::delivery::{
 
 use super::*;
 
-fn answered(status: u16, body: &str, headers: &[(&str, &str)]) -> Attempt {
+fn responded(status: u16, body: &str, headers: &[(&str, &str)]) -> Attempt {
     let outcome = Outcome::Answered { status, retry_after: None, excerpt: body.to_owned() };
     let value = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, v)| v.as_bytes());
     let timing = Timing {
@@ -24,9 +24,9 @@ fn what_is_written_is_read() {
     let long = "é".repeat(EXCERPT_LIMIT / 2);
     let failed = Attempt::new(1, Timestamp::EPOCH, 1, &Outcome::Failed(Failure::Timeout));
     for attempt in [
-        answered(200, "ok", &[("server", "s")]),
-        answered(302, "", &[("location", "/a")]),
-        answered(500, &long, &[]),
+        responded(200, "ok", &[("server", "s")]),
+        responded(302, "", &[("location", "/a")]),
+        responded(500, &long, &[]),
         failed,
     ] {
         let (text, excerpt) = write(&attempt).unwrap();
@@ -37,14 +37,14 @@ fn what_is_written_is_read() {
 
 #[test]
 fn an_earlier_attempt_keeps_the_beginning_of_its_excerpt() {
-    let attempt = answered(500, &format!("x{}", "é".repeat(1000)), &[]);
+    let attempt = responded(500, &format!("x{}", "é".repeat(1000)), &[]);
     let (text, excerpt) = write(&attempt).unwrap();
     assert_eq!(excerpt.unwrap().len(), 2001);
     let kept = read(&text, None).unwrap().response_excerpt.unwrap();
     assert_eq!(kept, format!("x{}", "é".repeat(255)));
-    assert_eq!(write(&answered(500, &"x".repeat(512), &[])).unwrap().1, None);
+    assert_eq!(write(&responded(500, &"x".repeat(512), &[])).unwrap().1, None);
     // What JSON writes longer takes no more.
-    let attempt = answered(500, &"\u{1}".repeat(512), &[]);
+    let attempt = responded(500, &"\u{1}".repeat(512), &[]);
     let (text, excerpt) = write(&attempt).unwrap();
     assert_eq!(
         (read(&text, None).unwrap().response_excerpt.unwrap().len(), excerpt.unwrap().len()),
@@ -56,7 +56,7 @@ fn an_earlier_attempt_keeps_the_beginning_of_its_excerpt() {
 fn a_success_leaves_room_in_one_write_unit() {
     let long = "\"é\n".repeat(1000);
     let headers = domain::delivery::attempt::KEPT_HEADERS.map(|name| (name, "\"some value\""));
-    let attempt = answered(200, &long, &headers);
+    let attempt = responded(200, &long, &headers);
     let (text, excerpt) = write(&attempt).unwrap();
     // Keys and the rest of the item take about 190 bytes where the tenant's id is the longest.
     assert!(text.len() <= 760, "{}", text.len());

@@ -27,11 +27,11 @@ pub struct Edit {
     /// The channels that it listens to; none for every event.
     pub channels: Option<Channels>,
     /// What it asks of an event's data; nothing for every event.
-    #[allow(clippy::option_option, reason = "it is left as it is, taken away, or set")]
+    #[allow(clippy::option_option, reason = "unchanged, removed, or set")]
     pub filter: Option<Option<ContentFilter>>,
     /// The tenant's own notes on it.
     pub metadata: Option<BTreeMap<String, String>>,
-    /// How it wants its webhooks: as it was read, and as it is to be.
+    /// Its delivery settings: as they were read, and as they are to be.
     pub settings: Option<(Settings, Settings)>,
 }
 
@@ -55,7 +55,7 @@ impl Edit {
 }
 
 impl Endpoints {
-    /// Changes what a person set. False where there is no such endpoint (any more), or where its
+    /// Changes what a person set. False where the endpoint does not exist (any more), or where its
     /// settings are no longer as they were read.
     pub async fn edit(&self, tenant: &TenantId, id: EndpointId, edit: &Edit) -> Result<bool, Fault> {
         let mut sets = Vec::new();

@@ -26,7 +26,7 @@ const CACHED_SUBSCRIBERS: usize = 1000;
 const FILTER_WEIGHT: usize = 7;
 
 impl Endpoints {
-    /// Who of a tenant's endpoints could get an event, in the order of their ids, at most a second
+    /// The endpoints of a tenant that could get an event, in the order of their ids, at most a second
     /// old. A long list is read each time: it would take the memory of all others.
     pub async fn subscribers(&self, tenant: &TenantId) -> Result<Arc<Vec<Subscriber>>, Fault> {
         if let Some(subscribers) = self.cache.fan_outs.get(tenant) {

@@ -160,7 +160,7 @@ impl Endpoints {
         endpoint
     }
 
-    /// How many endpoints a tenant has; none where there is no such tenant.
+    /// How many endpoints a tenant has; 0 where the tenant does not exist.
     pub async fn count(&self, tenant: &TenantId) -> Result<u32, Fault> {
         let row = self.table.get_row::<Tenant>(keys::tenant(tenant), true).await?;
         Ok(row.map_or(0, |row| row.endpoint_count))

@@ -24,8 +24,8 @@ fn a_place_in_a_list_is_read_back() {
     let place = list_place(Timestamp::from_millis(5), event, 2);
     assert_eq!(parse_list_place(&place), Some((Timestamp::from_millis(5), event, 2)));
     assert!(place < list_place(Timestamp::from_millis(40), event, 0), "places sort by time");
-    for odd in ["", "5", "5#x#1", "x#y"] {
-        assert_eq!(parse_list_place(odd), None, "{odd}");
+    for malformed in ["", "5", "5#x#1", "x#y"] {
+        assert_eq!(parse_list_place(malformed), None, "{malformed}");
     }
 }
 
