@@ -135,10 +135,10 @@ impl fmt::Display for Failure {
             Self::Dns => "the host name could not be resolved",
             Self::Connect => "no connection could be made to the host",
             Self::Tls => "the TLS handshake failed; check the certificate and its chain",
-            Self::Timeout => "the endpoint did not answer in time",
-            Self::Protocol => "the connection broke before a whole HTTP answer came",
+            Self::Timeout => "the endpoint did not respond in time",
+            Self::Protocol => "the connection broke before a complete HTTP response arrived",
             Self::Body => {
-                "the endpoint's answer began with 2xx, but its body broke off or did not end in time"
+                "the endpoint's response began with 2xx, but its body broke off or did not end in time"
             }
             Self::BlockedAddress => "the host resolves to an address that may not be called",
         })
@@ -199,7 +199,7 @@ pub struct Attempt {
     /// How long its parts took; null where that was not measured.
     #[serde(default)]
     pub timing: Option<Timing>,
-    /// The HTTP status code, if the endpoint answered.
+    /// The HTTP status code, if the endpoint responded.
     #[serde(default)]
     pub status_code: Option<u16>,
     /// What went wrong; absent on success.
@@ -259,8 +259,8 @@ impl Attempt {
 #[must_use]
 pub fn in_words(status_code: Option<u16>, failure: Option<Failure>) -> Option<String> {
     failure.map(|failure| match status_code {
-        Some(status @ 300..=399) => format!("the endpoint answered {status}; redirects are not followed"),
-        Some(status) => format!("the endpoint answered {status}"),
+        Some(status @ 300..=399) => format!("the endpoint responded with {status}; redirects are not followed"),
+        Some(status) => format!("the endpoint responded with {status}"),
         None => failure.to_string(),
     })
 }

@@ -11,7 +11,7 @@ fn attempts_tell_what_happened() {
     assert_eq!((attempt.failure, attempt.error), (None, None));
     let attempt = Attempt::new(1, at(0), 5, &answered(301));
     assert_eq!(attempt.failure, Some(Failure::HttpStatus));
-    assert_eq!(attempt.error.unwrap(), "the endpoint answered 301; redirects are not followed");
+    assert_eq!(attempt.error.unwrap(), "the endpoint responded with 301; redirects are not followed");
     let attempt = Attempt::new(1, at(0), 5, &Outcome::Failed(Failure::Dns));
     assert_eq!(attempt.status_code, None);
     assert!(attempt.error.unwrap().contains("resolved"));

@@ -30,7 +30,7 @@ fn open_until(until: &str) -> Outlook {
 /// `count` attempts, the last of them at 10:00:05, each with this failure.
 fn attempts(count: u32, failure: Option<Failure>, status: Option<u16>) -> Vec<Attempt> {
     let error = failure.map(|failure| match status {
-        Some(status) => format!("the endpoint answered {status}"),
+        Some(status) => format!("the endpoint responded with {status}"),
         None => failure.to_string(),
     });
     let one = |n| {
@@ -66,7 +66,7 @@ fn failed(count: u32) -> Vec<Attempt> {
     attempts(count, Some(Failure::HttpStatus), Some(500))
 }
 
-const FAILED_500: &str = "Attempt 2 of 10 failed at 2026-11-24T10:00:05Z: the endpoint answered 500.";
+const FAILED_500: &str = "Attempt 2 of 10 failed at 2026-11-24T10:00:05Z: the endpoint responded with 500.";
 const LOG: &str = "Check the receiver's log at the time of the attempt; webhook-id identifies the request.";
 
 #[test]
