@@ -106,7 +106,7 @@ impl Operation<'_> {
     }
 
     pub fn is_the_operators(&self) -> bool {
-        self.row["description"] == "Needs the operator's key."
+        self.row["description"] == "Requires the operator's key."
     }
 
     /// The path with this in place of each parameter.

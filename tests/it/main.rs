@@ -24,6 +24,7 @@ mod listings;
 mod publish;
 mod replays;
 mod retries;
+mod round_trip;
 mod routes;
 mod stats;
 mod tables;

@@ -9,8 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{DeliveryId, TenantId, Timestamp, delivery::Status};
-use platform::store::events::deliveries::{Deliveries, DeliveryChange, RecordOutcome};
+use domain::{
+    DeliveryId, TenantId, Timestamp,
+    delivery::{
+        Status,
+        engine::change::{Change, Recorded},
+    },
+};
+use platform::store::events::deliveries::{Deliveries, DeliveryChange, DeliveryKey};
 use serde_json::json;
 use testkit::{
     Client, Receiver, Reply, Stack,
@@ -42,17 +48,14 @@ impl Writer {
     /// A delivery as a replay makes it: another generation, or another endpoint.
     fn replayed(&self, event_id: &str, endpoint_id: &str, generation: u32) -> DeliveryChange {
         DeliveryChange {
-            tenant: self.tenant.clone(),
-            id: DeliveryId { event: tables::id(event_id), endpoint: tables::id(endpoint_id) },
-            generation,
+            key: DeliveryKey {
+                tenant: self.tenant.clone(),
+                id: DeliveryId { event: tables::id(event_id), endpoint: tables::id(endpoint_id) },
+                generation,
+            },
             operator: false,
             event_type: Some(tables::id("contact.created")),
-            known: None,
-            attempt: None,
-            status: Status::Retrying,
-            next_at: Some(self.now),
-            parked_reason: None,
-            place: None,
+            change: Change::retried(None, self.now, None),
             now: self.now,
         }
     }
@@ -71,7 +74,7 @@ impl Writer {
             // Four at each time.
             let before = Duration::from_millis(1000 + 900 * u64::try_from(n / 4).unwrap());
             DeliveryChange {
-                status,
+                change: Change { status, ..Change::retried(None, self.now, None) },
                 event_type: Some(tables::id(if n % 100 == 7 { "rare.one" } else { "contact.created" })),
                 now: self.now - before,
                 ..self.replayed(&format!("evt_01m8{n:022}"), endpoint_id, 0)
@@ -82,7 +85,7 @@ impl Writer {
 
     async fn write(&self, changes: &[DeliveryChange]) {
         for result in self.deliveries.record(changes).await {
-            assert!(matches!(result, Ok(RecordOutcome::New)), "{result:?}");
+            assert!(matches!(result, Ok(Recorded::New)), "{result:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Replays: jobs that deliver many events again to one endpoint.
+//! Replays: jobs that redeliver many events to one endpoint.
 
 use std::sync::Arc;
 
@@ -18,55 +18,54 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    Api,
-    deliveries::resend::Nothing,
-    http::route::{Call, Page},
+    http::{body::Nothing, call::Call, page::Page},
+    state::Api,
 };
 
-/// What is to be delivered again.
+/// A replay to create.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateReplay {
     selection: Selection,
-    /// From when on. Earlier than 30 days ago means all that is kept.
+    /// The start of the time range. A start before the retention of 30 days means all events.
     since: Timestamp,
-    /// Until when; now where it is missing.
+    /// The end of the time range; now by default.
     #[serde(default)]
     until: Option<Timestamp>,
-    /// Deliveries a second, at most as many as the endpoint takes; 10 where it is missing.
+    /// Deliveries per second, at most the endpoint's rate limit; 10 by default.
     #[serde(default)]
     #[schemars(range(min = 1, max = 100))]
     rate: Option<u32>,
-    /// Whose events, where the endpoint is the operator's; the operator's own where it is missing.
+    /// The tenant of the events, if the endpoint is the operator's; by default the operator itself.
     #[serde(default)]
     tenant_id: Option<TenantId>,
 }
 
-/// A replay, and how far it has come.
+/// A replay and its progress.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct ReplayView {
     id: ReplayId,
     endpoint_id: EndpointId,
     selection: Selection,
-    /// From when on, inclusive.
+    /// The start of the time range, inclusive.
     since: Timestamp,
-    /// Until when, exclusive.
+    /// The end of the time range, exclusive.
     until: Timestamp,
-    /// Deliveries a second.
+    /// Deliveries per second.
     rate: u32,
-    /// Whose events, where the endpoint is the operator's; else null.
+    /// The tenant of the events, if the endpoint is the operator's; otherwise null.
     tenant_id: Option<TenantId>,
     status: Status,
-    /// What it waits for; null where it goes on.
+    /// Why it is paused; null if it is not.
     paused_for: Option<PausedFor>,
-    /// How many deliveries or events it has looked at.
+    /// The number of deliveries or events that were scanned.
     scanned_count: u64,
-    /// How many deliveries it has begun.
+    /// The number of deliveries that were started.
     started_count: u64,
-    /// How far it has come, between `since` and `until`.
+    /// Its progress, a time between `since` and `until`.
     position: Timestamp,
     created_at: Timestamp,
-    /// When it ended; null while it runs.
+    /// When it finished; null while it runs.
     finished_at: Option<Timestamp>,
     /// Why it failed, in words.
     error: Option<String>,
@@ -95,22 +94,22 @@ impl ReplayView {
     }
 }
 
-fn refuse(pointer: &str, why: impl Into<String>) -> Problem {
+fn invalid(pointer: &str, why: impl Into<String>) -> Problem {
     Problem::field(Kind::InvalidField, pointer, why)
 }
 
-/// The span, cut to what is kept.
+/// The time range, limited to the retention.
 fn span(body: &CreateReplay, now: Timestamp) -> Result<(Timestamp, Timestamp), Problem> {
     let until = body.until.unwrap_or(now);
     if until > now {
-        return Err(refuse("/until", "must not be in the future"));
+        return Err(invalid("/until", "must not be in the future"));
     }
     if body.since >= until {
-        return Err(refuse("/since", "must be before until"));
+        return Err(invalid("/since", "must be before until"));
     }
     let oldest = now - RETENTION;
     if until <= oldest {
-        return Err(refuse(
+        return Err(invalid(
             "/until",
             format!("must be within the {RETENTION_DAYS} days that events are kept"),
         ));
@@ -118,20 +117,20 @@ fn span(body: &CreateReplay, now: Timestamp) -> Result<(Timestamp, Timestamp), P
     Ok((body.since.max(oldest), until))
 }
 
-/// Whose events are delivered.
-async fn whose(api: &Api, owner: &TenantId, body: &CreateReplay) -> Result<TenantId, Problem> {
+/// The tenant whose events are delivered.
+async fn events_owner(api: &Api, owner: &TenantId, body: &CreateReplay) -> Result<TenantId, Problem> {
     let Some(tenant) = &body.tenant_id else { return Ok(owner.clone()) };
     if !owner.is_operator() {
-        return Err(refuse("/tenant_id", "is for the operator's endpoints"));
+        return Err(invalid("/tenant_id", "only allowed for the operator's endpoints"));
     }
     if body.selection == Selection::Failed {
-        return Err(refuse(
+        return Err(invalid(
             "/tenant_id",
-            "goes with missing and all; failed has the deliveries of all tenants",
+            "only allowed with `missing` or `all`; `failed` always covers all tenants",
         ));
     }
     if !tenant.is_operator() && api.tenants.get(tenant).await?.is_none() {
-        return Err(refuse("/tenant_id", "there is no tenant with this id"));
+        return Err(invalid("/tenant_id", "unknown tenant"));
     }
     Ok(tenant.clone())
 }
@@ -147,9 +146,9 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateReplay) -> Res
     let rate = body.rate.unwrap_or(RATE);
     if !RATES.contains(&rate) {
         let (least, most) = (RATES.start(), RATES.end());
-        return Err(refuse("/rate", format!("must be a whole number from {least} to {most}")));
+        return Err(invalid("/rate", format!("must be a whole number from {least} to {most}")));
     }
-    let tenant = whose(&api, owner, &body).await?;
+    let tenant = events_owner(&api, owner, &body).await?;
     if api.replays.running_count(owner).await? >= RUNNING_PER_TENANT {
         let why = format!("a tenant has at most {RUNNING_PER_TENANT} replays running");
         return Err(Problem::new(Kind::LimitReached, why));
@@ -179,7 +178,7 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateReplay) -> Res
     });
     call.record(&api, replay.id, None, Some(what)).await?;
     if !api.replays.create(owner, &replay).await? {
-        let why = "the endpoint has a replay running; cancel it or wait for its end";
+        let why = "the endpoint has a replay running; wait until it finishes, or cancel it";
         return Err(Problem::new(Kind::ReplayRunning, why));
     }
     Ok(ReplayView::new(owner, replay))
@@ -217,7 +216,7 @@ pub(crate) async fn cancel(api: Arc<Api>, call: Call, _: Nothing) -> Result<Repl
     let replay =
         if cancelled || replay.status == Status::Running { find(&api, &call).await? } else { replay };
     if replay.status != Status::Cancelled {
-        return Err(Problem::new(Kind::AlreadyFinished, "the replay has ended"));
+        return Err(Problem::new(Kind::AlreadyFinished, "the replay has already finished"));
     }
     Ok(ReplayView::new(owner, replay))
 }
@@ -227,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_span_lies_within_what_is_kept() {
+    fn the_time_range_is_within_the_retention() {
         const DAY: i64 = 86_400;
         let now = Timestamp::from_secs(100 * DAY);
         let at = |days: i64| Timestamp::from_secs(days * DAY);

@@ -13,32 +13,38 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    Api, audit,
+    audit,
     deliveries::{self, resend},
     endpoints::{self, secret, stats, test_event},
     events::{self, types},
-    http::route::{Access, Call, PAGE, Parameter, Route},
-    openapi, replays, sources, tenants,
+    http::{
+        call::Call,
+        parameter::{Access, PAGE, Parameter},
+        route::Route,
+    },
+    openapi, replays, sources,
+    state::Api,
+    tenants,
 };
 
 const EXPAND: Parameter = Parameter {
     name: "expand",
     place: "query",
-    description: "`deliveries` adds where the event went, what came of it, what comes next and what can be done.",
+    description: "`deliveries` adds the event's deliveries with their attempts, the next step and a suggested action.",
     schema: r#"{"type":"string","enum":["deliveries"]}"#,
 };
 
 const IDEMPOTENCY_KEY: Parameter = Parameter {
     name: "Idempotency-Key",
     place: "header",
-    description: "The same key with the same body is the same event; with another body it is refused. Remembered as long as the event is kept.",
+    description: "A repeat with the same key and body returns the same event; with another body it is rejected. Keys are kept as long as the event.",
     schema: r#"{"type":"string","minLength":1,"maxLength":255,"pattern":"^[ -~]+$","examples":["c_1-created"]}"#,
 };
 
 const LINK: Parameter = Parameter {
     name: "cursor",
     place: "query",
-    description: "The next_cursor of the call before, or a head that was noted earlier; from the first entry where it is missing.",
+    description: "The `next_cursor` of the previous call, or a `head` stored earlier; the first entry by default.",
     schema: r#"{"type":"string","pattern":"^[0-9]{1,15}-[0-9a-f]{64}$","examples":["12-9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]}"#,
 };
 
@@ -49,24 +55,24 @@ const REPLAYS: [Parameter; 3] = [
     Parameter {
         name: "endpoint_id",
         place: "query",
-        description: "Only those of this endpoint.",
+        description: "Only replays of this endpoint.",
         schema: r#"{"type":"string","pattern":"^ept_[0-7][0-9a-hjkmnp-tv-z]{25}$","examples":["ept_01kavg7r8e6mt4xw2z5v9b3csq"]}"#,
     },
 ];
 
-/// What a publish adds to its payload: the names around it and an explicit time.
+/// The payload, the field names around it, and an explicit time.
 const PUBLISH_BODY_LIMIT: usize = PAYLOAD_LIMIT + 4 * 1024;
 
-/// Lambda takes 6 MB in all, headers and escapes included.
+/// Lambda's limit is 6 MB, headers and escapes included.
 const BATCH_BODY_LIMIT: usize = 4 * 1024 * 1024;
 
-/// A schema and an example, of 32 KiB each, with words.
+/// A schema and an example of 32 KiB each, and a description.
 const CATALOG_BODY_LIMIT: usize = 80 * 1024;
 
 /// The parameters of the catalog's list.
 const EVENT_TYPE_PAGE: [Parameter; 3] = [PAGE[0], PAGE[1], types::ARCHIVED];
 
-/// Every route there is.
+/// All routes.
 #[allow(clippy::too_many_lines, reason = "it is a table")]
 pub(crate) fn all() -> Vec<Route> {
     vec![
@@ -77,7 +83,7 @@ pub(crate) fn all() -> Vec<Route> {
             .problems(&[Kind::AlreadyExists]),
         Route::post("/v1/tenants/{tenant_id}/keys", "create_key", Access::Scope(Scope::KeysWrite), StatusCode::CREATED, tenants::create_key)
             .audited("key.created")
-            .summary("Create an API key of a tenant. The key is shown this once.")
+            .summary("Create an API key of a tenant. The key is shown only once.")
             .example(r#"{"name":"back end","scopes":["events:write","events:read"]}"#),
         Route::post("/v1/endpoints", "create_endpoint", Access::Scope(Scope::EndpointsWrite), StatusCode::CREATED, endpoints::create)
             .audited("endpoint.created")
@@ -88,10 +94,10 @@ pub(crate) fn all() -> Vec<Route> {
             .summary("List endpoints, newest first.")
             .parameters(&PAGE),
         Route::get("/v1/endpoints/{endpoint_id}", "get_endpoint", Access::Scope(Scope::EndpointsRead), endpoints::get)
-            .summary("Get an endpoint, and how it fares."),
+            .summary("Get an endpoint, with its health."),
         Route::patch("/v1/endpoints/{endpoint_id}", "update_endpoint", Access::Scope(Scope::EndpointsWrite), endpoints::update)
             .audited("endpoint.updated")
-            .summary("Change an endpoint. What is left out stays; null takes a setting back to its default.")
+            .summary("Change an endpoint. A field that is left out does not change, null resets a setting to its default, and read-only fields are ignored.")
             .example(r#"{"description":"CRM mirror, west","rate_limit":20,"timeout_seconds":10}"#)
             .problems(&[Kind::Conflict]),
         Route::delete("/v1/endpoints/{endpoint_id}", "delete_endpoint", Access::Scope(Scope::EndpointsWrite), endpoints::delete)
@@ -99,11 +105,11 @@ pub(crate) fn all() -> Vec<Route> {
             .summary("Delete an endpoint. Its deliveries that are not finished are cancelled."),
         Route::post("/v1/endpoints/{endpoint_id}/disable", "disable_endpoint", Access::Scope(Scope::EndpointsWrite), StatusCode::OK, endpoints::disable)
             .audited("endpoint.disabled")
-            .summary("Disable an endpoint: hold what it misses, or skip it.")
+            .summary("Disable an endpoint. Its new deliveries are held or skipped.")
             .example(r#"{"mode":"hold"}"#),
         Route::post("/v1/endpoints/{endpoint_id}/enable", "enable_endpoint", Access::Scope(Scope::EndpointsWrite), StatusCode::OK, endpoints::enable)
             .audited("endpoint.enabled")
-            .summary("Enable an endpoint, and drain or drop what was held for it.")
+            .summary("Enable an endpoint. Its held deliveries are delivered or discarded.")
             .example(r#"{"held_deliveries":"deliver","delivery_rate":25}"#)
             .problems(&[Kind::Conflict]),
         Route::get("/v1/endpoints/{endpoint_id}/secret", "get_endpoint_secret", Access::Scope(Scope::EndpointsSecret), secret::reveal)
@@ -111,50 +117,50 @@ pub(crate) fn all() -> Vec<Route> {
             .summary("Reveal the signing keys of an endpoint."),
         Route::post("/v1/endpoints/{endpoint_id}/secret/rotate", "rotate_endpoint_secret", Access::Scope(Scope::EndpointsSecret), StatusCode::OK, secret::rotate)
             .audited("endpoint.secret.rotated")
-            .summary("Give an endpoint a new signing key, beside which the one before stays valid for a while.")
+            .summary("Rotate an endpoint's signing key. The previous key stays valid for a while.")
             .example(r#"{"overlap_seconds":86400}"#)
             .problems(&[Kind::LimitReached]),
         Route::get("/v1/endpoints/{endpoint_id}/stats", "get_endpoint_stats", Access::Scope(Scope::EndpointsRead), stats::get)
-            .summary("Get how an endpoint fared in the last hours: how many attempts succeeded, and how long they took.")
+            .summary("Get an endpoint's statistics of the last hours: how many attempts succeeded, and how long they took.")
             .parameters(&stats::HOURS),
         Route::post("/v1/endpoints/{endpoint_id}/test", "test_endpoint", Access::Scope(Scope::EndpointsWrite), StatusCode::OK, test_event::send)
             .audited("endpoint.tested")
-            .summary("Send a test event now, and see the request and what came of it.")
+            .summary("Send a test event now. Returns the request and the response.")
             .example(r#"{"type":"contact.created","data":{"id":"c_1","email":"ada@example.com"}}"#)
             .problems(&[Kind::TooManyRequests]),
         Route::post("/v1/sources", "create_source", Access::Scope(Scope::SourcesWrite), StatusCode::CREATED, sources::create)
             .audited("source.created")
-            .summary("Create a URL that takes a provider's webhooks.")
+            .summary("Create a URL that receives a provider's webhooks.")
             .example(r#"{"provider":"stripe","secrets":["whsec_only_an_example_secret"]}"#)
             .problems(&[Kind::Conflict]),
         Route::post("/v1/sources/{source_id}/secrets", "set_source_secrets", Access::Scope(Scope::SourcesWrite), StatusCode::OK, sources::set_secrets)
             .audited("source.secrets.set")
-            .summary("Set a source's secrets, in place of those before.")
+            .summary("Replace a source's secrets.")
             .example(r#"{"secrets":["whsec_only_an_example_secret","whsec_another_example_secret"]}"#)
             .problems(&[Kind::Conflict]),
         Route::put("/v1/event-types/{type}", "put_event_type", Access::Operator, types::put)
             .audited("event_type.put")
-            .summary("Put an event type into the catalog, in place of what was there under its name.")
+            .summary("Create or replace an event type of the catalog.")
             .example(r#"{"description":"An invoice was paid in full.","schema":{"type":"object","required":["id"],"properties":{"id":{"type":"string"},"amount":{"type":"number","minimum":0}}},"example":{"id":"inv_1","amount":120.5},"enforce":true}"#)
             .body_limit(CATALOG_BODY_LIMIT)
             .problems(&[Kind::LimitReached, Kind::Conflict]),
         Route::get("/v1/event-types", "list_event_types", Access::Scope(Scope::EventTypesRead), types::list)
-            .summary("List the catalog of event types, in the order of their names.")
+            .summary("List the catalog of event types, ordered by name.")
             .parameters(&EVENT_TYPE_PAGE),
         Route::get("/v1/event-types/{type}", "get_event_type", Access::Scope(Scope::EventTypesRead), types::get)
             .summary("Get an event type of the catalog."),
         Route::patch("/v1/event-types/{type}", "update_event_type", Access::Operator, types::update)
             .audited("event_type.updated")
-            .summary("Change an event type of the catalog. What is left out stays; another schema is another version.")
+            .summary("Change an event type of the catalog. A field that is left out does not change, read-only fields are ignored, and another schema is another version.")
             .example(r#"{"description":"An invoice was paid in full, or more.","enforce":false}"#)
             .body_limit(CATALOG_BODY_LIMIT)
             .problems(&[Kind::LimitReached, Kind::Conflict]),
         Route::delete("/v1/event-types/{type}", "delete_event_type", Access::Operator, types::delete)
             .audited("event_type.deleted")
-            .summary("Take an event type out of the catalog. It can be published as any other then.")
+            .summary("Delete an event type from the catalog. Publishing it is then not checked.")
             .problems(&[Kind::Conflict]),
         Route::post("/v1/events", "publish_event", Access::Scope(Scope::EventsWrite), StatusCode::ACCEPTED, events::publish)
-            .summary("Publish an event to the endpoints that listen to its type.")
+            .summary("Publish an event to the endpoints whose filters match.")
             .example(r#"{"type":"contact.created","data":{"id":"c_1","email":"ada@example.com"}}"#)
             .parameters(&[IDEMPOTENCY_KEY])
             .body_limit(PUBLISH_BODY_LIMIT)
@@ -167,39 +173,39 @@ pub(crate) fn all() -> Vec<Route> {
             .summary("List events, newest first.")
             .parameters(&PAGE),
         Route::get("/v1/events/{event_id}", "get_event", Access::Scope(Scope::EventsRead), events::get)
-            .summary("Get an event with its data and, where that is asked for, the story of its deliveries.")
+            .summary("Get an event with its data and, on request, its deliveries.")
             .parameters(&[EXPAND]),
         Route::get("/v1/events/{event_id}/deliveries", "list_event_deliveries", Access::Scope(Scope::EventsRead), deliveries::list)
-            .summary("List an event's deliveries, one for each endpoint it goes to.")
+            .summary("List an event's deliveries, one for each endpoint.")
             .parameters(&PAGE),
         Route::get("/v1/endpoints/{endpoint_id}/deliveries", "list_endpoint_deliveries", Access::Scope(Scope::EventsRead), endpoints::deliveries::list)
             .summary("List an endpoint's deliveries, newest first.")
             .parameters(&endpoints::deliveries::PARAMETERS),
         Route::get("/v1/deliveries/{delivery_id}", "get_delivery", Access::Scope(Scope::EventsRead), deliveries::get)
-            .summary("Get a delivery with its attempts, and its story in words."),
+            .summary("Get a delivery with its attempts, and a summary in words."),
         Route::post("/v1/deliveries/{delivery_id}/resend", "resend_delivery", Access::Scope(Scope::EventsWrite), StatusCode::ACCEPTED, resend::resend)
             .audited("delivery.resent")
-            .summary("Have a delivery made again: now, or as a new generation where it has ended.")
+            .summary("Resend a delivery: now, or as a new generation if it has finished.")
             .example("{}")
             .problems(&[Kind::EndpointUnavailable, Kind::LimitReached]),
         Route::post("/v1/deliveries/{delivery_id}/cancel", "cancel_delivery", Access::Scope(Scope::EventsWrite), StatusCode::OK, resend::cancel)
             .audited("delivery.cancelled")
-            .summary("Call a delivery off. An attempt that is under way may still arrive.")
+            .summary("Cancel a delivery. An attempt in progress may still arrive.")
             .example("{}")
             .problems(&[Kind::AlreadyFinished]),
         Route::post("/v1/endpoints/{endpoint_id}/replays", "create_replay", Access::Scope(Scope::EventsWrite), StatusCode::ACCEPTED, replays::create)
             .audited("replay.created")
-            .summary("Replay to an endpoint what failed, what it missed, or all of a span of time.")
+            .summary("Replay to an endpoint the failed, the missing or all events of a time range.")
             .example(r#"{"selection":"failed","since":"2026-11-01T00:00:00Z","rate":10}"#)
             .problems(&[Kind::ReplayRunning, Kind::LimitReached]),
         Route::get("/v1/replays", "list_replays", Access::Scope(Scope::EventsRead), replays::list)
             .summary("List replays, newest first.")
             .parameters(&REPLAYS),
         Route::get("/v1/replays/{replay_id}", "get_replay", Access::Scope(Scope::EventsRead), replays::get)
-            .summary("Get a replay, and how far it has come."),
+            .summary("Get a replay and its progress."),
         Route::post("/v1/replays/{replay_id}/cancel", "cancel_replay", Access::Scope(Scope::EventsWrite), StatusCode::OK, replays::cancel)
             .audited("replay.cancelled")
-            .summary("Stop a replay before its next step. What it has begun stays.")
+            .summary("Cancel a replay. Deliveries that it has started continue.")
             .example("{}")
             .problems(&[Kind::AlreadyFinished]),
         Route::get("/v1/audit", "list_audit_entries", Access::Scope(Scope::AuditRead), audit::list)

@@ -14,28 +14,29 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    Api,
-    endpoints::secret::secrets_problem,
-    http::{body::Description, route::Call},
+    endpoints::key::secrets_problem,
+    http::{body::Description, call::Call},
+    state::Api,
 };
 
-/// Active secrets of one source: the present one, those being rolled, and some to spare.
-const SECRET_LIMIT: usize = 10;
-/// Longest secret, in bytes.
-const SECRET_LENGTH: usize = 512;
+/// The most active secrets of one source: the current one, those being rolled, and a reserve.
+const SECRET_COUNT_LIMIT: usize = 10;
+/// The longest secret, in bytes.
+const SECRET_LENGTH_LIMIT: usize = 512;
 
 /// A source to create.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateSource {
-    /// Who sends.
+    /// The provider that sends the webhooks.
     provider: Provider,
-    /// The secrets it signs with; any of them will do. Leave them out where the provider shows its
-    /// secret only once it has the URL: until they are set, everything sent here is refused.
+    /// The secrets that the provider signs with; a signature by any of them is valid. Leave them out
+    /// if the provider shows its secret only after it has the URL: until they are set, every webhook
+    /// is rejected.
     #[serde(default)]
     #[schemars(length(max = 10))]
     secrets: Vec<Secret>,
-    /// Your own words about it.
+    /// A description of your own.
     #[serde(default)]
     description: Description,
 }
@@ -45,9 +46,9 @@ pub(crate) struct CreateSource {
 pub(crate) struct SourceView {
     id: SourceId,
     provider: Provider,
-    /// What to enter at the provider. Whoever knows it can send to it, so keep it to yourself.
+    /// The URL to enter at the provider. Anyone who knows it can send to it, so keep it secret.
     url: String,
-    /// Your own words about it.
+    /// A description of your own.
     description: String,
     created_at: Timestamp,
 }
@@ -79,8 +80,8 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateSource) -> Res
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SetSecrets {
-    /// The secrets it signs with; any of them will do. They replace those before: while the
-    /// provider rolls its secret, give both.
+    /// The secrets that the provider signs with; a signature by any of them is valid. They replace all
+    /// before: while the provider rolls its secret, give both.
     #[schemars(length(min = 1, max = 10))]
     secrets: Vec<Secret>,
 }
@@ -89,7 +90,7 @@ pub(crate) struct SetSecrets {
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct SourceSecrets {
     id: SourceId,
-    /// How many secrets are active.
+    /// The number of active secrets.
     secret_count: usize,
 }
 
@@ -103,7 +104,7 @@ pub(crate) async fn set_secrets(
     let source = api.sources.get(id).await?.filter(|source| source.tenant == *tenant);
     let source = source.ok_or_else(|| Problem::not_found("source"))?;
     if body.secrets.is_empty() {
-        return Err(Problem::field(Kind::InvalidField, "/secrets", "must hold at least one secret"));
+        return Err(Problem::field(Kind::InvalidField, "/secrets", "must have at least one secret"));
     }
     check_secrets(source.provider, &body.secrets)?;
     call.record(&api, id, None, Some(json!({ "secret_count": body.secrets.len() }))).await?;
@@ -115,16 +116,19 @@ pub(crate) async fn set_secrets(
 }
 
 fn check_secrets(provider: Provider, secrets: &[Secret]) -> Result<(), Problem> {
-    let refuse = |pointer: String, why: String| Problem::field(Kind::InvalidField, pointer, why);
-    if secrets.len() > SECRET_LIMIT {
-        return Err(refuse("/secrets".to_owned(), format!("must hold at most {SECRET_LIMIT} secrets")));
+    let invalid = |pointer: String, why: String| Problem::field(Kind::InvalidField, pointer, why);
+    if secrets.len() > SECRET_COUNT_LIMIT {
+        return Err(invalid(
+            "/secrets".to_owned(),
+            format!("must have at most {SECRET_COUNT_LIMIT} secrets"),
+        ));
     }
-    for (at, secret) in secrets.iter().enumerate() {
-        let pointer = format!("/secrets/{at}");
-        if secret.expose().len() > SECRET_LENGTH {
-            return Err(refuse(pointer, format!("must be at most {SECRET_LENGTH} bytes long")));
+    for (index, secret) in secrets.iter().enumerate() {
+        let pointer = format!("/secrets/{index}");
+        if secret.expose().len() > SECRET_LENGTH_LIMIT {
+            return Err(invalid(pointer, format!("must be at most {SECRET_LENGTH_LIMIT} bytes long")));
         }
-        (provider.adapter().check_secret)(secret.expose()).map_err(|why| refuse(pointer, why.to_owned()))?;
+        (provider.adapter().check_secret)(secret.expose()).map_err(|why| invalid(pointer, why.to_owned()))?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lambda_runtime::Error;
 use platform::{
-    dispatch::{Dispatcher, Watch},
+    dispatch::{Dispatcher, Limits},
     lambda::sqs,
     runtime::config,
     setup::Parts,
@@ -14,21 +14,12 @@ use platform::{
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let parts = Parts::new()?;
-    let dispatcher = Arc::new(Dispatcher {
-        leases: parts.leases()?,
-        secrets: parts.secrets()?,
-        egress: Egress::new(config::egress_allow()?)?,
-        alerts: parts.alerts()?,
+    let limits = Limits {
         longest_lane_wait: config::longest_lane_wait()?,
         disable_after_days: config::disable_after_days()?,
-        watch: Watch::default(),
-        endpoints: parts.endpoints,
-        events: parts.events,
-        deliveries: parts.deliveries,
-        statistics: parts.statistics,
-        drains: parts.drains,
-        lanes: parts.lanes,
-    });
+    };
+    let egress = Egress::new(config::egress_allow()?)?;
+    let dispatcher = Arc::new(Dispatcher::new(&parts, egress, limits)?);
     sqs::run(|records, deadline| {
         let dispatcher = Arc::clone(&dispatcher);
         async move { dispatcher.batch(records, deadline).await }

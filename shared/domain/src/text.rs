@@ -46,12 +46,12 @@ macro_rules! text_enum {
     ($(#[$of_enum:meta])* pub enum $name:ident {
         $($(#[$of_value:meta])* $value:ident = $word:literal,)+
     }) => {
-        $(#[$of_enum])*
         #[derive(
             Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord,
             ::serde::Serialize, ::serde::Deserialize, ::schemars::JsonSchema,
             ::strum::Display, ::strum::EnumString, ::strum::IntoStaticStr, ::strum::VariantArray,
         )]
+        $(#[$of_enum])*
         pub enum $name {
             $($(#[$of_value])* #[serde(rename = $word)] #[strum(serialize = $word)] $value,)+
         }

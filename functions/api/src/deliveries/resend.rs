@@ -1,4 +1,4 @@
-//! One delivery, made again or called off.
+//! Resending and cancelling one delivery.
 
 use std::sync::Arc;
 
@@ -8,24 +8,23 @@ use platform::{
     recovery::resend::{CancelOutcome, ResendOutcome, ResendSubject, Resender},
     store::events::stored::StoredEvent,
 };
-use schemars::JsonSchema;
-use serde::Deserialize;
 use serde_json::json;
 
-use super::{DeliveryView, Found};
-use crate::{Api, deliveries, http::route::Call};
-
-/// Nothing is to be said.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Nothing {}
+use super::{
+    find::{EventDelivery, of_path},
+    view::DeliveryView,
+};
+use crate::{
+    http::{body::Nothing, call::Call},
+    state::Api,
+};
 
 /// The delivery of the path, in its latest generation.
-async fn find(api: &Api, call: &Call) -> Result<(StoredEvent, Found), Problem> {
-    deliveries::find_one(api, call, 1).await.map(|(event, found, _)| (event, found))
+async fn find(api: &Api, call: &Call) -> Result<(StoredEvent, EventDelivery), Problem> {
+    of_path(api, call, 1).await.map(|(event, found, _)| (event, found))
 }
 
-fn subject(call: &Call, event: &StoredEvent, found: &Found) -> Result<ResendSubject, Problem> {
+fn subject(call: &Call, event: &StoredEvent, found: &EventDelivery) -> Result<ResendSubject, Problem> {
     Ok(ResendSubject {
         tenant: call.tenant()?.clone(),
         id: found.id(event),
@@ -53,20 +52,18 @@ pub(crate) async fn resend(api: Arc<Api>, call: Call, _: Nothing) -> Result<Deli
     let (event, found) = find(&api, &call).await?;
     let subject = subject(&call, &event, &found)?;
     let state = |status: Status, generation: u32| Some(json!({ "status": status, "generation": generation }));
-    let before = found.kept.as_ref().map(|kept| &kept.delivery);
+    let before = found.row.as_ref().map(|row| &row.delivery);
     let before = before.and_then(|delivery| state(delivery.status, delivery.generation));
     call.record(&api, subject.id, before, None).await?;
     let unavailable = |why: &str| Err(Problem::new(Kind::EndpointUnavailable, why));
     match resender(&api).resend(&subject, call.now).await? {
         ResendOutcome::Accepted => {}
         ResendOutcome::Disabled => {
-            return unavailable(
-                "the endpoint is disabled, so the delivery would only be parked; enable the endpoint first",
-            );
+            return unavailable("the endpoint is disabled; enable it first");
         }
         ResendOutcome::Deleted => return unavailable("the endpoint was deleted"),
         ResendOutcome::TooOften => {
-            return Err(Problem::new(Kind::LimitReached, "the delivery was sent again too often"));
+            return Err(Problem::new(Kind::LimitReached, "the delivery has reached the limit of resends"));
         }
     }
     view(&api, &call).await
@@ -75,7 +72,7 @@ pub(crate) async fn resend(api: Arc<Api>, call: Call, _: Nothing) -> Result<Deli
 pub(crate) async fn cancel(api: Arc<Api>, call: Call, _: Nothing) -> Result<DeliveryView, Problem> {
     let (event, found) = find(&api, &call).await?;
     let subject = subject(&call, &event, &found)?;
-    let delivery = found.kept.map(|kept| kept.delivery);
+    let delivery = found.row.map(|row| row.delivery);
     let status = delivery.as_ref().map_or(Status::Pending, |delivery| delivery.status);
     if status.is_final() {
         call.unchanged();
@@ -84,7 +81,7 @@ pub(crate) async fn cancel(api: Arc<Api>, call: Call, _: Nothing) -> Result<Deli
         call.record(&api, subject.id, state(status), state(Status::Cancelled)).await?;
     }
     if let CancelOutcome::Finished(status) = resender(&api).cancel(&subject, delivery, call.now).await? {
-        let why = format!("the delivery has ended: it is {}", status.as_str());
+        let why = format!("the delivery is already {}", status.as_str());
         return Err(Problem::new(Kind::AlreadyFinished, why));
     }
     view(&api, &call).await

@@ -1,4 +1,4 @@
-//! Deliveries with their stories: each beside its endpoint, with all attempts, in words.
+//! Deliveries with their endpoints, all attempts, and summaries in words.
 
 use domain::{
     EndpointId,
@@ -10,80 +10,83 @@ use platform::{lambda::problem::Problem, store::events::stored::StoredEvent};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{DeliveryView, Found};
-use crate::{Api, deliveries, http::route::Call};
+use super::{
+    find::{EventDelivery, of_event},
+    view::DeliveryView,
+};
+use crate::{http::call::Call, state::Api};
 
-/// Deliveries that an event is shown with at most.
-const EXPANDED: usize = 50;
+/// The most deliveries in the response of one event.
+const EXPANDED_LIMIT: usize = 50;
 
-/// Where a delivery goes.
+/// The endpoint of a delivery.
 #[derive(Serialize, JsonSchema)]
 struct EndpointBrief {
     id: EndpointId,
-    /// Its URL; null where it was deleted, and for keys without the scope `endpoints:read`.
+    /// Its URL; null if it was deleted, and for keys without the scope `endpoints:read`.
     url: Option<String>,
     status: Availability,
 }
 
-/// A delivery with its endpoint, its attempts and its story.
+/// A delivery with its endpoint, its attempts and a summary in words.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct TrackedDelivery {
     #[serde(flatten)]
     delivery: DeliveryView,
-    /// Where it goes, as the endpoint is now.
+    /// Its endpoint, in the present state.
     endpoint: EndpointBrief,
-    /// In order, the first one first.
+    /// In order, the first attempt first.
     attempts: Vec<Attempt>,
     #[serde(flatten)]
     story: Story,
 }
 
-/// An event's deliveries, as they are shown with it.
+/// An event's deliveries, in the response of the event.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Expanded {
+pub(crate) struct ExpandedDeliveries {
     /// The newest endpoint first, 50 at most.
     deliveries: Vec<TrackedDelivery>,
-    /// Where there are more: the cursor by which the event's list of deliveries goes on.
+    /// The cursor of the next page in the event's list of deliveries; null if there are no more.
     deliveries_next_cursor: Option<String>,
 }
 
-/// The first page of an event's deliveries, if the call asks for them.
+/// The first page of an event's deliveries, if the call requests it.
 pub(crate) async fn expanded(
     api: &Api,
     call: &Call,
     event: &StoredEvent,
-) -> Result<Option<Expanded>, Problem> {
+) -> Result<Option<ExpandedDeliveries>, Problem> {
     match call.query("expand") {
         None => Ok(None),
         Some("deliveries") => {
-            let (found, next) = deliveries::find(api, call, event, None, EXPANDED).await?;
-            let deliveries = tell(api, call, event, found).await?;
+            let (found, next) = of_event(api, call, event, None, EXPANDED_LIMIT).await?;
+            let deliveries = with_stories(api, call, event, found).await?;
             let deliveries_next_cursor = next.map(|endpoint| endpoint.to_string());
-            Ok(Some(Expanded { deliveries, deliveries_next_cursor }))
+            Ok(Some(ExpandedDeliveries { deliveries, deliveries_next_cursor }))
         }
         Some(_) => Err(Problem::parameter("expand", "must be deliveries")),
     }
 }
 
-/// The stories of some of an event's deliveries.
-pub(crate) async fn tell(
+/// Some of an event's deliveries, with their stories.
+pub(crate) async fn with_stories(
     api: &Api,
     call: &Call,
     event: &StoredEvent,
-    found: Vec<Found>,
+    found: Vec<EventDelivery>,
 ) -> Result<Vec<TrackedDelivery>, Problem> {
     let targets: Vec<_> = found.iter().map(|found| found.target).collect();
     let endpoints = api.endpoints.of_targets(call.tenant()?, &targets).await?;
     let may_see = call.caller()?.may(Scope::EndpointsRead);
-    let tracked = |found: Found| {
+    let tracked = |found: EventDelivery| {
         let endpoint = endpoints.get(&found.target).map(AsRef::as_ref);
         let outlook = Outlook::of(endpoint, call.now);
         let url = endpoint.map(|endpoint| endpoint.url.clone());
         let delivery = found.view(event);
-        let kept = found.kept.as_ref().map(|kept| &kept.delivery);
+        let recorded = found.row.as_ref().map(|row| &row.delivery);
         let story = story::describe(Plot {
             id: found.id(event),
-            delivery: kept,
+            delivery: recorded,
             outlook,
             accepted: event.at,
             now: call.now,
@@ -95,7 +98,7 @@ pub(crate) async fn tell(
                 url: url.filter(|_| may_see && outlook.served != Availability::Deleted),
                 status: outlook.served,
             },
-            attempts: found.kept.map(|kept| kept.delivery.attempts).unwrap_or_default(),
+            attempts: found.row.map(|row| row.delivery.attempts).unwrap_or_default(),
             story,
         }
     };

@@ -1,4 +1,4 @@
-//! What endpoints and events say of channels, content and notes, checked.
+//! Checks of channels, content filters and annotations, for endpoints and events.
 
 use std::collections::BTreeMap;
 
@@ -9,23 +9,23 @@ use domain::{
 use platform::lambda::problem::{Kind, Problem};
 use serde_json::Value;
 
-/// Notes on one endpoint.
+/// The most annotations of one endpoint.
 const METADATA_LIMIT: usize = 20;
 
-/// At most `limit` channels; none where they are left out.
+/// At most `limit` channels; none by default.
 pub(crate) fn channels(given: Option<Channels>, limit: usize, pointer: &str) -> Result<Channels, Problem> {
     let channels = given.unwrap_or_default();
     if channels.len() > limit {
         return Err(Problem::field(
             Kind::InvalidField,
             pointer,
-            format!("must hold at most {limit} channels"),
+            format!("must have at most {limit} channels"),
         ));
     }
     Ok(channels)
 }
 
-/// The filter of an endpoint.
+/// The content filter of an endpoint.
 pub(crate) fn filter(given: &Value) -> Result<ContentFilter, Problem> {
     ContentFilter::parse(given).map_err(|violation| {
         let Violation { pointer, detail } = violation.within("/filter");
@@ -33,20 +33,20 @@ pub(crate) fn filter(given: &Value) -> Result<ContentFilter, Problem> {
     })
 }
 
-/// The notes on an endpoint.
+/// The annotations of an endpoint.
 pub(crate) fn metadata(given: Option<BTreeMap<String, String>>) -> Result<BTreeMap<String, String>, Problem> {
     let metadata = given.unwrap_or_default();
-    let refuse = |pointer: String, detail: &str| Err(Problem::field(Kind::InvalidField, pointer, detail));
+    let invalid = |pointer: String, detail: &str| Err(Problem::field(Kind::InvalidField, pointer, detail));
     if metadata.len() > METADATA_LIMIT {
-        return refuse("/metadata".to_owned(), "must hold at most 20 entries");
+        return invalid("/metadata".to_owned(), "must have at most 20 entries");
     }
     for (key, value) in &metadata {
         let pointer = || pointer::member("/metadata", key);
         if !(1..=64).contains(&key.chars().count()) {
-            return refuse(pointer(), "must have a name of 1 to 64 characters");
+            return invalid(pointer(), "must have a name of 1 to 64 characters");
         }
         if value.chars().count() > 256 {
-            return refuse(pointer(), "must be at most 256 characters");
+            return invalid(pointer(), "must be at most 256 characters");
         }
     }
     Ok(metadata)

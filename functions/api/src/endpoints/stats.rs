@@ -1,4 +1,4 @@
-//! How an endpoint fared, by the hour.
+//! An endpoint's statistics, by the hour.
 
 use std::sync::Arc;
 
@@ -10,20 +10,21 @@ use platform::lambda::problem::Problem;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::find::find;
 use crate::{
-    Api, endpoints,
-    http::route::{Call, Parameter},
+    http::{call::Call, parameter::Parameter},
+    state::Api,
 };
 
-/// The hours before the present one that are asked for.
+/// The number of hours before the current one.
 pub(crate) const HOURS: [Parameter; 1] = [Parameter {
     name: "hours",
     place: "query",
-    description: "How many whole hours before the present one are looked at.",
+    description: "The number of whole hours before the current hour.",
     schema: r#"{"type":"integer","minimum":1,"maximum":168,"default":24}"#,
 }];
 
-/// What attempts and deliveries came to within some time.
+/// Attempts and deliveries within a time range.
 #[derive(Serialize, JsonSchema)]
 struct Numbers {
     /// Attempts made.
@@ -34,15 +35,16 @@ struct Numbers {
     deliveries_succeeded: u64,
     /// Deliveries whose last attempt failed.
     deliveries_exhausted: u64,
-    /// The part of the attempts that succeeded, from 0 to 1; null where there were none.
+    /// The fraction of successful attempts, 0 to 1; null without attempts.
     success_rate: Option<f64>,
-    /// What half of the attempts took at most, in milliseconds, to 29 %; null where there were none.
+    /// The median duration of attempts in milliseconds, accurate to 29 %; null without attempts.
     p50_ms: Option<u32>,
-    /// What 95 of 100 attempts took at most, in milliseconds, to 29 %; null where there were none.
+    /// The 95th percentile of the attempts' durations in milliseconds, accurate to 29 %; null without
+    /// attempts.
     p95_ms: Option<u32>,
-    /// When the last attempt began that succeeded; null where none did.
+    /// When the last successful attempt started; null if there is none.
     last_success_at: Option<Timestamp>,
-    /// When the last attempt began that failed; null where none did.
+    /// When the last failed attempt started; null if there is none.
     last_failure_at: Option<Timestamp>,
 }
 
@@ -71,23 +73,23 @@ struct HourView {
     numbers: Numbers,
 }
 
-/// How an endpoint fared.
+/// The statistics of an endpoint.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct StatsView {
     endpoint_id: EndpointId,
-    /// Since when: a full hour.
+    /// The start of the time range, a full hour.
     from: Timestamp,
-    /// Until when.
+    /// The end of the time range.
     to: Timestamp,
     #[serde(flatten)]
     total: Numbers,
-    /// The same by the hour, the newest first; hours without attempts are left out.
+    /// The same by hour, the newest first; hours without attempts are omitted.
     by_hour: Vec<HourView>,
 }
 
 pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<StatsView, Problem> {
     let hours = call.whole_number("hours", 24, 168)?;
-    let id = endpoints::find(&api, &call).await?.id;
+    let id = find(&api, &call).await?.id;
     let last = stats::hour(call.now);
     let first = last - i64::from(hours);
     let mut rows = api.statistics.get(call.tenant()?, id, first, last).await?;

@@ -1,4 +1,4 @@
-//! Trying an endpoint out: one webhook now, and all there is to say about it.
+//! Test events: one webhook now, with its request and response.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -17,78 +17,77 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
-use crate::{Api, endpoints, events, http::route::Call};
+use super::find::find;
+use crate::{events, http::call::Call, state::Api};
 
-/// The type of a test event that was not asked to have another.
+/// The default type of a test event.
 const TEST_TYPE: &str = "webhook.test";
 
-/// The data of a test event that was not asked to have others.
+/// The default data of a test event.
 const TEST_DATA: &str = r#"{"message":"This is a test of your endpoint."}"#;
 
 /// A test event to send.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TestEvent {
-    /// Its event type, which need not be one that the endpoint listens to; `webhook.test` where it
-    /// is missing.
+    /// Its event type, regardless of the endpoint's filters; `webhook.test` by default.
     #[serde(default)]
     r#type: Option<EventType>,
-    /// Its data; the catalog's example of the type where it is missing, and a short text where there
-    /// is none.
+    /// Its data; by default the catalog's example of the type, or a short text.
     #[serde(default)]
     data: Option<EventData>,
 }
 
-/// The request that was made.
+/// The request that was sent.
 #[derive(Serialize, JsonSchema)]
 struct RequestView {
-    /// Where it went.
+    /// The URL that was called.
     url: String,
     /// `POST`.
     method: &'static str,
-    /// What may be a secret among the endpoint's own headers is not shown.
+    /// Its headers; custom headers that may be secret are redacted.
     headers: BTreeMap<String, String>,
-    /// As it was signed and sent.
+    /// The body that was signed and sent.
     body: String,
 }
 
-/// The answer that came.
+/// The response of the endpoint.
 #[derive(Serialize, JsonSchema)]
 struct ResponseView {
     /// The HTTP status code.
     status: u16,
-    /// Those that are kept.
+    /// The headers that are kept.
     headers: BTreeMap<String, String>,
     /// The beginning of the body, at most 4 KiB.
     body: String,
 }
 
-/// What came of a test event.
+/// The result of a test event.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct TestView {
     /// Whether a delivery would have succeeded.
     succeeded: bool,
-    /// What a person can do about it.
+    /// What to do about it.
     suggested_action: &'static str,
     request: RequestView,
-    /// Null where no answer came, or none that counts.
+    /// Null without a complete response.
     response: Option<ResponseView>,
-    /// As an attempt of a delivery tells it.
+    /// The same as the attempt of a delivery.
     attempt: Attempt,
 }
 
 pub(crate) async fn send(api: Arc<Api>, call: Call, body: TestEvent) -> Result<TestView, Problem> {
-    let endpoint = endpoints::find(&api, &call).await?;
-    let says = body.r#type.is_some() || body.data.is_some();
+    let endpoint = find(&api, &call).await?;
+    let has_content = body.r#type.is_some() || body.data.is_some();
     let event_type = match body.r#type {
         Some(event_type) => event_type,
         None => TEST_TYPE.parse().map_err(Fault::on("making a test event"))?,
     };
-    // Whoever gets an operational event can believe it.
+    // Receivers can trust operational events.
     events::check_type(&event_type, "/type")?;
-    if says && !call.caller()?.may(Scope::EventsWrite) {
+    if has_content && !call.caller()?.may(Scope::EventsWrite) {
         let scope = Scope::EventsWrite.as_str();
-        let detail = format!("to say what a test event holds needs the scope {scope}");
+        let detail = format!("the type or data of a test event requires the scope {scope}");
         return Err(Problem::new(Kind::Forbidden, detail));
     }
     let data = match body.data {
@@ -97,8 +96,7 @@ pub(crate) async fn send(api: Arc<Api>, call: Call, body: TestEvent) -> Result<T
     };
     let tenant = call.tenant()?;
     if let Some(wait) = api.test_events.admit(tenant, &endpoint).await? {
-        let detail =
-            "an endpoint gets one test event a second and up to 5 at once, all of a tenant's 2 and 20";
+        let detail = "limit exceeded: one test event per second and endpoint (up to 5 at once), two per second and tenant (up to 20)";
         let retry_after = u16::try_from(wait.as_secs() + 1).ok();
         return Err(Problem { retry_after, ..Problem::new(Kind::TooManyRequests, detail) });
     }
@@ -107,7 +105,7 @@ pub(crate) async fn send(api: Arc<Api>, call: Call, body: TestEvent) -> Result<T
     Ok(view(endpoint.url.clone(), sent))
 }
 
-/// What an event of this type carries where the test does not say.
+/// The data of an event of this type, if the request has none.
 async fn default_data(api: &Api, event_type: &EventType) -> Result<EventData, Problem> {
     let known = api.event_types.get(event_type).await?;
     if let Some(example) = known.and_then(|known| known.entry.example) {

@@ -4,7 +4,6 @@ pub(crate) mod types;
 
 use std::sync::Arc;
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use domain::{
     EventId, SourceId, Timestamp,
     delivery::RETENTION,
@@ -29,48 +28,49 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Api,
-    deliveries::tracked::{self, Expanded},
+    deliveries::tracked::{self, ExpandedDeliveries},
     endpoints::listens,
-    http::route::{Call, Page},
+    http::{call::Call, cursor, page::Page},
+    state::Api,
 };
 
-/// Events in one batch.
-const BATCH_LIMIT: usize = 100;
+/// The most events of a batch.
+const BATCH_EVENTS_LIMIT: usize = 100;
 
 /// An event to publish.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PublishEvent {
-    /// What kind of thing happened.
+    /// The event type.
     r#type: EventType,
-    /// What happened.
+    /// The event's data.
     data: EventData,
-    /// When it happened; now where it is missing.
+    /// When it happened; the time of acceptance by default.
     #[serde(default)]
     timestamp: Option<Timestamp>,
-    /// The channels it is on; endpoints with channels get it only if they share one. Not sent.
+    /// Its channels; endpoints with channels receive it only if they share one. Not sent.
     #[serde(default)]
     #[schemars(length(max = 5))]
     channels: Option<Channels>,
 }
 
 /// An event of a batch.
+// Its fields repeat those of `PublishEvent`: serde cannot flatten into a body that rejects unknown fields.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchEvent {
-    /// What kind of thing happened.
+    /// The event type.
     r#type: EventType,
-    /// What happened.
+    /// The event's data.
     data: EventData,
-    /// When it happened; now where it is missing.
+    /// When it happened; the time of acceptance by default.
     #[serde(default)]
     timestamp: Option<Timestamp>,
-    /// The channels it is on.
+    /// Its channels.
     #[serde(default)]
     #[schemars(length(max = 5))]
     channels: Option<Channels>,
-    /// As the header of a single publish.
+    /// As the header `Idempotency-Key` of a single publish.
     #[serde(default)]
     #[schemars(length(min = 1, max = 255))]
     idempotency_key: Option<String>,
@@ -80,7 +80,7 @@ pub(crate) struct BatchEvent {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PublishBatch {
-    /// Each has its own result.
+    /// The events, each with its own result.
     #[schemars(length(min = 1, max = 100))]
     events: Vec<BatchEvent>,
 }
@@ -94,7 +94,7 @@ pub(crate) struct EventView {
     timestamp: Timestamp,
     /// When it was accepted.
     created_at: Timestamp,
-    /// The source it came in by; null where it was published by this API.
+    /// The source that received it; null if it was published through this API.
     source_id: Option<SourceId>,
 }
 
@@ -117,22 +117,22 @@ impl From<EventSummary> for EventView {
 pub(crate) struct FullEvent {
     #[serde(flatten)]
     event: EventView,
-    /// The channels that it is on.
+    /// Its channels.
     channels: Channels,
-    /// What happened.
+    /// The event's data.
     data: EventData,
     #[serde(flatten)]
-    expanded: Option<Expanded>,
+    expanded: Option<ExpandedDeliveries>,
 }
 
-/// What came of one event of a batch: the event, or what is wrong with it.
+/// The result of one event of a batch: the event, or a problem.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct BatchResult {
-    /// The status that a single publish would have answered.
+    /// The status that a single publish would have returned.
     status: u16,
-    /// The event, where it was accepted.
+    /// The event, if it was accepted.
     event: Option<EventView>,
-    /// The problem's type, where it was not.
+    /// The problem's type, if it was not accepted.
     problem: Option<String>,
     /// The problem in words.
     detail: Option<String>,
@@ -171,34 +171,37 @@ pub(crate) async fn publish_batch(
     mut body: PublishBatch,
 ) -> Result<BatchResults, Problem> {
     if call.idempotency_key.is_some() {
-        let detail = "is not taken for a batch; give each event its own idempotency_key";
+        let detail = "not accepted with a batch; set `idempotency_key` of each event";
         return Err(Problem::header(Kind::InvalidRequest, "Idempotency-Key", detail));
     }
-    if !(1..=BATCH_LIMIT).contains(&body.events.len()) {
-        let detail = format!("must hold 1 to {BATCH_LIMIT} events");
+    if !(1..=BATCH_EVENTS_LIMIT).contains(&body.events.len()) {
+        let detail = format!("must have 1 to {BATCH_EVENTS_LIMIT} events");
         return Err(Problem::field(Kind::InvalidField, "/events", detail));
     }
     let mut seen = std::collections::HashSet::new();
-    for (at, event) in body.events.iter_mut().enumerate() {
-        check_type(&event.r#type, &format!("/events/{at}/type"))?;
+    for (index, event) in body.events.iter_mut().enumerate() {
+        check_type(&event.r#type, &format!("/events/{index}/type"))?;
         let channels =
-            listens::channels(event.channels.take(), PER_EVENT, &format!("/events/{at}/channels"))?;
+            listens::channels(event.channels.take(), PER_EVENT, &format!("/events/{index}/channels"))?;
         event.channels = Some(channels);
         let Some(key) = &event.idempotency_key else { continue };
-        let pointer = format!("/events/{at}/idempotency_key");
+        let pointer = format!("/events/{index}/idempotency_key");
         if !is_idempotency_key(key) {
             return Err(Problem::field(Kind::InvalidField, pointer, KEY_RULE));
         }
         if !seen.insert(key) {
-            return Err(Problem::field(Kind::InvalidField, pointer, "stands in this batch twice"));
+            return Err(Problem::field(
+                Kind::InvalidField,
+                pointer,
+                "duplicates an earlier event in this batch",
+            ));
         }
     }
     let rules = api.catalog.rules().await?;
-    let fits = body
-        .events
-        .iter()
-        .enumerate()
-        .map(|(at, event)| types::check(&rules, &event.r#type, &event.data, &format!("/events/{at}")));
+    let fits =
+        body.events.iter().enumerate().map(|(index, event)| {
+            types::check(&rules, &event.r#type, &event.data, &format!("/events/{index}"))
+        });
     let fits: Vec<_> = fits.collect();
     let event = |event: BatchEvent| NewEvent {
         event_type: event.r#type,
@@ -209,17 +212,17 @@ pub(crate) async fn publish_batch(
     };
     let events = body.events.into_iter().zip(&fits).filter(|(_, fits)| fits.is_ok());
     let events: Vec<_> = events.map(|(one, _)| event(one)).collect();
-    // Where the catalog lets none pass there is nothing to ask for.
+    // If the catalog rejects all of them, there is nothing to publish.
     let published = if events.is_empty() {
         Vec::new()
     } else {
         api.publisher.publish_all(call.tenant()?, events, call.now).await
     };
     let mut published = published.into_iter();
-    let unanswered = || PublishError::Fault(Fault::new("publishing", "no result came of an event"));
-    let results = fits.into_iter().map(|fits| {
-        fits.and_then(|()| published.next().unwrap_or_else(|| Err(unanswered())).map_err(problem))
-    });
+    let missing = || PublishError::Fault(Fault::new("publishing", "an event has no result"));
+    let results = fits
+        .into_iter()
+        .map(|fits| fits.and_then(|()| published.next().unwrap_or_else(|| Err(missing())).map_err(problem)));
     let result = |result: Result<PublishedEvent, Problem>| match result {
         Ok(published) => {
             BatchResult { status: 202, event: Some(published.into()), problem: None, detail: None }
@@ -240,10 +243,10 @@ pub(crate) async fn publish_batch(
     Ok(BatchResults { data: results.map(result).collect() })
 }
 
-/// Operational events are ours alone, so that whoever gets one can believe it.
+/// Operational events are published by the service only, so that receivers can trust them.
 pub(crate) fn check_type(event_type: &EventType, pointer: &str) -> Result<(), Problem> {
     if alert::payload::EVENT_TYPES.contains(&event_type.as_str()) {
-        let detail = "is an operational event of this service, which nobody else publishes";
+        let detail = "is reserved for operational events of this service";
         return Err(Problem::field(Kind::InvalidField, pointer, detail));
     }
     Ok(())
@@ -263,8 +266,7 @@ fn problem(refused: PublishError) -> Problem {
             "was used for an event with another body",
         ),
         PublishError::TooLarge => {
-            let detail =
-                format!("the event is larger than the {PAYLOAD_LIMIT} bytes that a webhook can hold");
+            let detail = format!("the event exceeds the {PAYLOAD_LIMIT}-byte limit of a webhook");
             Problem::field(Kind::TooLarge, "/data", detail)
         }
         PublishError::Fault(fault) => fault.into(),
@@ -285,24 +287,15 @@ pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<FullEvent, Problem>
 
 pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<EventView>, Problem> {
     let limit = call.limit()?;
-    let before = match call.cursor() {
-        None => None,
-        Some(text) => {
-            let place =
-                BASE64_URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-            let place = place.and_then(|place| keys::parse_timeline_place(&place));
-            Some(place.ok_or_else(|| Problem::parameter("cursor", "is not a cursor of this list"))?)
-        }
-    };
+    let before = call.position(keys::parse_timeline_place)?;
     let tenant = call.tenant()?;
-    // No event is older than its tenant, nor than the time that events are kept. The operator's
-    // row may be younger than its events: it is made with its first endpoint.
+    // No event is older than its tenant or the retention. The operator's row may be newer than its
+    // events: it is created with its first endpoint.
     let kept_since = call.now - RETENTION;
     let row = if tenant.is_operator() { None } else { api.tenants.get(tenant).await? };
     let made = row.map_or(kept_since, |row| Timestamp::from_millis(row.created_at));
     let found = api.timeline.list(tenant, call.now, before, made.max(kept_since), limit + 1).await?;
     let data = found.into_iter().map(EventView::from).collect();
-    let cursor =
-        |last: &EventView| BASE64_URL_SAFE_NO_PAD.encode(keys::timeline_place(last.created_at, last.id));
+    let cursor = |last: &EventView| cursor::write(&keys::timeline_place(last.created_at, last.id));
     Ok(Page::cut(data, limit, cursor)?)
 }

@@ -1,4 +1,5 @@
-//! The catalog of event types: the operator keeps it, everybody reads it, publishing goes by it.
+//! The catalog of event types: the operator maintains it, tenants read it, publishing is checked
+//! against it.
 
 use std::sync::Arc;
 
@@ -22,23 +23,25 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Api,
     http::{
-        body::{Description, nullable, present},
-        route::{Call, Parameter},
+        body::{Description, present},
+        call::Call,
+        parameter::Parameter,
+        patch::{Patch, ReadOnly},
     },
+    state::Api,
 };
 
-/// Which types a list shows.
+/// Which types a list has.
 pub(crate) const ARCHIVED: Parameter = Parameter {
     name: "archived",
     place: "query",
-    description: "Only those that are archived, or only those that are not; both where it is missing.",
+    description: "Only archived types, or only those that are not archived; both by default.",
     schema: r#"{"type":"boolean","examples":[true]}"#,
 };
 
-/// How often a change is tried that others change too.
-const TRIES: u32 = 8;
+/// How often a change is attempted while others change the type too.
+const UPDATE_TRIES: u32 = 8;
 
 /// An event type for the catalog.
 #[derive(Deserialize, JsonSchema)]
@@ -47,40 +50,52 @@ pub(crate) struct PutEventType {
     /// What it means.
     #[serde(default)]
     description: Description,
-    /// What its data is like.
+    /// The JSON Schema of its data.
     #[serde(default)]
     schema: Option<SchemaText>,
-    /// Data of such an event, as the schema wants it.
+    /// Example data, valid against the schema.
     #[serde(default)]
     example: Option<EventData>,
-    /// Whether it is not published any more.
+    /// Whether publishing it is rejected.
     #[serde(default)]
     archived: bool,
-    /// Whether publishing data that is not as the schema wants it is refused.
+    /// Whether publishing data that is invalid against the schema is rejected.
     #[serde(default)]
     enforce: bool,
 }
 
-/// Changes to an event type. What is left out stays as it is.
+/// Changes to an event type. A field that is left out does not change, and read-only fields are
+/// ignored.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[allow(clippy::option_option, reason = "a field is left out, null, or a value")]
 pub(crate) struct UpdateEventType {
     /// What it means.
     #[serde(default, deserialize_with = "present")]
     description: Option<Description>,
-    /// What its data is like; null for nothing said.
-    #[serde(default, deserialize_with = "nullable")]
-    schema: Option<Option<SchemaText>>,
-    /// Data of such an event; null for none.
-    #[serde(default, deserialize_with = "nullable")]
-    example: Option<Option<EventData>>,
-    /// Whether it is not published any more.
+    /// The JSON Schema of its data; null for none.
+    #[serde(default)]
+    schema: Patch<SchemaText>,
+    /// Example data; null for none.
+    #[serde(default)]
+    example: Patch<EventData>,
+    /// Whether publishing it is rejected.
     #[serde(default, deserialize_with = "present")]
     archived: Option<bool>,
-    /// Whether publishing data that is not as the schema wants it is refused.
+    /// Whether publishing data that is invalid against the schema is rejected.
     #[serde(default, deserialize_with = "present")]
     enforce: Option<bool>,
+    /// Read-only: ignored.
+    #[serde(default, rename = "type")]
+    _type: ReadOnly,
+    /// Read-only: ignored.
+    #[serde(default, rename = "version")]
+    _version: ReadOnly,
+    /// Read-only: ignored.
+    #[serde(default, rename = "created_at")]
+    _created_at: ReadOnly,
+    /// Read-only: ignored.
+    #[serde(default, rename = "updated_at")]
+    _updated_at: ReadOnly,
 }
 
 /// An event type of the catalog.
@@ -89,15 +104,15 @@ pub(crate) struct EventTypeView {
     r#type: EventType,
     /// What it means.
     description: String,
-    /// What its data is like; null where nothing is said of it.
+    /// The JSON Schema of its data; null if there is none.
     schema: Option<SchemaText>,
-    /// Data of such an event, if there is an example.
+    /// Example data; null if there is none.
     example: Option<EventData>,
-    /// Counts its schemas, from 1.
+    /// The version of its schema, from 1.
     version: u32,
-    /// Whether it is not published any more.
+    /// Whether publishing it is rejected.
     archived: bool,
-    /// Whether publishing data that is not as the schema wants it is refused.
+    /// Whether publishing data that is invalid against the schema is rejected.
     enforce: bool,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -105,10 +120,10 @@ pub(crate) struct EventTypeView {
 
 /// A page of the catalog.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct EventTypes {
+pub(crate) struct EventTypePage {
     /// In the order of their names.
     data: Vec<EventTypeView>,
-    /// Pass it as `cursor` to get the next page; null at the end.
+    /// Pass it as `cursor` to get the next page; null on the last page.
     next_cursor: Option<String>,
 }
 
@@ -133,12 +148,13 @@ fn wrong(Violation { pointer, detail }: Violation) -> Problem {
 }
 
 fn full() -> Problem {
-    let detail = format!("the catalog holds at most {LIMIT} types, and 2 MiB of words, schemas and examples");
+    let detail =
+        format!("the catalog holds at most {LIMIT} types, and 2 MiB of descriptions, schemas and examples");
     Problem::new(Kind::LimitReached, detail)
 }
 
-fn contended() -> Problem {
-    Problem::new(Kind::Conflict, "many changes are made to the catalog; try again")
+fn conflict() -> Problem {
+    Problem::new(Kind::Conflict, "other requests changed the catalog at the same time")
 }
 
 /// The type in the path, as text; its brackets may be percent-encoded.
@@ -167,7 +183,7 @@ async fn find(api: &Api, event_type: &EventType) -> Result<VersionedEntry, Probl
     api.event_types.get(event_type).await?.ok_or_else(|| Problem::not_found("event type"))
 }
 
-/// Puts a type into the catalog, in place of what was there under its name.
+/// Creates a type of the catalog, or replaces it.
 pub(crate) async fn put(api: Arc<Api>, call: Call, body: PutEventType) -> Result<EventTypeView, Problem> {
     let event_type = new_type(&call)?;
     let change = Change {
@@ -177,7 +193,7 @@ pub(crate) async fn put(api: Arc<Api>, call: Call, body: PutEventType) -> Result
         archived: Some(body.archived),
         enforce: Some(body.enforce),
     };
-    for _ in 0..TRIES {
+    for _ in 0..UPDATE_TRIES {
         let before = api.event_types.get(&event_type).await?;
         let new = || Entry::new(event_type.clone(), call.now);
         let entry = before.as_ref().map_or_else(new, |kept| kept.entry.clone());
@@ -185,7 +201,7 @@ pub(crate) async fn put(api: Arc<Api>, call: Call, body: PutEventType) -> Result
             return Ok(view);
         }
     }
-    Err(contended())
+    Err(conflict())
 }
 
 pub(crate) async fn update(
@@ -196,36 +212,36 @@ pub(crate) async fn update(
     let event_type = named(&call)?;
     let change = Change {
         description: body.description.map(Description::into_inner),
-        schema: body.schema,
-        example: body.example,
+        schema: body.schema.into_change(),
+        example: body.example.into_change(),
         archived: body.archived,
         enforce: body.enforce,
     };
-    for _ in 0..TRIES {
+    for _ in 0..UPDATE_TRIES {
         let before = find(&api, &event_type).await?;
         if let Some(view) = write(&api, &call, Some(&before), &before.entry, &change).await? {
             return Ok(view);
         }
     }
-    Err(contended())
+    Err(conflict())
 }
 
-/// What the audit trail keeps of a type: its texts are no secrets, but a schema can be long.
+/// What the audit trail keeps of a type. Its texts are not secret, but a schema can be long.
 fn shown(entry: &Entry) -> Result<Value, Fault> {
     let mut view = serde_json::to_value(EventTypeView::from(entry.clone()))
         .map_err(Fault::on("writing the audit trail"))?;
     for long in ["schema", "example"] {
-        if view[long].to_string().len() > AUDITED {
-            view[long] = Value::from("too long to be kept here");
+        if view[long].to_string().len() > AUDITED_LENGTH {
+            view[long] = Value::from("too long for the audit trail");
         }
     }
     Ok(view)
 }
 
-/// The longest schema or example that the audit trail keeps, in bytes.
-const AUDITED: usize = 4096;
+/// The longest schema or example in the audit trail, in bytes.
+const AUDITED_LENGTH: usize = 4096;
 
-/// Makes a change to what was read; nothing where somebody else was first.
+/// Writes a change to what was read; nothing if another request wrote first.
 async fn write(
     api: &Api,
     call: &Call,
@@ -255,7 +271,7 @@ pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<EventTypeView, Prob
 
 pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {
     let event_type = named(&call)?;
-    for _ in 0..TRIES {
+    for _ in 0..UPDATE_TRIES {
         let before = find(&api, &event_type).await?;
         call.record_for(&api, &TenantId::operator(), &event_type, Some(shown(&before.entry)?), None).await?;
         let written = api.event_types.delete(&before).await?;
@@ -264,10 +280,10 @@ pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {
             return Ok(());
         }
     }
-    Err(contended())
+    Err(conflict())
 }
 
-pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<EventTypes, Problem> {
+pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<EventTypePage, Problem> {
     let limit = call.limit()?;
     let after = call.before::<EventType>()?;
     let archived = match call.query("archived") {
@@ -280,11 +296,10 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<EventTypes, Proble
     let more = entries.len() > limit;
     entries.truncate(limit);
     let next_cursor = entries.last().filter(|_| more).map(|last| last.event_type.to_string());
-    Ok(EventTypes { data: entries.into_iter().map(EventTypeView::from).collect(), next_cursor })
+    Ok(EventTypePage { data: entries.into_iter().map(EventTypeView::from).collect(), next_cursor })
 }
 
-/// Refuses an event that the catalog does not let be published. `place` is where the event lies in
-/// the body.
+/// Rejects an event that the catalog does not allow. `place` points to the event in the body.
 pub(crate) fn check(
     rules: &Rules,
     event_type: &EventType,
@@ -294,7 +309,7 @@ pub(crate) fn check(
     match rules.unfit(event_type, data)? {
         None => Ok(()),
         Some(Unfit::Archived) => {
-            let detail = "is archived in the catalog of event types, and not published any more";
+            let detail = "is archived in the catalog of event types";
             Err(Problem::field(Kind::InvalidField, format!("{place}/type"), detail))
         }
         Some(Unfit::Data(violations)) => {

@@ -1,5 +1,7 @@
 //! Bodies: JSON into types, and errors that point at the field.
 
+use std::ops::RangeInclusive;
+
 use domain::pointer;
 use platform::lambda::problem::{Kind, Problem};
 use schemars::JsonSchema;
@@ -9,7 +11,7 @@ use serde::{
 };
 use serde_path_to_error::{Path, Segment};
 
-/// Reads a body. The types refuse fields they do not know.
+/// Reads a body. The types reject unknown fields.
 pub(crate) fn parse<T: DeserializeOwned>(content_type: Option<&str>, bytes: &[u8]) -> Result<T, Problem> {
     if let Some(content_type) = content_type {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
@@ -22,10 +24,10 @@ pub(crate) fn parse<T: DeserializeOwned>(content_type: Option<&str>, bytes: &[u8
         }
     }
     if bytes.trim_ascii().is_empty() {
-        let detail = "the body is empty; it must be a JSON object, {} at least";
+        let detail = "the body is empty; it must be a JSON object, at least {}";
         return Err(Problem::new(Kind::InvalidRequest, detail));
     }
-    // Where a struct is wanted, serde would take its fields in an array too.
+    // For a struct, serde would accept an array of its fields too.
     if bytes.trim_ascii_start().first() == Some(&b'[') {
         return Err(Problem::field(Kind::InvalidField, "", "must be a JSON object"));
     }
@@ -35,7 +37,7 @@ pub(crate) fn parse<T: DeserializeOwned>(content_type: Option<&str>, bytes: &[u8
         let inner = error.into_inner();
         match inner.classify() {
             serde_json::error::Category::Data => Problem::field(Kind::InvalidField, pointer, words(&inner)),
-            // Where one of some words is wanted, serde takes null for a fault of syntax.
+            // For an enum, serde reports null as a syntax error.
             _ if is_json(bytes) => Problem::field(Kind::InvalidField, pointer, "must not be null"),
             _ => Problem::new(Kind::InvalidRequest, format!("the body is not JSON: {inner}")),
         }
@@ -49,15 +51,15 @@ fn is_json(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
-/// The error without the place in the text, which the pointer says better, and without what was
-/// found there, which may be a secret.
+/// The error without the position in the text, which the pointer shows better, and without the
+/// value, which may be a secret.
 fn words(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let text = text.strip_suffix(&place).unwrap_or(&text);
     match text.rsplit_once(", expected ") {
         Some((_, "u8" | "u16" | "u32" | "u64" | "usize")) => "must be a whole number".to_owned(),
-        Some((_, wanted)) => format!("must be {wanted}"),
+        Some((_, expected)) => format!("must be {expected}"),
         None => text.to_owned(),
     }
 }
@@ -71,22 +73,28 @@ fn pointer_to(path: &Path) -> String {
     })
 }
 
-/// Refuses null where there is no default to go back to.
+/// Rejects null for a field that has no default to reset to.
 pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
-/// Tells null from nothing.
-#[allow(clippy::option_option, reason = "a field is left out, null, or a value")]
-pub(crate) fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// Rejects a number outside its range.
+pub(crate) fn within(pointer: &str, value: u32, range: RangeInclusive<u32>) -> Result<(), Problem> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let detail = format!("must be a whole number from {} to {}", range.start(), range.end());
+    Err(Problem::field(Kind::InvalidField, pointer, detail))
 }
 
-/// A text that people gave to something: 1 to 200 characters.
+/// A body without fields.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
+
+/// A name: 1 to 200 characters.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 #[schemars(!try_from)]
@@ -111,7 +119,7 @@ impl TryFrom<String> for Name {
     }
 }
 
-/// A longer text, which can be empty: at most 1000 characters.
+/// A description, which can be empty: at most 1000 characters.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 #[schemars(!try_from)]

@@ -1,4 +1,11 @@
-//! How a request becomes a typed call and a typed response: routes, parameters, bodies. No resource is known here.
+//! How a request becomes a typed call and a typed response: routes, parameters, bodies, pages, the
+//! audit trail of a call. Nothing here knows a resource.
 
 pub(crate) mod body;
+pub(crate) mod call;
+pub(crate) mod cursor;
+pub(crate) mod page;
+pub(crate) mod parameter;
+pub(crate) mod patch;
 pub(crate) mod route;
+pub(crate) mod trail;

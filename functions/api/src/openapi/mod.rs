@@ -1,9 +1,8 @@
 //! The description of the API, made of the same rows that serve it.
 //!
-//! This file puts it together; beside it stand what goes into it: [`parameters`], the answers of
-//! [`responses`], the text of `openapi/info.md`, what endpoints get (`openapi/webhooks.json`), and
-//! an answer for each route as it was really given (`openapi/responses.json`), which the test that
-//! walks the routes records.
+//! This file puts it together from [`parameters`], [`responses`], the text of `openapi/info.md`, what
+//! endpoints receive (`openapi/webhooks.json`), and a recorded response of each route
+//! (`openapi/responses.json`), which the test that walks the routes writes.
 
 mod parameters;
 mod responses;
@@ -11,26 +10,26 @@ mod responses;
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use crate::http::route::{Access, Route};
+use crate::http::{parameter::Access, route::Route};
 
-/// What routes are about, by the segment of their path that says so.
+/// The subjects of routes, by the segment of their path.
 const GROUPS: &[(&str, &str, &str)] = &[
     ("tenants", "Tenants", "Customers of the CRM, and their API keys."),
     ("endpoints", "Endpoints", "URLs that tenants subscribed to events."),
-    ("sources", "Sources", "URLs that take webhooks of providers."),
-    ("events", "Events", "Publishing what happened, and reading it."),
-    ("event-types", "Event types", "The catalog of what can happen."),
-    ("deliveries", "Deliveries", "Each event's way to each endpoint, and the attempts that were made."),
-    ("replays", "Replays", "Jobs that deliver many events again."),
+    ("sources", "Sources", "URLs that receive webhooks of providers."),
+    ("events", "Events", "Publishing and reading events."),
+    ("event-types", "Event types", "The catalog of event types."),
+    ("deliveries", "Deliveries", "The delivery of each event to each endpoint, with its attempts."),
+    ("replays", "Replays", "Jobs that redeliver many events."),
     ("audit", "Audit trail", "Who changed what, when and from where."),
     ("openapi.json", "Description", "This document."),
 ];
 
-/// Schemas of what is asked and of what is answered. They differ: a field that may be left out of
-/// a body is always there in an answer.
+/// Schemas of requests and of responses. They differ: a field that is optional in a request is always
+/// present in a response.
 pub(crate) struct Schemas {
-    asked: SchemaGenerator,
-    answered: SchemaGenerator,
+    requests: SchemaGenerator,
+    responses: SchemaGenerator,
 }
 
 impl Schemas {
@@ -39,13 +38,16 @@ impl Schemas {
             settings.definitions_path = "/components/schemas".into();
             settings.meta_schema = None;
         });
-        Self { asked: settings.clone().into_generator(), answered: settings.for_serialize().into_generator() }
+        Self {
+            requests: settings.clone().into_generator(),
+            responses: settings.for_serialize().into_generator(),
+        }
     }
 
-    /// All that were named. Of a type that is both asked and answered the laxer one stays.
+    /// All named schemas. Of a type that is in requests and responses, the schema of requests is kept.
     fn take(mut self) -> Map<String, Value> {
-        let mut schemas = self.answered.take_definitions(true);
-        schemas.extend(self.asked.take_definitions(true));
+        let mut schemas = self.responses.take_definitions(true);
+        schemas.extend(self.requests.take_definitions(true));
         schemas
     }
 }
@@ -53,11 +55,11 @@ impl Schemas {
 /// The OpenAPI 3.1 document of these routes.
 pub(crate) fn document(routes: &[Route], server: &str) -> Value {
     let mut schemas = Schemas::new();
-    let answers = answers();
+    let recorded = recorded_responses();
     let mut paths = Map::new();
     for route in routes {
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
-        path[route.method.as_str().to_ascii_lowercase()] = operation(route, &mut schemas, &answers);
+        path[route.method.as_str().to_ascii_lowercase()] = operation(route, &mut schemas, &recorded);
     }
     let mut schemas = schemas.take();
     schemas.extend(responses::schemas());
@@ -86,12 +88,12 @@ pub(crate) fn document(routes: &[Route], server: &str) -> Value {
     document
 }
 
-fn operation(route: &Route, schemas: &mut Schemas, answers: &Map<String, Value>) -> Value {
+fn operation(route: &Route, schemas: &mut Schemas, recorded: &Map<String, Value>) -> Value {
     let (security, access) = match route.access {
         Access::Public => (json!([]), "Anyone may call this.".to_owned()),
-        Access::Operator => (json!([{ "api_key": [] }]), "Needs the operator's key.".to_owned()),
+        Access::Operator => (json!([{ "api_key": [] }]), "Requires the operator's key.".to_owned()),
         Access::Scope(scope) => {
-            (json!([{ "api_key": [scope.as_str()] }]), format!("Needs the scope `{}`.", scope.as_str()))
+            (json!([{ "api_key": [scope.as_str()] }]), format!("Requires the scope `{}`.", scope.as_str()))
         }
     };
     let mut operation = json!({
@@ -99,12 +101,12 @@ fn operation(route: &Route, schemas: &mut Schemas, answers: &Map<String, Value>)
         "tags": group(route.path).map(|(_, name, _)| name).into_iter().collect::<Vec<_>>(),
         "summary": route.summary,
         "description": access,
-        "parameters": parameters::all(route, &mut schemas.asked),
+        "parameters": parameters::all(route, &mut schemas.requests),
         "security": security,
-        "responses": responses::all(route, &mut schemas.answered, answers.get(route.id)),
+        "responses": responses::all(route, &mut schemas.responses, recorded.get(route.id)),
     });
     if let Some(schema) = route.body {
-        let mut content = json!({ "schema": schema(&mut schemas.asked) });
+        let mut content = json!({ "schema": schema(&mut schemas.requests) });
         if let Some(example) = route.example {
             content["example"] = parsed(example);
         }
@@ -113,25 +115,25 @@ fn operation(route: &Route, schemas: &mut Schemas, answers: &Map<String, Value>)
     operation
 }
 
-/// What a route is about: the last word of its path that names a group.
+/// The subject of a route: the last segment of its path that names a group.
 fn group(path: &str) -> Option<&'static (&'static str, &'static str, &'static str)> {
     path.rsplit('/').find_map(|segment| GROUPS.iter().find(|(name, ..)| *name == segment))
 }
 
-/// An answer of each route, by its id.
-fn answers() -> Map<String, Value> {
+/// The recorded response of each route, by its id.
+fn recorded_responses() -> Map<String, Value> {
     match parsed(include_str!("responses.json")) {
-        Value::Object(answers) => answers,
+        Value::Object(responses) => responses,
         _ => Map::new(),
     }
 }
 
-/// JSON that stands in the code; the tests see to it that it is JSON.
+/// JSON in the code; the tests check that it is valid.
 fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-/// `null` as a default says no more than that the field can be left out.
+/// `null` as a default only means that the field is optional.
 fn without_null_defaults(value: &mut Value) {
     match value {
         Value::Object(map) => {

@@ -1,13 +1,16 @@
-//! Parameters as the description has them: in the path, in headers, in the query.
+//! The parameters of the description: in the path, in headers, in the query.
 
 use domain::{DeliveryId, EndpointId, EventId, ReplayId, SourceId, TenantId, event::EventType};
 use schemars::SchemaGenerator;
 use serde_json::{Value, json};
 
 use super::parsed;
-use crate::http::route::{Access, Parameter, Route, SchemaOf, schema_of};
+use crate::http::{
+    parameter::{Access, Parameter},
+    route::{Route, SchemaOf, schema_of},
+};
 
-/// What the parameters in paths are.
+/// The types of parameters in paths.
 const IN_PATHS: &[(&str, SchemaOf)] = &[
     ("delivery_id", schema_of::<DeliveryId>),
     ("endpoint_id", schema_of::<EndpointId>),
@@ -18,7 +21,7 @@ const IN_PATHS: &[(&str, SchemaOf)] = &[
     ("type", schema_of::<EventType>),
 ];
 
-/// All of a route.
+/// All parameters of a route.
 pub(super) fn all(route: &Route, generator: &mut SchemaGenerator) -> Vec<Value> {
     let mut all: Vec<Value> = in_path(route.path).map(|name| path(name, generator)).collect();
     all.extend(route.parameters.iter().map(parameter));
@@ -36,7 +39,7 @@ pub(super) fn in_path(path: &str) -> impl Iterator<Item = &str> {
 fn path(name: &str, generator: &mut SchemaGenerator) -> Value {
     let what = name.strip_suffix("_id").unwrap_or(name).replace('_', " ");
     let mut parameter = json!({
-        "name": name, "in": "path", "required": true, "description": format!("Which {what}."),
+        "name": name, "in": "path", "required": true, "description": format!("The {what}."),
         "schema": { "type": "string" },
     });
     if let Some((_, schema)) = IN_PATHS.iter().find(|(known, _)| *known == name) {
@@ -48,7 +51,7 @@ fn path(name: &str, generator: &mut SchemaGenerator) -> Value {
 fn tenant(generator: &mut SchemaGenerator) -> Value {
     let mut parameter = json!({
         "name": "Tenant", "in": "header", "required": false,
-        "description": "The tenant that the operator acts for; its own where it is missing. A tenant's key can name none but its own.",
+        "description": "The tenant that the operator acts for; the operator itself by default. A tenant's key can only name its own tenant.",
     });
     typed(&mut parameter, schema_of::<TenantId>, generator);
     parameter

@@ -1,4 +1,4 @@
-//! What a route can answer: what it is there for, problems, and what API Gateway says by itself.
+//! The responses of a route: success, problems, and API Gateway's own errors.
 
 use ::http::StatusCode;
 use platform::{
@@ -9,12 +9,12 @@ use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
 use super::{parameters, parsed};
-use crate::http::route::{Access, Route};
+use crate::http::{parameter::Access, route::Route};
 
-/// How requests are named in the examples.
+/// The request id of the examples.
 const REQUEST_ID: &str = "5707e20f-0a56-4ba8-909b-639cd4c84823";
 
-/// Statuses that API Gateway or Lambda answer too, in their own words.
+/// Statuses that API Gateway or Lambda return too, with a body of their own.
 const AT_THE_GATE: &[(u16, &str)] = &[
     (404, "Not Found"),
     (413, "Request Entity Too Large"),
@@ -22,24 +22,25 @@ const AT_THE_GATE: &[(u16, &str)] = &[
     (500, "Internal Server Error"),
 ];
 
-/// All answers of a route, by status; `answer` is one that it gave.
+/// All responses of a route, by status; `recorded` is a real one.
 pub(super) fn all(
     route: &Route,
     generator: &mut SchemaGenerator,
-    answer: Option<&Value>,
+    recorded: Option<&Value>,
 ) -> Map<String, Value> {
     let mut all = Map::new();
     let mut done = json!({ "description": "Done." });
     if route.status != StatusCode::NO_CONTENT {
-        let mut content = json!({ "schema": (route.answer)(generator) });
-        if let Some(answer) = answer {
-            content["example"] = answer.clone();
+        let mut content = json!({ "schema": (route.response)(generator) });
+        if let Some(recorded) = recorded {
+            content["example"] = recorded.clone();
         }
         done["content"] = json!({ "application/json": content });
     }
     all.insert(route.status.as_str().to_owned(), done);
     for kind in kinds(route) {
-        let entry = all.entry(kind.status().as_str()).or_insert_with(|| refusal(kind.status().as_u16()));
+        let entry =
+            all.entry(kind.status().as_str()).or_insert_with(|| error_response(kind.status().as_u16()));
         add(entry, kind, &example(kind, route));
     }
     for (status, name) in [("405", "MethodNotAllowed"), ("429", "TooManyRequests"), ("503", "Unavailable")] {
@@ -48,18 +49,18 @@ pub(super) fn all(
     all
 }
 
-/// What can go wrong with a route, what all share included.
+/// The problems of a route, with those that all routes share.
 fn kinds(route: &Route) -> Vec<Kind> {
     let mut kinds = vec![Kind::InvalidRequest];
     if route.access != Access::Public {
-        // A 404 too: the operator may name a tenant that there is not.
+        // 404 too: the operator may name an unknown tenant.
         kinds.extend([Kind::Unauthorized, Kind::Forbidden, Kind::NotFound]);
     }
     if route.body.is_some() {
         kinds.extend([Kind::TooLarge, Kind::UnsupportedMediaType, Kind::InvalidField]);
     }
     kinds.extend(route.problems.iter().copied());
-    // The audit trail takes one entry after the other.
+    // The audit trail appends one entry after the other.
     if route.audited.is_some() && !kinds.contains(&Kind::Conflict) {
         kinds.push(Kind::Conflict);
     }
@@ -67,53 +68,53 @@ fn kinds(route: &Route) -> Vec<Kind> {
     kinds
 }
 
-/// An answer of this status to which kinds of problem are added.
-fn refusal(status: u16) -> Value {
-    let mut refusal = json!({
+/// A response of this status, to which kinds of problem are added.
+fn error_response(status: u16) -> Value {
+    let mut error_response = json!({
         "description": "",
         "content": {
             "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" }, "examples": {} },
         },
     });
     if status == 401 {
-        refusal["headers"] = header("WWW-Authenticate", "How to authenticate.", "Bearer");
+        error_response["headers"] = header("WWW-Authenticate", "How to authenticate.", "Bearer");
     }
     if let Some((_, words)) = AT_THE_GATE.iter().find(|(known, _)| *known == status) {
-        refusal["content"]["application/json"] = gateway(words);
+        error_response["content"]["application/json"] = gateway(words);
     }
-    refusal
+    error_response
 }
 
-fn add(refusal: &mut Value, kind: Kind, example: &Problem) {
-    let known = refusal["description"].as_str().unwrap_or_default();
+fn add(error_response: &mut Value, kind: Kind, example: &Problem) {
+    let known = error_response["description"].as_str().unwrap_or_default();
     let separator = if known.is_empty() { "" } else { " " };
-    refusal["description"] = json!(format!("{known}{separator}{} (`{}`).", kind.title(), kind.uri()));
+    error_response["description"] = json!(format!("{known}{separator}{} (`{}`).", kind.title(), kind.uri()));
     let uri = kind.uri();
     let word = uri.rsplit(':').next().unwrap_or_default();
-    refusal["content"]["application/problem+json"]["examples"][word] =
+    error_response["content"]["application/problem+json"]["examples"][word] =
         json!({ "summary": kind.title(), "value": parsed(&example.body(REQUEST_ID)) });
 }
 
-/// A problem of this kind as the route would answer it.
+/// A problem of this kind as the route would return it.
 fn example(kind: Kind, route: &Route) -> Problem {
     match kind {
-        Kind::InvalidRequest => Problem::parameter("page", "is not known here"),
+        Kind::InvalidRequest => Problem::parameter("page", "unknown parameter"),
         Kind::Unauthorized => Problem::header(kind, "Authorization", "unknown API key"),
         Kind::Forbidden => match route.access {
-            Access::Scope(scope) => Problem::new(kind, format!("this needs the scope {}", scope.as_str())),
-            Access::Operator | Access::Public => Problem::new(kind, "this needs the operator's key"),
+            Access::Scope(scope) => Problem::new(kind, format!("requires the scope {}", scope.as_str())),
+            Access::Operator | Access::Public => Problem::new(kind, "requires the operator's key"),
         },
         Kind::NotFound => match parameters::in_path(route.path).last() {
             Some(name) => Problem::not_found(&name.trim_end_matches("_id").replace('_', " ")),
             None => Problem::header(kind, "Tenant", "there is no tenant with this id"),
         },
-        Kind::AlreadyExists => Problem::field(kind, "/id", "there is a tenant with this id"),
+        Kind::AlreadyExists => Problem::field(kind, "/id", "a tenant with this id already exists"),
         Kind::IdempotencyConflict => {
             Problem::header(kind, "Idempotency-Key", "was used for an event with another body")
         }
         Kind::TooLarge => {
             let limit = route.body_limit;
-            Problem::new(kind, format!("the body is larger than the {limit} bytes that are taken here"))
+            Problem::new(kind, format!("the body exceeds the {limit}-byte limit"))
         }
         Kind::UnsupportedMediaType => Problem::header(kind, "Content-Type", "must be application/json"),
         Kind::InvalidField => Problem::field(kind, "/typo", "unknown field `typo`"),
@@ -122,20 +123,20 @@ fn example(kind: Kind, route: &Route) -> Problem {
     }
 }
 
-/// Answers that every route can give and none of them makes itself.
+/// Responses that every route can return and none makes itself.
 pub(super) fn shared() -> Value {
-    let mut other_method = refusal(405);
-    let detail = "this path takes POST, GET";
+    let mut other_method = error_response(405);
+    let detail = "this path accepts POST, GET";
     add(&mut other_method, Kind::MethodNotAllowed, &Problem::new(Kind::MethodNotAllowed, detail));
     other_method["description"] = json!(
-        "The path has other methods, which `Allow` names (`urn:core-webhooks:problem:method-not-allowed`)."
+        "The path has other methods, listed in `Allow` (`urn:core-webhooks:problem:method-not-allowed`)."
     );
     other_method["headers"] = header("Allow", "The methods of this path.", "POST, GET");
     let at_the_gate = |description: &str, words: &str| json!({ "description": description, "content": { "application/json": gateway(words) } });
     json!({
         "MethodNotAllowed": other_method,
-        "TooManyRequests": at_the_gate("API Gateway takes no more requests for now. Try again, each time later.", "Too Many Requests"),
-        "Unavailable": at_the_gate("No function was free. Try again, publishing under the same idempotency key.", "Service Unavailable"),
+        "TooManyRequests": at_the_gate("API Gateway accepts no more requests for now. Retry with increasing delays.", "Too Many Requests"),
+        "Unavailable": at_the_gate("No function was available. Retry; publish with the same idempotency key.", "Service Unavailable"),
     })
 }
 
@@ -157,14 +158,14 @@ pub(super) fn schemas() -> Map<String, Value> {
         "description": "Problem details (RFC 9457).",
         "required": ["type", "title", "status", "detail", "request_id"],
         "properties": {
-            "type": { "type": "string", "enum": uris, "description": "Which kind of problem: stable, decide by it." },
+            "type": { "type": "string", "enum": uris, "description": "The kind of problem; stable, so base decisions on it." },
             "title": text("The kind in words."),
             "status": { "type": "integer", "description": "The HTTP status code." },
-            "detail": text("What happened, for a person."),
+            "detail": text("What happened, in words."),
             "request_id": text("Finds the request in the log."),
             "errors": {
                 "type": "array",
-                "description": "What it is about, where that is known.",
+                "description": "The invalid fields, if known.",
                 "items": {
                     "type": "object",
                     "required": ["detail"],
@@ -182,7 +183,7 @@ pub(super) fn schemas() -> Map<String, Value> {
     });
     let gateway = json!({
         "type": "object",
-        "description": "What API Gateway answers where no function did.",
+        "description": "API Gateway's own error, if no function responded.",
         "properties": { "message": text("The status in words.") },
     });
     Map::from_iter([("Problem".to_owned(), problem), ("GatewayError".to_owned(), gateway)])

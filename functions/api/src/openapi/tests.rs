@@ -20,13 +20,13 @@ fn faults(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
 }
 
 #[test]
-fn every_row_shows_an_answer_that_it_can_give() {
-    let (document, answers) = (described(), answers());
-    let advice = "`RECORD=1 make test ARGS=\"-E 'test(every_route_answers)'\"` records it";
+fn every_row_shows_a_response_of_its_schema() {
+    let (document, recorded) = (described(), recorded_responses());
+    let advice = "`RECORD=1 make test ARGS=\"-E 'test(every_route)'\"` records it";
     for route in routes::all().iter().filter(|route| route.status != 204) {
         assert!(
-            answers.contains_key(route.id),
-            "{}: no answer in openapi/responses.json; {advice}",
+            recorded.contains_key(route.id),
+            "{}: no response in openapi/responses.json; {advice}",
             route.id
         );
     }
@@ -38,14 +38,14 @@ fn every_row_shows_an_answer_that_it_can_give() {
             let faults = faults(&document, &content["schema"], &content["example"]);
             assert!(
                 faults.is_empty(),
-                "{id}: its answer in openapi/responses.json is stale: {faults:?}; {advice}"
+                "{id}: its response in openapi/responses.json is stale: {faults:?}; {advice}"
             );
         }
     }
-    for id in answers.keys() {
+    for id in recorded.keys() {
         assert!(
             operations(&document).any(|(known, _)| known == id),
-            "{id} in openapi/responses.json is no route"
+            "{id} in openapi/responses.json is not a route"
         );
     }
 }
@@ -67,8 +67,8 @@ fn every_example_is_what_its_schema_says() {
             let faults = faults(&document, &parameter["schema"], example);
             assert!(faults.is_empty(), "{name}: its example: {faults:?}");
         }
-        for (status, answer) in operation["responses"].as_object().unwrap() {
-            let content = &answer["content"]["application/problem+json"];
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let content = &response["content"]["application/problem+json"];
             for (name, example) in content["examples"].as_object().into_iter().flatten() {
                 let faults = faults(&document, &content["schema"], &example["value"]);
                 assert!(faults.is_empty(), "{id} {status} {name}: {faults:?}");
@@ -101,4 +101,19 @@ fn every_field_is_described() {
         }
     }
     assert!(bare.is_empty(), "fields without a docstring: {bare:?}");
+}
+
+/// Schema names are a contract for generated clients: a number at the end would move when a type of the
+/// same name is added, and a page is named for what it holds.
+#[test]
+fn no_schema_has_a_number_and_pages_say_what_they_hold() {
+    let document = described();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let numbered: Vec<_> = schemas.keys().filter(|name| name.ends_with(char::is_numeric)).collect();
+    assert!(numbered.is_empty(), "{numbered:?}: rename one of the types that share a name");
+    for name in ["EndpointPage", "EventPage", "DeliveryPage", "ReplayPage", "AuditEntryPage", "EventTypePage"]
+    {
+        assert!(schemas[name]["properties"]["next_cursor"].is_object(), "{name}");
+    }
+    assert!(!schemas.contains_key("Page"));
 }

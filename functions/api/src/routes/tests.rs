@@ -3,13 +3,13 @@ use std::collections::HashSet;
 use super::*;
 use ::http::Method;
 
-use crate::http::route::{Found, Router};
+use crate::http::route::{Match, Router};
 
 #[test]
 fn every_row_is_whole() {
     let mut ids = HashSet::new();
     for route in all() {
-        assert!(ids.insert(route.id), "{} stands twice", route.id);
+        assert!(ids.insert(route.id), "{} is listed twice", route.id);
         assert!(route.summary.ends_with('.'), "{} has no summary", route.id);
         assert_eq!(
             route.example.is_some(),
@@ -30,7 +30,7 @@ fn every_change_is_audited() {
     let mut actions = HashSet::new();
     for route in all() {
         let changes = route.method != Method::GET && !exempt.contains(&route.id);
-        assert!(route.audited.is_some() || !changes, "{} leaves nothing in the audit trail", route.id);
+        assert!(route.audited.is_some() || !changes, "{} is not in the audit trail", route.id);
         assert!(route.audited.is_none_or(|action| actions.insert(action)), "{}", route.id);
     }
 }
@@ -40,18 +40,18 @@ fn every_row_is_found_by_its_own_path() {
     let router = Router::new(all()).unwrap();
     for route in all() {
         let path = route.path.replace(['{', '}'], "");
-        let Found::Route(found, _) = router.find(&route.method, &path) else {
+        let Match::Route(found, _) = router.find(&route.method, &path) else {
             panic!("{} is not found", route.id)
         };
         assert_eq!(found.id, route.id);
     }
     assert!(
-        matches!(router.find(&Method::DELETE, "/v1/events"), Found::OtherMethods(methods) if methods.len() == 2)
+        matches!(router.find(&Method::DELETE, "/v1/events"), Match::OtherMethods(methods) if methods.len() == 2)
     );
-    assert!(matches!(router.find(&Method::GET, "/v1/nothing"), Found::Nothing));
+    assert!(matches!(router.find(&Method::GET, "/v1/nothing"), Match::Nothing));
     for path in ["/", "//", "/v1/%ff%00..//", "/v1/\u{0}", "/v1/../v1/events", "/v1/%65vents", "/v1/events/"]
     {
-        assert!(matches!(router.find(&Method::GET, path), Found::Nothing), "{path}");
+        assert!(matches!(router.find(&Method::GET, path), Match::Nothing), "{path}");
     }
 }
 

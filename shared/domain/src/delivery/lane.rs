@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::engine::claim::Origin;
 use crate::{DeliveryId, EndpointId, EventId, TenantId, Timestamp, event::EventType};
 
 /// The version of the message's shape that this code writes and reads.
@@ -57,6 +58,29 @@ impl Message<'_> {
     #[must_use]
     pub fn owner(&self) -> TenantId {
         self.tenant.owner_of_endpoint(self.operator)
+    }
+
+    /// How it came about, where it was received so often.
+    #[must_use]
+    pub fn origin(&self, received: u32) -> Origin {
+        Origin {
+            generation: self.generation,
+            received,
+            check: self.check,
+            again: self.again,
+            accepted: self.at,
+        }
+    }
+
+    /// The message that takes its place in the slow lane. One whose delivery was changed says so, and
+    /// the delivery is then read before anything is done; so does a repeat, which may be the driver by
+    /// now and must not be dropped as a repeat when it is received there for the first time.
+    #[must_use]
+    pub fn moved(mut self, touched: bool) -> Self {
+        if touched || self.check {
+            (self.again, self.check) = (true, false);
+        }
+        self
     }
 }
 

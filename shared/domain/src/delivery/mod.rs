@@ -1,11 +1,13 @@
 //! Deliveries: their states, their attempts, and who may act on them when.
 //!
 //! The rules keep one promise: every delivery that is not finished has a live driver, a message
-//! in a lane or an entry in the due index. What follows an attempt is decided in
-//! [`crate::delivery::retry`], where it waits for that in [`crate::delivery::driver`].
+//! in a lane or an entry in the due index. The state machine that keeps it is [`engine`]; what follows
+//! an attempt is decided in [`retry`], and where a delivery waits for that in [`driver`]. Which
+//! deliveries are held, replayed or lost is in [`crate::recovery`].
 
 pub mod attempt;
 pub mod driver;
+pub mod engine;
 pub mod lane;
 pub mod retry;
 pub mod stats;
@@ -29,6 +31,7 @@ pub const RETENTION: Duration = Duration::from_hours(24 * RETENTION_DAYS);
 
 text_enum! {
     /// Where a delivery stands.
+    #[schemars(rename = "DeliveryStatus")]
     pub enum Status {
         /// On its way, not attempted yet.
         Pending = "pending",
@@ -280,106 +283,27 @@ pub struct Delivery {
     pub in_due_index: bool,
 }
 
-/// What a dispatcher may do with a message it holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
-    /// Make attempt number n.
-    Attempt(u32),
-    /// Nothing is left to do: delete the message.
-    Drop,
-    /// Not yet: keep the message hidden until then.
-    Keep(Timestamp),
-}
-
-/// How long after its event was accepted a message is taken for the first of its delivery. A
-/// repeated publish sends another, which arrives 30 s after the acceptance at the earliest: this,
-/// an attempt (15 s) and its recording (3 s) end before that.
-pub const FRESH: Duration = Duration::from_secs(10);
-
-/// By how much a message that is not the driver of the next attempt stays behind it. Where two
-/// messages drive one delivery, the first then makes the attempt and the second finds it made.
-const BEHIND: Duration = Duration::from_secs(20);
-
-/// How far a due attempt must have been missed before its driver is taken for lost.
-const LOST_AFTER: Duration = Duration::from_hours(1);
-
-/// How a message came about, as far as it tells whether its delivery may have been touched before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Origin {
-    /// 0 until the delivery is replayed.
-    pub generation: u32,
-    /// How often the message was received, this time included.
-    pub received: u32,
-    /// Sent by a repeated publish: another message may already have driven the delivery.
-    pub check: bool,
-    /// Moved from another lane or sent from the due index: the delivery was touched before.
-    pub again: bool,
-    /// When the event was accepted, where the message says so.
-    pub accepted: Option<Timestamp>,
-}
-
-/// Whether the message can be acted on without reading the delivery: the first time it comes,
-/// unless another message may have come before it.
-#[must_use]
-pub fn may_skip_reading(origin: Origin, now: Timestamp) -> bool {
-    let fresh = origin.accepted.is_some_and(|accepted| now.since(accepted) < FRESH);
-    origin.generation == 0 && origin.received <= 1 && !origin.check && !origin.again && fresh
-}
-
-/// Decides what to do with a message, given the stored delivery.
-///
-/// A parked delivery, and one that stands in the due index and is not due yet, has its driver
-/// there: another message is one too many. A message that a repeated publish sent (`check`) and
-/// that comes for the first time is dropped as soon as the delivery is stored: whoever stored it
-/// holds the driver. Where the next attempt is long overdue that driver is lost, and the message
-/// takes its place; so does one that comes again, since it may be the driver itself.
-#[must_use]
-pub fn claim(stored: Option<&Delivery>, origin: Origin, now: Timestamp) -> Claim {
-    let Some(delivery) = stored else { return Claim::Attempt(1) };
-    if delivery.status.is_final() || delivery.status == Status::Parked {
-        return Claim::Drop;
-    }
-    let due = delivery.next_attempt_at.unwrap_or(now);
-    let repeated = origin.check && origin.received <= 1 && now.since(due) < LOST_AFTER;
-    // One that is a little early is the driver, by another clock.
-    let indexed = delivery.in_due_index && due > now + BEHIND;
-    if repeated || indexed {
-        Claim::Drop
-    } else if due > now {
-        Claim::Keep(due + BEHIND)
-    } else {
-        Claim::Attempt(next_number(delivery))
+impl Delivery {
+    /// What of it shows whether it still has a driver.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing {
+            status: self.status,
+            next_attempt_at: self.next_attempt_at,
+            in_due_index: self.in_due_index,
+        }
     }
 }
 
-/// The number of the attempt after those recorded.
-#[must_use]
-pub fn next_number(delivery: &Delivery) -> u32 {
-    delivery.attempts.iter().map(|attempt| attempt.number).max().unwrap_or(0) + 1
-}
-
-/// What one does whose attempt was not recorded because another was recorded in its place.
+/// What of a delivery shows whether it still has a driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lost {
-    /// The delivery is finished: delete the message.
-    Drop,
-    /// The endpoint has taken it, which the record does not know yet: record the success as
-    /// the next attempt.
-    RecordSuccess,
-    /// Keep the message: it may be the only driver.
-    Keep(Timestamp),
-}
-
-/// Decides for the loser of a recording, given what is stored.
-#[must_use]
-pub fn lose(stored: &Delivery, succeeded: bool, now: Timestamp) -> Lost {
-    if stored.status.is_final() || (stored.in_due_index && !succeeded) {
-        Lost::Drop
-    } else if succeeded {
-        Lost::RecordSuccess
-    } else {
-        Lost::Keep(stored.next_attempt_at.unwrap_or(now) + BEHIND)
-    }
+pub struct Standing {
+    /// Its status.
+    pub status: Status,
+    /// When the next attempt is due; unless it is parked or finished.
+    pub next_attempt_at: Option<Timestamp>,
+    /// Whether it has a place in the due index, which is a driver in itself.
+    pub in_due_index: bool,
 }
 
 #[cfg(test)]

@@ -57,6 +57,7 @@ pub enum Selection {
 /// Where a replay stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "ReplayStatus")]
 pub enum Status {
     /// It goes on every minute, or waits; see `paused_for`.
     Running,

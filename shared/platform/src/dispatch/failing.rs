@@ -1,7 +1,10 @@
 //! Notices endpoints that fail often, though not always: by their statistics, which are read only
 //! when an endpoint had failures, and not for each batch.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use domain::{
     TenantId,
@@ -9,63 +12,77 @@ use domain::{
     endpoint::{Endpoint, State},
 };
 
-use super::{Dispatcher, EndpointKey};
+use super::EndpointKey;
 use crate::{
     Fault,
-    alert::Alert,
+    alert::{Alert, Alerts},
     runtime::{cache::Cache, clock},
+    store::stats::Statistics,
 };
 
-/// Endpoints that one function keeps an eye on.
+/// Endpoints that one function remembers.
 const WATCHED: usize = 4096;
 
-/// How an endpoint was judged last, and what this function has seen since.
+/// When an endpoint was judged last, and its failures that this function has seen since.
 #[derive(Debug, Clone, Copy)]
-struct Seen {
-    judged: Instant,
+struct LastJudgement {
+    judged_at: Instant,
+    /// The failures after which it is judged again.
     not_before: u64,
     failures: u64,
 }
 
-/// What is remembered of endpoints that fail.
+/// When endpoints that fail were judged last.
 #[derive(Debug)]
-pub struct Watch {
-    seen: Cache<EndpointKey, Seen>,
+struct Judgements {
+    last: Cache<EndpointKey, LastJudgement>,
 }
 
-impl Default for Watch {
+impl Default for Judgements {
     fn default() -> Self {
-        Self { seen: Cache::new(Duration::from_hours(1), WATCHED) }
+        Self { last: Cache::new(Duration::from_hours(1), WATCHED) }
     }
 }
 
-impl Watch {
+impl Judgements {
     /// Whether an endpoint is to be judged after so many more failures.
     fn is_due(&self, key: &EndpointKey, failures: u64) -> bool {
-        let Some(mut seen) = self.seen.get(key) else { return true };
-        seen.failures += failures;
-        let due = stats::judged_again(seen.not_before, seen.failures, seen.judged.elapsed());
+        let Some(mut last) = self.last.get(key) else { return true };
+        last.failures += failures;
+        let due = stats::judged_again(last.not_before, last.failures, last.judged_at.elapsed());
         if !due {
-            self.seen.put(key.clone(), seen);
+            self.last.put(key.clone(), last);
         }
         due
     }
 
     fn remember(&self, key: EndpointKey, not_before: u64) {
-        self.seen.put(key, Seen { judged: Instant::now(), not_before, failures: 0 });
+        self.last.put(key, LastJudgement { judged_at: Instant::now(), not_before, failures: 0 });
     }
 }
 
-impl Dispatcher {
-    /// Tells the owner of an endpoint that fails often. Its failures of this batch are counted by now.
-    pub(super) async fn watch(
+/// Notifies owners of endpoints that fail often.
+#[derive(Debug)]
+pub(super) struct FailureWatch {
+    statistics: Statistics,
+    alerts: Arc<Alerts>,
+    judgements: Judgements,
+}
+
+impl FailureWatch {
+    pub(super) fn new(statistics: Statistics, alerts: Arc<Alerts>) -> Self {
+        Self { statistics, alerts, judgements: Judgements::default() }
+    }
+
+    /// Notifies the owner if the endpoint fails often. Its `failures` of this batch are counted by now.
+    pub(super) async fn check(
         &self,
         owner: &TenantId,
         endpoint: &Endpoint,
         failures: u32,
     ) -> Result<(), Fault> {
         let key = (owner.clone(), endpoint.id);
-        if endpoint.state != State::Enabled || !self.watch.is_due(&key, failures.into()) {
+        if endpoint.state != State::Enabled || !self.judgements.is_due(&key, failures.into()) {
             return Ok(());
         }
         let now = clock::now();
@@ -75,10 +92,10 @@ impl Dispatcher {
             latest.merge(&hour);
         }
         match stats::judge(&latest, now) {
-            Judged::NotBefore(failures) => self.watch.remember(key, failures),
+            Judged::NotBefore(failures) => self.judgements.remember(key, failures),
             Judged::Failing(rate) => {
-                // Looked at by the minute from then on.
-                self.watch.remember(key, u64::MAX);
+                // Judged again each minute from then on.
+                self.judgements.remember(key, u64::MAX);
                 self.alerts.raise(owner, endpoint.id, &Alert::Failing(rate)).await;
             }
         }
@@ -94,13 +111,13 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_judged_anew_after_enough_failures() {
-        let watch = Watch::default();
+        let judgements = Judgements::default();
         let key = (TenantId::operator(), EndpointId::new(Timestamp::EPOCH, [1; 10]));
-        assert!(watch.is_due(&key, 1));
-        watch.remember(key.clone(), 20);
-        assert!(!watch.is_due(&key, 4));
-        assert!(watch.is_due(&key, 1), "4 and 1 are a quarter of 20");
-        watch.remember(key.clone(), u64::MAX);
-        assert!(!watch.is_due(&key, 1000));
+        assert!(judgements.is_due(&key, 1));
+        judgements.remember(key.clone(), 20);
+        assert!(!judgements.is_due(&key, 4));
+        assert!(judgements.is_due(&key, 1), "4 and 1 are a quarter of 20");
+        judgements.remember(key.clone(), u64::MAX);
+        assert!(!judgements.is_due(&key, 1000));
     }
 }

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use domain::delivery::engine::change::Recorded;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     task::JoinHandle,
@@ -18,7 +19,7 @@ use tokio::{
 use crate::{
     Fault,
     store::{
-        events::deliveries::{DeliveryChange, RecordOutcome},
+        events::deliveries::DeliveryChange,
         stats::{Counts, Statistics},
     },
 };
@@ -31,7 +32,7 @@ const FULL: usize = 25;
 
 struct Ask {
     change: DeliveryChange,
-    answer: oneshot::Sender<Result<RecordOutcome, Fault>>,
+    answer: oneshot::Sender<Result<Recorded, Fault>>,
 }
 
 /// How many may still ask for something.
@@ -79,7 +80,7 @@ impl Recorder {
         &self,
         change: DeliveryChange,
         ticket: Option<Ticket>,
-    ) -> Result<RecordOutcome, Fault> {
+    ) -> Result<Recorded, Fault> {
         let gone = || Fault::new("recording attempts", "the recorder is gone");
         let (answer, answered) = oneshot::channel();
         self.sender.send(Ask { change, answer }).map_err(|_| gone())?;
@@ -120,9 +121,8 @@ async fn collect(
         }
         // One call must not name a delivery twice; who comes second finds what the first made.
         let mut named = HashSet::new();
-        let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut waiting)
-            .into_iter()
-            .partition(|ask| named.insert((ask.change.tenant.clone(), ask.change.id, ask.change.generation)));
+        let (now, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut waiting).into_iter().partition(|ask| named.insert(ask.change.key.clone()));
         waiting = later;
         let (changes, answers): (Vec<_>, Vec<_>) =
             now.into_iter().map(|ask| (ask.change, ask.answer)).unzip();

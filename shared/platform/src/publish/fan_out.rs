@@ -10,11 +10,12 @@ use domain::{
     Timestamp,
     delivery::{
         driver::LaneKind,
+        engine::change::fault_backoff,
         lane::{self, PageMessage},
     },
 };
 
-use super::lanes::{Body, Lane, Lanes, Outgoing, fault_backoff};
+use super::lanes::{Body, Lane, Lanes, Outgoing};
 use crate::{
     Fault,
     aws::sqs::Hide,

@@ -27,13 +27,6 @@ const SEND_CALLS: usize = 4;
 /// How long a lane's pressure is cached; what SQS reports is about as old itself.
 const PRESSURE_AGE: Duration = Duration::from_secs(30);
 
-/// How long a message stays hidden after a failure of ours: from 20 s, doubling to 6 hours, so
-/// that its receives outlast any outage that its lane's retention does.
-#[must_use]
-pub fn fault_backoff(received: u32) -> Duration {
-    Duration::from_secs(10).saturating_mul(1 << received.min(12)).min(Duration::from_hours(6))
-}
-
 /// What is sent. It is serialised only when its turn comes: a hundred events to a hundred
 /// endpoints are ten thousand messages, and all of them at once would not fit.
 #[derive(Debug, Clone)]
@@ -230,20 +223,5 @@ impl Lane {
         );
         *self.pressure.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), pressure));
         pressure
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failures_of_ours_wait_longer_each_time() {
-        let secs = [1, 2, 3, 11, 12, 50].map(|received| fault_backoff(received).as_secs());
-        assert_eq!(secs, [20, 40, 80, 20_480, 21_600, 21_600]);
-        // Ordinary attempts and long waits take some 25 of the 50 receives; the others last for
-        // most of a week.
-        let total: Duration = (25..50).map(fault_backoff).sum();
-        assert!(total > Duration::from_hours(6 * 24));
     }
 }

@@ -38,7 +38,7 @@ pub const PAYLOAD_LIMIT: usize = 1024 * 1024;
 
 /// How long a repeated publish leaves the first one to itself: its messages carry a delay that
 /// ends this long after the event was accepted. Within that the first attempt is usually on
-/// record, and the repeat's message finds it. Longer than [`domain::delivery::FRESH`], a whole
+/// record, and the repeat's message finds it. Longer than [`domain::delivery::engine::claim::FRESH`], a whole
 /// attempt and its recording together.
 const SETTLING: Duration = Duration::from_secs(30);
 

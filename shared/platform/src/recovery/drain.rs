@@ -5,11 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     Timestamp,
-    delivery::ParkedReason,
-    endpoint::{
-        DRAIN_RATE, Endpoint,
-        gate::{Gate, gate},
-    },
+    endpoint::Endpoint,
+    recovery::drain::{self, DRAIN_LEASE, DRAIN_STEP, Next, Then},
     saturating,
 };
 
@@ -19,7 +16,7 @@ use crate::{
     publish::lanes::{Body, Lane, Outgoing},
     store::{
         due::{
-            drains::{DISABLED_STEP, DRAIN_STEP, DrainEntry, Drains, drain_place},
+            drains::{DrainEntry, Drains, drain_place},
             index::{DueDelivery, DueEndpoint, DueIndex},
         },
         registry::endpoints::Endpoints,
@@ -29,12 +26,6 @@ use crate::{
 
 /// Entries in one page of the due index.
 pub(super) const DUE_PAGE: i32 = 500;
-
-/// How long one run has an endpoint's held work for itself.
-const DRAIN_LEASE: Duration = Duration::from_mins(5);
-
-/// Most deliveries that are released for one endpoint in one run, whatever its rate.
-const RELEASED_AT_ONCE: usize = 30_000;
 
 /// What draining needs.
 #[derive(Debug)]
@@ -127,52 +118,39 @@ impl Drainer {
     ) -> Result<(), Fault> {
         let LeasedDrain { entry, drain, .. } = leased;
         let next = match self.drain_once(leased, now, stop, totals).await? {
-            None if self.drains.end(entry, drain, now).await? => return Ok(()),
-            next => next.unwrap_or(now + DRAIN_STEP),
+            Next::At(at) => at,
+            Next::End if self.drains.end(entry, drain, now).await? => return Ok(()),
+            Next::End => now + DRAIN_STEP,
         };
         // Has no effect where the entry was woken in the meantime: then it is due as that call said.
         self.drains.take(entry, next).await?;
         Ok(())
     }
 
-    /// Does what the state of the endpoint requires; when to run again, if ever.
+    /// Does what the state of the endpoint requires, and returns what follows for the entry.
     async fn drain_once(
         &self,
         leased: &LeasedDrain,
         now: Timestamp,
         stop: StopTime,
         totals: &mut RunTotals,
-    ) -> Result<Option<Timestamp>, Fault> {
+    ) -> Result<Next, Fault> {
         let LeasedDrain { entry, endpoint, drain } = leased;
-        let gate = endpoint.as_ref().map_or(Gate::Cancel, |endpoint| gate(endpoint, now));
-        let discard_before = if gate == Gate::Cancel { Some(now) } else { drain.discard_before };
-        if let Some(before) = discard_before {
-            let (discarded, all) = self.discard(entry, before, stop).await?;
+        let plan = drain::plan(endpoint.as_deref(), drain.discard_before, now);
+        if let Some(until) = plan.discard_until {
+            let (discarded, all) = self.discard(entry, until, stop).await?;
             totals.discarded += discarded;
             if !all {
-                return Ok(Some(now + DRAIN_STEP));
-            }
-            if gate == Gate::Cancel {
-                return Ok(None);
+                return Ok(Next::At(now + DRAIN_STEP));
             }
         }
-        let Some(endpoint) = endpoint else { return Ok(None) };
-        let budget = match gate {
-            Gate::Hold(ParkedReason::CircuitOpen) => {
-                return Ok(Some(endpoint.health.circuit.map_or(now + DRAIN_STEP, |circuit| circuit.until)));
-            }
-            Gate::Hold(_) => return Ok(Some(now + DISABLED_STEP)),
-            Gate::Probe => 1,
-            Gate::Cancel => return Ok(None),
-            Gate::Go(rate) => {
-                let chosen = endpoint.settings.delivery_rate.unwrap_or(DRAIN_RATE);
-                let per_second = rate.map_or(chosen, |rate| rate.get().min(chosen));
-                usize::try_from(u64::from(per_second) * DRAIN_STEP.as_secs()).unwrap_or(RELEASED_AT_ONCE)
-            }
+        let budget = match plan.then {
+            Then::Next(next) => return Ok(next),
+            Then::Release(budget) => saturating::<usize>(budget),
         };
-        let (released, empty) = self.release(entry, budget.min(RELEASED_AT_ONCE), now, stop).await?;
+        let (released, empty) = self.release(entry, budget, now, stop).await?;
         totals.sent += released;
-        Ok((!empty).then_some(now + DRAIN_STEP))
+        Ok(drain::after_release(empty, now))
     }
 
     /// Releases up to `budget` held deliveries, spread over the time until the next run: how many, and

@@ -9,9 +9,10 @@ use std::{sync::Arc, time::Duration};
 use domain::{
     TenantId, Timestamp,
     delivery::{
-        Status,
+        engine::change::Recorded,
         lane::{self, Message},
     },
+    recovery::lost,
     saturating,
 };
 
@@ -24,12 +25,8 @@ use crate::{
         clock,
         telemetry::{self, Metric, Unit},
     },
-    store::events::deliveries::{Deliveries, DeliveryChange, DeliveryKey, RecordOutcome},
+    store::events::deliveries::{Deliveries, DeliveryChange, DeliveryKey},
 };
-
-/// When a quarantined delivery is attempted again. It has waited for hours, and what stopped it may
-/// persist.
-const QUARANTINE_PAUSE: Duration = Duration::from_mins(5);
 
 /// What rescuing needs.
 #[derive(Debug)]
@@ -75,19 +72,18 @@ impl Rescuer {
         let (tenant, id, generation) = (&message.tenant, message.delivery(), message.generation);
         let mut stored = self.deliveries.get(tenant, id, generation).await?;
         loop {
-            // Finished, or driven by the due index.
-            if stored.as_ref().is_some_and(|stored| stored.status.is_final() || stored.in_due_index) {
-                return Ok(());
-            }
             let now = clock::now();
-            let known = stored.map(|stored| saturating::<u32>(stored.attempts.len()));
-            let key = DeliveryKey { tenant: tenant.clone(), id, generation };
-            let change = DeliveryChange::to(Status::Retrying, key, known, now)
-                .describing(message.operator, message.event_type.clone())
-                .due(now + QUARANTINE_PAUSE);
+            let Some(change) = lost::quarantine(stored.as_ref(), now) else { return Ok(()) };
+            let change = DeliveryChange {
+                key: DeliveryKey { tenant: tenant.clone(), id, generation },
+                operator: message.operator,
+                event_type: message.event_type.clone(),
+                change,
+                now,
+            };
             match self.deliveries.record_one(change).await? {
-                RecordOutcome::New => break,
-                RecordOutcome::Lost(found) => stored = Some(found),
+                Recorded::New => break,
+                Recorded::Conflict(found) => stored = Some(found),
             }
         }
         tracing::error!(%tenant, delivery_id = %id, "took delivery out of the dead-letter queue and parked it");

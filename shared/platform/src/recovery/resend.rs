@@ -8,11 +8,15 @@ use std::time::Duration;
 
 use domain::{
     DeliveryId, TenantId, Timestamp,
-    delivery::{Delivery, Status},
+    delivery::{
+        Delivery, Status,
+        engine::{
+            change::{Change, Recorded},
+            resend::{self, Cancel, Resend},
+        },
+    },
     endpoint::State,
     event::EventType,
-    recovery::replay,
-    saturating,
 };
 
 use crate::{
@@ -20,9 +24,9 @@ use crate::{
     publish::lanes::{Body, Lane, Outgoing},
     store::{
         events::{
-            deliveries::{Deliveries, DeliveryChange, DeliveryKey, RecordOutcome},
+            deliveries::{Deliveries, DeliveryChange, DeliveryKey},
             generations::{Generations, NewGeneration},
-            tracking::{DeliveryRow, TrackedDeliveries},
+            tracking::TrackedDeliveries,
         },
         registry::endpoints::Endpoints,
     },
@@ -92,37 +96,40 @@ impl Resender<'_> {
             Some(State::Deleted) | None => return Ok(ResendOutcome::Deleted),
         }
         for _ in 0..RESEND_TRIES {
-            // Without an item it is in a lane, and comes out of it soon.
-            let Some(DeliveryRow { delivery, .. }) = self.tracked.latest(&of.tenant, of.id).await? else {
-                break;
-            };
+            let latest = self.tracked.latest(&of.tenant, of.id).await?.map(|row| row.delivery);
             let key = |generation| DeliveryKey { tenant: of.tenant.clone(), id: of.id, generation };
-            if delivery.status.is_final() {
-                let Some(next) = replay::next_generation(delivery.generation) else {
-                    return Ok(ResendOutcome::TooOften);
-                };
-                if self.start(of, key(next), now).await? {
-                    self.send(of, key(next)).await;
+            match resend::resend(latest.as_ref(), now) {
+                Resend::OnItsWay => break,
+                Resend::TooOften => return Ok(ResendOutcome::TooOften),
+                Resend::Start(generation, change) => {
+                    if self.start(of, key(generation), change, now).await? {
+                        self.send(of, key(generation)).await;
+                    }
+                    // Otherwise a concurrent call has started it.
+                    break;
                 }
-                // Otherwise a concurrent call has started it.
-                break;
-            }
-            if replay::is_on_its_way(&delivery, now) {
-                break;
-            }
-            let key = key(delivery.generation);
-            let known = saturating::<u32>(delivery.attempts.len());
-            if self.generations.make_due(&key, known, now).await? {
-                self.send(of, key).await;
-                break;
+                Resend::Hasten(change) => {
+                    let key = key(latest.map_or(0, |latest| latest.generation));
+                    if self.generations.make_due(&key, &change).await? {
+                        self.send(of, key).await;
+                        break;
+                    }
+                }
             }
         }
         Ok(ResendOutcome::Accepted)
     }
 
-    async fn start(&self, of: &ResendSubject, key: DeliveryKey, now: Timestamp) -> Result<bool, Fault> {
+    async fn start(
+        &self,
+        of: &ResendSubject,
+        key: DeliveryKey,
+        change: Change,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
         let new = NewGeneration {
             key,
+            change,
             operator: of.operator,
             event_type: Some(of.event_type.clone()),
             replay: None,
@@ -147,23 +154,25 @@ impl Resender<'_> {
         now: Timestamp,
     ) -> Result<CancelOutcome, Fault> {
         loop {
-            match stored.as_ref().map(|stored| stored.status) {
-                Some(Status::Cancelled) => return Ok(CancelOutcome::Cancelled),
-                Some(status) if status.is_final() => return Ok(CancelOutcome::Finished(status)),
-                _ => {}
-            }
-            let generation = stored.as_ref().map_or(0, |stored| stored.generation);
-            let known = stored.map(|stored| saturating::<u32>(stored.attempts.len()));
-            let key = DeliveryKey { tenant: of.tenant.clone(), id: of.id, generation };
-            let change = DeliveryChange::to(Status::Cancelled, key, known, now)
-                .describing(of.operator, Some(of.event_type.clone()));
-            // Each round is lost only to one more recorded attempt, and those are bounded.
+            let change = match resend::cancel(stored.as_ref()) {
+                Cancel::Already => return Ok(CancelOutcome::Cancelled),
+                Cancel::Finished(status) => return Ok(CancelOutcome::Finished(status)),
+                Cancel::Record(change) => change,
+            };
+            let generation = stored.map_or(0, |stored| stored.generation);
+            let change = DeliveryChange {
+                key: DeliveryKey { tenant: of.tenant.clone(), id: of.id, generation },
+                operator: of.operator,
+                event_type: Some(of.event_type.clone()),
+                change,
+                now,
+            };
             match self.deliveries.record_one(change).await? {
-                RecordOutcome::New => {
+                Recorded::New => {
                     tracing::info!(tenant = %of.tenant, delivery_id = %of.id, "cancelled");
                     return Ok(CancelOutcome::Cancelled);
                 }
-                RecordOutcome::Lost(found) => stored = Some(found),
+                Recorded::Conflict(found) => stored = Some(found),
             }
         }
     }

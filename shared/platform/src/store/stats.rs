@@ -9,12 +9,15 @@ use std::collections::HashMap;
 
 use domain::{
     EndpointId, TenantId, Timestamp,
-    delivery::stats::{BINS, Stats, hour},
+    delivery::{
+        engine::change::Recorded,
+        stats::{BINS, Stats, hour},
+    },
     saturating,
 };
 
 use super::{
-    events::deliveries::{Deliveries, DeliveryChange, RecordOutcome},
+    events::deliveries::{Deliveries, DeliveryChange},
     table::{
         Item, Table,
         attributes::{integer, malformed, millis, number, text},
@@ -52,7 +55,7 @@ impl Statistics {
     pub async fn record_and_count(
         &self,
         changes: &[DeliveryChange],
-    ) -> (Vec<Result<RecordOutcome, Fault>>, Counts) {
+    ) -> (Vec<Result<Recorded, Fault>>, Counts) {
         let counts: Vec<_> = count(changes).into_iter().collect();
         let statements = counts.iter().map(|(key, stats)| self.addition(key, stats)).collect();
         let (recorded, counted) = self.deliveries.record_with(changes, statements).await;
@@ -135,10 +138,10 @@ impl Statistics {
 fn count(changes: &[DeliveryChange]) -> Counts {
     let mut counts = Counts::new();
     for change in changes {
-        let Some(attempt) = &change.attempt else { continue };
-        let owner = change.tenant.owner_of_endpoint(change.operator);
-        let key = (owner, change.id.endpoint, hour(change.now));
-        counts.entry(key).or_default().add(attempt, change.status);
+        let Some(attempt) = &change.change.attempt else { continue };
+        let owner = change.owner();
+        let key = (owner, change.key.id.endpoint, hour(change.now));
+        counts.entry(key).or_default().add(attempt, change.change.status);
     }
     counts
 }

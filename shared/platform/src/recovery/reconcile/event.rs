@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use domain::{DeliveryId, EndpointId, EventId, TenantId, Timestamp, delivery::Status, endpoint::Target};
+use domain::{
+    DeliveryId, EndpointId, EventId, TenantId, Timestamp, delivery::engine::change::Change, endpoint::Target,
+};
 use tokio::sync::Semaphore;
 
 use super::{Reconciler, progress::Job};
@@ -54,18 +56,26 @@ impl OpenDelivery {
         self.summary.map_or(0, |summary| summary.generation)
     }
 
+    /// How many attempts are on record; `None` where it has no row.
+    pub(super) fn recorded_attempts(&self) -> Option<u32> {
+        self.summary.map(|summary| summary.attempts)
+    }
+
     pub(super) fn change(
         &self,
         tenant: &TenantId,
         event: &StoredEvent,
-        status: Status,
+        change: Change,
         now: Timestamp,
     ) -> DeliveryChange {
         let id = DeliveryId { event: event.id, endpoint: self.target.endpoint };
-        let key = DeliveryKey { tenant: tenant.clone(), id, generation: self.generation() };
-        let known = self.summary.map(|summary| summary.attempts);
-        DeliveryChange::to(status, key, known, now)
-            .describing(self.target.operator, Some(event.event_type.clone()))
+        DeliveryChange {
+            key: DeliveryKey { tenant: tenant.clone(), id, generation: self.generation() },
+            operator: self.target.operator,
+            event_type: Some(event.event_type.clone()),
+            change,
+            now,
+        }
     }
 }
 

@@ -1,15 +1,12 @@
 //! The job `expire`: a delivery that is unfinished when its event's retention ends.
 
-use domain::{TenantId, Timestamp, delivery::Status};
+use domain::{TenantId, Timestamp, delivery::engine::change::Recorded, recovery::lost};
 use futures_util::{StreamExt, stream};
 
 use super::event::{EventReconciler, EventReport, OpenDelivery};
 use crate::{
     alert::Alert,
-    store::events::{
-        deliveries::{DeliveryChange, RecordOutcome},
-        stored::StoredEvent,
-    },
+    store::events::{deliveries::DeliveryChange, stored::StoredEvent},
 };
 
 /// Alerts raised concurrently.
@@ -25,21 +22,22 @@ impl EventReconciler<'_> {
         now: Timestamp,
         report: &mut EventReport,
     ) {
-        let change = |open: &OpenDelivery| open.change(tenant, event, Status::Expired, now);
+        let change =
+            |open: &OpenDelivery| open.change(tenant, event, lost::expire(open.recorded_attempts()), now);
         let changes: Vec<_> = open.iter().map(change).collect();
         let mut expired = Vec::new();
         for (change, recorded) in changes.iter().zip(self.of.deliveries.record(&changes).await) {
             match recorded {
-                Ok(RecordOutcome::New) => expired.push(change),
+                Ok(Recorded::New) => expired.push(change),
                 // An attempt was recorded in the meantime, and decides how it continues.
-                Ok(RecordOutcome::Lost(_)) => {}
+                Ok(Recorded::Conflict(_)) => {}
                 Err(fault) => self.skip(tenant, event.id, &fault, report),
             }
         }
         report.repaired += expired.len();
         let notify = |change: &DeliveryChange| {
-            let owner = tenant.owner_of_endpoint(change.operator);
-            let id = change.id;
+            let owner = change.owner();
+            let id = change.key.id;
             async move { self.of.alerts.raise(&owner, id.endpoint, &Alert::Expired(id)).await }
         };
         let notifications: Vec<_> = expired.into_iter().map(notify).collect();

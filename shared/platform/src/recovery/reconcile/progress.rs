@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use domain::{TenantId, Timestamp, delivery::RETENTION_DAYS};
+use domain::{
+    TenantId, Timestamp,
+    delivery::RETENTION_DAYS,
+    recovery::lost::{SETTLED_AFTER, is_lost},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::store::{
     events::deliveries::DeliverySummary,
     table::keys::{TENANT_SHARDS, TIMELINE_SHARDS},
 };
-
-/// How old an event is when it is examined: by then its first attempts are on record.
-const REPAIR_AGE: Duration = Duration::from_mins(15);
-
-/// How long a due attempt has been missed when its driver counts as lost.
-const LOST_AFTER: Duration = Duration::from_hours(1);
 
 /// How old an event is whose deliveries expire: two days before it is deleted.
 const EXPIRE_AGE: Duration = Duration::from_hours(24 * (RETENTION_DAYS - 2));
@@ -103,7 +101,7 @@ impl Job {
 
     pub(super) fn age(self) -> Duration {
         match self {
-            Self::Repair => REPAIR_AGE,
+            Self::Repair => SETTLED_AFTER,
             Self::Expire => EXPIRE_AGE,
         }
     }
@@ -111,18 +109,10 @@ impl Job {
     /// Whether the job has something to do about a delivery like this.
     pub(super) fn is_open(self, summary: Option<&DeliverySummary>, now: Timestamp) -> bool {
         match self {
-            Self::Repair => is_lost(summary, now),
+            Self::Repair => is_lost(summary.map(DeliverySummary::standing), now),
             Self::Expire => summary.is_none_or(|summary| !summary.status.is_final()),
         }
     }
-}
-
-/// Whether a delivery has no driver any more, as far as its summary shows.
-fn is_lost(summary: Option<&DeliverySummary>, now: Timestamp) -> bool {
-    summary.is_none_or(|summary| {
-        let missed = summary.next_attempt_at.is_none_or(|due| now.since(due) >= LOST_AFTER);
-        !summary.status.is_final() && !summary.in_due_index && missed
-    })
 }
 
 #[cfg(test)]

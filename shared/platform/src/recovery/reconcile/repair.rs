@@ -1,12 +1,9 @@
 //! The job `repair`: a delivery without a driver gets one again.
 
-use domain::{TenantId, Timestamp, delivery::Status};
+use domain::{TenantId, Timestamp, delivery::engine::change::Recorded, recovery::lost};
 
 use super::event::{EventReconciler, EventReport, OpenDelivery};
-use crate::{
-    Fault,
-    store::events::{deliveries::RecordOutcome, stored::StoredEvent},
-};
+use crate::{Fault, store::events::stored::StoredEvent};
 
 impl EventReconciler<'_> {
     /// Gives deliveries a driver again: a message, or, where a message cannot name the generation, a
@@ -20,13 +17,15 @@ impl EventReconciler<'_> {
         report: &mut EventReport,
     ) -> Result<(), Fault> {
         let (replayed, first): (Vec<_>, Vec<_>) = open.iter().partition(|open| open.generation() > 0);
-        let due = |open: &OpenDelivery| open.change(tenant, event, Status::Retrying, now).due(now);
+        let due = |open: &OpenDelivery| {
+            open.change(tenant, event, lost::repair(open.recorded_attempts(), now), now)
+        };
         let changes: Vec<_> = replayed.into_iter().map(due).collect();
         for recorded in self.of.deliveries.record(&changes).await {
             match recorded {
-                Ok(RecordOutcome::New) => report.repaired += 1,
+                Ok(Recorded::New) => report.repaired += 1,
                 // It has a driver after all.
-                Ok(RecordOutcome::Lost(_)) => {}
+                Ok(Recorded::Conflict(_)) => {}
                 Err(fault) => self.skip(tenant, event.id, &fault, report),
             }
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::{
     DeliveryId, TenantId, Timestamp,
-    delivery::RETENTION,
+    delivery::{RETENTION, engine::change::Change},
     endpoint::Endpoint,
     recovery::replay::{self, Choice, Pace, PausedFor, STEP, Status},
     saturating,
@@ -241,6 +241,7 @@ impl Replayer {
                     },
                     operator: owner.is_operator() && !candidate.tenant.is_operator(),
                     event_type,
+                    change: Change::due_now(None, now),
                     replay: Some(replay.id),
                 }),
                 (Choice::Begun, _) => known += 1,

@@ -1,12 +1,10 @@
 //! The entry of an endpoint for which work is held: by it the work comes back.
 
-use std::time::Duration;
-
 use aws_sdk_dynamodb::{
     operation::{delete_item::DeleteItemError, update_item::builders::UpdateItemFluentBuilder},
     types::{AttributeValue, ReturnValue},
 };
-use domain::{EndpointId, TenantId, Timestamp};
+use domain::{EndpointId, TenantId, Timestamp, recovery::drain};
 
 use super::index::DueEndpoint;
 use crate::{
@@ -20,18 +18,6 @@ use crate::{
         },
     },
 };
-
-/// How often held work is examined while its endpoint accepts some of it: as often as a scheduler
-/// runs, and so how much an endpoint's rate gives it at a time.
-pub const DRAIN_STEP: Duration = Duration::from_mins(1);
-
-/// How often held work of a disabled endpoint is examined; enabling wakes it.
-pub const DISABLED_STEP: Duration = Duration::from_hours(1);
-
-/// How long ago the last work must have been held before an endpoint's entry is removed. An entry
-/// is touched before work is held, within the half minute of a dispatcher's invocation, and the
-/// index shows the work after some moments more.
-const DRAIN_QUIET: Duration = Duration::from_mins(10);
 
 /// What is done with the work held for an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,15 +121,15 @@ impl Drains {
     }
 
     /// Removes an endpoint's entry, if no work was held recently; false where it stays.
-    pub async fn end(&self, entry: &DueEndpoint, drain: &DrainEntry, now: Timestamp) -> Result<bool, Fault> {
-        if now.since(Timestamp::from_millis(drain.touched_at)) < DRAIN_QUIET {
+    pub async fn end(&self, entry: &DueEndpoint, known: &DrainEntry, now: Timestamp) -> Result<bool, Fault> {
+        if !drain::may_end(Timestamp::from_millis(known.touched_at), now) {
             return Ok(false);
         }
         let removed = self
             .table
             .delete(keys::drain(&entry.owner, entry.endpoint))
             .condition_expression("touched_at = :touched")
-            .expression_attribute_values(":touched", number(drain.touched_at))
+            .expression_attribute_values(":touched", number(known.touched_at))
             .send()
             .await;
         match removed {

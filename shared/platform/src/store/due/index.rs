@@ -1,12 +1,15 @@
 //! The due index: what is due in a span of time, or held for an endpoint.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{EndpointId, ReplayId, TenantId, Timestamp, delivery::Status};
+use domain::{
+    EndpointId, ReplayId, TenantId, Timestamp,
+    delivery::{Status, engine::change::DUE_LEASE},
+};
 
 use crate::{
     Fault,
     store::{
-        events::deliveries::{DUE_LEASE, DeliveryKey, DuePlace, read_key},
+        events::deliveries::{DeliveryKey, DuePlace, read_key},
         table::{
             Item, Table,
             attributes::{flag, malformed, millis, number, text},

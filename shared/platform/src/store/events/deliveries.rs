@@ -3,12 +3,13 @@
 //! A delivery without an attempt has no item, unless something was to be kept about it. All
 //! changes of a batch of messages are written together, each on its own condition.
 
-use std::time::Duration;
-
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     DeliveryId, EndpointId, EventId, TenantId, Timestamp,
-    delivery::{Attempt, Delivery, ParkedReason, Status},
+    delivery::{
+        Delivery, Standing, Status,
+        engine::change::{Change, Place, Recorded},
+    },
     event::EventType,
 };
 
@@ -26,16 +27,6 @@ use crate::{
 /// Summaries that one call reads: about 1 MB in memory.
 const SUMMARIES: i32 = 1000;
 
-/// The result of a change to a delivery.
-#[derive(Debug)]
-pub enum RecordOutcome {
-    /// It is made.
-    New,
-    /// The change was not made, since the delivery is not as expected: another attempt has been
-    /// recorded, or it is finished.
-    Lost(Delivery),
-}
-
 /// A place in the due index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DuePlace {
@@ -45,72 +36,33 @@ pub struct DuePlace {
     pub at: Timestamp,
 }
 
-/// How long an entry of the due index that was taken is left alone: time for its message to be
-/// delivered from the slow lane, and far more than it takes to be sent.
-pub const DUE_LEASE: Duration = Duration::from_mins(10);
-
-/// A change to a delivery: an attempt and what follows from it, or only the latter.
+/// A change to one generation of a delivery, as the engine decided it.
 #[derive(Debug, Clone)]
 pub struct DeliveryChange {
-    /// Whose event it is.
-    pub tenant: TenantId,
-    /// Which delivery.
-    pub id: DeliveryId,
-    /// 0 until it is replayed.
-    pub generation: u32,
+    /// Which one.
+    pub key: DeliveryKey,
     /// Whether the endpoint is the operator's.
     pub operator: bool,
     /// The event's type, for lists; kept where the delivery is written for the first time.
     pub event_type: Option<EventType>,
-    /// How many attempts are on record; `None` where the delivery is not.
-    pub known: Option<u32>,
-    /// The attempt after those.
-    pub attempt: Option<Attempt>,
-    /// The status of the delivery after the change.
-    pub status: Status,
-    /// When it is tried again.
-    pub next_at: Option<Timestamp>,
-    /// What it waits for.
-    pub parked_reason: Option<ParkedReason>,
-    /// Its place in the due index.
-    pub place: Option<DuePlace>,
+    /// What changes, and on which condition.
+    pub change: Change,
     /// When the change is made.
     pub now: Timestamp,
 }
 
 impl DeliveryChange {
-    /// A change to a status, with neither an attempt nor a place in the due index. `known` is how many
-    /// attempts are on record; `None` where the delivery has no row.
-    #[must_use]
-    pub fn to(status: Status, key: DeliveryKey, known: Option<u32>, now: Timestamp) -> Self {
-        let DeliveryKey { tenant, id, generation } = key;
-        Self {
-            tenant,
-            id,
-            generation,
-            operator: false,
-            event_type: None,
-            known,
-            attempt: None,
-            status,
-            next_at: None,
-            parked_reason: None,
-            place: None,
-            now,
-        }
+    /// The owner of the endpoint.
+    pub(crate) fn owner(&self) -> TenantId {
+        self.key.tenant.owner_of_endpoint(self.operator)
     }
 
-    /// The same with what a first row says: whether the endpoint is the operator's, and the event's type.
-    #[must_use]
-    pub fn describing(self, operator: bool, event_type: Option<EventType>) -> Self {
-        Self { operator, event_type, ..self }
-    }
-
-    /// The same, due at this time by the due index.
-    #[must_use]
-    pub fn due(self, at: Timestamp) -> Self {
-        let place = DuePlace { pk: keys::due(self.id, at), at };
-        Self { next_at: Some(at), place: Some(place), ..self }
+    /// The place in the due index after the change.
+    fn place(&self) -> Option<DuePlace> {
+        self.change.place.map(|place| match place {
+            Place::Due(at) => DuePlace { pk: keys::due(self.key.id, at), at },
+            Place::Held(at) => DuePlace { pk: keys::held(&self.owner(), self.key.id), at },
+        })
     }
 }
 
@@ -140,6 +92,18 @@ pub struct DeliverySummary {
     pub in_due_index: bool,
     /// Whether the endpoint is the operator's.
     pub operator: bool,
+}
+
+impl DeliverySummary {
+    /// What of it shows whether it still has a driver.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing {
+            status: self.status,
+            next_attempt_at: self.next_attempt_at,
+            in_due_index: self.in_due_index,
+        }
+    }
 }
 
 /// Deliveries, and changes to them.
@@ -213,7 +177,7 @@ impl Deliveries {
     /// A change is made on the condition that the delivery has as many attempts as were known, that
     /// it is not finished, and, where it leaves the delivery to a message, that the due index has no
     /// place for it.
-    pub async fn record(&self, changes: &[DeliveryChange]) -> Vec<Result<RecordOutcome, Fault>> {
+    pub async fn record(&self, changes: &[DeliveryChange]) -> Vec<Result<Recorded, Fault>> {
         self.record_with(changes, Vec::new()).await.0
     }
 
@@ -222,7 +186,7 @@ impl Deliveries {
         &self,
         changes: &[DeliveryChange],
         more: Vec<Statement>,
-    ) -> (Vec<Result<RecordOutcome, Fault>>, Vec<Result<StatementOutcome, Fault>>) {
+    ) -> (Vec<Result<Recorded, Fault>>, Vec<Result<StatementOutcome, Fault>>) {
         const DOING: &str = "recording attempts";
         let statements: Vec<_> = changes.iter().map(|change| self.statement(change)).collect();
         // A change that cannot be serialised fails alone.
@@ -230,7 +194,7 @@ impl Deliveries {
             statements.into_iter().enumerate().partition(|(_, statement)| statement.is_ok());
         let (indexes, mut good): (Vec<_>, Vec<_>) =
             good.into_iter().filter_map(|(index, statement)| Some((index, statement.ok()?))).unzip();
-        let mut results: Vec<Option<Result<RecordOutcome, Fault>>> = changes.iter().map(|_| None).collect();
+        let mut results: Vec<Option<Result<Recorded, Fault>>> = changes.iter().map(|_| None).collect();
         for (index, statement) in bad {
             results[index] = statement.err().map(Err);
         }
@@ -239,8 +203,8 @@ impl Deliveries {
         let more = applied.split_off(indexes.len().min(applied.len()));
         for (index, applied) in indexes.into_iter().zip(applied) {
             results[index] = Some(match applied {
-                Ok(StatementOutcome::Applied) => Ok(RecordOutcome::New),
-                Ok(StatementOutcome::ConditionFailed(item)) => self.lost(&changes[index], item).await,
+                Ok(StatementOutcome::Applied) => Ok(Recorded::New),
+                Ok(StatementOutcome::ConditionFailed(item)) => self.conflict(&changes[index], item).await,
                 Err(fault) => Err(fault),
             });
         }
@@ -249,31 +213,35 @@ impl Deliveries {
     }
 
     /// Makes one change, as [`Self::record`] does.
-    pub async fn record_one(&self, change: DeliveryChange) -> Result<RecordOutcome, Fault> {
+    pub async fn record_one(&self, change: DeliveryChange) -> Result<Recorded, Fault> {
         let no_result = || Err(Fault::new("recording a change", "it has no result"));
         self.record(&[change]).await.pop().unwrap_or_else(no_result)
     }
 
-    async fn lost(&self, change: &DeliveryChange, item: Option<Item>) -> Result<RecordOutcome, Fault> {
+    async fn conflict(&self, change: &DeliveryChange, item: Option<Item>) -> Result<Recorded, Fault> {
         let stored = match item {
             Some(item) => Some(read_delivery(&item)?),
-            None => self.get(&change.tenant, change.id, change.generation).await?,
+            None => self.get(&change.key.tenant, change.key.id, change.key.generation).await?,
         };
         stored
-            .map(RecordOutcome::Lost)
+            .map(Recorded::Conflict)
             .ok_or_else(|| Fault::new("recording attempts", "the delivery of an earlier attempt is missing"))
     }
 
-    fn statement(&self, change: &DeliveryChange) -> Result<Statement, Fault> {
-        let key = keys::delivery(&change.tenant, change.id, change.generation);
+    fn statement(&self, all: &DeliveryChange) -> Result<Statement, Fault> {
+        let (DeliveryKey { tenant, id, generation }, change) = (&all.key, &all.change);
+        let key = keys::delivery(tenant, *id, *generation);
         let attempt = change.attempt.as_ref();
         let stored = attempt.map(attempts::write).transpose()?;
         let status = AttributeValue::S(change.status.as_str().to_owned());
-        let n = number(i64::from(attempt.map_or(change.known.unwrap_or(0), |attempt| attempt.number)));
-        let next_at = change.next_at.map(|at| number(at.millis()));
+        let n = number(i64::from(
+            attempt.map_or(change.recorded_attempts.unwrap_or(0), |attempt| attempt.number),
+        ));
+        let next_at = change.next_attempt_at.map(|at| number(at.millis()));
         let parked_reason = change.parked_reason.map(|reason| AttributeValue::S(reason.as_str().to_owned()));
-        let due_pk = change.place.as_ref().map(|place| AttributeValue::S(place.pk.clone()));
-        let due_at = change.place.as_ref().map(|place| number(place.at.millis()));
+        let place = all.place();
+        let due_at = place.as_ref().map(|place| number(place.at.millis()));
+        let due_pk = place.map(|place| AttributeValue::S(place.pk));
         let (attempt, excerpt) = match attempt.zip(stored) {
             Some((attempt, (text, excerpt))) => (
                 Some((format!("a{}", attempt.number), AttributeValue::S(text))),
@@ -281,22 +249,18 @@ impl Deliveries {
             ),
             None => (None, None),
         };
-        let owner = change.tenant.owner_of_endpoint(change.operator);
-        let list_pk = AttributeValue::S(keys::list(&owner, change.id, change.status.group()));
-        let Some(known) = change.known else {
+        let list_pk = AttributeValue::S(keys::list(&all.owner(), *id, change.status.group()));
+        let Some(known) = change.recorded_attempts else {
             let (pk, sk) = key;
             let mut item = Item::from([
                 ("pk".to_owned(), AttributeValue::S(pk)),
                 ("sk".to_owned(), AttributeValue::S(sk)),
-                ("gen".to_owned(), number(i64::from(change.generation))),
+                ("gen".to_owned(), number(i64::from(*generation))),
                 ("n".to_owned(), n),
                 ("status".to_owned(), status),
                 ("list_pk".to_owned(), list_pk),
-                (
-                    "list_sk".to_owned(),
-                    AttributeValue::S(keys::list_place(change.now, change.id.event, change.generation)),
-                ),
-                ("expires_at".to_owned(), expires_at(change.now)),
+                ("list_sk".to_owned(), AttributeValue::S(keys::list_place(all.now, id.event, *generation))),
+                ("expires_at".to_owned(), expires_at(all.now)),
             ]);
             item.extend(attempt);
             let more = [
@@ -305,14 +269,12 @@ impl Deliveries {
                 ("due_pk", due_pk),
                 ("due_at", due_at),
                 ("last_excerpt", excerpt),
-                ("operator", change.operator.then_some(AttributeValue::Bool(true))),
-                ("type", change.event_type.as_ref().map(|name| AttributeValue::S(name.to_string()))),
+                ("operator", all.operator.then_some(AttributeValue::Bool(true))),
+                ("type", all.event_type.as_ref().map(|name| AttributeValue::S(name.to_string()))),
             ];
             item.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
             return Ok(Statement::insert(&self.table, item));
         };
-        // A place that another writer made in the meantime may be the only driver.
-        let keeps_no_place = change.place.is_none() && !change.status.is_final();
         let mut update =
             Statement::update(&self.table).set("n", n).set("status", status).set("list_pk", list_pk);
         if let Some((name, text)) = attempt {
@@ -327,7 +289,7 @@ impl Deliveries {
             .at(key)
             .and("n", number(i64::from(known)))
             .and_one_of("status", &UNFINISHED);
-        Ok(if keeps_no_place { condition.and_missing("due_pk") } else { condition }.done())
+        Ok(if change.leaves_it_to_a_message() { condition.and_missing("due_pk") } else { condition }.done())
     }
 }
 

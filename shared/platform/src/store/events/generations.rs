@@ -1,9 +1,16 @@
 //! Generations of a delivery: what is delivered again is a new one, since a final state stays.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{DeliveryId, ReplayId, TenantId, Timestamp, delivery::Status, event::EventType};
+use domain::{
+    DeliveryId, ReplayId, TenantId, Timestamp,
+    delivery::{
+        Status,
+        engine::change::{Change, Place},
+    },
+    event::EventType,
+};
 
-use super::deliveries::{DUE_LEASE, DeliveryKey, UNFINISHED};
+use super::deliveries::{DeliveryKey, UNFINISHED};
 use crate::{
     Fault,
     store::table::{
@@ -32,6 +39,8 @@ pub struct NewGeneration {
     pub key: DeliveryKey,
     /// Whether its endpoint is the operator's.
     pub operator: bool,
+    /// How it starts.
+    pub change: Change,
     /// The event's type, for lists.
     pub event_type: Option<EventType>,
     /// The replay that begins it, if one does.
@@ -87,16 +96,16 @@ impl Generations {
     /// Makes an unfinished delivery due now, whatever it waits for, with a place in the due index, a
     /// lease ahead; it then needs a message. False where it is finished, or has more attempts than
     /// were known.
-    pub async fn make_due(&self, key: &DeliveryKey, known: u32, now: Timestamp) -> Result<bool, Fault> {
-        let lease = now + DUE_LEASE;
+    pub async fn make_due(&self, key: &DeliveryKey, change: &Change) -> Result<bool, Fault> {
+        let place = change.place.map(Place::at);
         let statement = Statement::update(&self.table)
-            .set("status", AttributeValue::S(Status::Retrying.as_str().to_owned()))
-            .set("next_at", number(now.millis()))
-            .set("due_pk", AttributeValue::S(keys::due(key.id, lease)))
-            .set("due_at", number(lease.millis()))
+            .set("status", AttributeValue::S(change.status.as_str().to_owned()))
+            .put("next_at", change.next_attempt_at.map(|at| number(at.millis())))
+            .put("due_pk", place.map(|at| AttributeValue::S(keys::due(key.id, at))))
+            .put("due_at", place.map(|at| number(at.millis())))
             .remove("parked_reason")
             .at(keys::delivery(&key.tenant, key.id, key.generation))
-            .and("n", number(i64::from(known)))
+            .and("n", number(i64::from(change.recorded_attempts.unwrap_or(0))))
             .and_one_of("status", &UNFINISHED)
             .done();
         let applied = self.table.apply(vec![statement], "making a delivery due").await.pop();
@@ -108,18 +117,18 @@ fn first_item(new: &NewGeneration, now: Timestamp) -> Item {
     let NewGeneration { key: DeliveryKey { tenant, id, generation }, .. } = new;
     let (pk, sk) = keys::delivery(tenant, *id, *generation);
     let owner = tenant.owner_of_endpoint(new.operator);
-    let lease = now + DUE_LEASE;
+    let place = new.change.place.map(Place::at);
     let text = AttributeValue::S;
     let item = [
         ("pk", Some(text(pk))),
         ("sk", Some(text(sk))),
         ("gen", Some(number(i64::from(*generation)))),
         ("n", Some(number(0))),
-        ("status", Some(text(Status::Retrying.as_str().to_owned()))),
-        ("next_at", Some(number(now.millis()))),
-        ("due_pk", Some(text(keys::due(*id, lease)))),
-        ("due_at", Some(number(lease.millis()))),
-        ("list_pk", Some(text(keys::list(&owner, *id, Status::Retrying.group())))),
+        ("status", Some(text(new.change.status.as_str().to_owned()))),
+        ("next_at", new.change.next_attempt_at.map(|at| number(at.millis()))),
+        ("due_pk", place.map(|at| text(keys::due(*id, at)))),
+        ("due_at", place.map(|at| number(at.millis()))),
+        ("list_pk", Some(text(keys::list(&owner, *id, new.change.status.group())))),
         ("list_sk", Some(text(keys::list_place(now, id.event, *generation)))),
         ("expires_at", Some(expires_at(now))),
         ("operator", new.operator.then_some(AttributeValue::Bool(true))),

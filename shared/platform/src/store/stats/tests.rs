@@ -1,9 +1,10 @@
 use domain::{
     DeliveryId, EventId,
-    delivery::{Attempt, Outcome, Status},
+    delivery::{Attempt, Outcome, Status, engine::change::Change},
 };
 
 use super::*;
+use crate::store::events::deliveries::DeliveryKey;
 
 #[test]
 fn attempts_are_counted_by_owner_endpoint_and_hour() {
@@ -12,17 +13,17 @@ fn attempts_are_counted_by_owner_endpoint_and_hour() {
     let change = |tenant: &str, operator, n, now, attempted: bool| {
         let outcome = Outcome::Answered { status: 200, retry_after: None, excerpt: String::new() };
         DeliveryChange {
-            tenant: tenant.parse().unwrap(),
-            id: DeliveryId { event: EventId::new(at(0), [1; 10]), endpoint: endpoint(n) },
-            generation: 0,
+            key: DeliveryKey {
+                tenant: tenant.parse().unwrap(),
+                id: DeliveryId { event: EventId::new(at(0), [1; 10]), endpoint: endpoint(n) },
+                generation: 0,
+            },
             operator,
             event_type: None,
-            known: None,
-            attempt: attempted.then(|| Attempt::new(1, at(now), 1, &outcome)),
-            status: Status::Succeeded,
-            next_at: None,
-            parked_reason: None,
-            place: None,
+            change: Change {
+                attempt: attempted.then(|| Attempt::new(1, at(now), 1, &outcome)),
+                ..Change::finished(None, Status::Succeeded)
+            },
             now: at(now),
         }
     };

@@ -1,0 +1,92 @@
+//! Signing keys as requests bring them and responses show them.
+
+use domain::{Secret, signing::SigningKey};
+use platform::{
+    lambda::problem::{Kind, Problem},
+    runtime::clock,
+    secrets::SecretsError,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How webhooks are signed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Signing {
+    /// HMAC-SHA256, with a secret that both sides have.
+    #[default]
+    V1,
+    /// ed25519: the service has the private key, the receiver the public key.
+    V1a,
+}
+
+impl Signing {
+    pub(super) fn of(key: &SigningKey) -> Self {
+        if key.public_key().is_some() { Self::V1a } else { Self::V1 }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V1a => "v1a",
+        }
+    }
+}
+
+/// The key that verifies an endpoint's webhooks, with any library of Standard Webhooks.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct EndpointSecret {
+    /// The signing secret (`v1`); null with `v1a`.
+    secret: Option<Secret>,
+    /// The public key (`v1a`); null with `v1`.
+    public_key: Option<String>,
+}
+
+impl From<&SigningKey> for EndpointSecret {
+    fn from(key: &SigningKey) -> Self {
+        let public_key = key.public_key();
+        Self { secret: public_key.is_none().then(|| key.to_secret()), public_key }
+    }
+}
+
+/// The key that a body requests: its own, or a new one. A problem with its own does not repeat it.
+pub(crate) fn requested_key(
+    signing: Option<Signing>,
+    secret: Option<&Secret>,
+    default: Signing,
+) -> Result<SigningKey, Problem> {
+    let Some(secret) = secret else {
+        return Ok(match signing.unwrap_or(default) {
+            Signing::V1 => SigningKey::from_random(clock::random()?),
+            Signing::V1a => SigningKey::ed25519_from_seed(clock::random()?),
+        });
+    };
+    let invalid = |why: String| Problem::field(Kind::InvalidField, "/secret", why);
+    let key = SigningKey::parse(secret.expose()).map_err(|error| invalid(error.to_string()))?;
+    match signing {
+        Some(signing) if signing != Signing::of(&key) => {
+            let is = Signing::of(&key).as_str();
+            Err(invalid(format!("is a {is} key, but `signing` is {}", signing.as_str())))
+        }
+        _ => Ok(key),
+    }
+}
+
+/// The problem of secrets that could not be set.
+pub(crate) fn secrets_problem(error: SecretsError) -> Problem {
+    match error {
+        SecretsError::Conflict => {
+            Problem::new(Kind::Conflict, "another request changed this tenant's secrets at the same time")
+        }
+        SecretsError::Full => {
+            let detail = "this tenant's secrets have reached their daily limit of changes; retry tomorrow";
+            Problem::new(Kind::LimitReached, detail)
+        }
+        SecretsError::Gone => Problem::not_found("endpoint"),
+        SecretsError::Refused(_) => Problem::new(Kind::InvalidRequest, "invalid rotation of keys"),
+        SecretsError::Fault(fault) => fault.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

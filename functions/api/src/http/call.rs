@@ -1,0 +1,175 @@
+//! A call: a request after authorisation, with typed access to its parameters.
+
+use std::{collections::HashMap, fmt::Display, str::FromStr};
+
+use domain::{TenantId, Timestamp, ids::key::Caller, saturating};
+use platform::{
+    Fault,
+    lambda::{
+        http::Request,
+        problem::{Kind, Problem},
+    },
+};
+use serde_json::Value;
+
+use super::{cursor, parameter::Parameter, trail::Trail};
+use crate::state::Api;
+
+/// What a route accepts, and what the audit trail calls it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Accepts {
+    pub(crate) parameters: &'static [Parameter],
+    /// The largest body in bytes; nothing for a route without a body.
+    pub(crate) body_limit: Option<usize>,
+    pub(crate) audited: Option<&'static str>,
+}
+
+/// An authorised request, in the form that handlers require.
+pub(crate) struct Call {
+    caller: Option<Caller>,
+    tenant: Option<TenantId>,
+    params: HashMap<String, String>,
+    query: HashMap<String, String>,
+    /// The `Idempotency-Key` header.
+    pub(crate) idempotency_key: Option<String>,
+    /// The public URL of the API.
+    pub(crate) base_url: String,
+    /// When the request arrived.
+    pub(crate) now: Timestamp,
+    /// Its audit trail, if its route is audited.
+    pub(crate) trail: Option<Trail>,
+    pub(super) content_type: Option<String>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Call {
+    /// Rejects unknown parameters and a body that is too large.
+    pub(crate) fn new(
+        accepts: Accepts,
+        caller: Option<Caller>,
+        tenant: Option<TenantId>,
+        params: HashMap<String, String>,
+        request: Request,
+        base_url: String,
+        now: Timestamp,
+    ) -> Result<Self, Problem> {
+        if accepts.body_limit.is_some_and(|limit| request.body.len() > limit) {
+            let limit = accepts.body_limit.unwrap_or_default();
+            return Err(Problem::new(Kind::TooLarge, format!("the body exceeds the {limit}-byte limit")));
+        }
+        let mut query = HashMap::new();
+        for (name, value) in &request.query {
+            if !accepts.parameters.iter().any(|known| known.place == "query" && known.name == name) {
+                return Err(Problem::parameter(name, "unknown parameter"));
+            }
+            if query.insert(name.clone(), value.clone()).is_some() {
+                return Err(Problem::parameter(name, "is given more than once"));
+            }
+        }
+        let trail = accepts.audited.zip(caller.as_ref()).map(|(action, caller)| {
+            Trail::new(action, caller, request.source_ip.clone(), request.id.clone(), now)
+        });
+        Ok(Self {
+            trail,
+            caller,
+            tenant,
+            params,
+            query,
+            idempotency_key: request.header("idempotency-key").map(str::to_owned),
+            base_url,
+            now,
+            content_type: request.header("content-type").map(str::to_owned),
+            body: request.body,
+        })
+    }
+
+    /// The tenant that the request is for.
+    pub(crate) fn tenant(&self) -> Result<&TenantId, Problem> {
+        self.tenant.as_ref().ok_or_else(|| Fault::new("routing", "a public route has no tenant").into())
+    }
+
+    /// Whether the operator is calling, for itself or for a tenant.
+    pub(crate) fn is_operator(&self) -> bool {
+        self.caller == Some(Caller::Operator)
+    }
+
+    /// Who is calling.
+    pub(crate) fn caller(&self) -> Result<&Caller, Problem> {
+        self.caller.as_ref().ok_or_else(|| Fault::new("routing", "a public route has no caller").into())
+    }
+
+    /// An id in the path. A text that is not an id is not found.
+    pub(crate) fn id<T: FromStr>(&self, name: &str, what: &str) -> Result<T, Problem> {
+        self.params.get(name).and_then(|text| text.parse().ok()).ok_or_else(|| Problem::not_found(what))
+    }
+
+    /// How many entries a page may have.
+    pub(crate) fn limit(&self) -> Result<usize, Problem> {
+        self.whole_number("limit", 50, 250).map(saturating)
+    }
+
+    /// A query parameter that is a whole number from 1 to `most`.
+    pub(crate) fn whole_number(&self, name: &str, default: u32, most: u32) -> Result<u32, Problem> {
+        match self.query.get(name).map(|text| text.parse()) {
+            None => Ok(default),
+            Some(Ok(number)) if (1..=most).contains(&number) => Ok(number),
+            Some(_) => Err(Problem::parameter(name, format!("must be a whole number from 1 to {most}"))),
+        }
+    }
+
+    /// The id that precedes the page, in a list whose cursors are ids.
+    pub(crate) fn before<I: FromStr>(&self) -> Result<Option<I>, Problem> {
+        self.cursor_as(|text| text.parse().ok())
+    }
+
+    /// The position that precedes the page, in a list whose cursors are [opaque](cursor).
+    pub(crate) fn position<P>(&self, parse: impl Fn(&str) -> Option<P>) -> Result<Option<P>, Problem> {
+        self.cursor_as(|text| cursor::read(text, parse))
+    }
+
+    /// The cursor as `parse` reads it.
+    pub(crate) fn cursor_as<P>(&self, parse: impl FnOnce(&str) -> Option<P>) -> Result<Option<P>, Problem> {
+        let Some(text) = self.query("cursor") else { return Ok(None) };
+        let parsed = parse(text).ok_or_else(|| Problem::parameter("cursor", "invalid cursor for this list"));
+        parsed.map(Some)
+    }
+
+    /// A query parameter of the route's own.
+    pub(crate) fn query(&self, name: &str) -> Option<&str> {
+        self.query.get(name).map(String::as_str)
+    }
+
+    /// Writes what this call is about to do into its tenant's trail. A handler of an audited route
+    /// calls it after all checks and before its first write; `before` and `after` are the changed
+    /// state, without secrets.
+    pub(crate) async fn record(
+        &self,
+        api: &Api,
+        subject: impl Display,
+        before: Option<Value>,
+        after: Option<Value>,
+    ) -> Result<(), Problem> {
+        self.record_for(api, self.tenant()?, subject, before, after).await
+    }
+
+    /// The same in the trail of another tenant, on which the operator acts.
+    pub(crate) async fn record_for(
+        &self,
+        api: &Api,
+        tenant: &TenantId,
+        subject: impl Display,
+        before: Option<Value>,
+        after: Option<Value>,
+    ) -> Result<(), Problem> {
+        let unmarked = || Fault::new("writing the audit trail", "the route is not marked as audited");
+        let trail = self.trail.as_ref().ok_or_else(unmarked)?;
+        trail.record(api, tenant, subject.to_string(), [before, after]).await
+    }
+
+    /// Notes that there is nothing to change, and so nothing to record.
+    pub(crate) fn unchanged(&self) {
+        if let Some(trail) = &self.trail {
+            trail.unchanged();
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What a call writes into the audit trail.
+//!
+//! An entry is written before the change that it describes: if it cannot be written, nothing is changed
+//! and no key is shown. A call that fails after that writes a second entry that says so.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use domain::{TenantId, Timestamp, audit::Entry, ids::key::Caller};
+use platform::{
+    lambda::problem::{Kind, Problem},
+    store::audit::AppendOutcome,
+};
+use serde_json::Value;
+
+use crate::state::Api;
+
+/// The audit trail of one call: who acts, and the action.
+#[derive(Clone)]
+pub(crate) struct Trail {
+    action: &'static str,
+    actor: String,
+    source_ip: Option<String>,
+    request_id: String,
+    at: Timestamp,
+    /// The tenant and the subject of the entry that this call has written.
+    written: Arc<Mutex<Option<(TenantId, String)>>>,
+    /// Whether there was nothing to change.
+    unchanged: Arc<AtomicBool>,
+}
+
+impl Trail {
+    pub(crate) fn new(
+        action: &'static str,
+        caller: &Caller,
+        source_ip: Option<String>,
+        request_id: String,
+        at: Timestamp,
+    ) -> Self {
+        let actor = match caller {
+            Caller::Operator => "operator".to_owned(),
+            Caller::Key { id, .. } => id.to_string(),
+        };
+        Self { action, actor, source_ip, request_id, at, written: Arc::default(), unchanged: Arc::default() }
+    }
+
+    async fn append(
+        &self,
+        api: &Api,
+        tenant: &TenantId,
+        action: String,
+        subject: String,
+        states: [Option<Value>; 2],
+    ) -> Result<(), Problem> {
+        let [before, after] = states.map(|state| state.map(|state| state.to_string()));
+        let entry = Entry {
+            seq: 0,
+            at: self.at,
+            actor: self.actor.clone(),
+            action,
+            subject,
+            source_ip: self.source_ip.clone(),
+            request_id: self.request_id.clone(),
+            before,
+            after,
+        };
+        match api.audit.append(tenant, entry).await? {
+            AppendOutcome::New(sealed) => {
+                let Entry { seq, action, subject, actor, .. } = &sealed.entry;
+                // The log is a second record of the chain's end.
+                tracing::info!(%tenant, seq, action, subject, actor, hash = sealed.hash, "audit");
+                Ok(())
+            }
+            AppendOutcome::Conflict => Err(Problem::new(
+                Kind::Conflict,
+                "another request of this tenant was recorded at the same time",
+            )),
+        }
+    }
+
+    /// Records the outcome of the call: one that failed after its entry gets a second entry.
+    pub(crate) async fn close(&self, api: &Api, succeeded: bool) {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match written {
+            None if succeeded && !self.unchanged.load(Ordering::Relaxed) => {
+                tracing::error!(action = self.action, "change is not in the audit trail");
+            }
+            Some((tenant, subject)) if !succeeded => {
+                let action = format!("{}.failed", self.action);
+                if let Err(problem) = self.append(api, &tenant, action, subject, [None, None]).await {
+                    tracing::error!(fault = ?problem.fault, "could not record failed change in the audit trail");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Appends the entry of what the call is about to do.
+    pub(super) async fn record(
+        &self,
+        api: &Api,
+        tenant: &TenantId,
+        subject: String,
+        states: [Option<Value>; 2],
+    ) -> Result<(), Problem> {
+        Box::pin(self.append(api, tenant, self.action.to_owned(), subject.clone(), states)).await?;
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Some((tenant.clone(), subject));
+        Ok(())
+    }
+
+    /// Notes that there was nothing to change.
+    pub(super) fn unchanged(&self) {
+        self.unchanged.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,558 @@
+//! The world of one endpoint: its table, its index, its queues, and how time passes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt,
+    time::Duration,
+};
+
+use domain::{
+    EndpointId, EventId, TenantId, Timestamp,
+    delivery::{
+        Delivery, Status,
+        driver::LaneKind,
+        engine::change::{Change, Place, Recorded, attempt_count},
+        lane,
+    },
+    endpoint::{
+        Disabled, DisabledBy, Endpoint, OnDisable, Settings, State,
+        health::{Health, Tally},
+    },
+    recovery::lost,
+};
+
+use crate::{
+    Violation,
+    actions::{Action, Luck},
+    dispatcher::Dispatcher,
+    flaws::Flaw,
+    people::{Job, Operation, Write},
+    scheduler::Run,
+};
+
+/// How long a received message is hidden.
+const VISIBILITY: Duration = Duration::from_mins(3);
+/// How long a dispatcher lives.
+pub(crate) const DISPATCHER: Duration = Duration::from_secs(30);
+/// How long a run of the scheduler, or a person's request, lives.
+const RUN: Duration = Duration::from_mins(2);
+/// How long an endpoint's row is cached.
+const CACHED: Duration = Duration::from_secs(10);
+/// How far the index may be behind the table: less than the time for which a touched drain entry is
+/// kept, by a dispatcher's life.
+const LAG: Duration = Duration::from_secs(75);
+/// Receives of a message after which it goes to the dead-letter queue.
+pub(crate) const MAX_RECEIVES: u32 = 50;
+/// Deliveries in the model, each of an event of its own.
+pub(crate) const DELIVERIES: usize = 4;
+/// The waits of the endpoint's schedule: one for each place to wait in, and one that is hidden in
+/// the slow lane.
+pub(crate) const SCHEDULE: [u32; 4] = [5, 90, 1200, 30];
+
+/// One generation of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Id {
+    pub(crate) of: usize,
+    pub(crate) generation: u32,
+}
+
+/// What has a place in the due index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Key {
+    Delivery(Id),
+    Drain,
+}
+
+/// A delivery's row.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Item {
+    pub(crate) delivery: Delivery,
+    pub(crate) place: Option<Place>,
+    /// The replay that started this generation, if one did.
+    pub(crate) replay: Option<usize>,
+}
+
+/// The endpoint's drain entry.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Drain {
+    pub(crate) due: Timestamp,
+    pub(crate) touched_at: Timestamp,
+    pub(crate) discard_before: Option<Timestamp>,
+}
+
+/// A message in a lane, or in the dead-letter queue.
+#[derive(Debug, Clone)]
+pub(crate) struct Message {
+    pub(crate) number: usize,
+    pub(crate) id: Id,
+    pub(crate) body: lane::Message<'static>,
+    pub(crate) lane: LaneKind,
+    pub(crate) dead: bool,
+    pub(crate) received: u32,
+    pub(crate) visible_at: Timestamp,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Event {
+    pub(crate) accepted: Option<Timestamp>,
+    pub(crate) acknowledged: bool,
+    pub(crate) cancelled: bool,
+}
+
+/// The world, of one endpoint.
+pub(crate) struct World {
+    flaw: Flaw,
+    pub(crate) now: Timestamp,
+    /// From here on nothing of ours fails any more.
+    pub(crate) calm: bool,
+    /// Whether the endpoint responds with 2xx from then on, and not with 500.
+    pub(crate) heals: bool,
+    pub(crate) events: Vec<Event>,
+    pub(crate) items: BTreeMap<Id, Item>,
+    pub(crate) drain: Option<Drain>,
+    pub(crate) index: BTreeMap<Key, Place>,
+    /// Writes that the index does not show yet.
+    pub(crate) unseen: VecDeque<(Timestamp, Key, Option<Place>)>,
+    pub(crate) messages: Vec<Message>,
+    sent: usize,
+    pub(crate) dispatchers: Vec<Dispatcher>,
+    pub(crate) runs: Vec<Run>,
+    /// The endpoint's row through time.
+    rows: Vec<(Timestamp, Endpoint)>,
+    pub(crate) tat: Option<i64>,
+    pub(crate) writes: VecDeque<Write>,
+    pub(crate) discarded: bool,
+    pub(crate) operations: Vec<Operation>,
+    pub(crate) jobs: Vec<Job>,
+    /// Every post: of which delivery, with which id, and whether it was received.
+    pub(crate) posts: Vec<(Id, EventId, bool)>,
+    /// What happened, where it is to be shown.
+    pub(crate) trace: Option<Vec<String>>,
+}
+
+pub(crate) fn event_id(of: usize) -> EventId {
+    EventId::new(Timestamp::EPOCH, [u8::try_from(of).unwrap(); 10])
+}
+
+fn endpoint(created_at: Timestamp, rate_limit: Option<u32>) -> Endpoint {
+    Endpoint {
+        id: EndpointId::new(Timestamp::EPOCH, [0; 10]),
+        url: "https://example.com/".into(),
+        event_types: Vec::new(),
+        channels: BTreeSet::new(),
+        filter: None,
+        description: String::new(),
+        metadata: BTreeMap::new(),
+        created_at,
+        secret_shard: 0,
+        settings: Settings {
+            retry_schedule_seconds: Some(SCHEDULE.to_vec()),
+            rate_limit,
+            ..Settings::default()
+        },
+        state: State::Enabled,
+        health: Health::default(),
+        health_version: 0,
+    }
+}
+
+impl World {
+    pub(crate) fn new(flaw: Flaw, rate_limit: Option<u32>, heals: bool) -> Self {
+        let now = Timestamp::from_secs(1_700_000_000);
+        Self {
+            flaw,
+            now,
+            calm: false,
+            heals,
+            events: (0..DELIVERIES).map(|_| Event::default()).collect(),
+            items: BTreeMap::new(),
+            drain: None,
+            index: BTreeMap::new(),
+            unseen: VecDeque::new(),
+            messages: Vec::new(),
+            sent: 0,
+            dispatchers: Vec::new(),
+            runs: Vec::new(),
+            rows: vec![(now, endpoint(now, rate_limit))],
+            tat: None,
+            writes: VecDeque::new(),
+            discarded: false,
+            operations: Vec::new(),
+            jobs: Vec::new(),
+            posts: Vec::new(),
+            trace: None,
+        }
+    }
+
+    pub(crate) fn is(&self, flaw: Flaw) -> bool {
+        self.flaw == flaw
+    }
+
+    pub(crate) fn note(&mut self, text: fmt::Arguments<'_>) {
+        let secs = self.now.since(self.rows[0].0).as_secs_f64();
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{secs:>11.3} {text}"));
+        }
+    }
+
+    /// Makes a call, which changes the world unless it is refused. `None` is a fault.
+    pub(crate) fn call<T>(&mut self, luck: Luck, mut act: impl FnMut(&mut Self) -> T) -> Option<T> {
+        match if self.calm { Luck::Fine } else { luck } {
+            Luck::Fine => Some(act(self)),
+            Luck::Refused => None,
+            Luck::Unheard => {
+                act(self);
+                None
+            }
+            Luck::Twice => {
+                act(self);
+                Some(act(self))
+            }
+        }
+    }
+
+    // The endpoint's row.
+
+    pub(crate) fn row(&self) -> &Endpoint {
+        &self.rows.last().unwrap().1
+    }
+
+    /// The endpoint as a cache shows it whose row is up to ten seconds old.
+    pub(crate) fn cached(&self, stale: bool) -> Endpoint {
+        let then = if stale && !self.calm { self.now - CACHED } else { self.now };
+        let known = self.rows.iter().rev().find(|(since, _)| *since <= then);
+        known.unwrap_or(&self.rows[0]).1.clone()
+    }
+
+    pub(crate) fn write_row(&mut self, change: impl FnOnce(&mut Endpoint)) {
+        let mut endpoint = self.row().clone();
+        change(&mut endpoint);
+        self.rows.push((self.now, endpoint));
+    }
+
+    pub(crate) fn save_health(&mut self, endpoint: &Endpoint, health: &Health) -> bool {
+        let same = self.row().health_version == endpoint.health_version;
+        if same {
+            self.write_row(|row| {
+                row.health = health.clone();
+                row.health_version += 1;
+            });
+        }
+        same
+    }
+
+    pub(crate) fn disable(&mut self, by: DisabledBy) {
+        let at = self.now;
+        if self.row().state != State::Deleted {
+            self.write_row(|row| row.state = State::Disabled(Disabled { mode: OnDisable::Hold, by, at }));
+        }
+    }
+
+    // The table of deliveries.
+
+    pub(crate) fn latest(&self, of: usize) -> Option<(Id, &Item)> {
+        self.items.iter().rev().find(|(id, _)| id.of == of).map(|(id, item)| (*id, item))
+    }
+
+    /// The latest generation of a delivery, stored or not.
+    pub(crate) fn latest_id(&self, of: usize) -> Id {
+        self.latest(of).map_or(Id { of, generation: 0 }, |(id, _)| id)
+    }
+
+    fn put(&mut self, id: Id, mut item: Item) -> Result<(), Violation> {
+        item.delivery.in_due_index = item.place.is_some();
+        let old = self.items.get(&id);
+        if let Some(old) = old
+            && old.delivery.status.is_final()
+        {
+            return Err(format!("{id:?} was {:?}, which is final, and was changed", old.delivery.status));
+        }
+        if old.and_then(|old| old.place) != item.place {
+            self.unseen.push_back((self.now, Key::Delivery(id), item.place));
+        }
+        self.items.insert(id, item);
+        Ok(())
+    }
+
+    /// Makes a change, if its condition holds.
+    pub(crate) fn record(&mut self, id: Id, change: &Change) -> Result<Recorded, Violation> {
+        self.record_with(id, change, change.leaves_it_to_a_message(), None)
+    }
+
+    /// Makes a change, if its condition holds. `alone` is whether the delivery must have no place.
+    pub(crate) fn record_with(
+        &mut self,
+        id: Id,
+        change: &Change,
+        alone: bool,
+        replay: Option<usize>,
+    ) -> Result<Recorded, Violation> {
+        let stored = self.items.get(&id).cloned();
+        let holds = match (&stored, change.recorded_attempts) {
+            (None, None) => true,
+            (Some(item), Some(known)) => {
+                let same = attempt_count(&item.delivery) == known || self.is(Flaw::RecordsOverAttempts);
+                let open = !item.delivery.status.is_final() || self.is(Flaw::RecordsOverFinal);
+                let alone = !alone || item.place.is_none() || self.is(Flaw::RecordsOverPlace);
+                same && open && alone
+            }
+            _ => false,
+        };
+        if !holds {
+            let item = stored.ok_or("the delivery of an earlier attempt is gone")?;
+            return Ok(Recorded::Conflict(item.delivery));
+        }
+        let replay = stored.as_ref().map_or(replay, |item| item.replay);
+        let mut attempts = stored.map(|item| item.delivery.attempts).unwrap_or_default();
+        attempts.extend(change.attempt.clone());
+        let delivery = Delivery {
+            status: Status::shown(change.status, u32::try_from(attempts.len()).unwrap()),
+            generation: id.generation,
+            attempts,
+            next_attempt_at: change.next_attempt_at,
+            parked_reason: change.parked_reason,
+            in_due_index: false,
+        };
+        self.put(id, Item { delivery, place: change.place, replay })?;
+        Ok(Recorded::New)
+    }
+
+    /// Changes what has a place in the index, if it still has the place where it was found.
+    pub(crate) fn take(
+        &mut self,
+        id: Id,
+        found: Place,
+        place: Option<Place>,
+        change: impl FnOnce(&mut Delivery),
+    ) -> Result<bool, Violation> {
+        let Some(mut item) = self.items.get(&id).cloned() else { return Ok(false) };
+        if item.place != Some(found) && !self.is(Flaw::TrustsTheIndex) {
+            return Ok(false);
+        }
+        item.place = place;
+        change(&mut item.delivery);
+        self.put(id, item).map(|()| true)
+    }
+
+    // The drain entry.
+
+    pub(crate) fn put_drain(&mut self, drain: Option<Drain>) {
+        self.drain = drain;
+        self.unseen.push_back((self.now, Key::Drain, drain.map(|drain| Place::Due(drain.due))));
+    }
+
+    pub(crate) fn touch_drain(&mut self, due: Timestamp) {
+        let touched_at = self.now;
+        let (due, discard_before) = self.drain.map_or((due, None), |known| (known.due, known.discard_before));
+        self.put_drain(Some(Drain { due, touched_at, discard_before }));
+    }
+
+    pub(crate) fn wake_drain(&mut self, deliver: Option<bool>) {
+        let discard_before = match deliver {
+            None => self.drain.and_then(|known| known.discard_before),
+            Some(true) => None,
+            Some(false) => Some(self.now),
+        };
+        self.put_drain(Some(Drain { due: self.now, touched_at: self.now, discard_before }));
+    }
+
+    pub(crate) fn take_drain(&mut self, found: Timestamp, due: Timestamp) -> Option<Drain> {
+        let known = self.drain.filter(|known| known.due == found)?;
+        let taken = Drain { due, ..known };
+        self.put_drain(Some(taken));
+        Some(taken)
+    }
+
+    // The queues.
+
+    fn body(&self, id: Id, check: bool, again: bool) -> lane::Message<'static> {
+        lane::Message {
+            v: lane::VERSION,
+            tenant: TenantId::operator(),
+            event_id: event_id(id.of),
+            endpoint_id: self.row().id,
+            generation: id.generation,
+            operator: false,
+            check,
+            again,
+            event_type: None,
+            at: if again { None } else { self.events[id.of].accepted },
+            payload: None,
+        }
+    }
+
+    pub(crate) fn send(&mut self, id: Id, lane: LaneKind, check: bool, again: bool, delay: Duration) {
+        let body = self.body(id, check, again);
+        let visible_at = self.now + delay;
+        self.send_as(&Message { number: 0, id, body, lane, dead: false, received: 0, visible_at });
+    }
+
+    pub(crate) fn send_as(&mut self, message: &Message) {
+        let message = Message { number: self.sent, ..message.clone() };
+        self.sent += 1;
+        self.note(format_args!(
+            "  sends message {} of {:?} to {:?}",
+            message.number, message.id, message.lane
+        ));
+        self.messages.push(message);
+    }
+
+    pub(crate) fn remove(&mut self, number: usize) {
+        self.messages.retain(|message| message.number != number);
+    }
+
+    fn publish(&mut self, of: usize, luck: Luck) {
+        let check = self.events[of].accepted.is_some();
+        let accepted = *self.events[of].accepted.get_or_insert(self.now);
+        let delay = if check {
+            Duration::from_secs(35).saturating_sub(self.now.since(accepted))
+        } else {
+            Duration::ZERO
+        };
+        let lane = if self.row().health.is_slow(self.now) { LaneKind::Slow } else { LaneKind::Fast };
+        let id = Id { of, generation: 0 };
+        let sent = self.call(luck, |world| world.send(id, lane, check, false, delay));
+        self.events[of].acknowledged |= sent.is_some() || self.is(Flaw::AcknowledgesBeforeSending);
+    }
+
+    fn receive(&mut self, which: usize, twice: bool) {
+        let (now, dispatchers) = (self.now, &self.dispatchers);
+        let flying = |number| dispatchers.iter().any(|dispatcher| dispatcher.message.number == number);
+        let ready = |message: &&mut Message| {
+            !message.dead && (message.visible_at <= now || twice && flying(message.number))
+        };
+        let mut ready: Vec<_> = self.messages.iter_mut().filter(ready).collect();
+        if ready.is_empty() {
+            return;
+        }
+        let which = which % ready.len();
+        let message = &mut *ready[which];
+        if message.received >= MAX_RECEIVES {
+            message.dead = true;
+            let number = message.number;
+            return self.note(format_args!("  message {number} is dead"));
+        }
+        message.received += 1;
+        message.visible_at = now + VISIBILITY;
+        let message = message.clone();
+        self.note(format_args!("  gets message {} of {:?}", message.number, message.id));
+        self.dispatchers.push(Dispatcher::new(message, now));
+    }
+
+    fn rescue(&mut self, which: usize, luck: Luck) -> Result<(), Violation> {
+        let dead: Vec<_> = self.messages.iter().filter(|message| message.dead).collect();
+        if dead.is_empty() {
+            return Ok(());
+        }
+        let (number, id) = (dead[which % dead.len()].number, dead[which % dead.len()].id);
+        let stored = self.items.get(&id).map(|item| &item.delivery);
+        if let Some(change) = lost::quarantine(stored, self.now).filter(|_| !self.is(Flaw::RescuerDeletes)) {
+            // What changed meanwhile, or failed, is looked at once more when it is received again.
+            let recorded = self.call(luck, |world| world.record(id, &change)).transpose()?;
+            if recorded != Some(Recorded::New) {
+                return Ok(());
+            }
+        }
+        self.remove(number);
+        Ok(())
+    }
+
+    /// Sends what seems to have no driver.
+    fn reconcile(&mut self, of: usize, luck: Luck) {
+        let Some(accepted) = self.events[of].accepted else { return };
+        let id = self.latest_id(of);
+        let standing = self.items.get(&id).map(|item| item.delivery.standing());
+        if lost::is_lost(standing, self.now) && self.now.since(accepted) >= lost::SETTLED_AFTER {
+            self.call(luck, |world| world.send(id, LaneKind::Slow, true, false, Duration::ZERO));
+        }
+    }
+
+    // Time.
+
+    pub(crate) fn catch_up(&mut self, which: usize) {
+        if self.unseen.is_empty() {
+            return;
+        }
+        let key = self.unseen[which % self.unseen.len()].1;
+        let oldest = self.unseen.iter().position(|(_, other, _)| *other == key).unwrap();
+        let (_, key, place) = self.unseen.remove(oldest).unwrap();
+        match place {
+            Some(place) => self.index.insert(key, place),
+            None => self.index.remove(&key),
+        };
+    }
+
+    fn pass(&mut self, span: Duration) {
+        self.now = self.now + span;
+        let now = self.now;
+        while self.unseen.front().is_some_and(|(since, ..)| now.since(*since) >= LAG) {
+            self.catch_up(0);
+        }
+        self.dispatchers.retain(|dispatcher| now.since(dispatcher.since) < DISPATCHER);
+        self.runs.retain(|run| now.since(run.since) < RUN);
+        self.operations.retain(|operation| now.since(operation.since) < RUN);
+    }
+
+    /// When the next message comes or the next entry is due.
+    pub(crate) fn next_time(&self) -> Option<Timestamp> {
+        let messages = self.messages.iter().map(|message| message.visible_at);
+        let places = self.index.values().filter_map(|place| match place {
+            Place::Due(at) => Some(*at),
+            Place::Held(_) => None,
+        });
+        messages.chain(places).filter(|at| *at > self.now).min()
+    }
+
+    pub(crate) fn step(&mut self, action: &Action) -> Result<(), Violation> {
+        self.note(format_args!("{action:?}"));
+        // A call takes a moment.
+        self.pass(Duration::from_millis(1));
+        match *action {
+            Action::Publish(of, luck) => self.publish(of % DELIVERIES, luck),
+            Action::Pass(span) => self.pass(span),
+            Action::Await => {
+                if let Some(at) = self.next_time() {
+                    self.pass(at.since(self.now));
+                }
+            }
+            Action::Receive(which, twice) => self.receive(which, twice),
+            Action::Dispatch(which, luck, chance, stale) => self.dispatch(which, luck, chance, stale)?,
+            Action::KillDispatcher(which) => kill(&mut self.dispatchers, which),
+            Action::Schedule => self.schedule(),
+            Action::Run(which, luck, over) => self.run(which, luck, over)?,
+            Action::KillRun(which) => kill(&mut self.runs, which),
+            Action::CatchUp(which) => self.catch_up(which),
+            Action::Rescue(which, luck) => self.rescue(which, luck)?,
+            Action::Reconcile(of, luck) => self.reconcile(of % DELIVERIES, luck),
+            Action::Wear(which, received) => {
+                let len = self.messages.len().max(1);
+                if let Some(message) = self.messages.get_mut(which % len) {
+                    message.received = message.received.max(received);
+                }
+            }
+            Action::Others(failed) => {
+                let (succeeded, failed) = (u32::from(failed == 0), failed);
+                let health =
+                    self.row().health.after(&Tally { succeeded, failed, ..Tally::default() }, self.now);
+                let row = self.row().clone();
+                self.save_health(&row, &health);
+            }
+            Action::Ask(request) => self.ask(request),
+            Action::Api(luck) => self.api(luck),
+            Action::KillApi => self.writes.clear(),
+            Action::Resend(of) => self.ask_resend(of % DELIVERIES),
+            Action::Cancel(of) => self.ask_cancel(of % DELIVERIES),
+            Action::Replay(all) => self.begin_replay(all),
+            Action::Resume(which) => self.resume_replay(which),
+            Action::Operate(which, luck) => self.operate(which, luck)?,
+            Action::KillOperation(which) => kill(&mut self.operations, which),
+        }
+        self.check()
+    }
+}
+
+fn kill<T>(all: &mut Vec<T>, which: usize) {
+    if !all.is_empty() {
+        all.remove(which % all.len());
+    }
+}

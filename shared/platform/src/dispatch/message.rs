@@ -1,0 +1,321 @@
+//! One message: it is claimed, attempted and recorded as the engine in `domain` decides.
+
+use std::time::Duration;
+
+use domain::{
+    DeliveryId, EventId, TenantId, Timestamp,
+    delivery::{
+        Attempt, Outcome, Status,
+        driver::LaneKind,
+        engine::{
+            admission::Admission,
+            change::{Fate, Recorded},
+            message::{Effect, Run},
+        },
+        lane::{self, Message},
+    },
+    endpoint::health::Tally,
+    event::EventType,
+};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::{
+    EndpointKey,
+    delivery::PendingDelivery,
+    measures::FirstAttempt,
+    recorder::{Recorder, Ticket},
+};
+use crate::{
+    Fault,
+    lambda::sqs::Record,
+    publish::lanes::Lanes,
+    runtime::clock,
+    secrets::Secrets,
+    store::{
+        due::drains::Drains,
+        events::{
+            deliveries::{Deliveries, DeliveryKey},
+            stored::StoredEvents,
+        },
+        registry::endpoints::Endpoints,
+    },
+    webhook::{
+        egress::{CallOutcome, Egress},
+        request::Webhook,
+    },
+};
+
+/// What must be left of an invocation beside the attempt itself, to record its outcome.
+const RECORDING_TIME: Duration = Duration::from_secs(5);
+
+/// The result of claiming a message.
+#[derive(Debug)]
+pub(super) enum ClaimResult {
+    /// Nothing is to be attempted.
+    Fate(Fate),
+    /// This is.
+    Pending(Box<PendingDelivery>),
+}
+
+/// The result of a message.
+#[derive(Debug)]
+pub(super) struct MessageResult {
+    pub(super) batch_index: usize,
+    pub(super) fate: Fate,
+    /// The copy for the slow lane, where the message moves there.
+    pub(super) copy: Option<String>,
+    pub(super) endpoint: Option<EndpointKey>,
+    pub(super) tally: Tally,
+    pub(super) exhausted: Option<DeliveryId>,
+    pub(super) first: Option<FirstAttempt>,
+}
+
+impl MessageResult {
+    pub(super) fn new(batch_index: usize, fate: Fate) -> Self {
+        Self {
+            batch_index,
+            fate,
+            copy: None,
+            endpoint: None,
+            tally: Tally::default(),
+            exhausted: None,
+            first: None,
+        }
+    }
+}
+
+/// What an attempt needs besides its delivery.
+pub(super) struct Turn<'a> {
+    /// Attempts under way at the endpoint.
+    pub(super) at_once: &'a Semaphore,
+    pub(super) recorder: Recorder,
+    pub(super) ticket: Ticket,
+    /// When the invocation ends, by the machine's clock.
+    pub(super) deadline: Timestamp,
+}
+
+/// Claims, attempts and records single messages.
+#[derive(Debug)]
+pub(super) struct MessageDriver {
+    pub(super) endpoints: Endpoints,
+    pub(super) events: StoredEvents,
+    pub(super) deliveries: Deliveries,
+    pub(super) drains: Drains,
+    pub(super) secrets: Secrets,
+    pub(super) egress: Egress,
+    pub(super) lanes: Lanes,
+    pub(super) longest_lane_wait: Duration,
+}
+
+impl MessageDriver {
+    pub(super) async fn claim(
+        &self,
+        batch_index: usize,
+        record: &Record,
+        lane: LaneKind,
+    ) -> Result<ClaimResult, Fault> {
+        let message: Message<'_> = match serde_json::from_str(&record.body) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::error!(%error, "malformed message; it will reach the dead-letter queue");
+                return Ok(ClaimResult::Fate(Fate::Keep));
+            }
+        };
+        if message.v != lane::VERSION {
+            tracing::error!(v = message.v, "unknown version of message");
+            return Ok(ClaimResult::Fate(Fate::Keep));
+        }
+        let (tenant, id) = (&message.tenant, message.delivery());
+        let received = record.receive_count();
+        let origin = message.origin(received);
+        let (mut run, mut effect) = Run::start(origin, lane, self.longest_lane_wait, clock::now());
+        if effect == Effect::Read {
+            // What is not done for each message is boxed, here and below: the SDK's futures are large,
+            // and a task is allocated and moved whole.
+            let stored = Box::pin(self.deliveries.get(tenant, id, message.generation)).await?;
+            effect = run.claimed(stored.as_ref(), origin, clock::now());
+        }
+        if let Effect::Finish(fate) = effect {
+            return Ok(ClaimResult::Fate(fate));
+        }
+        let owner = message.owner();
+        let endpoint = self.endpoints.get(&owner, id.endpoint).await?;
+        let endpoint = endpoint.ok_or_else(|| Fault::new("dispatching", "the endpoint does not exist"))?;
+        let (payload, accepted_at) = match message.payload {
+            Some(payload) => (Some(payload.get().to_owned()), message.at),
+            None => match Box::pin(self.payload(tenant, id.event)).await? {
+                Some((payload, accepted_at)) => (Some(payload), Some(accepted_at)),
+                None => (None, message.at),
+            },
+        };
+        Ok(ClaimResult::Pending(Box::new(PendingDelivery {
+            batch_index,
+            received,
+            lane,
+            owner,
+            key: DeliveryKey { tenant: message.tenant, id, generation: message.generation },
+            operator: message.operator,
+            endpoint,
+            event_type: message.event_type,
+            payload,
+            accepted_at,
+            body: record.body.clone(),
+            span: tracing::Span::current(),
+            run,
+        })))
+    }
+
+    /// The payload of an event, and when that was accepted, if it is still stored.
+    async fn payload(&self, tenant: &TenantId, event: EventId) -> Result<Option<(String, Timestamp)>, Fault> {
+        let Some(event) = self.events.get(tenant, event).await? else { return Ok(None) };
+        let accepted_at = event.at;
+        Ok(Some((self.events.payload(event).await?.get().to_owned(), accepted_at)))
+    }
+
+    /// Carries a delivery's effects out, from its admission to the fate of its message.
+    pub(super) async fn drive(
+        &self,
+        mut delivery: PendingDelivery,
+        admission: Admission,
+        turn: Turn<'_>,
+    ) -> Result<MessageResult, Fault> {
+        let Turn { at_once, recorder, ticket, deadline } = turn;
+        let mut ticket = Some(ticket);
+        let mut result = MessageResult::new(delivery.batch_index, Fate::Keep);
+        let mut outcome = None;
+        let mut effect = delivery.run.admitted(admission, delivery.payload.is_some(), clock::now());
+        loop {
+            effect = match effect {
+                Effect::Attempt(number) => {
+                    let closed = |_| Fault::new("dispatching", "semaphore closed");
+                    let permit = at_once.acquire().await.map_err(closed)?;
+                    if deadline.since(clock::machine_now()) < delivery.endpoint.timeout() + RECORDING_TIME {
+                        tracing::warn!("too little time left for an attempt");
+                        delivery.run.out_of_time(clock::now())
+                    } else {
+                        let (attempt, ended) = self.attempt(&delivery, number, permit).await?;
+                        let now = clock::now();
+                        result.tally.add(&ended.outcome, ended.took, now);
+                        let next = delivery.run.attempted(
+                            attempt,
+                            &ended.outcome,
+                            ended.took,
+                            &delivery.endpoint,
+                            now,
+                            clock::jitter(),
+                        );
+                        outcome = Some(ended.outcome);
+                        next
+                    }
+                }
+                Effect::Touch(due) => {
+                    let (owner, endpoint) = (&delivery.owner, delivery.endpoint.id);
+                    Box::pin(self.drains.touch(owner, endpoint, due, clock::now())).await?;
+                    delivery.run.touched(clock::now())
+                }
+                Effect::AskPressure => {
+                    let pressure = Box::pin(self.lanes.slow.is_under_pressure()).await;
+                    delivery.run.with_pressure(pressure, clock::now())
+                }
+                Effect::Record(change) => {
+                    let now = clock::now();
+                    let (status, next_attempt_at) = (change.status, change.next_attempt_at);
+                    let recorded = recorder.record(delivery.change(change, now), ticket.take()).await?;
+                    if recorded == Recorded::New {
+                        note(&delivery, outcome.as_ref(), status, next_attempt_at, &mut result);
+                    }
+                    delivery.run.recorded(&recorded, clock::now())
+                }
+                Effect::Finish(fate) => {
+                    if let Fate::Move { touched, .. } = fate {
+                        result.copy = Some(copy(&delivery.body, touched)?);
+                    }
+                    result.fate = fate;
+                    return Ok(result);
+                }
+                // A claimed message has these behind it.
+                Effect::Read | Effect::Admit => {
+                    return Err(Fault::new("dispatching", "an effect out of order"));
+                }
+            };
+        }
+    }
+
+    async fn attempt(
+        &self,
+        delivery: &PendingDelivery,
+        number: u32,
+        permit: SemaphorePermit<'_>,
+    ) -> Result<(Attempt, EndedAttempt), Fault> {
+        let started_at = clock::now();
+        let payload = delivery.payload.as_deref().unwrap_or_default();
+        let webhook = Webhook {
+            id: delivery.id().event,
+            endpoint: &delivery.endpoint,
+            owner: &delivery.owner,
+            tenant: delivery.operator.then_some(delivery.tenant()),
+            at: started_at,
+            payload,
+        };
+        let headers = webhook.headers(&self.secrets).await?;
+        let timeout = delivery.endpoint.timeout();
+        let url = &delivery.endpoint.url;
+        let response = self.egress.post(url, headers, payload.as_bytes().to_vec(), timeout).await;
+        // Recording waits for the others of the batch, who may wait for their turn.
+        drop(permit);
+        let took_ms = response.took_ms();
+        let CallOutcome { outcome, took, told } = response;
+        let attempt = Attempt::new(number, started_at, took_ms, &outcome).telling(told);
+        Ok((attempt, EndedAttempt { outcome, took }))
+    }
+}
+
+/// How an attempt ended.
+struct EndedAttempt {
+    outcome: Outcome,
+    took: Duration,
+}
+
+/// Notes what is now on record.
+fn note(
+    delivery: &PendingDelivery,
+    outcome: Option<&Outcome>,
+    status: Status,
+    next_attempt_at: Option<Timestamp>,
+    result: &mut MessageResult,
+) {
+    let Some((attempt, outcome)) = delivery.run.attempt().zip(outcome) else {
+        if status.is_final() {
+            tracing::info!(tenant = %delivery.tenant(), delivery_id = %delivery.id(), delivery_status = status.as_str(), "finished");
+        }
+        return;
+    };
+    tracing::info!(
+        tenant = %delivery.tenant(),
+        event_type = delivery.event_type.as_ref().map(EventType::as_str),
+        delivery_id = %delivery.id(),
+        attempt = attempt.number,
+        duration_ms = attempt.duration_ms,
+        status_code = attempt.status_code,
+        error = attempt.error,
+        delivery_status = status.as_str(),
+        next_attempt_at = next_attempt_at.map(|at| at.to_string()),
+        "attempt"
+    );
+    result.exhausted = (status == Status::Exhausted).then_some(delivery.id());
+    // A replayed delivery shows nothing about how live traffic fares.
+    if delivery.key.generation == 0 {
+        result.first = FirstAttempt::of(attempt, outcome, delivery.accepted_at);
+    }
+}
+
+/// The copy of a message for the slow lane.
+fn copy(body: &str, touched: bool) -> Result<String, Fault> {
+    let message: Message<'_> = serde_json::from_str(body).map_err(Fault::on("moving a message"))?;
+    serde_json::to_string(&message.moved(touched)).map_err(Fault::on("moving a message"))
+}
+
+/// The tenant whose event a message is about, if it can be read.
+pub(super) fn tenant_of(body: &str) -> Option<TenantId> {
+    serde_json::from_str::<Message<'_>>(body).ok().map(|message| message.tenant)
+}

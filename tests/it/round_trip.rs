@@ -1,0 +1,63 @@
+//! What GET returns can be sent back by PATCH and changes nothing, for every resource that has both.
+
+use serde_json::json;
+use testkit::{Stack, unique};
+
+use crate::description::Description;
+
+#[tokio::test]
+async fn what_was_read_can_be_sent_back() {
+    let stack = Stack::shared();
+    let (tenant, operator) = (stack.tenant().await, stack.operator());
+    let name = format!("{}.round", unique("trip"));
+    let entry = json!({ "description": "d", "schema": { "type": "object" }, "example": {}, "enforce": true });
+    operator.put(&format!("/v1/event-types/{name}"), &entry).await.expect(200);
+    let mut endpoints = Vec::new();
+    for settings in [
+        json!({}),
+        json!({ "status": "disabled", "event_types": ["deal.*"], "channels": ["a"] }),
+        json!({
+            "description": "whole", "retry_schedule_seconds": [1, 60], "timeout_seconds": 5, "rate_limit": 7,
+            "headers": { "x-region": "west", "authorization": "Bearer private" }, "svix_headers": true,
+            "event_types": ["deal.won"], "filter": { "/amount": { "gte": 100 } }, "metadata": { "team": "west" },
+        }),
+    ] {
+        let mut body = settings;
+        body["url"] = json!("https://example.com/webhooks?token=private");
+        let made = tenant.post("/v1/endpoints", &body).await.expect(201);
+        endpoints.push(made["id"].as_str().unwrap().to_owned());
+    }
+    let description = Description::of(&stack).await;
+    let mut walked = 0;
+    for operation in description.operations().iter().filter(|operation| operation.method == "patch") {
+        let client = if operation.is_the_operators() { &operator } else { &tenant };
+        let places: Vec<_> = match operation.path {
+            "/v1/endpoints/{endpoint_id}" => {
+                endpoints.iter().map(|id| operation.place(|_| id.clone())).collect()
+            }
+            "/v1/event-types/{type}" => vec![operation.place(|_| name.clone())],
+            other => panic!("{other} has PATCH: add an object to this test"),
+        };
+        for place in places {
+            let entries = || async {
+                let trail = client.get("/v1/audit?limit=250").await.expect(200);
+                trail["data"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .filter(|entry| place.contains(entry["subject"].as_str().unwrap()))
+                    .count()
+            };
+            let (read, recorded) = (client.get(&place).await.expect(200), entries().await);
+            assert_eq!(client.patch(&place, &read).await.expect(200), read, "{place}");
+            assert_eq!(client.get(&place).await.expect(200), read, "{place}");
+            assert_eq!(entries().await, recorded, "{place}: nothing changed, and nothing is recorded");
+            let mut unknown = read.clone();
+            unknown["typo"] = json!(1);
+            let response = client.patch(&place, &unknown).await;
+            assert_eq!((response.status, response.pointer()), (422, "/typo"), "{place}");
+            walked += 1;
+        }
+    }
+    assert_eq!(walked, endpoints.len() + 1);
+}
