@@ -49,6 +49,10 @@ fn every_row_is_found_by_its_own_path() {
         matches!(router.find(&Method::DELETE, "/v1/events"), Match::OtherMethods(methods) if methods.len() == 2)
     );
     assert!(matches!(router.find(&Method::GET, "/v1/nothing"), Match::Nothing));
+    for path in ["/", "//", "/v1/%ff%00..//", "/v1/\u{0}", "/v1/../v1/events", "/v1/%65vents", "/v1/events/"]
+    {
+        assert!(matches!(router.find(&Method::GET, path), Match::Nothing), "{path}");
+    }
 }
 
 #[test]

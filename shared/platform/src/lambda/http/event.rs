@@ -196,8 +196,9 @@ impl Parts {
     }
 
     fn request(self, id: String) -> Result<Request, Malformed> {
-        if !is_path(&self.path) {
-            return Err(Malformed("the path is malformed"));
+        // Nothing decodes a path, so any other path is at worst one that no route has.
+        if !self.path.starts_with('/') {
+            return Err(Malformed("the path does not begin with a slash"));
         }
         let mut headers = joined(self.headers);
         if !self.cookies.is_empty() {
@@ -284,31 +285,6 @@ fn base_url(headers: &HeaderMap, domain: Option<&str>, stage: &str) -> String {
     let host = text(HOST.as_str()).filter(is_host).or(domain).unwrap_or("localhost");
     let scheme = text("x-forwarded-proto").filter(|scheme| *scheme == "http").unwrap_or("https");
     format!("{scheme}://{host}{stage}")
-}
-
-/// Whether this is a path as HTTP has it: a slash first, no control characters, and percent-escapes
-/// that are whole and make UTF-8 without control characters.
-fn is_path(path: &str) -> bool {
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
-    while let [first, after @ ..] = rest {
-        let (byte, after) = match (first, after) {
-            (b'%', [high, low, after @ ..]) => match (hex_digit(*high), hex_digit(*low)) {
-                (Some(high), Some(low)) => (high << 4 | low, after),
-                _ => return false,
-            },
-            (b'%', _) => return false,
-            _ => (*first, after),
-        };
-        decoded.push(byte);
-        rest = after;
-    }
-    path.starts_with('/')
-        && std::str::from_utf8(&decoded).is_ok_and(|decoded| !decoded.chars().any(char::is_control))
-}
-
-fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// Gives a response the shape that its origin expects.

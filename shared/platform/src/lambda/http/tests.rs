@@ -133,36 +133,39 @@ fn with_path(event: &mut Value, path: &str) {
 }
 
 #[tokio::test]
-async fn a_hostile_path_is_refused_in_every_shape() {
+async fn a_path_without_a_slash_is_refused_in_every_shape() {
     for (name, _) in EVENTS {
-        for path in [
-            "/v1/%ff%00..//",
-            "/v1/%ff",
-            "/v1/%00",
-            "/v1/%0a",
-            "/v1/%",
-            "/v1/%2",
-            "/v1/%zz",
-            "/v1/%+1",
-            "/v1/\u{0}",
-            "/v1/\r\nset-cookie: a=1",
-            "",
-            "v1/events",
-            "@other.example.com/v1",
-            ":65536/v1",
-        ] {
+        for path in ["", "v1/events", "@other.example.com/v1", ":65536/v1", "%2Fv1", "*"] {
             let mut event = event(name);
             with_path(&mut event, path);
-            assert_eq!(refusal(&event).await["detail"], "the path is malformed", "{name} {path}");
+            assert_eq!(
+                refusal(&event).await["detail"],
+                "the path does not begin with a slash",
+                "{name} {path}"
+            );
         }
     }
 }
 
 #[tokio::test]
-async fn an_unusual_path_reaches_the_router_as_it_was_sent() {
+async fn a_hostile_path_reaches_the_router_as_it_was_sent() {
     for (name, _) in EVENTS {
-        for path in ["/", "//", "/..//", "/v1/../v1", "/v1/%2e%2e/%2F", "/v1/ü", "/v1/%C3%BC", "/v1/a b?c#d"]
-        {
+        for path in [
+            "/",
+            "//",
+            "/v1/%ff%00..//",
+            "/..//",
+            "/v1/../v1",
+            "/v1/%2e%2e/%2F",
+            "/v1/%",
+            "/v1/%2",
+            "/v1/%zz",
+            "/v1/\u{0}",
+            "/v1/\r\nset-cookie: a=1",
+            "/v1/ü",
+            "/v1/a b?c#d",
+            "/:65536@[",
+        ] {
             let mut event = event(name);
             with_path(&mut event, path);
             assert_eq!(request(&event).await.path, path, "{name}");
