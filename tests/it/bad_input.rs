@@ -238,11 +238,10 @@ async fn malformed_requests_are_refused() {
         "/v1/events/nonsense",
         "/v1/events/ept_0123456789abcdefghjkmnpqrs",
         "/v1/deliveries/dlv_",
+        "/v1/events/%00",
         "/v1/endpoints/x/secret",
     ] {
         let response = api.send(Method::GET, path, &[], "").await;
         assert_eq!(response.status, 404, "{path}: {}", response.json);
     }
-    let response = api.send(Method::GET, "/v1/events/%00", &[], "").await;
-    response.expect_problem(400, "invalid-request");
 }
