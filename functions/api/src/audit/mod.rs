@@ -7,7 +7,7 @@ use std::{
 
 use domain::{
     TenantId, Timestamp,
-    audit::{ChainBreak, Flaw, Link, ChainedEntry, verify as verify_chain},
+    audit::{ChainBreak, ChainedEntry, Flaw, Link, verify as verify_chain},
     saturating,
 };
 use platform::{Fault, lambda::problem::Problem};

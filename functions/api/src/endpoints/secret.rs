@@ -8,7 +8,7 @@ use domain::{
     saturating,
     signing::{
         SigningKey,
-        keys::{self, StoredSecret, OVERLAP_LIMIT, DEFAULT_OVERLAP, RotationError, fingerprint},
+        keys::{self, DEFAULT_OVERLAP, OVERLAP_LIMIT, RotationError, StoredSecret, fingerprint},
     },
 };
 use platform::{

@@ -148,8 +148,9 @@ fn wrong(Violation { pointer, detail }: Violation) -> Problem {
 }
 
 fn full() -> Problem {
-    let detail =
-        format!("the catalog holds at most {EVENT_TYPE_LIMIT} types, and 2 MiB of descriptions, schemas and examples");
+    let detail = format!(
+        "the catalog holds at most {EVENT_TYPE_LIMIT} types, and 2 MiB of descriptions, schemas and examples"
+    );
     Problem::new(Kind::LimitReached, detail)
 }
 

@@ -259,7 +259,9 @@ impl Attempt {
 #[must_use]
 pub fn in_words(status_code: Option<u16>, failure: Option<Failure>) -> Option<String> {
     failure.map(|failure| match status_code {
-        Some(status @ 300..=399) => format!("the endpoint responded with {status}; redirects are not followed"),
+        Some(status @ 300..=399) => {
+            format!("the endpoint responded with {status}; redirects are not followed")
+        }
         Some(status) => format!("the endpoint responded with {status}"),
         None => failure.to_string(),
     })
