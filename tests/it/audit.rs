@@ -219,7 +219,7 @@ async fn without_the_grant_no_tenant_is_made() {
     response.expect_problem(404, "not-found");
 }
 
-/// The stand-in does not tell an insert from an overwriting put, so the template is read.
+/// The stand-in does not distinguish an insert from an overwriting put, so the template is read.
 #[test]
 fn entries_can_only_be_added_to_the_trail() {
     let template = std::fs::read_to_string(testkit::stack::root().join("template.yaml")).unwrap();

@@ -177,7 +177,7 @@ async fn invalid_sources_are_refused() {
     let tenant = stack.tenant().await;
     let api = LocalApi::new(&stack, &tenant).await;
     let invalid = |body, pointer| api.invalid_field("/v1/sources", body, pointer);
-    invalid(json!({ "provider": "nobody", "secrets": ["whsec_0123456789abcdef"] }), "/provider").await;
+    invalid(json!({ "provider": "unknown", "secrets": ["whsec_0123456789abcdef"] }), "/provider").await;
     invalid(json!({ "provider": "stripe", "secrets": vec!["whsec_0123456789abcdef"; 11] }), "/secrets").await;
     invalid(json!({ "provider": "stripe", "secrets": ["whsec_0123456789abcdef", "short"] }), "/secrets/1")
         .await;

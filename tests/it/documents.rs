@@ -108,7 +108,7 @@ async fn receives(tenant: &Client, name: &str, command: &mut Command, port: u16,
     command.stdout(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{name} does not run: {error}"));
     eventually(name, SOON, || async { TcpStream::connect(("127.0.0.1", port)).await.ok() }).await;
-    // As large as an event can be: what receivers take by themselves is less as a rule.
+    // As large as an event can be: what receivers accept by default is less as a rule.
     let data = json!({ "id": "c_1", "text": "x".repeat(1_000_000) });
     let event_id = tenant.publish(event_type, &data, name).await;
     let delivery = tenant.only_delivery(&event_id, "succeeded", SOON).await;

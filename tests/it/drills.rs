@@ -65,7 +65,7 @@ fn rule(operation: &str, tenant: &Client, fault: Fault, times: u32) -> Rule {
 /// The alarms of these names; all of the deployment notify its topic.
 async fn find(stack: &Stack, names: &[&str]) -> Vec<Alarm> {
     let alarms = stack.alarms().await;
-    assert!(alarms.iter().all(|alarm| alarm.tells(stack.output("AlertsTopicArn"))));
+    assert!(alarms.iter().all(|alarm| alarm.notifies(stack.output("AlertsTopicArn"))));
     let named = |name: &&str| alarms.iter().find(|alarm| alarm.name == *name).cloned();
     names.iter().map(|name| named(name).unwrap_or_else(|| panic!("no alarm {name}"))).collect()
 }

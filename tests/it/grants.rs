@@ -109,7 +109,7 @@ fn policies_of(template: &str, role: &str) -> String {
     names.fold(block.to_owned(), |policies, name| policies + block_of(template, name))
 }
 
-/// The stand-in does not tell one `PartiQL` grant from another, so the template is read for them.
+/// The stand-in does not distinguish `PartiQL` grants, so the template is read for them.
 #[test]
 fn roles_may_insert_and_update_by_statements_only_where_they_do() {
     let template = std::fs::read_to_string(testkit::stack::root().join("template.yaml")).unwrap();

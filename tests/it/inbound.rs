@@ -193,7 +193,7 @@ async fn the_secrets_of_a_source_can_be_set_later() {
     }
     let set = tenant.post(&secrets, &json!({ "secrets": [SECRET] })).await.expect(200);
     assert_eq!(set["secret_count"], 1);
-    // A failed verification reads the secrets again where they are over a second old.
+    // A failed verification reads the secrets again where they are more than a second old.
     let response = eventually("the new secret to be known", Duration::from_secs(10), || async {
         let response = send(&tenant, &path, &body, Some(&signature)).await;
         (response.status != 401).then_some(response)

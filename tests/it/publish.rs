@@ -104,7 +104,7 @@ async fn large_payloads_arrive_whole_and_too_large_ones_are_refused() {
     // Over what rides in a message; with the characters that SQS would refuse; and both small.
     let cases = [
         json!({ "big": "ü".repeat(120 * 1024) }),
-        json!({ "odd": "\u{fffe}\u{ffff}\u{1f600}" }),
+        json!({ "noncharacters": "\u{fffe}\u{ffff}\u{1f600}" }),
         json!({ "control": "\u{0}\u{1f}\u{7f}\\\"" }),
     ];
     for (at, data) in cases.iter().enumerate() {

@@ -97,7 +97,7 @@ async fn reaches_each_endpoint_once(stack_name: &str, wide: usize) {
         listed.iter().all(|delivery| delivery.status == "succeeded").then_some(())
     })
     .await;
-    // Nothing more comes of the page that was sent twice.
+    // Nothing more follows from the page that was sent twice.
     assert_eq!(receiver.requests().len(), wide - 1, "each once");
     assert_eq!(operators.requests().len(), 1);
 }

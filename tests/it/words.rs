@@ -18,7 +18,7 @@ const LONGEST_FILE: usize = 500;
 const LONGEST_ARCHITECTURE: usize = 300;
 
 /// Places that are not clean yet; the list is empty when they are.
-const NOT_YET: &[&str] = &["functions/", "shared/", "tests/", "template.yaml:", "/", "Page", "Status"];
+const NOT_YET: &[&str] = &[];
 
 fn none(faults: &[String]) {
     let faults: Vec<_> = faults
@@ -142,7 +142,10 @@ fn a_long_file_says_why() {
         let lines = text.content.lines().count();
         let head = text.content.lines().take(30).collect::<Vec<_>>().join(" ");
         if lines > LONGEST_FILE && !head.contains("500 lines") {
-            faults.push(format!("{}: {lines} lines; say at its head why it is over 500 lines", text.path));
+            faults.push(format!(
+                "{}: {lines} lines; say at its head why it has more than 500 lines",
+                text.path
+            ));
         }
     }
     let architecture = text::all().into_iter().find(|text| text.path == "ARCHITECTURE.md").unwrap();

@@ -73,7 +73,7 @@ impl Alarm {
     }
 
     /// Whether it notifies this topic when it fires, and when its condition ends.
-    pub fn tells(&self, topic: &str) -> bool {
+    pub fn notifies(&self, topic: &str) -> bool {
         // What is read from the template may name the topic by a reference.
         let is = |value: &Value| value[0] == topic || value[0]["Ref"] == "AlertsTopic";
         is(&self.json["AlarmActions"]) && is(&self.json["OKActions"])

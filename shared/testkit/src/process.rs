@@ -17,7 +17,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Whoever holds `address` in a connection to `ours`.
+    /// The process that holds `address` in a connection to `ours`.
     pub fn new(address: SocketAddr, ours: SocketAddr) -> Self {
         Self { address, ours, process: OnceLock::new() }
     }

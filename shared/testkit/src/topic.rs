@@ -1,4 +1,4 @@
-//! A queue that is subscribed to a topic: what a deployment tells those who run it.
+//! A queue that is subscribed to a topic: what a deployment reports to its operators.
 
 use std::sync::Mutex;
 

@@ -118,7 +118,7 @@ async fn default_data(api: &Api, event_type: &EventType) -> Result<EventData, Pr
 fn view(url: String, TestReport { headers, body, outcome, attempt }: TestReport) -> TestView {
     let (succeeded, suggested_action) = (outcome.is_success(), advice::after(&outcome));
     let response = match outcome {
-        Outcome::Answered { status, excerpt, .. } => {
+        Outcome::Response { status, excerpt, .. } => {
             Some(ResponseView { status, headers: attempt.response_headers.clone(), body: excerpt })
         }
         Outcome::Failed(_) => None,

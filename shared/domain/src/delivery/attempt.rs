@@ -1,36 +1,36 @@
-//! What an attempt tells beside its outcome: how long its parts took, which of the answer's headers
+//! The details of an attempt beside its outcome: how long its parts took, which of the response's headers
 //! are kept, and how much of its body.
 //!
 //! An update bills the whole item, so every byte kept is paid for on each later attempt. A delivery
 //! that succeeds at once is to stay within one write unit, 1 KiB: what is kept of a success shares
-//! [`SUCCESS_ROOM`]. A failure tells more, since somebody has to mend it.
+//! [`SUCCESS_ROOM`]. A failure keeps more, since a person has to fix it.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Longest excerpt of an answer, in bytes: of the last attempt, where that failed.
+/// Longest excerpt of a response, in bytes: of the last attempt, where that failed.
 pub const EXCERPT_LIMIT: usize = 4096;
 
 /// Longest excerpt of earlier attempts, in bytes.
 pub const EARLIER_EXCERPT_LIMIT: usize = 512;
 
-/// What a success keeps of its answer, headers and excerpt together, in bytes as they are stored.
+/// What a success keeps of its response, headers and excerpt together, in bytes as they are stored.
 pub const SUCCESS_ROOM: usize = 512;
 
-/// What a success keeps of its answer's headers, in bytes as they are stored.
+/// What a success keeps of its response's headers, in bytes as they are stored.
 const SUCCESS_HEADERS_ROOM: usize = 160;
 
-/// What a failure keeps of its answer's headers, in bytes as they are stored.
+/// What a failure keeps of its response's headers, in bytes as they are stored.
 const FAILURE_HEADERS_ROOM: usize = 512;
 
 /// Longest value of a header that is kept, in bytes.
 const VALUE_LIMIT: usize = 200;
 
-/// The headers of an answer that are kept, what tells most first: the room may not do for all.
-/// They say when to come again, where the thing went, what the answer is, under which name the
-/// receiver and what stands before it have logged it, who answered, and by which clock. Cookies and
+/// The headers of a response that are kept, the most useful first: the room may not do for all.
+/// They say when to come again, where the thing went, what the response is, under which name the
+/// receiver and the proxies before it have logged it, who responded, and by which clock. Cookies and
 /// what has to do with credentials are never kept.
 pub const KEPT_HEADERS: [&str; 20] = [
     "retry-after",
@@ -56,7 +56,7 @@ pub const KEPT_HEADERS: [&str; 20] = [
 ];
 
 /// How long the parts of an attempt took, in milliseconds. They follow each other; what is missing
-/// to the whole is the answer's body, and what was spent on a connection that broke. A part of the
+/// to the whole is the response's body, and what was spent on a connection that broke. A part of the
 /// way to a connection that was not over when the attempt failed counts up to then.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Timing {
@@ -73,22 +73,22 @@ pub struct Timing {
     /// The TLS handshake; null over plain http.
     #[serde(default)]
     pub tls_ms: Option<u32>,
-    /// From then on, or on a reused connection from the beginning, to the end of the answer's head:
-    /// the request, and the receiver's own time. Null where no answer came.
+    /// From then on, or on a reused connection from the beginning, to the end of the response's head:
+    /// the request, and the receiver's own time. Null where no response came.
     #[serde(default)]
     pub first_byte_ms: Option<u32>,
 }
 
-/// What an attempt tells beside its outcome.
+/// The details of an attempt beside its outcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct AttemptDetails {
     /// How long its parts took.
     pub timing: Timing,
-    /// The answer's headers, as [`kept_headers`] chose them.
+    /// The response's headers, as [`kept_headers`] chose them.
     pub headers: BTreeMap<String, String>,
 }
 
-/// Chooses the headers that are kept of an answer with this status. `value` gives the first value
+/// Chooses the headers that are kept of a response with this status. `value` gives the first value
 /// of a header.
 pub fn kept_headers<'a>(status: u16, value: impl Fn(&str) -> Option<&'a [u8]>) -> BTreeMap<String, String> {
     let mut room = if (200..300).contains(&status) { SUCCESS_HEADERS_ROOM } else { FAILURE_HEADERS_ROOM };

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// A queue that drives deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LaneKind {
-    /// First attempts to endpoints that answer in time.
+    /// First attempts to endpoints that respond in time.
     Fast,
     /// Everything else.
     Slow,

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Timestamp,
-    delivery::attempt::{Timing, Told},
+    delivery::attempt::{AttemptDetails, Timing},
     text::text_enum,
 };
 
@@ -30,7 +30,7 @@ pub const RETENTION_DAYS: u64 = 30;
 pub const RETENTION: Duration = Duration::from_hours(24 * RETENTION_DAYS);
 
 text_enum! {
-    /// Where a delivery stands.
+    /// The status of a delivery.
     #[schemars(rename = "DeliveryStatus")]
     pub enum Status {
         /// On its way, not attempted yet.
@@ -39,11 +39,11 @@ text_enum! {
         Retrying = "retrying",
         /// Waiting for its endpoint, not for a time; see `parked_reason`.
         Parked = "parked",
-        /// The endpoint answered 2xx. Final.
+        /// The endpoint responded 2xx. Final.
         Succeeded = "succeeded",
         /// Every attempt of the schedule failed. Final.
         Exhausted = "exhausted",
-        /// Called off, by a person or because its endpoint was deleted. Final.
+        /// Cancelled, by a person or because its endpoint was deleted. Final.
         Cancelled = "cancelled",
         /// Not finished when its event's retention ended. Final.
         Expired = "expired",
@@ -51,7 +51,7 @@ text_enum! {
 }
 
 impl Status {
-    /// Whether nothing further happens by itself.
+    /// Whether nothing further happens automatically.
     #[must_use]
     pub fn is_final(self) -> bool {
         match self {
@@ -105,7 +105,7 @@ text_enum! {
     }
 }
 
-/// Why an attempt got no answer that counts.
+/// Why an attempt did not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Failure {
@@ -115,14 +115,14 @@ pub enum Failure {
     Dns,
     /// No connection to the host.
     Connect,
-    /// The host's certificate or TLS was not acceptable.
+    /// The host's certificate or TLS was invalid.
     Tls,
-    /// No whole answer within the time-out.
+    /// No complete response within the timeout.
     Timeout,
     /// The connection broke, or what came was not HTTP.
     Protocol,
-    /// The endpoint answered with 2xx, but the answer's body broke off or had not ended when the
-    /// time-out was over: a receiver that died while it answered may not have kept the webhook.
+    /// The endpoint responded with 2xx, but the response's body broke off or had not ended when the
+    /// timeout ended: a receiver that died while it responded may not have kept the webhook.
     Body,
     /// The address may not be called.
     BlockedAddress,
@@ -145,11 +145,11 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What came of one HTTP try.
+/// The outcome of one HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The endpoint answered.
-    Answered {
+    /// The endpoint responded.
+    Response {
         /// HTTP status code.
         status: u16,
         /// The `Retry-After` header, if there was one.
@@ -165,23 +165,23 @@ impl Outcome {
     /// Whether the webhook counts as received.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        matches!(self, Self::Answered { status: 200..=299, .. })
+        matches!(self, Self::Response { status: 200..=299, .. })
     }
 
-    /// Whether the endpoint wants nothing more, ever: 410.
+    /// Whether the endpoint is gone for good: 410.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        matches!(self, Self::Answered { status: 410, .. })
+        matches!(self, Self::Response { status: 410, .. })
     }
 
-    /// Whether the endpoint, or what stands before it, has too much to do: 429, 502, 504
-    /// (Standard Webhooks 1.0.0 names these for throttling), or any answer that says when to come
+    /// Whether the endpoint, or a proxy before it, has too much to do: 429, 502, 504
+    /// (Standard Webhooks 1.0.0 names these for throttling), or any response that says when to come
     /// again.
     #[must_use]
     pub fn is_throttle(&self) -> bool {
         match self {
-            Self::Answered { status: 429 | 502 | 504, .. } => true,
-            Self::Answered { status: 503, retry_after, .. } => retry_after.is_some(),
+            Self::Response { status: 429 | 502 | 504, .. } => true,
+            Self::Response { status: 503, retry_after, .. } => retry_after.is_some(),
             _ => false,
         }
     }
@@ -208,21 +208,21 @@ pub struct Attempt {
     /// The same in words.
     #[serde(default)]
     pub error: Option<String>,
-    /// Those of the answer's headers that are kept.
+    /// Those of the response's headers that are kept.
     #[serde(default)]
     pub response_headers: BTreeMap<String, String>,
-    /// The beginning of the answer's body: at most 512 bytes, or 4 KiB of the last attempt where
+    /// The beginning of the response's body: at most 512 bytes, or 4 KiB of the last attempt where
     /// that failed.
     #[serde(default)]
     pub response_excerpt: Option<String>,
 }
 
 impl Attempt {
-    /// The record of `outcome`, without what else was told.
+    /// The record of `outcome`, without its details.
     #[must_use]
     pub fn new(number: u32, started_at: Timestamp, duration_ms: u32, outcome: &Outcome) -> Self {
         let (status_code, failure, excerpt) = match outcome {
-            Outcome::Answered { status, excerpt, .. } => {
+            Outcome::Response { status, excerpt, .. } => {
                 let failure = (!outcome.is_success()).then_some(Failure::HttpStatus);
                 (Some(*status), failure, (!excerpt.is_empty()).then(|| excerpt.clone()))
             }
@@ -241,11 +241,11 @@ impl Attempt {
         }
     }
 
-    /// The same with what else was told. A success keeps less of its answer.
+    /// The same with its details. A success keeps less of its response.
     #[must_use]
-    pub fn telling(mut self, told: Told) -> Self {
-        self.timing = Some(told.timing);
-        self.response_headers = told.headers;
+    pub fn with_details(mut self, details: AttemptDetails) -> Self {
+        self.timing = Some(details.timing);
+        self.response_headers = details.headers;
         if self.failure.is_none()
             && let Some(excerpt) = &mut self.response_excerpt
         {
@@ -271,7 +271,7 @@ pub fn in_words(status_code: Option<u16>, failure: Option<Failure>) -> Option<St
 /// stored: it is `pending` because its event's snapshot names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
     /// 0 until it is replayed.
     pub generation: u32,
@@ -281,7 +281,7 @@ pub struct Delivery {
     pub next_attempt_at: Option<Timestamp>,
     /// What it waits for; only while `parked`.
     pub parked_reason: Option<ParkedReason>,
-    /// Whether it stands in the due index, which is a driver in itself.
+    /// Whether it has a place in the due index, which is a driver in itself.
     pub in_due_index: bool,
 }
 

@@ -71,7 +71,7 @@ pub enum Next {
     Done,
     /// Another attempt at this time.
     RetryAt(Timestamp),
-    /// The endpoint wants no more: it is disabled, and the delivery waits for it to come back.
+    /// The endpoint is gone: it is disabled, and the delivery waits for it to come back.
     Park,
     /// The schedule is at its end.
     GiveUp,
@@ -100,7 +100,7 @@ pub fn next(n: u32, outcome: &Outcome, policy: &Policy, now: Timestamp, jitter: 
 #[must_use]
 pub fn asked_wait(outcome: &Outcome, now: Timestamp) -> Option<Duration> {
     match outcome {
-        Outcome::Answered { retry_after: Some(text), .. } => retry_after(text, now),
+        Outcome::Response { retry_after: Some(text), .. } => retry_after(text, now),
         _ => None,
     }
 }

@@ -15,7 +15,7 @@ use crate::Timestamp;
 pub const BINS: usize = 16;
 
 /// Where each bin but the first begins, in milliseconds. Each is 1.6 times as wide as the one
-/// before (1.65 at most), so the whole reaches from what a neighbour answers in to the longest
+/// before (1.65 at most), so the whole reaches from what a neighbour responses in to the longest
 /// attempt.
 const BEGINNINGS: [u32; BINS - 1] =
     [10, 16, 26, 42, 69, 112, 182, 300, 490, 800, 1300, 2100, 3450, 5600, 9200];
@@ -70,7 +70,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Adds an attempt and where its delivery then stands.
+    /// Adds an attempt and the status of its delivery after it.
     pub fn add(&mut self, attempt: &Attempt, status: Status) {
         let success = attempt.failure.is_none();
         self.attempts += 1;
@@ -151,7 +151,7 @@ fn middle(bin: usize) -> u32 {
 /// What [`FAILING_HOURS`] of an endpoint say.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Judged {
-    /// It fails so often that its owner is told.
+    /// It fails so often that its owner is notified.
     Failing(FailureRate),
     /// It does not, and will not before so many more of its attempts have failed.
     NotBefore(u64),

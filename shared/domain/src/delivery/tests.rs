@@ -5,11 +5,11 @@ fn at(secs: i64) -> Timestamp {
 }
 
 #[test]
-fn attempts_tell_what_happened() {
-    let answered = |status| Outcome::Answered { status, retry_after: None, excerpt: "x".into() };
-    let attempt = Attempt::new(1, at(0), 5, &answered(204));
+fn attempts_show_what_happened() {
+    let responded = |status| Outcome::Response { status, retry_after: None, excerpt: "x".into() };
+    let attempt = Attempt::new(1, at(0), 5, &responded(204));
     assert_eq!((attempt.failure, attempt.error), (None, None));
-    let attempt = Attempt::new(1, at(0), 5, &answered(301));
+    let attempt = Attempt::new(1, at(0), 5, &responded(301));
     assert_eq!(attempt.failure, Some(Failure::HttpStatus));
     assert_eq!(attempt.error.unwrap(), "the endpoint responded with 301; redirects are not followed");
     let attempt = Attempt::new(1, at(0), 5, &Outcome::Failed(Failure::Dns));

@@ -189,7 +189,7 @@ pub fn is_allowed(address: IpAddr, allow: &Allow) -> bool {
 ///
 /// On the local stack, where `allow` is not empty, http and inner names may be used: each address
 /// that a name leads to must still be allowed. The addresses of `allow` may be called on any port;
-/// names may not, since their address is not known here.
+/// names may not, since their address is resolved later.
 ///
 /// # Errors
 /// [`BlockedUrl`] with the reason.

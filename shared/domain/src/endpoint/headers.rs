@@ -1,7 +1,7 @@
 //! An endpoint's own headers: what a tenant may have sent with each of its webhooks.
 //!
 //! Syntax: RFC 9110, sections 5.1, 5.5 and 5.6.2. Refused is what we set ourselves, and what
-//! steers a connection or says how the body is framed or coded: whoever sets those beside us makes
+//! steers a connection or says how the body is framed or coded: setting those beside us makes
 //! two servers read one request as two.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
@@ -152,7 +152,7 @@ pub fn is_sensitive(name: &str) -> bool {
 fn checked_name(name: &str) -> Result<String, InvalidHeaders> {
     let token = name.bytes().take_while(|byte| is_token(*byte)).count();
     if !(1..=NAME_LIMIT).contains(&name.len()) || token < name.len() {
-        // No more than its good beginning: a whole line may stand here, value and all.
+        // No more than its good beginning: this may be a whole line, value and all.
         return Err(InvalidHeaders::Name(name[..token.min(NAME_LIMIT)].to_owned()));
     }
     let name = name.to_ascii_lowercase();

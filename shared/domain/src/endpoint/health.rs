@@ -15,7 +15,7 @@ use crate::{
 
 /// Failures in a row, without one success, from which the circuit opens …
 pub const OPEN_FAILURES: u32 = 10;
-/// … once they have gone on for this long: a restart of the receiver is over by then.
+/// … once they have gone on for this long: a restart of the receiver has ended by then.
 pub const OPEN_AFTER: Duration = Duration::from_secs(30);
 /// The first cooldown of an open circuit; each failed probe doubles it …
 pub const COOLDOWN: Duration = Duration::from_secs(30);
@@ -24,7 +24,7 @@ pub const COOLDOWN_LIMIT: Duration = Duration::from_mins(15);
 /// How long the one who makes the probe has the endpoint for itself: longer than an attempt and
 /// its recording.
 pub const PROBE_LEASE: Duration = Duration::from_secs(30);
-/// Counting on would be a write for each batch and tell nothing more.
+/// Counting on would be a write for each batch and show nothing more.
 const COUNTED: u32 = 100;
 /// How often the time of the last failure is brought up to date.
 const LAST_FAILURE_STEP: Duration = Duration::from_mins(10);
@@ -74,11 +74,11 @@ pub struct Tally {
     pub succeeded: u32,
     /// How many were not.
     pub failed: u32,
-    /// Whether one took long or ran into its time-out.
+    /// Whether one took long or ran into its timeout.
     pub slow: bool,
     /// For how long the endpoint is to be throttled, if it is.
     pub throttle: Option<Duration>,
-    /// Whether the endpoint answered that it is gone (410).
+    /// Whether the endpoint responded with that it is gone (410).
     pub gone: bool,
 }
 
@@ -199,7 +199,7 @@ impl Health {
 /// What failing for long leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The owner is told when the endpoint will be disabled.
+    /// The owner is notified when the endpoint will be disabled.
     Warn {
         /// When.
         disabled_at: Timestamp,

@@ -32,13 +32,13 @@ pub const SNAPSHOT_PAGE: usize = 500;
 /// Longest URL of an endpoint, in bytes.
 pub const URL_LIMIT: usize = 2048;
 
-/// The time-outs that an endpoint can have, in seconds.
+/// The timeout that an endpoint can have, in seconds.
 pub const TIMEOUT_SECONDS: std::ops::RangeInclusive<u32> = 1..=15;
 
 /// Deliveries a second at which held work is drained where nothing else was chosen.
 pub const DRAIN_RATE: u32 = 50;
 
-/// What becomes of events while an endpoint is disabled.
+/// What happens to events while an endpoint is disabled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDisable {
@@ -55,7 +55,7 @@ pub enum OnDisable {
 pub enum DisabledBy {
     /// A request disabled it.
     Request,
-    /// The endpoint answered 410.
+    /// The endpoint responded 410.
     Gone,
     /// It failed for days.
     Failing,
@@ -65,7 +65,7 @@ impl fmt::Display for DisabledBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Request => "it was disabled by a request",
-            Self::Gone => "it answered 410 Gone",
+            Self::Gone => "it responded 410 Gone",
             Self::Failing => "it failed for days without one success",
         })
     }
@@ -74,7 +74,7 @@ impl fmt::Display for DisabledBy {
 /// That an endpoint is disabled, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disabled {
-    /// What becomes of events meanwhile.
+    /// What happens to events meanwhile.
     pub mode: OnDisable,
     /// Why.
     pub by: DisabledBy,
@@ -101,7 +101,7 @@ pub struct Settings {
     /// Its own waits between attempts, in seconds; the default schedule where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_schedule_seconds: Option<Vec<u32>>,
-    /// Its own time-out, in seconds.
+    /// Its own timeout, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u32>,
     /// The most deliveries a second.

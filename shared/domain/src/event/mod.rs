@@ -1,6 +1,6 @@
 //! Events: their types and data, the catalog, the filters that select them, and the bytes that are signed and sent.
 //!
-//! Where an event goes is decided in `endpoint`, and what becomes of it there in `delivery`.
+//! Where an event goes is decided in `endpoint`, and its way there in `delivery`.
 
 pub mod catalog;
 pub mod channel;

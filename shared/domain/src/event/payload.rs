@@ -115,7 +115,7 @@ pub fn decode(encoding: Encoding, bytes: Vec<u8>, limit: usize) -> Result<String
 
 fn inflate(bytes: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
     let mut decompressor = Decompress::new(false);
-    // One byte more than the limit, to tell a payload of just the limit from a longer one.
+    // One byte more than the limit, to distinguish a payload of just the limit from a longer one.
     let most = limit.saturating_add(1);
     let mut out = vec![0; bytes.len().saturating_mul(4).max(WRITE_UNIT).min(most)];
     let (mut read, mut written) = (0, 0);

@@ -71,7 +71,7 @@ fn nesting_has_an_end() {
     assert!(read(&nested(99)).is_ok());
     assert!(read(&nested(100)).unwrap_err().to_string().contains("nested"));
     assert!(read(&nested(50_000)).is_err());
-    // Brackets in texts are not nesting, whatever stands before them.
+    // Brackets in texts are not nesting, whatever precedes them.
     let text = format!(r#"{{"a":"{}","b":"\"{}","c":"\\"}}"#, "[".repeat(500), "{".repeat(500));
     assert_eq!(depth(&text), 1);
     assert!(read(&text).is_ok());

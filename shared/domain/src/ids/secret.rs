@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 /// A secret text: wiped when dropped, `Debug` says nothing, compared in constant time.
 ///
-/// It can be serialised, since a document of Secrets Manager and the one answer that shows a
+/// It can be serialised, since a document of Secrets Manager and the one response that shows a
 /// key are made of it; what goes into a log is never a type that holds one.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);

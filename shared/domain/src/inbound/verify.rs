@@ -1,4 +1,4 @@
-//! The inbound verifier: one engine, told by a table how a provider signs.
+//! The inbound verifier: one engine, and a table of how each provider signs.
 //!
 //! A signature is checked on the bytes received, before anything parses them; only what passed
 //! ([`Verified`]) can be normalised.

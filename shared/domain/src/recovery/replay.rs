@@ -39,7 +39,7 @@ pub const DISABLED_STEP: Duration = Duration::from_mins(5);
 /// An attempt that is due by then needs no other message.
 const NEAR: Duration = Duration::from_secs(5);
 
-/// How long ago an attempt was due when nobody may be making it: longer than a due entry's lease.
+/// How long ago an attempt was due when no dispatcher may be making it: longer than a due entry's lease.
 const MISSED: Duration = Duration::from_mins(15);
 
 /// What a replay delivers.
@@ -54,7 +54,7 @@ pub enum Selection {
     All,
 }
 
-/// Where a replay stands.
+/// The status of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "ReplayStatus")]
@@ -86,7 +86,7 @@ pub enum PausedFor {
 pub struct Kept {
     /// Which one.
     pub generation: u32,
-    /// Where it stands.
+    /// Its status.
     pub status: delivery::Status,
     /// Whether the replay that asks has begun it.
     pub mine: bool,

@@ -153,7 +153,7 @@ pub fn rotate(
 }
 
 /// What a key is called where it must not be shown: the head of a hash of its public half or, where
-/// it has none, of itself. 64 bits tell keys apart and tell nothing of one with 192 random bits.
+/// it has none, of itself. 64 bits distinguish keys and reveal nothing of one with 192 random bits.
 #[must_use]
 pub fn fingerprint(key: &SigningKey) -> String {
     let hash = Sha256::new().chain_update("core-webhooks signing key\n");

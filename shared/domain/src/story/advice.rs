@@ -7,7 +7,7 @@ use crate::delivery::{Failure, Outcome};
 pub fn after(outcome: &Outcome) -> &'static str {
     match outcome {
         _ if outcome.is_success() => "Nothing. Any 2xx means that the webhook was received.",
-        Outcome::Answered { status, .. } => advice(Failure::HttpStatus, Some(*status)),
+        Outcome::Response { status, .. } => advice(Failure::HttpStatus, Some(*status)),
         Outcome::Failed(failure) => advice(*failure, None),
     }
 }
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_test_event_and_a_delivery_are_advised_the_same() {
-        let response = |status| Outcome::Answered { status, retry_after: None, excerpt: String::new() };
+        let response = |status| Outcome::Response { status, retry_after: None, excerpt: String::new() };
         for (status, word) in [
             (301, "redirect"),
             (401, "gateway"),

@@ -1,6 +1,6 @@
 //! A delivery's story in words: what happened, what comes next and when, and what a person can do.
 //!
-//! The words answer "where is my webhook?" for people who know nothing of this code.
+//! The words explain "where is my webhook?" for people who know nothing of this code.
 //! They are made from the stored fields, so that both always agree.
 //! Only words belong here: which state follows which is decided in `delivery`.
 

@@ -210,9 +210,9 @@ fn every_story_is_whole() {
     let reasons = [ParkedReason::CircuitOpen, ParkedReason::RateLimit, ParkedReason::Disabled];
     let failures =
         [Dns, Connect, Tls, Timeout, Protocol, Body, BlockedAddress].map(|kind| (Some(kind), None));
-    let answers =
+    let responses =
         [302, 400, 403, 404, 410, 413, 429, 500, 503].map(|code| (Some(Failure::HttpStatus), Some(code)));
-    let outcomes: Vec<_> = failures.into_iter().chain(answers).collect();
+    let outcomes: Vec<_> = failures.into_iter().chain(responses).collect();
     let outlooks = [
         WELL,
         open_until("2026-11-24T10:01:00Z"),

@@ -289,20 +289,20 @@ impl World {
     }
 
     fn response(&self, chance: u8) -> Outcome {
-        let answered = |status, retry_after: Option<&str>| Outcome::Answered {
+        let responded = |status, retry_after: Option<&str>| Outcome::Response {
             status,
             retry_after: retry_after.map(str::to_owned),
             excerpt: String::new(),
         };
         match chance % 10 {
-            _ if self.calm && self.heals => answered(200, None),
-            _ if self.calm => answered(500, None),
-            0..=2 => answered(200, None),
-            3..=5 => answered(500, None),
+            _ if self.calm && self.heals => responded(200, None),
+            _ if self.calm => responded(500, None),
+            0..=2 => responded(200, None),
+            3..=5 => responded(500, None),
             6 => Outcome::Failed(Failure::Timeout),
-            7 => answered(410, None),
-            8 => answered(429, Some("40")),
-            _ => answered(429, Some("4000")),
+            7 => responded(410, None),
+            8 => responded(429, Some("40")),
+            _ => responded(429, Some("4000")),
         }
     }
 

@@ -228,7 +228,7 @@ impl World {
         self.call(luck, |world| world.record_with(id, change, false, None)).transpose()
     }
 
-    /// Starts a generation, unless it exists. A fault is a start that nobody continues.
+    /// Starts a generation, unless it exists. A fault is a start without a message.
     fn start(
         &mut self,
         id: Id,

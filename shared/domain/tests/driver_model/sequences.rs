@@ -26,7 +26,7 @@ fn rare_sequences() {
     let held = [vec![Ask(Request::Disable), api(), Publish(0, fine), receive()], steps(3)].concat();
     let dies = vec![KillDispatcher(0), pass(180), receive()];
     let untouched = [held.clone(), dies, steps(3)].concat();
-    // The time is over before anything is let go.
+    // The time is up before anything is let go.
     let opened = vec![Ask(Request::EnableAndDeliver), api(), api(), api(), pass(660), Schedule];
     let runs = vec![run(false), run(false), run(true), run(false)];
     let unseen = [held, steps(5), opened, runs].concat();

@@ -1,4 +1,4 @@
-//! What a batch tells of how well first attempts fare; of further ones the log has to do.
+//! How the first attempts of a batch fare; of further ones the log has to do.
 
 use domain::{
     Timestamp,
@@ -13,7 +13,7 @@ use crate::runtime::telemetry::{self, Metric, Unit};
 pub(super) struct FirstAttempt {
     succeeded: bool,
     /// From the event's acceptance to the attempt's beginning, waits of every kind included;
-    /// `None` where nobody knows when the event was accepted.
+    /// `None` where it is unknown when the event was accepted.
     delay_ms: Option<u64>,
 }
 

@@ -264,8 +264,8 @@ impl MessageDriver {
         // Recording waits for the others of the batch, who may wait for their turn.
         drop(permit);
         let took_ms = response.took_ms();
-        let CallOutcome { outcome, took, told } = response;
-        let attempt = Attempt::new(number, started_at, took_ms, &outcome).telling(told);
+        let CallOutcome { outcome, took, details } = response;
+        let attempt = Attempt::new(number, started_at, took_ms, &outcome).with_details(details);
         Ok((attempt, EndedAttempt { outcome, took }))
     }
 }

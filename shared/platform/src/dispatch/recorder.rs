@@ -32,7 +32,7 @@ const FULL: usize = 25;
 
 struct Ask {
     change: DeliveryChange,
-    answer: oneshot::Sender<Result<Recorded, Fault>>,
+    result: oneshot::Sender<Result<Recorded, Fault>>,
 }
 
 /// How many may still ask for something.
@@ -42,7 +42,7 @@ struct Expected {
     changed: Notify,
 }
 
-/// The right to ask; whoever drops it without asking is not waited for.
+/// The right to ask; a task that drops it without asking is not waited for.
 #[derive(Debug)]
 pub(super) struct Ticket(Arc<Expected>);
 
@@ -75,17 +75,17 @@ impl Recorder {
         Ticket(Arc::clone(&self.expected))
     }
 
-    /// Records a change, together with others. The ticket of whoever asks first is given back.
+    /// Records a change, together with others. The ticket of a first request is given back.
     pub(super) async fn record(
         &self,
         change: DeliveryChange,
         ticket: Option<Ticket>,
     ) -> Result<Recorded, Fault> {
         let gone = || Fault::new("recording attempts", "the recorder is gone");
-        let (answer, answered) = oneshot::channel();
-        self.sender.send(Ask { change, answer }).map_err(|_| gone())?;
+        let (sender, result) = oneshot::channel();
+        self.sender.send(Ask { change, result: sender }).map_err(|_| gone())?;
         drop(ticket);
-        answered.await.map_err(|_| gone())?
+        result.await.map_err(|_| gone())?
     }
 }
 
@@ -124,12 +124,12 @@ async fn collect(
         let (now, later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut waiting).into_iter().partition(|ask| named.insert(ask.change.key.clone()));
         waiting = later;
-        let (changes, answers): (Vec<_>, Vec<_>) =
-            now.into_iter().map(|ask| (ask.change, ask.answer)).unzip();
+        let (changes, responses): (Vec<_>, Vec<_>) =
+            now.into_iter().map(|ask| (ask.change, ask.result)).unzip();
         let (recorded, more) = statistics.record_and_count(&changes).await;
-        for (result, answer) in recorded.into_iter().zip(answers) {
+        for (result, sender) in recorded.into_iter().zip(responses) {
             // Who asked may have run out of time.
-            let _ = answer.send(result);
+            let _ = sender.send(result);
         }
         for (key, stats) in more {
             uncounted.entry(key).or_default().merge(&stats);

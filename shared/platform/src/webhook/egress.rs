@@ -16,7 +16,7 @@ use std::{
 use domain::{
     delivery::{
         Failure, Outcome,
-        attempt::{EXCERPT_LIMIT, Timing, Told, kept_headers},
+        attempt::{AttemptDetails, EXCERPT_LIMIT, Timing, kept_headers},
     },
     endpoint::egress::{self, Allow},
 };
@@ -55,8 +55,8 @@ pub struct CallOutcome {
     pub outcome: Outcome,
     /// How long all of it took.
     pub took: Duration,
-    /// What else there is to tell.
-    pub told: Told,
+    /// Its details.
+    pub details: AttemptDetails,
 }
 
 impl CallOutcome {
@@ -110,9 +110,9 @@ impl Egress {
     /// 64 KiB counts by its status, and its rest is not read.
     pub async fn post(&self, url: &str, headers: HeaderMap, body: Vec<u8>, timeout: Duration) -> CallOutcome {
         let began = Instant::now();
-        let mut told = Told::default();
-        let tried = self.try_post(url, headers, body, (began + timeout).into(), &mut told).await;
-        CallOutcome { outcome: tried.unwrap_or_else(Outcome::Failed), took: began.elapsed(), told }
+        let mut details = AttemptDetails::default();
+        let tried = self.try_post(url, headers, body, (began + timeout).into(), &mut details).await;
+        CallOutcome { outcome: tried.unwrap_or_else(Outcome::Failed), took: began.elapsed(), details }
     }
 
     async fn try_post(
@@ -121,25 +121,25 @@ impl Egress {
         headers: HeaderMap,
         body: Vec<u8>,
         deadline: Deadline,
-        told: &mut Told,
+        details: &mut AttemptDetails,
     ) -> Result<Outcome, Failure> {
         let url = Url::parse(url).map_err(|_| Failure::BlockedAddress)?;
         egress::check_url(&url, &self.allow).map_err(|_| Failure::BlockedAddress)?;
         let request = self.client.post(url).headers(headers).body(body).build();
         // URL, headers and body have been parsed, so this cannot fail for any of them.
         let request = request.map_err(|error| classify(&error))?;
-        let response = self.send(request, deadline, &mut told.timing).await?;
+        let response = self.send(request, deadline, &mut details.timing).await?;
         let status = response.status();
         let header = |name: &str| response.headers().get(name);
         let retry_after =
             header(RETRY_AFTER.as_str()).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        told.headers = kept_headers(status.as_u16(), |name| header(name).map(HeaderValue::as_bytes));
+        details.headers = kept_headers(status.as_u16(), |name| header(name).map(HeaderValue::as_bytes));
         let mut head = Vec::new();
         let read = timeout_at(deadline, read(response, &mut head)).await;
         if status.is_success() && !matches!(read, Ok(Ok(()))) {
             return Err(Failure::Body);
         }
-        Ok(Outcome::Answered { status: status.as_u16(), retry_after, excerpt: excerpt(&head) })
+        Ok(Outcome::Response { status: status.as_u16(), retry_after, excerpt: excerpt(&head) })
     }
 
     /// Sends `request`, and once more where an idle connection was used and broke before an

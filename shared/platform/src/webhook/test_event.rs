@@ -69,8 +69,8 @@ impl TestEvents {
         let called =
             self.egress.post(&endpoint.url, headers, body.clone().into_bytes(), endpoint.timeout()).await;
         let took_ms = called.took_ms();
-        let CallOutcome { outcome, told, .. } = called;
-        let attempt = Attempt::new(1, at, took_ms, &outcome).telling(told);
+        let CallOutcome { outcome, details, .. } = called;
+        let attempt = Attempt::new(1, at, took_ms, &outcome).with_details(details);
         tracing::info!(
             tenant = %owner,
             endpoint_id = %endpoint.id,

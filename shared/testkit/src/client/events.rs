@@ -1,4 +1,4 @@
-//! Events and their deliveries: publishing, and waiting for what becomes of it.
+//! Events and their deliveries: publishing, and waiting for the outcome.
 
 use std::{panic::Location, time::Duration};
 

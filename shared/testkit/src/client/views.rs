@@ -144,7 +144,7 @@ views! {
         deliveries: Vec<TrackedDeliveryView>,
         deliveries_next_cursor: Option<String>,
     }
-    /// What became of one event of a batch.
+    /// The result of one event of a batch.
     BatchResultView {
         status: u16,
         event: Option<EventView>,

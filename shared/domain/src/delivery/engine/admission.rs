@@ -47,7 +47,7 @@ pub enum Effect {
     /// Charge the rate limit for so many; continue with [`Round::with_permits`].
     TakePermits(Rate, u32),
     /// Make sure that the endpoint has a drain entry, due at this time unless it has one, before
-    /// anything is held; then the admissions are in force. Whoever stops in between leaves an entry
+    /// anything is held; then the admissions are in force. A process that stops in between leaves an entry
     /// too many, which ends on its own.
     Touch(Timestamp, Vec<Admission>),
     /// The admissions, in the order of the messages.

@@ -1,4 +1,4 @@
-//! Changes to a stored delivery, and what becomes of a message: the effects that the machines share.
+//! Changes to a stored delivery, and the fate of a message: the effects that the machines share.
 
 use std::time::Duration;
 
@@ -117,7 +117,7 @@ pub enum Recorded {
     Conflict(Delivery),
 }
 
-/// What becomes of a message.
+/// The fate of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// It is deleted.
@@ -142,7 +142,7 @@ impl Fate {
         Self::KeepUntil(now + fault_backoff(received))
     }
 
-    /// What becomes of a message whose copy was `sent`, or not.
+    /// The fate of a message whose copy was `sent`, or not.
     #[must_use]
     pub fn after_move(sent: bool, at: Timestamp) -> Self {
         if sent { Self::Delete } else { Self::KeepUntil(at) }

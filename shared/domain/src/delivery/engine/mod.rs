@@ -1,13 +1,13 @@
 //! The delivery state machine, without I/O: what follows for a delivery, and in which order.
 //!
-//! Each machine hands out one effect at a time, and is told how that went. The crate `platform`
+//! Each machine hands out one effect at a time, and receives the result. The crate `platform`
 //! carries the effects out; the model test drives the same machines in a world of its own, where
 //! any effect can fail, be repeated, or be the last.
 //!
 //! | machine | decides about |
 //! |---|---|
 //! | [`admission`] | the messages of one endpoint in a batch: which are attempted now |
-//! | [`message`] | one message: claim, attempt, record, and what becomes of the message |
+//! | [`message`] | one message: claim, attempt, record, and the fate of the message |
 //! | [`health`] | an endpoint after a batch: its health, its circuit, its disabling |
 //! | [`resend`] | one delivery that a person resends or cancels |
 //!

@@ -18,7 +18,7 @@ pub enum Resend {
     OnItsWay,
     /// It was delivered again too often.
     TooOften,
-    /// Start this generation with this change, then send its message. If the generation exists
+    /// Start this generation with this change, then send its message. If that generation is there
     /// already, another resend has started it.
     Start(u32, Change),
     /// Make this change to its present generation, then send its message. On a conflict, decide anew.

@@ -3,8 +3,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::delivery::Failure;
 
-fn answered(status: u16, retry_after: Option<&str>) -> Outcome {
-    Outcome::Answered { status, retry_after: retry_after.map(str::to_owned), excerpt: String::new() }
+fn responded(status: u16, retry_after: Option<&str>) -> Outcome {
+    Outcome::Response { status, retry_after: retry_after.map(str::to_owned), excerpt: String::new() }
 }
 
 #[test]
@@ -13,25 +13,25 @@ fn decisions() {
     let wait = |secs| Next::RetryAt(now + Duration::from_secs(secs));
     let timeout = Outcome::Failed(Failure::Timeout);
     for (n, outcome, expected) in [
-        (1, answered(200, None), Next::Done),
-        (1, answered(299, None), Next::Done),
-        (10, answered(200, None), Next::Done),
-        (1, answered(301, None), wait(5)),
-        (1, answered(500, None), wait(5)),
+        (1, responded(200, None), Next::Done),
+        (1, responded(299, None), Next::Done),
+        (10, responded(200, None), Next::Done),
+        (1, responded(301, None), wait(5)),
+        (1, responded(500, None), wait(5)),
         (1, timeout.clone(), wait(5)),
         (2, timeout.clone(), wait(300)),
         (9, timeout.clone(), wait(24 * 3600)),
         (10, timeout.clone(), Next::GiveUp),
-        (1, answered(410, None), Next::Park),
-        (9, answered(410, Some("60")), Next::Park),
-        (10, answered(410, None), Next::GiveUp),
-        (1, answered(429, Some("120")), wait(120)),
-        (2, answered(429, Some("120")), wait(300)),
-        (1, answered(503, Some("Mon, 23 Nov 2026 20:02:00 GMT")), wait(120)),
-        (1, answered(503, Some("Mon, 23 Nov 2020 20:02:00 GMT")), wait(5)),
-        (1, answered(503, Some("soon")), wait(5)),
-        (1, answered(503, Some("-1")), wait(5)),
-        (1, answered(503, Some("99999999999")), wait(24 * 3600)),
+        (1, responded(410, None), Next::Park),
+        (9, responded(410, Some("60")), Next::Park),
+        (10, responded(410, None), Next::GiveUp),
+        (1, responded(429, Some("120")), wait(120)),
+        (2, responded(429, Some("120")), wait(300)),
+        (1, responded(503, Some("Mon, 23 Nov 2026 20:02:00 GMT")), wait(120)),
+        (1, responded(503, Some("Mon, 23 Nov 2020 20:02:00 GMT")), wait(5)),
+        (1, responded(503, Some("soon")), wait(5)),
+        (1, responded(503, Some("-1")), wait(5)),
+        (1, responded(503, Some("99999999999")), wait(24 * 3600)),
     ] {
         assert_eq!(next(n, &outcome, &Policy::default(), now, 0.5), expected, "{n} {outcome:?}");
     }
@@ -45,14 +45,14 @@ fn schedules_are_bounded() {
         assert_eq!(Policy::from_secs(secs), Err(InvalidSchedule));
     }
     let once = Policy::from_secs(&[]).unwrap();
-    assert_eq!(next(1, &answered(500, None), &once, Timestamp::EPOCH, 0.5), Next::GiveUp);
+    assert_eq!(next(1, &responded(500, None), &once, Timestamp::EPOCH, 0.5), Next::GiveUp);
 }
 
 proptest! {
     #[test]
     fn attempts_are_bounded_by_the_schedule(secs in proptest::collection::vec(1u32..=86_400, 0..=19), status in 300u16..600) {
         let policy = Policy::from_secs(&secs).unwrap();
-        let last = |n| next(n, &answered(status, None), &policy, Timestamp::EPOCH, 0.0) == Next::GiveUp;
+        let last = |n| next(n, &responded(status, None), &policy, Timestamp::EPOCH, 0.0) == Next::GiveUp;
         let attempts = (1u32..100).position(last).unwrap();
         prop_assert_eq!(attempts, secs.len());
     }
@@ -63,7 +63,7 @@ proptest! {
         let mut now = Timestamp::from_secs(1_700_000_000);
         let mut ended = false;
         for (n, status) in (1u32..).zip(statuses) {
-            match next(n, &answered(status, header.as_deref()), &policy, now, jitter) {
+            match next(n, &responded(status, header.as_deref()), &policy, now, jitter) {
                 Next::RetryAt(at) => {
                     prop_assert!(at > now);
                     prop_assert!(at.since(now) <= Duration::from_mins(1728));

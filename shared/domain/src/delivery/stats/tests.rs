@@ -4,7 +4,7 @@ use super::*;
 use crate::delivery::{Failure, Outcome};
 
 fn attempt(status: u16, duration_ms: u32, secs: i64) -> Attempt {
-    let outcome = Outcome::Answered { status, retry_after: None, excerpt: String::new() };
+    let outcome = Outcome::Response { status, retry_after: None, excerpt: String::new() };
     Attempt::new(1, Timestamp::from_secs(secs), duration_ms, &outcome)
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 
-/// What comes of a URL: `None` where it is not even one, which refuses it too.
+/// The verdict on a URL: `None` where it is not even one, which refuses it too.
 fn check(text: &str, allow: &Allow) -> Option<Result<(), BlockedUrl>> {
     Url::parse(text).ok().map(|url| check_url(&url, allow))
 }
@@ -272,7 +272,7 @@ fn the_local_stack_lets_through_what_it_names() {
         ("http://127.0.0.1:8080/hook", Ok(())),
         ("http://127.0.0.1/", Ok(())),
         ("https://[::1]:22/", Ok(())),
-        // The resolver's answer decides.
+        // The resolver's response decides.
         ("http://localhost:8080/", Ok(())),
         ("http://receiver:8080/", Ok(())),
         // A name could lead anywhere, and the rest of the internet has its ports' rule.
@@ -290,7 +290,7 @@ fn the_local_stack_lets_through_what_it_names() {
 }
 
 #[test]
-fn refusals_say_what_to_do() {
+fn refusals_say_is_refused_with() {
     assert_eq!(BlockedUrl::Port.to_string(), "must use port 443 or one from 1024 up");
     assert_eq!(BlockedUrl::Name.to_string(), "must name a host by its full name on the public internet");
 }

@@ -114,7 +114,7 @@ fn json_there_and_back() {
 }
 
 #[test]
-fn secrets_are_told_by_the_name() {
+fn secrets_are_recognised_by_the_name() {
     for name in [
         "Authorization",
         "Cookie",

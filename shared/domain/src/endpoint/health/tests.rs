@@ -80,19 +80,19 @@ fn days_of_failure_warn_and_then_disable() {
 
 #[test]
 fn throttling_and_slowness_are_remembered_for_a_while() {
-    let answer = |status, retry_after: Option<&str>| Outcome::Answered {
+    let response = |status, retry_after: Option<&str>| Outcome::Response {
         status,
         retry_after: retry_after.map(str::to_owned),
         excerpt: String::new(),
     };
     for (outcome, wait) in [
-        (answer(429, None), Some(60)),
-        (answer(502, None), Some(60)),
-        (answer(504, Some("300")), Some(300)),
-        (answer(429, Some("86400")), Some(900)),
-        (answer(503, Some("90")), Some(90)),
-        (answer(503, None), None),
-        (answer(500, None), None),
+        (response(429, None), Some(60)),
+        (response(502, None), Some(60)),
+        (response(504, Some("300")), Some(300)),
+        (response(429, Some("86400")), Some(900)),
+        (response(503, Some("90")), Some(90)),
+        (response(503, None), None),
+        (response(500, None), None),
         (Outcome::Failed(Failure::Connect), None),
     ] {
         let mut tally = Tally::default();

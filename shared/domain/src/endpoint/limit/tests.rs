@@ -69,7 +69,7 @@ proptest! {
     }
 
     #[test]
-    fn who_waits_as_told_gets_one(per_second in 1u32..=10_000, tat in 0i64..10_000_000, now in 0i64..10_000_000) {
+    fn waiting_as_long_as_asked_gets_one(per_second in 1u32..=10_000, tat in 0i64..10_000_000, now in 0i64..10_000_000) {
         let rate = Rate::per_second(per_second);
         let grant_now = grant(Some(tat), rate, 1, now);
         prop_assert_eq!(grant_now.permits == 1, grant_now.wait == 0);

@@ -34,7 +34,7 @@ fn compresses_where_that_saves_a_write_unit() {
         (json(725), 300, Deflate),
         (json(2000), 300, Deflate),
         (json(200_000), 4000, Deflate),
-        // The other attributes fill the units by themselves.
+        // The other attributes fill the units alone.
         (json(900), 1100, Plain),
         (json(1000), 1024, Plain),
         (json(1000), 1010, Plain),
@@ -93,7 +93,7 @@ fn a_bomb_stops_at_the_limit() {
 }
 
 #[test]
-fn damage_is_told() {
+fn damage_is_noticed() {
     let whole = deflate(json(5000).as_bytes(), LIMIT).unwrap();
     let decoded = |bytes: &[u8]| decode(Encoding::Deflate, bytes.to_vec(), LIMIT);
     assert!(decoded(&whole).is_ok());

@@ -24,8 +24,8 @@ fn documents_are_read_and_written() {
         assert_eq!(serde_json::to_string(&entry).unwrap(), json);
         assert!(format!("{entry:?}").contains("[redacted]"));
     }
-    for odd in ["5", "{}", r#"{"secret":"a"}"#, r#"{"key":"a","expires_at":"soon"}"#] {
-        assert!(serde_json::from_str::<StoredSecret>(odd).is_err(), "{odd}");
+    for malformed in ["5", "{}", r#"{"secret":"a"}"#, r#"{"key":"a","expires_at":"soon"}"#] {
+        assert!(serde_json::from_str::<StoredSecret>(malformed).is_err(), "{malformed}");
     }
 }
 
@@ -38,7 +38,7 @@ fn a_key_counts_until_its_end() {
     }
 }
 
-/// Keys as `name`, `name@end` for what comes of rotating at 100 s.
+/// Keys as `name`, `name@end` for the result of rotating at 100 s.
 fn check(before: &[(&str, Option<i64>)], new: &str, overlap: u64, expected: Result<&str, RotationError>) {
     let before: Vec<_> = before.iter().map(|(name, end)| kept(name, None, *end)).collect();
     let after = rotate(&before, &Secret::new(new.into()), Duration::from_secs(overlap), at(100));
@@ -62,7 +62,7 @@ fn rotations() {
     check(&[("b", None), ("a", Some(120))], "c", 50, Ok("c b@150 a@120"));
     check(&[("b", None), ("a", Some(190))], "c", 50, Ok("c b@150 a@150"));
     check(&[("b", None), ("a", Some(190))], "c", 0, Ok("c"));
-    // What is over is dropped.
+    // What has expired is dropped.
     check(&[("b", None), ("a", Some(100))], "c", 50, Ok("c b@150"));
     // Back to the one before.
     check(&[("b", None), ("a", Some(120))], "a", 50, Ok("a b@150"));
@@ -77,7 +77,7 @@ fn rotations() {
 }
 
 #[test]
-fn fingerprints_tell_keys_apart() {
+fn fingerprints_distinguish_keys() {
     let keys = [
         SigningKey::from_random([1; 24]),
         SigningKey::from_random([2; 24]),

@@ -11,7 +11,7 @@ fn attempts_are_counted_by_owner_endpoint_and_hour() {
     let at = Timestamp::from_secs;
     let endpoint = |n| EndpointId::new(at(0), [n; 10]);
     let change = |tenant: &str, operator, n, now, attempted: bool| {
-        let outcome = Outcome::Answered { status: 200, retry_after: None, excerpt: String::new() };
+        let outcome = Outcome::Response { status: 200, retry_after: None, excerpt: String::new() };
         DeliveryChange {
             key: DeliveryKey {
                 tenant: tenant.parse().unwrap(),

@@ -26,7 +26,7 @@ pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 /// An outcome in short.
 fn result(outcome: &Outcome) -> Result<u16, Failure> {
     match outcome {
-        Outcome::Answered { status, .. } => Ok(*status),
+        Outcome::Response { status, .. } => Ok(*status),
         Outcome::Failed(failure) => Err(*failure),
     }
 }
@@ -293,7 +293,7 @@ async fn tls_is_asked_for_the_name() {
 }
 
 #[tokio::test]
-async fn tells_failures_apart() {
+async fn failures_are_distinguished() {
     // A port that was free a moment ago, and one that speaks no TLS.
     // Held and not listened on: no other process gets the port.
     let held = tokio::net::TcpSocket::new_v4().unwrap();
@@ -357,7 +357,7 @@ async fn attack(begin: &'static str, then: Then, mut stream: TcpStream) {
 }
 
 #[tokio::test]
-async fn slow_answers_end_at_the_time_out() {
+async fn slow_responses_end_at_the_timeout() {
     let timeout = Err(Failure::Timeout);
     let body = Err(Failure::Body);
     let rows: &[(&str, &'static str, Then, Result<u16, Failure>)] = &[
@@ -417,7 +417,7 @@ async fn the_time_out_holds_before_there_is_a_connection() {
 }
 
 #[tokio::test]
-async fn large_and_broken_answers_end_at_once() {
+async fn large_and_broken_responses_end_at_once() {
     let broken = Err(Failure::Protocol);
     let body = Err(Failure::Body);
     let rows: &[(&str, &'static str, Then, Result<u16, Failure>)] = &[

@@ -44,7 +44,7 @@ const BEFORE: Duration = Duration::from_millis(500);
 
 async fn post(egress: &Egress, url: &str, timeout: Duration) -> CallOutcome {
     let called = egress.post(url, HeaderMap::new(), b"{}".to_vec(), timeout).await;
-    let Timing { dns_ms, connect_ms, tls_ms, first_byte_ms, .. } = called.told.timing;
+    let Timing { dns_ms, connect_ms, tls_ms, first_byte_ms, .. } = called.details.timing;
     let parts: u32 = [dns_ms, connect_ms, tls_ms, first_byte_ms].into_iter().flatten().sum();
     assert!(parts <= called.took_ms(), "{called:?}");
     called
@@ -79,7 +79,7 @@ async fn a_new_connection_has_its_parts_and_a_reused_one_has_not() {
     for (host, named) in [("w0.example.com", true), ("127.0.0.1", false)] {
         let (egress, _) = resolving(LOOPBACK, &[&["127.0.0.1"]]);
         let url = format!("http://{host}:{}/", address.port());
-        let first = post(&egress, &url, TIMEOUT).await.told.timing;
+        let first = post(&egress, &url, TIMEOUT).await.details.timing;
         assert_eq!(
             (
                 first.reused,
@@ -91,7 +91,7 @@ async fn a_new_connection_has_its_parts_and_a_reused_one_has_not() {
             (false, named, true, None, true),
             "{host}"
         );
-        let second = post(&egress, &url, TIMEOUT).await.told.timing;
+        let second = post(&egress, &url, TIMEOUT).await.details.timing;
         let expected = Timing { reused: true, first_byte_ms: second.first_byte_ms, ..Timing::default() };
         assert_eq!(second, expected, "{host}");
         assert!(second.first_byte_ms.is_some(), "{host}");
@@ -103,7 +103,7 @@ async fn each_part_counts_its_own_time() {
     let (slow, quick) = (responding(WAIT).await, responding(Duration::ZERO).await);
     let egress = looking_up();
     let timing = async |host: &str, address: SocketAddr| {
-        post(&egress, &format!("http://{host}:{}/", address.port()), TIMEOUT).await.told.timing
+        post(&egress, &format!("http://{host}:{}/", address.port()), TIMEOUT).await.details.timing
     };
     let (dns, first_byte) = tokio::join!(timing("w600.example.com", quick), timing("w0.example.com", slow));
     assert!(dns.dns_ms.unwrap() >= WAIT_MS, "{dns:?}");
@@ -124,7 +124,7 @@ async fn calls_at_once_do_not_mix() {
         // Half of them wait, each for a host of its own.
         let wait = if n % 2 == 0 { 0 } else { WAIT_MS };
         let url = format!("http://w{wait}.n{n}.example.com:{}/", address.port());
-        async move { (wait, post(&egress, &url, TIMEOUT).await.told.timing) }
+        async move { (wait, post(&egress, &url, TIMEOUT).await.details.timing) }
     });
     for (wait, timing) in join_all(calls).await {
         assert!(!timing.reused, "{timing:?}");
@@ -152,9 +152,9 @@ async fn a_connection_that_is_made_for_others_does_not_count() {
         post(&egress, &url, TIMEOUT).await
     };
     let (first, second) = tokio::join!(post(&egress, &url, TIMEOUT), second);
-    assert!(!first.told.timing.reused);
-    assert!(second.told.timing.reused, "{second:?}");
-    assert_eq!(second.told.timing.dns_ms, None);
+    assert!(!first.details.timing.reused);
+    assert!(second.details.timing.reused, "{second:?}");
+    assert_eq!(second.details.timing.dns_ms, None);
     assert!(second.took < WAIT * 3, "it took the idle connection: {second:?}");
 }
 
@@ -203,7 +203,7 @@ async fn a_failure_counts_the_part_it_ended_in() {
     ] {
         let called = post(&egress, &url, timeout).await;
         assert_eq!(called.outcome, Outcome::Failed(failure), "{what}");
-        let Timing { reused, dns_ms, connect_ms, tls_ms, first_byte_ms } = called.told.timing;
+        let Timing { reused, dns_ms, connect_ms, tls_ms, first_byte_ms } = called.details.timing;
         assert!(!reused, "{what}");
         let there = [dns_ms, connect_ms, tls_ms, first_byte_ms].map(|part| part.is_some());
         assert_eq!(there, parts, "{what}: {called:?}");
@@ -217,7 +217,7 @@ async fn a_failure_counts_the_part_it_ended_in() {
     let nowhere = Egress::with_lookup(LOOPBACK.parse().unwrap(), lookup).unwrap();
     let called = post(&nowhere, "https://hook.example.com/", TIMEOUT).await;
     assert_eq!(called.outcome, Outcome::Failed(Failure::Dns));
-    let timing = called.told.timing;
+    let timing = called.details.timing;
     assert!(timing.dns_ms.is_some() && timing.connect_ms.is_none(), "{timing:?}");
 }
 
@@ -291,7 +291,7 @@ fn both_sides(protocols: &[&[u8]]) -> (ServerConfig, ClientConfig) {
 }
 
 #[tokio::test]
-async fn tls_is_told_from_the_connection() {
+async fn tls_is_measured_apart_from_the_connection() {
     let (server, client) = both_sides(&[b"http/1.1"]);
     let acceptor = TlsAcceptor::from(Arc::new(server));
     let address = listen(move |_, stream: TcpStream| {
@@ -315,12 +315,12 @@ async fn tls_is_told_from_the_connection() {
     let url = format!("https://hook.example.com:{}/", address.port());
     let first = post(&egress, &url, TIMEOUT).await;
     assert!(first.outcome.is_success(), "{first:?}");
-    let timing = first.told.timing;
+    let timing = first.details.timing;
     assert!(timing.tls_ms.unwrap() >= WAIT_MS, "{timing:?}");
     for part in [timing.dns_ms, timing.connect_ms, timing.first_byte_ms] {
         assert!(part.unwrap() < WAIT_MS, "{timing:?}");
     }
-    let second = post(&egress, &url, TIMEOUT).await.told.timing;
+    let second = post(&egress, &url, TIMEOUT).await.details.timing;
     assert!(second.reused && second.tls_ms.is_none(), "{second:?}");
 }
 
@@ -354,9 +354,9 @@ async fn calls_that_share_an_http2_connection_count_it_once() {
     let mut timings = Vec::new();
     for called in join_all((0..8).map(|_| post(&egress, &url, TIMEOUT))).await {
         assert!(called.outcome.is_success(), "{called:?}");
-        timings.push(called.told.timing);
+        timings.push(called.details.timing);
     }
-    timings.push(post(&egress, &url, TIMEOUT).await.told.timing);
+    timings.push(post(&egress, &url, TIMEOUT).await.details.timing);
     let mut connections = HashSet::new();
     while let Ok(connection) = served.try_recv() {
         connections.insert(connection);

@@ -1,4 +1,4 @@
-//! Clients that publish as the API's documentation tells them to: again under the same key, until
+//! Clients that publish as the API's documentation asks: again under the same key, until
 //! they get a 202.
 
 use std::{

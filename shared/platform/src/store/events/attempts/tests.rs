@@ -1,12 +1,12 @@
 use domain::delivery::{
     Outcome,
-    attempt::{EXCERPT_LIMIT, Told, kept_headers},
+    attempt::{AttemptDetails, EXCERPT_LIMIT, kept_headers},
 };
 
 use super::*;
 
 fn responded(status: u16, body: &str, headers: &[(&str, &str)]) -> Attempt {
-    let outcome = Outcome::Answered { status, retry_after: None, excerpt: body.to_owned() };
+    let outcome = Outcome::Response { status, retry_after: None, excerpt: body.to_owned() };
     let value = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, v)| v.as_bytes());
     let timing = Timing {
         dns_ms: Some(12),
@@ -16,7 +16,7 @@ fn responded(status: u16, body: &str, headers: &[(&str, &str)]) -> Attempt {
         reused: false,
     };
     Attempt::new(3, Timestamp::from_secs(1_800_000_000), 1234, &outcome)
-        .telling(Told { timing, headers: kept_headers(status, value) })
+        .with_details(AttemptDetails { timing, headers: kept_headers(status, value) })
 }
 
 #[test]
