@@ -1,3 +1,5 @@
+//! Over 500 lines: tables of hostile and broken endpoints, which share their servers.
+
 use std::{
     future,
     sync::atomic::{AtomicUsize, Ordering},
