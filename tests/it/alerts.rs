@@ -12,7 +12,7 @@ use crate::{AFTER_A_CRASH, CACHE_AGE, SOON};
 /// Time in which a second alert would have come.
 const QUIET: Duration = Duration::from_secs(4);
 
-fn types(received: &[testkit::Received]) -> Vec<String> {
+fn types(received: &[testkit::ReceivedRequest]) -> Vec<String> {
     let mut types: Vec<_> = received.iter().map(|one| text(&one.json(), "type")).collect();
     types.sort_unstable();
     types
@@ -62,7 +62,8 @@ async fn storm_is_one_alert(stack_name: &str, events: usize) {
         );
         assert!(message["message"].is_string() && message["time"].is_string(), "{message}");
     }
-    let failing = received.iter().map(testkit::Received::json).find(|one| one["type"] == "endpoint.failing");
+    let failing =
+        received.iter().map(testkit::ReceivedRequest::json).find(|one| one["type"] == "endpoint.failing");
     let data = &failing.unwrap()["data"];
     assert_eq!((&data["reason"], &data["endpoint_id"]), (&json!("rate"), &json!(endpoint.id)));
     assert!(
@@ -187,7 +188,11 @@ async fn an_endpoint_that_recovers_raises_an_alert() {
     tenant.publish_many("contact.created", 5).await;
     receiver.recover();
     let recovered = || async {
-        watcher.requests().iter().map(testkit::Received::json).find(|one| one["type"] == "endpoint.recovered")
+        watcher
+            .requests()
+            .iter()
+            .map(testkit::ReceivedRequest::json)
+            .find(|one| one["type"] == "endpoint.recovered")
     };
     let mut alert = None;
     for _ in 0..20 {

@@ -162,7 +162,8 @@ async fn days_of_nothing_but_failure_disable_an_endpoint_after_a_warning() {
     // That it fails often is notified too, and tested elsewhere.
     let kinds = || -> Vec<String> {
         let alerts = watcher.requests();
-        let alerts = alerts.iter().map(testkit::Received::json).filter(|one| one["data"]["reason"] != "rate");
+        let alerts =
+            alerts.iter().map(testkit::ReceivedRequest::json).filter(|one| one["data"]["reason"] != "rate");
         alerts.map(|one| text(&one, "type")).collect()
     };
     let mut seen_at = Vec::new();

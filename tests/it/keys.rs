@@ -6,7 +6,7 @@ use std::time::Duration;
 use domain::ids::holder::Holder;
 use platform::store::table::keys;
 use serde_json::{Value, json};
-use testkit::{Client, Received, Receiver, Stack, foreign, stack::text};
+use testkit::{Client, ReceivedRequest, Receiver, Stack, foreign, stack::text};
 
 use crate::{
     CACHE_AGE, SOON,
@@ -17,13 +17,13 @@ use crate::{
 const IMPORTED: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// The webhook of one more event.
-async fn next(tenant: &Client, receiver: &Receiver, name: &str) -> Received {
+async fn next(tenant: &Client, receiver: &Receiver, name: &str) -> ReceivedRequest {
     let id = tenant.publish("contact.created", &json!({}), name).await;
     tenant.only_delivery(&id, "succeeded", SOON).await;
     receiver.requests().into_iter().rev().find(|received| received.id() == id).expect("the webhook")
 }
 
-fn signatures(received: &Received) -> usize {
+fn signatures(received: &ReceivedRequest) -> usize {
     received.header("webhook-signature").split(' ').count()
 }
 

@@ -18,7 +18,7 @@ use testkit::{
 use crate::{AFTER_A_CRASH, CACHE_AGE, SOON};
 
 /// Longer than what a replay leaves to the index.
-const SETTLED: Duration = Duration::from_secs(40);
+const REPLAY_SETTLED: Duration = Duration::from_secs(40);
 
 /// Before everything that a test does.
 const LONG_AGO: &str = "2026-01-01T00:00:00Z";
@@ -172,7 +172,7 @@ async fn a_replay_is_paced_beside_live_traffic_and_cancelled_half_way() {
     let body = json!({ "selection": "all", "since": LONG_AGO });
     let response = tenant.post(&endpoint.path("/replays"), &body).await;
     response.expect_problem(409, "replay-running");
-    clock.ahead(SETTLED);
+    clock.ahead(REPLAY_SETTLED);
     let began = Instant::now();
     stack.run_due().await;
     let shown = get(&tenant, &id).await;
@@ -195,7 +195,7 @@ async fn a_replay_is_paced_beside_live_traffic_and_cancelled_half_way() {
     let most = usize::try_from(began.elapsed().as_secs()).unwrap() + 15;
     assert!((3..=most.min(59)).contains(&arrived), "{arrived} within {:?}", began.elapsed());
     // It does not go on, and the endpoint can have another.
-    clock.ahead(SETTLED + Duration::from_mins(6));
+    clock.ahead(REPLAY_SETTLED + Duration::from_mins(6));
     stack.run_due().await;
     assert_eq!(get(&tenant, &id).await.started_count, 60);
     tenant.post(&format!("/v1/replays/{id}/cancel"), &json!({})).await.expect(200);
@@ -222,7 +222,7 @@ async fn what_was_missed_is_recovered_and_a_new_endpoint_is_filled() {
     // While the endpoint is disabled, the replay waits and says so.
     let missing = json!({ "selection": "missing", "since": LONG_AGO, "rate": 100 });
     let id = replay(&endpoint, &missing).await;
-    let mut ahead = SETTLED;
+    let mut ahead = REPLAY_SETTLED;
     clock.ahead(ahead);
     stack.run_due().await;
     let shown = get(&tenant, &id).await;
@@ -245,7 +245,7 @@ async fn what_was_missed_is_recovered_and_a_new_endpoint_is_filled() {
     let refilled = Receiver::start().await;
     let new = tenant.endpoint(&refilled.url()).event_types(&["contact.*"]).create().await;
     let id = replay(&new, &missing).await;
-    ahead += SETTLED;
+    ahead += REPLAY_SETTLED;
     clock.ahead(ahead);
     stack.run_due().await;
     assert_eq!(get(&tenant, &id).await.status, "completed");
@@ -259,7 +259,7 @@ async fn what_was_missed_is_recovered_and_a_new_endpoint_is_filled() {
     let id = replay(&new, &all).await;
     let rule = Rule::new("TransactWriteItems", &[&id], Fault::KillBefore, 1);
     let hits = stack.rule(&rule).await;
-    ahead += SETTLED;
+    ahead += REPLAY_SETTLED;
     clock.ahead(ahead);
     let _ = stack.try_invoke("SchedulerFunctionName", json!({ "job": "due" })).await;
     assert_eq!(hits.count().await, 1);
@@ -283,7 +283,7 @@ async fn what_was_missed_is_recovered_and_a_new_endpoint_is_filled() {
     let mut of_tenant = missing.clone();
     of_tenant["tenant_id"] = json!(tenant.tenant_id());
     let id = replay(&theirs, &of_tenant).await;
-    ahead += SETTLED;
+    ahead += REPLAY_SETTLED;
     clock.ahead(ahead);
     stack.run_due().await;
     let shown = get(&operator, &id).await;

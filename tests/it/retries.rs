@@ -201,7 +201,7 @@ async fn a_rate_limit_holds_deliveries_back() {
     // A bucket of one second's worth goes at once, and the rest at the rate.
     let took = received[received.len() - 1].at - received[0].at;
     assert!(took >= Duration::from_secs((60 - 10) / 5 - 1), "{took:?}");
-    let second = |one: &testkit::Received| (one.at - received[0].at).as_secs();
+    let second = |one: &testkit::ReceivedRequest| (one.at - received[0].at).as_secs();
     for window in 0..took.as_secs() {
         let in_it = received.iter().filter(|one| second(one) == window).count();
         // Twice the limit where a bucket is full, and some that a busy machine has kept waiting.

@@ -45,7 +45,7 @@ async fn every_route_responds_as_described() {
     ];
     let doomed = tenant.endpoint(&receiver.url()).create().await.id;
     let description = Description::of(&stack).await;
-    let mut recorded = Recorded::read();
+    let mut recorded = RecordedResponse::read();
     let operations = description.operations();
     for operation in &operations {
         let path = match operation.path {
@@ -154,13 +154,13 @@ async fn call(client: &Client, operation: &Operation<'_>, path: &str, body: &Val
 
 /// The file of responses that the description shows. With `RECORD` set, those that are missing or
 /// stale are put in; else that is an error.
-struct Recorded {
+struct RecordedResponse {
     responses: Map<String, Value>,
     record: bool,
     missing: Vec<String>,
 }
 
-impl Recorded {
+impl RecordedResponse {
     #[allow(clippy::disallowed_methods, reason = "tests have no configuration")]
     fn read() -> Self {
         let responses = std::fs::read_to_string(root().join(RESPONSES)).unwrap();

@@ -13,7 +13,7 @@ use domain::{
     DeliveryId, TenantId, Timestamp,
     delivery::{
         Status,
-        engine::change::{Change, Recorded},
+        engine::change::{Change, RecordOutcome},
     },
 };
 use platform::store::events::deliveries::{Deliveries, DeliveryChange, DeliveryKey};
@@ -85,7 +85,7 @@ impl Writer {
 
     async fn write(&self, changes: &[DeliveryChange]) {
         for result in self.deliveries.record(changes).await {
-            assert!(matches!(result, Ok(Recorded::New)), "{result:?}");
+            assert!(matches!(result, Ok(RecordOutcome::New)), "{result:?}");
         }
     }
 }

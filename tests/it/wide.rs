@@ -6,7 +6,7 @@ use domain::ids::holder::Holder;
 use platform::store::table::keys;
 use serde_json::json;
 use testkit::{
-    Client, Received, Receiver, Reply, Stack,
+    Client, ReceivedRequest, Receiver, Reply, Stack,
     client::{DeliveryView, delivery_id},
     eventually, foreign,
     proxy::{Fault, Rule},
@@ -45,7 +45,7 @@ async fn seed_endpoints(stack: &Stack, tenant: &Client, like: &str, secret: &str
     registry.put(keys::secret(&owner, Holder::Endpoints, 1), &pointer).await;
 }
 
-fn count_by_id(received: &[Received]) -> HashMap<String, usize> {
+fn count_by_id(received: &[ReceivedRequest]) -> HashMap<String, usize> {
     received.iter().fold(HashMap::new(), |mut counts, one| {
         *counts.entry(one.id().to_owned()).or_default() += 1;
         counts

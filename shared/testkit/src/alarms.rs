@@ -22,7 +22,7 @@ pub struct Alarm {
 
 /// A metric that an alarm watches.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Watched {
+pub struct WatchedMetric {
     /// What expressions call it.
     id: String,
     /// Such as `AWS/SQS`.
@@ -35,7 +35,7 @@ pub struct Watched {
     pub statistic: String,
 }
 
-impl Watched {
+impl WatchedMetric {
     fn of(id: &str, metric: &Value, statistic: &Value) -> Self {
         let text = |value: &Value| value.as_str().expect("a text").to_owned();
         let dimensions = metric["Dimensions"].as_array().cloned().unwrap_or_default();
@@ -85,22 +85,22 @@ impl Alarm {
     }
 
     /// The metrics that it watches.
-    pub fn watched(&self) -> Vec<Watched> {
+    pub fn watched(&self) -> Vec<WatchedMetric> {
         if self.is_plain() {
-            return vec![Watched::of("", &self.json, &self.json["Statistic"])];
+            return vec![WatchedMetric::of("", &self.json, &self.json["Statistic"])];
         }
         let metrics = self.json["Metrics"].as_array().expect("metrics");
         let stats = metrics.iter().filter(|one| one["MetricStat"].is_object());
         stats
             .map(|one| {
                 let id = one["Id"].as_str().expect("an id");
-                Watched::of(id, &one["MetricStat"]["Metric"], &one["MetricStat"]["Stat"])
+                WatchedMetric::of(id, &one["MetricStat"]["Metric"], &one["MetricStat"]["Stat"])
             })
             .collect()
     }
 
     /// What a period comes to with these values of each watched metric, if to anything.
-    pub fn result(&self, measured: &[(Watched, Vec<f64>)]) -> Option<f64> {
+    pub fn result(&self, measured: &[(WatchedMetric, Vec<f64>)]) -> Option<f64> {
         if self.is_plain() {
             return measured.first().and_then(|(watched, values)| watched.reduce(values));
         }
@@ -137,7 +137,7 @@ impl Stack {
 }
 
 /// The values that log lines hold for a metric, in `CloudWatch`'s embedded metric format.
-pub fn embedded(logs: &str, watched: &Watched) -> Vec<f64> {
+pub fn embedded(logs: &str, watched: &WatchedMetric) -> Vec<f64> {
     let mut values = Vec::new();
     for line in logs.lines().filter(|line| line.contains("\"_aws\"")) {
         let Ok(document) = serde_json::from_str::<Value>(line) else { continue };

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, process::Command};
 
-use crate::{Received, stack::root};
+use crate::{ReceivedRequest, stack::root};
 
 /// Signs `payload` with Stripe's SDK, as Stripe's servers would at `timestamp` (seconds since
 /// 1970); returns the value of the `Stripe-Signature` header.
@@ -19,7 +19,7 @@ pub async fn stripe_signature(payload: &str, secret: &str, timestamp: u64) -> St
 
 /// Verifies a webhook with the library of Standard Webhooks; returns what it says of it: the
 /// payload, or its error.
-pub async fn verify(received: &Received, secret: &str) -> Result<Value, String> {
+pub async fn verify(received: &ReceivedRequest, secret: &str) -> Result<Value, String> {
     let mut command = Command::new(root().join(".local/stack/bin/python"));
     command.arg(root().join("tests/it/clients/verify.py"));
     Ok(verified(command, received, "secret", secret).await?["payload"].clone())
@@ -27,7 +27,7 @@ pub async fn verify(received: &Received, secret: &str) -> Result<Value, String> 
 
 /// Verifies the `v1a` signatures of a webhook with Node's ed25519 and the endpoint's public key
 /// (`whpk_…`); returns its error.
-pub async fn verify_v1a(received: &Received, public_key: &str) -> Result<(), String> {
+pub async fn verify_v1a(received: &ReceivedRequest, public_key: &str) -> Result<(), String> {
     let mut command = Command::new("node");
     command.arg(root().join("tests/it/clients/verify-v1a.mjs"));
     let output = verified(command, received, "public_key", public_key).await?;
@@ -35,7 +35,12 @@ pub async fn verify_v1a(received: &Received, public_key: &str) -> Result<(), Str
     Ok(())
 }
 
-async fn verified(command: Command, received: &Received, by: &str, key: &str) -> Result<Value, String> {
+async fn verified(
+    command: Command,
+    received: &ReceivedRequest,
+    by: &str,
+    key: &str,
+) -> Result<Value, String> {
     let headers: serde_json::Map<String, Value> =
         received.headers.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     let body = std::str::from_utf8(&received.body).expect("UTF-8");

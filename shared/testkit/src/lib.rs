@@ -17,7 +17,7 @@ pub mod topic;
 pub mod wait;
 
 pub use client::{ApiResponse, Client, Endpoint};
-pub use receiver::{FlakyReceiver, Received, Receiver, Reply};
+pub use receiver::{FlakyReceiver, ReceivedRequest, Receiver, Reply};
 pub use stack::Stack;
 pub use topic::Subscription;
 pub use wait::{eventually, within};

@@ -45,7 +45,7 @@ impl Reply {
 
 /// A request that came in.
 #[derive(Debug, Clone)]
-pub struct Received {
+pub struct ReceivedRequest {
     /// Header names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body, byte for byte.
@@ -56,7 +56,7 @@ pub struct Received {
     pub at: Instant,
 }
 
-impl Received {
+impl ReceivedRequest {
     /// A header.
     pub fn header(&self, name: &str) -> &str {
         let found = self.headers.iter().find(|(known, _)| known == name);
@@ -74,7 +74,7 @@ impl Received {
     }
 }
 
-type Requests = Arc<Mutex<Vec<Received>>>;
+type Requests = Arc<Mutex<Vec<ReceivedRequest>>>;
 
 /// The server; it ends with its value.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl Receiver {
             let headers = headers.map(|(name, value)| {
                 (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
             });
-            let received = Received {
+            let received = ReceivedRequest {
                 headers: headers.collect(),
                 body: request.body().clone(),
                 peer: peer.address,
@@ -137,12 +137,12 @@ impl Receiver {
     }
 
     /// All that has come so far.
-    pub fn requests(&self) -> Vec<Received> {
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.requests.lock().expect("no test panicked with it").clone()
     }
 
     /// Waits until `count` requests have come.
-    pub async fn wait_for(&self, count: usize, limit: Duration) -> Vec<Received> {
+    pub async fn wait_for(&self, count: usize, limit: Duration) -> Vec<ReceivedRequest> {
         let what = format!("{count} requests at {}", self.url());
         eventually(&what, limit, || async {
             let requests = self.requests();

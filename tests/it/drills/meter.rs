@@ -15,7 +15,7 @@ use std::{
 use serde_json::{Value, json};
 use testkit::{
     Stack,
-    alarms::{Alarm, Watched, embedded},
+    alarms::{Alarm, WatchedMetric, embedded},
 };
 use tokio::task::JoinSet;
 
@@ -41,7 +41,7 @@ impl Meter {
     }
 
     /// The values of each metric that an alarm watches.
-    pub(super) async fn measure(&self, alarm: &Alarm) -> Vec<(Watched, Vec<f64>)> {
+    pub(super) async fn measure(&self, alarm: &Alarm) -> Vec<(WatchedMetric, Vec<f64>)> {
         let mut measured = Vec::new();
         for watched in alarm.watched() {
             let values = match watched.namespace.as_str() {
@@ -92,7 +92,7 @@ impl Meter {
         }
     }
 
-    fn url(&self, watched: &Watched) -> String {
+    fn url(&self, watched: &WatchedMetric) -> String {
         let name = &watched.dimensions["QueueName"];
         let queues = ["FastLaneUrl", "SlowLaneUrl", "FanOutPagesUrl", "DeadLettersUrl", "UnreadableUrl"];
         let urls = queues.map(|output| self.stack.output(output));
@@ -100,7 +100,7 @@ impl Meter {
         url.unwrap_or_else(|| panic!("no queue {name}")).to_owned()
     }
 
-    async fn of_queue(&self, watched: &Watched) -> f64 {
+    async fn of_queue(&self, watched: &WatchedMetric) -> f64 {
         let url = self.url(watched);
         let attribute = match watched.metric.as_str() {
             "ApproximateAgeOfOldestMessage" => return self.age(&url).await,
@@ -127,7 +127,7 @@ impl Meter {
         received["Messages"].as_array().cloned().unwrap_or_default()
     }
 
-    async fn of_function(&self, watched: &Watched) -> Vec<f64> {
+    async fn of_function(&self, watched: &WatchedMetric) -> Vec<f64> {
         let dimensions: Vec<_> =
             watched.dimensions.iter().map(|(name, value)| json!({ "Name": name, "Value": value })).collect();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -141,7 +141,7 @@ impl Meter {
         points.iter().filter_map(|point| point[&watched.statistic].as_f64()).collect()
     }
 
-    fn of_api(&self, watched: &Watched) -> Vec<f64> {
+    fn of_api(&self, watched: &WatchedMetric) -> Vec<f64> {
         let counts = |status: &u16| match watched.metric.as_str() {
             "5xx" => f64::from(u8::from(*status >= 500)),
             "Count" => 1.0,
@@ -150,7 +150,7 @@ impl Meter {
         self.statuses.lock().unwrap().iter().map(counts).collect()
     }
 
-    async fn of_logs(&self, watched: &Watched) -> Vec<f64> {
+    async fn of_logs(&self, watched: &WatchedMetric) -> Vec<f64> {
         let mut values = Vec::new();
         for function in FUNCTIONS {
             values.extend(embedded(&self.stack.logs(function).await, watched));

@@ -17,7 +17,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use domain::{
     EndpointId, Timestamp,
     endpoint::{
-        Disabled, DisabledBy, Endpoint, LIMIT_PER_TENANT, OnDisable, Settings, State, health::Health, limit,
+        DisabledBy, Disablement, Endpoint, LIMIT_PER_TENANT, OnDisable, Settings, State, health::Health,
+        limit,
     },
     event::channel::Channels,
     ids::holder::Holder,
@@ -82,7 +83,7 @@ pub(crate) async fn create(
 fn state_after(state: State, status: Option<EndpointStatus>, now: Timestamp) -> State {
     match (status, state) {
         (Some(EndpointStatus::Disabled), State::Enabled) => {
-            State::Disabled(Disabled { mode: OnDisable::Hold, by: DisabledBy::Request, at: now })
+            State::Disabled(Disablement { mode: OnDisable::Hold, by: DisabledBy::Request, at: now })
         }
         (Some(EndpointStatus::Enabled), State::Disabled(_)) => State::Enabled,
         _ => state,
@@ -152,9 +153,9 @@ pub(crate) async fn disable(
     let endpoint = find(&api, &call).await?;
     let disabled = match endpoint.state {
         // A second call changes the mode only.
-        State::Disabled(disabled) => Disabled { mode: body.mode, ..disabled },
+        State::Disabled(disabled) => Disablement { mode: body.mode, ..disabled },
         State::Enabled | State::Deleted => {
-            Disabled { mode: body.mode, by: DisabledBy::Request, at: call.now }
+            Disablement { mode: body.mode, by: DisabledBy::Request, at: call.now }
         }
     };
     let after = Endpoint { state: State::Disabled(disabled), ..Endpoint::clone(&endpoint) };

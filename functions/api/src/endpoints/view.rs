@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use domain::{
     EndpointId, Secret, Timestamp,
     endpoint::{
-        Disabled, DisabledBy, Endpoint, OnDisable, State,
+        DisabledBy, Disablement, Endpoint, OnDisable, State,
         headers::{REDACTED, is_sensitive},
         health::Health,
     },
@@ -100,7 +100,7 @@ pub(crate) struct EndpointView {
 impl EndpointView {
     pub(crate) fn new(endpoint: &Endpoint) -> Self {
         let (status, disabled) = match endpoint.state {
-            State::Disabled(Disabled { mode, by, at }) => {
+            State::Disabled(Disablement { mode, by, at }) => {
                 let disabled = DisabledView { mode, by, reason: by.to_string(), at };
                 (EndpointStatus::Disabled, Some(disabled))
             }

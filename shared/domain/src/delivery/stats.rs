@@ -150,7 +150,7 @@ fn middle(bin: usize) -> u32 {
 
 /// What [`FAILING_HOURS`] of an endpoint say.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Judged {
+pub enum FailureVerdict {
     /// It fails so often that its owner is notified.
     Failing(FailureRate),
     /// It does not, and will not before so many more of its attempts have failed.
@@ -178,7 +178,7 @@ pub fn first_judged_hour(now: Timestamp) -> i64 {
 
 /// Judges an endpoint by the sum of its latest hours.
 #[must_use]
-pub fn judge(latest: &Stats, now: Timestamp) -> Judged {
+pub fn judge(latest: &Stats, now: Timestamp) -> FailureVerdict {
     let (attempts, failed) = (latest.attempts, latest.attempts_failed());
     let few = FAILING_ATTEMPTS.saturating_sub(attempts);
     // Each further failure is one attempt more, too.
@@ -186,9 +186,9 @@ pub fn judge(latest: &Stats, now: Timestamp) -> Judged {
     match ratio(failed, attempts) {
         Some(rate) if few.max(seldom) == 0 => {
             let from = beginning(first_judged_hour(now));
-            Judged::Failing(FailureRate { rate, attempts, from, to: now })
+            FailureVerdict::Failing(FailureRate { rate, attempts, from, to: now })
         }
-        _ => Judged::NotBefore(few.max(seldom).max(1)),
+        _ => FailureVerdict::NotBefore(few.max(seldom).max(1)),
     }
 }
 

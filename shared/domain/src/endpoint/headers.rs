@@ -208,7 +208,7 @@ struct Visitor;
 /// serde's own words about a value that is no text would repeat it.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Given {
+enum HeaderInput {
     Text(String),
     Other(IgnoredAny),
 }
@@ -222,12 +222,12 @@ impl<'de> de::Visitor<'de> for Visitor {
 
     fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<CustomHeaders, A::Error> {
         let mut given = Vec::new();
-        while let Some((name, value)) = map.next_entry::<String, Given>()? {
+        while let Some((name, value)) = map.next_entry::<String, HeaderInput>()? {
             if given.len() == HEADER_LIMIT {
                 return Err(de::Error::custom(InvalidHeaders::TooMany));
             }
             // No text is refused as the empty one is, and its name is checked before.
-            given.push((name, if let Given::Text(text) = value { text } else { String::new() }));
+            given.push((name, if let HeaderInput::Text(text) = value { text } else { String::new() }));
         }
         CustomHeaders::new(given).map_err(de::Error::custom)
     }

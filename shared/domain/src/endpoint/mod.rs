@@ -73,7 +73,7 @@ impl fmt::Display for DisabledBy {
 
 /// That an endpoint is disabled, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Disabled {
+pub struct Disablement {
     /// What happens to events meanwhile.
     pub mode: OnDisable,
     /// Why.
@@ -89,7 +89,7 @@ pub enum State {
     #[default]
     Enabled,
     /// Not now.
-    Disabled(Disabled),
+    Disabled(Disablement),
     /// Never again; the row stays as a tombstone, so that what is on its way finds it.
     Deleted,
 }

@@ -19,7 +19,8 @@ fn subscriber(filters: &[&str]) -> Subscriber {
 
 #[test]
 fn a_disabled_endpoint_gets_new_events_only_to_hold_them() {
-    let disabled = |mode| State::Disabled(Disabled { mode, by: DisabledBy::Request, at: Timestamp::EPOCH });
+    let disabled =
+        |mode| State::Disabled(Disablement { mode, by: DisabledBy::Request, at: Timestamp::EPOCH });
     for (state, gets) in [
         (State::Enabled, true),
         (disabled(OnDisable::Hold), true),

@@ -43,13 +43,13 @@ struct Event {
     #[serde(rename = "type")]
     kind: String,
     #[serde(default)]
-    created: Option<Created>,
+    created: Option<CreationTime>,
 }
 
 /// Seconds since 1970 in v1, RFC 3339 in v2.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Created {
+enum CreationTime {
     Secs(i64),
     Text(Timestamp),
 }
@@ -67,8 +67,8 @@ fn normalise(verified: Verified<'_>) -> Result<ProviderEvent, MalformedEvent> {
             .map_err(|error| MalformedEvent(format!("type {error}")))?,
         event_id: event.id,
         timestamp: event.created.map(|created| match created {
-            Created::Secs(secs) => Timestamp::from_secs(secs),
-            Created::Text(at) => at,
+            CreationTime::Secs(secs) => Timestamp::from_secs(secs),
+            CreationTime::Text(at) => at,
         }),
         data: EventData::try_from(data).map_err(|error| MalformedEvent(format!("the event {error}")))?,
     })

@@ -127,7 +127,7 @@ pub fn verify<'a>(
 }
 
 /// What a signature header claims.
-struct Claimed<'a> {
+struct ClaimedSignature<'a> {
     timestamp: &'a str,
     signatures: Vec<Vec<u8>>,
 }
@@ -135,7 +135,7 @@ struct Claimed<'a> {
 /// Signatures in one header; a provider sends one per secret that it rolls.
 const SIGNATURE_LIMIT: usize = 16;
 
-fn read(layout: Layout, header: &str) -> Option<Claimed<'_>> {
+fn read(layout: Layout, header: &str) -> Option<ClaimedSignature<'_>> {
     let Layout::Pairs { separator, timestamp: time_key, signature: signature_key } = layout;
     let mut timestamp = None;
     let mut signatures = Vec::new();
@@ -150,7 +150,7 @@ fn read(layout: Layout, header: &str) -> Option<Claimed<'_>> {
     }
     let timestamp =
         timestamp.filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))?;
-    (!signatures.is_empty()).then_some(Claimed { timestamp, signatures })
+    (!signatures.is_empty()).then_some(ClaimedSignature { timestamp, signatures })
 }
 
 fn is_signed(scheme: &Scheme, secret: &Secret, timestamp: &str, body: &[u8], signature: &[u8]) -> bool {

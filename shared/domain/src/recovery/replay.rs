@@ -83,7 +83,7 @@ pub enum PausedFor {
 
 /// One generation of a delivery, as far as a replay asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kept {
+pub struct KnownGeneration {
     /// Which one.
     pub generation: u32,
     /// Its status.
@@ -113,7 +113,12 @@ pub fn next_generation(latest: u32) -> Option<u32> {
 /// the replay here, where one did; `in_snapshot` is whether its event was published to the endpoint,
 /// so that without any generation it is on its way.
 #[must_use]
-pub fn choose(selection: Selection, listed: Option<u32>, in_snapshot: bool, kept: &[Kept]) -> Choice {
+pub fn choose(
+    selection: Selection,
+    listed: Option<u32>,
+    in_snapshot: bool,
+    kept: &[KnownGeneration],
+) -> Choice {
     let begun = kept.iter().any(|one| one.mine);
     let latest = kept.iter().rfind(|one| !one.mine);
     // Of a delivery that failed several times over each generation is listed: the last one counts.

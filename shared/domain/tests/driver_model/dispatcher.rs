@@ -8,7 +8,7 @@ use domain::{
         Attempt, Failure, Outcome, ParkedReason, Status, driver,
         engine::{
             admission::{self, Admission, Round},
-            change::{Change, Fate, Place, Recorded},
+            change::{Change, Fate, Place, RecordOutcome},
             health::{self, Update},
             message::{self, Run},
         },
@@ -323,7 +323,7 @@ impl World {
             return Ok(it.fail(self.now));
         };
         let recorded = recorded?;
-        if recorded == Recorded::New {
+        if recorded == RecordOutcome::New {
             it.parked = change.parked_reason;
             self.note(format_args!("  records {:?}", change.status));
         } else {
@@ -331,7 +331,7 @@ impl World {
         }
         Ok(match it.run.recorded(&recorded, self.now) {
             message::Effect::Finish(Fate::KeepUntil(_))
-                if recorded != Recorded::New && self.is(Flaw::DropsOnConflict) =>
+                if recorded != RecordOutcome::New && self.is(Flaw::DropsOnConflict) =>
             {
                 it.finish(Fate::Delete)
             }

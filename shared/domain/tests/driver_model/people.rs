@@ -8,12 +8,12 @@ use domain::{
         Delivery, Status,
         driver::LaneKind,
         engine::{
-            change::{Change, Recorded, attempt_count},
+            change::{Change, RecordOutcome, attempt_count},
             resend::{self, Cancel, Resend},
         },
     },
     endpoint::{DisabledBy, State, health::Health},
-    recovery::replay::{self, Choice, Kept, Selection},
+    recovery::replay::{self, Choice, KnownGeneration, Selection},
 };
 
 use crate::{
@@ -158,8 +158,8 @@ impl World {
             Stage::Resend => self.resend(of),
             Stage::Hasten(id, change) => match self.hasten(id, &change, luck)? {
                 None => None,
-                Some(Recorded::New) => Some(Stage::Send(id)),
-                Some(Recorded::Conflict(_)) => Some(Stage::Resend),
+                Some(RecordOutcome::New) => Some(Stage::Send(id)),
+                Some(RecordOutcome::Conflict(_)) => Some(Stage::Resend),
             },
             Stage::Start(id, change) => {
                 let started = self.start(id, &change, None, luck)?;
@@ -187,8 +187,8 @@ impl World {
                     return Err(format!("{id:?} is final, and was cancelled"));
                 }
                 match self.record_asked(id, &change, luck)? {
-                    Some(Recorded::Conflict(_)) => Some(Stage::Cancel),
-                    Some(Recorded::New) | None => None,
+                    Some(RecordOutcome::Conflict(_)) => Some(Stage::Cancel),
+                    Some(RecordOutcome::New) | None => None,
                 }
             }
             Stage::Choose(job) => Some(self.choose(job, of)),
@@ -202,7 +202,7 @@ impl World {
                 Some(Stage::Progress(job))
             }
             Stage::Progress(job) => {
-                // Kept only where it still is as it was found.
+                // KnownGeneration only where it still is as it was found.
                 let kept = self.call(luck, |world| {
                     let same = world.jobs[job].next == of;
                     if same {
@@ -219,12 +219,17 @@ impl World {
         self.items.get(&id).is_some_and(|item| item.delivery.status.is_final())
     }
 
-    fn record_asked(&mut self, id: Id, change: &Change, luck: Luck) -> Result<Option<Recorded>, Violation> {
+    fn record_asked(
+        &mut self,
+        id: Id,
+        change: &Change,
+        luck: Luck,
+    ) -> Result<Option<RecordOutcome>, Violation> {
         self.call(luck, |world| world.record(id, change)).transpose()
     }
 
     /// Makes a delivery due, whatever it waits for. The place that it has is replaced.
-    fn hasten(&mut self, id: Id, change: &Change, luck: Luck) -> Result<Option<Recorded>, Violation> {
+    fn hasten(&mut self, id: Id, change: &Change, luck: Luck) -> Result<Option<RecordOutcome>, Violation> {
         self.call(luck, |world| world.record_with(id, change, false, None)).transpose()
     }
 
@@ -277,13 +282,13 @@ impl World {
         }
         let generations = self.items.iter().filter(|(id, _)| id.of == of);
         let kept: Vec<_> = generations
-            .map(|(id, item)| Kept {
+            .map(|(id, item)| KnownGeneration {
                 generation: id.generation,
                 status: self.status_for_replay(&item.delivery),
                 mine: item.replay == Some(job) && !self.is(Flaw::ReplayForgetsItsOwn),
             })
             .collect();
-        let failed = |kept: &&Kept| matches!(kept.status, Status::Exhausted | Status::Expired);
+        let failed = |kept: &&KnownGeneration| matches!(kept.status, Status::Exhausted | Status::Expired);
         let selection = self.jobs[job].selection;
         let listed = match selection {
             // The list of failures may name any of them.

@@ -11,11 +11,11 @@ use domain::{
     delivery::{
         Delivery, Status,
         driver::LaneKind,
-        engine::change::{Change, Place, Recorded, attempt_count},
+        engine::change::{Change, Place, RecordOutcome, attempt_count},
         lane,
     },
     endpoint::{
-        Disabled, DisabledBy, Endpoint, OnDisable, Settings, State,
+        DisabledBy, Disablement, Endpoint, OnDisable, Settings, State,
         health::{Health, Tally},
     },
     recovery::lost,
@@ -244,7 +244,7 @@ impl World {
     pub(crate) fn disable(&mut self, by: DisabledBy) {
         let at = self.now;
         if self.row().state != State::Deleted {
-            self.write_row(|row| row.state = State::Disabled(Disabled { mode: OnDisable::Hold, by, at }));
+            self.write_row(|row| row.state = State::Disabled(Disablement { mode: OnDisable::Hold, by, at }));
         }
     }
 
@@ -275,7 +275,7 @@ impl World {
     }
 
     /// Makes a change, if its condition holds.
-    pub(crate) fn record(&mut self, id: Id, change: &Change) -> Result<Recorded, Violation> {
+    pub(crate) fn record(&mut self, id: Id, change: &Change) -> Result<RecordOutcome, Violation> {
         self.record_with(id, change, change.leaves_it_to_a_message(), None)
     }
 
@@ -286,7 +286,7 @@ impl World {
         change: &Change,
         alone: bool,
         replay: Option<usize>,
-    ) -> Result<Recorded, Violation> {
+    ) -> Result<RecordOutcome, Violation> {
         let stored = self.items.get(&id).cloned();
         let holds = match (&stored, change.recorded_attempts) {
             (None, None) => true,
@@ -300,7 +300,7 @@ impl World {
         };
         if !holds {
             let item = stored.ok_or("the delivery of an earlier attempt is gone")?;
-            return Ok(Recorded::Conflict(item.delivery));
+            return Ok(RecordOutcome::Conflict(item.delivery));
         }
         let replay = stored.as_ref().map_or(replay, |item| item.replay);
         let mut attempts = stored.map(|item| item.delivery.attempts).unwrap_or_default();
@@ -314,7 +314,7 @@ impl World {
             in_due_index: false,
         };
         self.put(id, Item { delivery, place: change.place, replay })?;
-        Ok(Recorded::New)
+        Ok(RecordOutcome::New)
     }
 
     /// Changes what has a place in the index, if it still has the place where it was found.
@@ -449,7 +449,7 @@ impl World {
         if let Some(change) = lost::quarantine(stored, self.now).filter(|_| !self.is(Flaw::RescuerDeletes)) {
             // What changed meanwhile, or failed, is looked at once more when it is received again.
             let recorded = self.call(luck, |world| world.record(id, &change)).transpose()?;
-            if recorded != Some(Recorded::New) {
+            if recorded != Some(RecordOutcome::New) {
                 return Ok(());
             }
         }

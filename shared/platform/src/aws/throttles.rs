@@ -74,11 +74,11 @@ pub(crate) fn flush() {
 
 fn is_throttling(body: &[u8]) -> bool {
     #[derive(Deserialize)]
-    struct Named<'a> {
+    struct ErrorCode<'a> {
         #[serde(rename = "__type")]
         code: &'a str,
     }
-    let Ok(Named { code }) = serde_json::from_slice(body) else { return false };
+    let Ok(ErrorCode { code }) = serde_json::from_slice(body) else { return false };
     matches!(
         code.rsplit('#').next(),
         Some(

@@ -8,7 +8,7 @@ use std::{
 
 use domain::{
     TenantId,
-    delivery::stats::{self, Judged, Stats},
+    delivery::stats::{self, FailureVerdict, Stats},
     endpoint::{Endpoint, State},
 };
 
@@ -92,9 +92,9 @@ impl FailureWatch {
             latest.merge(&hour);
         }
         match stats::judge(&latest, now) {
-            Judged::NotBefore(failures) => self.judgements.remember(key, failures),
-            Judged::Failing(rate) => {
-                // Judged again each minute from then on.
+            FailureVerdict::NotBefore(failures) => self.judgements.remember(key, failures),
+            FailureVerdict::Failing(rate) => {
+                // FailureVerdict again each minute from then on.
                 self.judgements.remember(key, u64::MAX);
                 self.alerts.raise(owner, endpoint.id, &Alert::Failing(rate)).await;
             }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use domain::{
     EndpointId, TenantId, Timestamp,
     delivery::engine::health::{Effect, Update},
-    endpoint::{Disabled, DisabledBy, Endpoint, OnDisable, health::Tally},
+    endpoint::{DisabledBy, Disablement, Endpoint, OnDisable, health::Tally},
 };
 use futures_util::future::join_all;
 
@@ -117,7 +117,7 @@ impl HealthKeeper {
         by: DisabledBy,
         now: Timestamp,
     ) -> Result<(), Fault> {
-        let disabled = Disabled { mode: OnDisable::Hold, by, at: now };
+        let disabled = Disablement { mode: OnDisable::Hold, by, at: now };
         if self.endpoints.disable_enabled(owner, id, disabled).await? {
             self.alerts.raise(owner, id, &Alert::Disabled(by)).await;
         }

@@ -9,7 +9,7 @@ use domain::{
         driver::LaneKind,
         engine::{
             admission::Admission,
-            change::{Fate, Recorded},
+            change::{Fate, RecordOutcome},
             message::{Effect, Run},
         },
         lane::{self, Message},
@@ -221,7 +221,7 @@ impl MessageDriver {
                     let now = clock::now();
                     let (status, next_attempt_at) = (change.status, change.next_attempt_at);
                     let recorded = recorder.record(delivery.change(change, now), ticket.take()).await?;
-                    if recorded == Recorded::New {
+                    if recorded == RecordOutcome::New {
                         note(&delivery, outcome.as_ref(), status, next_attempt_at, &mut result);
                     }
                     delivery.run.recorded(&recorded, clock::now())

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use domain::delivery::engine::change::Recorded;
+use domain::delivery::engine::change::RecordOutcome;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     task::JoinHandle,
@@ -32,19 +32,19 @@ const FULL: usize = 25;
 
 struct Ask {
     change: DeliveryChange,
-    result: oneshot::Sender<Result<Recorded, Fault>>,
+    result: oneshot::Sender<Result<RecordOutcome, Fault>>,
 }
 
 /// How many may still ask for something.
 #[derive(Debug, Default)]
-struct Expected {
+struct ExpectedRequests {
     count: AtomicUsize,
     changed: Notify,
 }
 
 /// The right to ask; a task that drops it without asking is not waited for.
 #[derive(Debug)]
-pub(super) struct Ticket(Arc<Expected>);
+pub(super) struct Ticket(Arc<ExpectedRequests>);
 
 impl Drop for Ticket {
     fn drop(&mut self) {
@@ -57,14 +57,14 @@ impl Drop for Ticket {
 #[derive(Debug, Clone)]
 pub(super) struct Recorder {
     sender: mpsc::UnboundedSender<Ask>,
-    expected: Arc<Expected>,
+    expected: Arc<ExpectedRequests>,
 }
 
 impl Recorder {
     /// Starts one; it ends with its last clone, and leaves what is still to be counted.
     pub(super) fn start(statistics: Statistics) -> (Self, JoinHandle<Counts>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let expected = Arc::<Expected>::default();
+        let expected = Arc::<ExpectedRequests>::default();
         let collecting = tokio::spawn(collect(statistics, receiver, Arc::clone(&expected)));
         (Self { sender, expected }, collecting)
     }
@@ -80,7 +80,7 @@ impl Recorder {
         &self,
         change: DeliveryChange,
         ticket: Option<Ticket>,
-    ) -> Result<Recorded, Fault> {
+    ) -> Result<RecordOutcome, Fault> {
         let gone = || Fault::new("recording attempts", "the recorder is gone");
         let (sender, result) = oneshot::channel();
         self.sender.send(Ask { change, result: sender }).map_err(|_| gone())?;
@@ -92,7 +92,7 @@ impl Recorder {
 async fn collect(
     statistics: Statistics,
     mut asked: mpsc::UnboundedReceiver<Ask>,
-    expected: Arc<Expected>,
+    expected: Arc<ExpectedRequests>,
 ) -> Counts {
     let mut waiting: Vec<Ask> = Vec::new();
     let mut uncounted = Counts::new();

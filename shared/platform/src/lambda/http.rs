@@ -134,7 +134,7 @@ where
             // Boxed: the compiler's layout of SDK calls inside handlers inside this loop nests too deep.
             (method, path, Box::pin(handle(request)).await)
         }
-        Err(event::Malformed(detail)) => {
+        Err(event::MalformedEvent(detail)) => {
             let problem = Problem::new(Kind::InvalidRequest, detail);
             (String::new(), String::new(), Response::problem(&problem, &request_id))
         }

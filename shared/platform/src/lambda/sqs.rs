@@ -103,10 +103,10 @@ where
 fn malformed_record_id(json: &str) -> Option<String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Identified {
+    struct MessageId {
         message_id: String,
     }
-    let identified = serde_json::from_str::<Identified>(json).ok();
+    let identified = serde_json::from_str::<MessageId>(json).ok();
     let message_id = identified.map(|record| record.message_id).filter(|id| !id.is_empty());
     tracing::error!(message_id, "malformed SQS record");
     message_id

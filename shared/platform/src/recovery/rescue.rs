@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use domain::{
     TenantId, Timestamp,
     delivery::{
-        engine::change::Recorded,
+        engine::change::RecordOutcome,
         lane::{self, Message},
     },
     recovery::lost,
@@ -82,8 +82,8 @@ impl Rescuer {
                 now,
             };
             match self.deliveries.record_one(change).await? {
-                Recorded::New => break,
-                Recorded::Conflict(found) => stored = Some(found),
+                RecordOutcome::New => break,
+                RecordOutcome::Conflict(found) => stored = Some(found),
             }
         }
         tracing::error!(%tenant, delivery_id = %id, "took delivery out of the dead-letter queue and parked it");

@@ -11,7 +11,7 @@ use domain::{
     delivery::{
         Delivery, Status,
         engine::{
-            change::{Change, Recorded},
+            change::{Change, RecordOutcome},
             resend::{self, Cancel, Resend},
         },
     },
@@ -168,11 +168,11 @@ impl Resender<'_> {
                 now,
             };
             match self.deliveries.record_one(change).await? {
-                Recorded::New => {
+                RecordOutcome::New => {
                     tracing::info!(tenant = %of.tenant, delivery_id = %of.id, "cancelled");
                     return Ok(CancelOutcome::Cancelled);
                 }
-                Recorded::Conflict(found) => stored = Some(found),
+                RecordOutcome::Conflict(found) => stored = Some(found),
             }
         }
     }

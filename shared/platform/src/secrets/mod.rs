@@ -59,7 +59,7 @@ fn full_size(holder: Holder) -> usize {
 }
 
 /// A signing key, decoded, and when it ends.
-type Decoded = (Arc<SigningKey>, Option<Timestamp>);
+type DecodedKey = (Arc<SigningKey>, Option<Timestamp>);
 
 /// An endpoint or source that has secrets.
 #[derive(Debug, Clone, Copy)]
@@ -110,7 +110,7 @@ pub struct Secrets {
     prefix: String,
     pointers: SecretPointers,
     versions: Cache<String, Arc<Document>>,
-    signing_keys: Cache<(String, String), Arc<Vec<Decoded>>>,
+    signing_keys: Cache<(String, String), Arc<Vec<DecodedKey>>>,
 }
 
 impl Secrets {
@@ -159,7 +159,7 @@ impl Secrets {
         Ok(keys)
     }
 
-    async fn decoded_keys(&self, secret: SecretRef<'_>) -> Result<Arc<Vec<Decoded>>, Fault> {
+    async fn decoded_keys(&self, secret: SecretRef<'_>) -> Result<Arc<Vec<DecodedKey>>, Fault> {
         let age = Duration::MAX;
         if let Some(pointer) = self.pointer(secret, age).await?
             && let Some(keys) = self.signing_keys.get(&(pointer.version, secret.id.to_owned()))

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use domain::{
     EndpointId, TenantId, Timestamp,
     delivery::{
-        engine::change::Recorded,
+        engine::change::RecordOutcome,
         stats::{BINS, Stats, hour},
     },
     saturating,
@@ -55,7 +55,7 @@ impl Statistics {
     pub async fn record_and_count(
         &self,
         changes: &[DeliveryChange],
-    ) -> (Vec<Result<Recorded, Fault>>, Counts) {
+    ) -> (Vec<Result<RecordOutcome, Fault>>, Counts) {
         let counts: Vec<_> = count(changes).into_iter().collect();
         let statements = counts.iter().map(|(key, stats)| self.addition(key, stats)).collect();
         let (recorded, counted) = self.deliveries.record_with(changes, statements).await;

@@ -53,7 +53,7 @@ fn embedded_metrics_are_found_by_namespace_name_and_dimensions() {
         .to_string()
     };
     let logs = [line("x"), "START".to_owned(), line("y")].join("\n");
-    let watched = |metric: &str, dimensions: &[(&str, &str)]| Watched {
+    let watched = |metric: &str, dimensions: &[(&str, &str)]| WatchedMetric {
         id: String::new(),
         namespace: "N".to_owned(),
         metric: metric.to_owned(),

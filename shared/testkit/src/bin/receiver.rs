@@ -16,7 +16,7 @@ use testkit::server;
 use tokio::net::TcpListener;
 
 #[derive(Default)]
-struct Kept {
+struct KeptRequest {
     count: u64,
     arrivals: HashMap<String, f64>,
 }
@@ -26,7 +26,7 @@ struct Kept {
 async fn main() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     println!("http://{}", listener.local_addr().expect("its own address"));
-    let kept = Arc::new(Mutex::new(Kept::default()));
+    let kept = Arc::new(Mutex::new(KeptRequest::default()));
     server::serve(listener, move |_, request| {
         let response = response(&mut kept.lock().expect("no panic with it"), &request);
         async move { Some(Response::new(response)) }
@@ -34,12 +34,12 @@ async fn main() {
     .await;
 }
 
-fn response(kept: &mut Kept, request: &Request<Bytes>) -> Bytes {
+fn response(kept: &mut KeptRequest, request: &Request<Bytes>) -> Bytes {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/count") => kept.count.to_string().into(),
         (&Method::GET, "/arrivals") => serde_json::to_string(&kept.arrivals).expect("JSON").into(),
         (&Method::POST, "/reset") => {
-            *kept = Kept::default();
+            *kept = KeptRequest::default();
             Bytes::new()
         }
         _ => {

@@ -30,11 +30,11 @@ struct State {
     access_key_id: String,
     proxy_control: Option<String>,
     log_dir: PathBuf,
-    stacks: HashMap<String, Deployed>,
+    stacks: HashMap<String, Deployment>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-struct Deployed {
+struct Deployment {
     api_url: String,
     operator_key: String,
     outputs: HashMap<String, String>,
@@ -77,7 +77,7 @@ impl Stack {
     }
 
     fn named(state: State, name: &str) -> Self {
-        let Deployed { api_url, operator_key, outputs, functions } =
+        let Deployment { api_url, operator_key, outputs, functions } =
             state.stacks.get(name).unwrap_or_else(|| panic!("{name} is not deployed")).clone();
         Self { api_url, operator_key, outputs, functions, name: name.to_owned(), state }
     }

@@ -2,7 +2,7 @@
 
 use domain::{
     EndpointId, Timestamp,
-    endpoint::{Disabled, DisabledBy, OnDisable, State, health::Health},
+    endpoint::{DisabledBy, Disablement, OnDisable, State, health::Health},
 };
 use serde_json::{Value, json};
 
@@ -55,7 +55,7 @@ fn an_endpoint_that_was_read_can_be_sent_back() {
     ] {
         let mut endpoint = created(body.clone());
         for mode in [None, Some(OnDisable::Hold), Some(OnDisable::Skip)] {
-            let disabled = |mode| Disabled { mode, by: DisabledBy::Request, at: Timestamp::EPOCH };
+            let disabled = |mode| Disablement { mode, by: DisabledBy::Request, at: Timestamp::EPOCH };
             endpoint.state = mode.map_or(State::Enabled, |mode| State::Disabled(disabled(mode)));
             let read = serde_json::to_value(EndpointView::new(&endpoint)).unwrap();
             assert_eq!(patched(&endpoint, read).unwrap(), endpoint, "{body}");

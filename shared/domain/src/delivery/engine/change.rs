@@ -110,7 +110,7 @@ impl Change {
 
 /// The result of a [`Change`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Recorded {
+pub enum RecordOutcome {
     /// It is made.
     New,
     /// Its condition failed: this is stored.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{
     admission::Admission,
-    change::{Change, Fate, Place, Recorded, attempt_count},
+    change::{Change, Fate, Place, RecordOutcome, attempt_count},
     claim::{Claim, Conflict, Origin, claim, may_skip_reading, next_number, resolve},
 };
 use crate::{
@@ -159,10 +159,10 @@ impl Run {
     }
 
     /// After [`Effect::Record`].
-    pub fn recorded(&mut self, recorded: &Recorded, now: Timestamp) -> Effect {
+    pub fn recorded(&mut self, recorded: &RecordOutcome, now: Timestamp) -> Effect {
         let stored = match recorded {
-            Recorded::New => return Effect::Finish(self.fate),
-            Recorded::Conflict(stored) => stored,
+            RecordOutcome::New => return Effect::Finish(self.fate),
+            RecordOutcome::Conflict(stored) => stored,
         };
         let resolution = match &self.plan {
             Some(Plan::Attempt { succeeded, .. }) => resolve(stored, *succeeded, now),

@@ -65,12 +65,12 @@ fn an_endpoint_fails_from_half_of_twenty_attempts_on() {
     ];
     for (attempts, failed, expected) in rows {
         let judged = match judge(&of(attempts, failed), now) {
-            Judged::Failing(found) => {
+            FailureVerdict::Failing(found) => {
                 assert_eq!((found.attempts, found.to), (attempts, now));
                 assert_eq!(found.from, Timestamp::from_secs(3600 * 9));
                 Ok(found.rate)
             }
-            Judged::NotBefore(failures) => Err(failures),
+            FailureVerdict::NotBefore(failures) => Err(failures),
         };
         assert_eq!(judged, expected, "{failed} of {attempts}");
     }
@@ -89,8 +89,8 @@ proptest! {
     fn what_it_takes_to_fail_is_exact(attempts in 0u64..500, failed in 0u64..500) {
         let failed = failed.min(attempts);
         let now = Timestamp::EPOCH;
-        if let Judged::NotBefore(more) = judge(&of(attempts, failed), now) {
-            let fails = |more| matches!(judge(&of(attempts + more, failed + more), now), Judged::Failing(_));
+        if let FailureVerdict::NotBefore(more) = judge(&of(attempts, failed), now) {
+            let fails = |more| matches!(judge(&of(attempts + more, failed + more), now), FailureVerdict::Failing(_));
             prop_assert!(fails(more));
             prop_assert!(!fails(more - 1));
         }

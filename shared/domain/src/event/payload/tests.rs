@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMIT: usize = 1024 * 1024;
+const DECODED_LIMIT: usize = 1024 * 1024;
 
 /// JSON of about this many bytes, as repetitive as JSON is.
 fn json(bytes: usize) -> String {
@@ -53,7 +53,7 @@ fn compresses_where_that_saves_a_write_unit() {
         if expected == Deflate {
             assert!(units(encoded.bytes.len()) < units(payload.len()));
         }
-        assert_eq!(decode(encoded.encoding, encoded.bytes, LIMIT).unwrap(), payload);
+        assert_eq!(decode(encoded.encoding, encoded.bytes, DECODED_LIMIT).unwrap(), payload);
     }
 }
 
@@ -77,13 +77,13 @@ fn never_tries_what_cannot_save_a_unit() {
 
 #[test]
 fn a_bomb_stops_at_the_limit() {
-    let bomb = deflate(&vec![b' '; 64 * LIMIT], LIMIT).unwrap();
-    assert!(bomb.len() < LIMIT / 8);
-    assert_eq!(decode(Encoding::Deflate, bomb, LIMIT), Err(DecodeError::TooLong));
+    let bomb = deflate(&vec![b' '; 64 * DECODED_LIMIT], DECODED_LIMIT).unwrap();
+    assert!(bomb.len() < DECODED_LIMIT / 8);
+    assert_eq!(decode(Encoding::Deflate, bomb, DECODED_LIMIT), Err(DecodeError::TooLong));
     for encoding in [Encoding::Plain, Encoding::Deflate] {
         let kept = |bytes: usize| {
             let text = vec![b'x'; bytes];
-            if encoding == Encoding::Plain { text } else { deflate(&text, LIMIT).unwrap() }
+            if encoding == Encoding::Plain { text } else { deflate(&text, DECODED_LIMIT).unwrap() }
         };
         for limit in [0, 1, 1023, 1024, 5000] {
             assert_eq!(decode(encoding, kept(limit), limit).unwrap().len(), limit);
@@ -94,17 +94,17 @@ fn a_bomb_stops_at_the_limit() {
 
 #[test]
 fn damage_is_noticed() {
-    let whole = deflate(json(5000).as_bytes(), LIMIT).unwrap();
-    let decoded = |bytes: &[u8]| decode(Encoding::Deflate, bytes.to_vec(), LIMIT);
+    let whole = deflate(json(5000).as_bytes(), DECODED_LIMIT).unwrap();
+    let decoded = |bytes: &[u8]| decode(Encoding::Deflate, bytes.to_vec(), DECODED_LIMIT);
     assert!(decoded(&whole).is_ok());
     for cut in [0, 1, whole.len() / 2, whole.len() - 1] {
         assert_eq!(decoded(&whole[..cut]), Err(DecodeError::Damaged), "{cut}");
     }
     assert_eq!(decoded(&[&whole[..], &[0]].concat()), Err(DecodeError::Damaged));
     assert_eq!(decoded(&[0xff; 40]), Err(DecodeError::Damaged));
-    let no_text = deflate(&[0xff; 40], LIMIT).unwrap();
+    let no_text = deflate(&[0xff; 40], DECODED_LIMIT).unwrap();
     assert_eq!(decoded(&no_text), Err(DecodeError::NotText));
-    assert_eq!(decode(Encoding::Plain, vec![0xff], LIMIT), Err(DecodeError::NotText));
+    assert_eq!(decode(Encoding::Plain, vec![0xff], DECODED_LIMIT), Err(DecodeError::NotText));
 }
 
 #[test]

@@ -3,14 +3,14 @@ use crate::{
     EndpointId,
     delivery::Status as Of,
     endpoint::{
-        Disabled, DisabledBy, OnDisable, Settings, State,
+        DisabledBy, Disablement, OnDisable, Settings, State,
         health::{Circuit, Health},
     },
 };
 
-fn kept(generations: &[(Of, bool)]) -> Vec<Kept> {
+fn kept(generations: &[(Of, bool)]) -> Vec<KnownGeneration> {
     let numbered = (0..).zip(generations);
-    numbered.map(|(generation, &(status, mine))| Kept { generation, status, mine }).collect()
+    numbered.map(|(generation, &(status, mine))| KnownGeneration { generation, status, mine }).collect()
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn paces() {
         health: Health { circuit, ..Health::default() },
         health_version: 0,
     };
-    let disabled = State::Disabled(Disabled { mode: OnDisable::Skip, by: DisabledBy::Request, at: now });
+    let disabled = State::Disabled(Disablement { mode: OnDisable::Skip, by: DisabledBy::Request, at: now });
     let open = |until| Some(Circuit { until: Timestamp::from_secs(until), cooldown: 30, probing: false });
     for (endpoint, expected) in [
         (endpoint(State::Enabled, None, None), Pace::Go(600)),

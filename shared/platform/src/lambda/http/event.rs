@@ -47,9 +47,9 @@ use super::{Request, Response};
 
 /// The reason why an event cannot become a request, for the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed(pub(super) &'static str);
+pub(super) struct MalformedEvent(pub(super) &'static str);
 
-const UNREADABLE: Malformed = Malformed("the request is malformed");
+const UNREADABLE: MalformedEvent = MalformedEvent("the request is malformed");
 
 /// Where an event came from, which decides the shape of the response.
 pub(super) struct Origin {
@@ -62,7 +62,7 @@ pub(super) struct Origin {
 ///
 /// # Errors
 /// Where it is not an event of HTTP: the function is connected to the wrong service.
-pub(super) fn read(event: &str, id: String) -> Result<(Origin, Result<Request, Malformed>), Error> {
+pub(super) fn read(event: &str, id: String) -> Result<(Origin, Result<Request, MalformedEvent>), Error> {
     // The crates panic on more than 24,576 header names and on a query parameter with an empty list
     // of values. No AWS service sends these, but a direct invocation can.
     let outcome = panic::catch_unwind(|| {
@@ -118,7 +118,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn of(event: LambdaRequest) -> Result<(Origin, Self), Malformed> {
+    fn of(event: LambdaRequest) -> Result<(Origin, Self), MalformedEvent> {
         let service = event.request_origin();
         let (repeats_headers, parts) = match event {
             LambdaRequest::ApiGatewayV2(event) => (false, Self::of_http_api(event)),
@@ -195,21 +195,21 @@ impl Parts {
         }
     }
 
-    fn request(self, id: String) -> Result<Request, Malformed> {
+    fn request(self, id: String) -> Result<Request, MalformedEvent> {
         // Nothing decodes a path, so any other path is at worst one that no route has.
         if !self.path.starts_with('/') {
-            return Err(Malformed("the path does not begin with a slash"));
+            return Err(MalformedEvent("the path does not begin with a slash"));
         }
         let mut headers = joined(self.headers);
         if !self.cookies.is_empty() {
             let cookies = HeaderValue::try_from(self.cookies.join("; "));
-            let cookies = cookies.map_err(|_| Malformed("a cookie is malformed"))?;
+            let cookies = cookies.map_err(|_| MalformedEvent("a cookie is malformed"))?;
             headers.try_insert(COOKIE, cookies).map_err(|_| UNREADABLE)?;
         }
         let text = self.body.unwrap_or_default();
         // Signatures cover bytes, so base64 is decoded before anything reads the body.
         let body = if self.is_base64 {
-            BASE64_STANDARD.decode(text).map_err(|_| Malformed("the body is not base64"))?
+            BASE64_STANDARD.decode(text).map_err(|_| MalformedEvent("the body is not base64"))?
         } else {
             text.into_bytes()
         };

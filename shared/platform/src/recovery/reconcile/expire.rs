@@ -1,6 +1,6 @@
 //! The job `expire`: a delivery that is unfinished when its event's retention ends.
 
-use domain::{TenantId, Timestamp, delivery::engine::change::Recorded, recovery::lost};
+use domain::{TenantId, Timestamp, delivery::engine::change::RecordOutcome, recovery::lost};
 use futures_util::{StreamExt, stream};
 
 use super::event::{EventReconciler, EventReport, OpenDelivery};
@@ -28,9 +28,9 @@ impl EventReconciler<'_> {
         let mut expired = Vec::new();
         for (change, recorded) in changes.iter().zip(self.of.deliveries.record(&changes).await) {
             match recorded {
-                Ok(Recorded::New) => expired.push(change),
+                Ok(RecordOutcome::New) => expired.push(change),
                 // An attempt was recorded in the meantime, and decides how it continues.
-                Ok(Recorded::Conflict(_)) => {}
+                Ok(RecordOutcome::Conflict(_)) => {}
                 Err(fault) => self.skip(tenant, event.id, &fault, report),
             }
         }

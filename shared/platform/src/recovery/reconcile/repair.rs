@@ -1,6 +1,6 @@
 //! The job `repair`: a delivery without a driver gets one again.
 
-use domain::{TenantId, Timestamp, delivery::engine::change::Recorded, recovery::lost};
+use domain::{TenantId, Timestamp, delivery::engine::change::RecordOutcome, recovery::lost};
 
 use super::event::{EventReconciler, EventReport, OpenDelivery};
 use crate::{Fault, store::events::stored::StoredEvent};
@@ -23,9 +23,9 @@ impl EventReconciler<'_> {
         let changes: Vec<_> = replayed.into_iter().map(due).collect();
         for recorded in self.of.deliveries.record(&changes).await {
             match recorded {
-                Ok(Recorded::New) => report.repaired += 1,
+                Ok(RecordOutcome::New) => report.repaired += 1,
                 // It has a driver after all.
-                Ok(Recorded::Conflict(_)) => {}
+                Ok(RecordOutcome::Conflict(_)) => {}
                 Err(fault) => self.skip(tenant, event.id, &fault, report),
             }
         }

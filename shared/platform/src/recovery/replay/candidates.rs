@@ -7,7 +7,7 @@ use domain::{
     delivery::Group,
     endpoint::{Endpoint, State, Subscriber, Target, health::Health},
     event::{EventData, EventType, listen::Facts},
-    recovery::replay::{self, Choice, Kept, Selection},
+    recovery::replay::{self, Choice, KnownGeneration, Selection},
     saturating,
 };
 use futures_util::future::try_join_all;
@@ -103,9 +103,14 @@ impl Replayer {
         })
     }
 
-    async fn kept(&self, replay: &Replay, tenant: &TenantId, id: DeliveryId) -> Result<Vec<Kept>, Fault> {
+    async fn kept(
+        &self,
+        replay: &Replay,
+        tenant: &TenantId,
+        id: DeliveryId,
+    ) -> Result<Vec<KnownGeneration>, Fault> {
         let all = self.generations.all(tenant, id).await?.into_iter();
-        let kept = all.map(|one| Kept {
+        let kept = all.map(|one| KnownGeneration {
             generation: one.generation,
             status: one.status,
             mine: one.replay == Some(replay.id),

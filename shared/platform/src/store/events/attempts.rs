@@ -20,7 +20,7 @@ use crate::Fault;
 /// What is stored of an [`Attempt`], under the same names: empty fields are left out, and its
 /// error text follows from the rest.
 #[derive(Serialize)]
-struct Stored<'a> {
+struct StoredAttempt<'a> {
     number: u32,
     started_at: Timestamp,
     duration_ms: u32,
@@ -60,7 +60,7 @@ impl From<Timing> for StoredTiming {
 pub(crate) fn write(attempt: &Attempt) -> Result<(String, Option<&str>), Fault> {
     let whole = attempt.response_excerpt.as_deref();
     let short = whole.map(|text| fitting(text, EARLIER_EXCERPT_LIMIT));
-    let stored = Stored {
+    let stored = StoredAttempt {
         number: attempt.number,
         started_at: attempt.started_at,
         duration_ms: attempt.duration_ms,

@@ -8,7 +8,7 @@ use domain::{
     DeliveryId, EndpointId, EventId, TenantId, Timestamp,
     delivery::{
         Delivery, Standing, Status,
-        engine::change::{Change, Place, Recorded},
+        engine::change::{Change, Place, RecordOutcome},
     },
     event::EventType,
 };
@@ -177,7 +177,7 @@ impl Deliveries {
     /// A change is made on the condition that the delivery has as many attempts as were known, that
     /// it is not finished, and, where it leaves the delivery to a message, that the due index has no
     /// place for it.
-    pub async fn record(&self, changes: &[DeliveryChange]) -> Vec<Result<Recorded, Fault>> {
+    pub async fn record(&self, changes: &[DeliveryChange]) -> Vec<Result<RecordOutcome, Fault>> {
         self.record_with(changes, Vec::new()).await.0
     }
 
@@ -186,7 +186,7 @@ impl Deliveries {
         &self,
         changes: &[DeliveryChange],
         more: Vec<Statement>,
-    ) -> (Vec<Result<Recorded, Fault>>, Vec<Result<StatementOutcome, Fault>>) {
+    ) -> (Vec<Result<RecordOutcome, Fault>>, Vec<Result<StatementOutcome, Fault>>) {
         const DOING: &str = "recording attempts";
         let statements: Vec<_> = changes.iter().map(|change| self.statement(change)).collect();
         // A change that cannot be serialised fails alone.
@@ -194,7 +194,7 @@ impl Deliveries {
             statements.into_iter().enumerate().partition(|(_, statement)| statement.is_ok());
         let (indexes, mut good): (Vec<_>, Vec<_>) =
             good.into_iter().filter_map(|(index, statement)| Some((index, statement.ok()?))).unzip();
-        let mut results: Vec<Option<Result<Recorded, Fault>>> = changes.iter().map(|_| None).collect();
+        let mut results: Vec<Option<Result<RecordOutcome, Fault>>> = changes.iter().map(|_| None).collect();
         for (index, statement) in bad {
             results[index] = statement.err().map(Err);
         }
@@ -203,7 +203,7 @@ impl Deliveries {
         let more = applied.split_off(indexes.len().min(applied.len()));
         for (index, applied) in indexes.into_iter().zip(applied) {
             results[index] = Some(match applied {
-                Ok(StatementOutcome::Applied) => Ok(Recorded::New),
+                Ok(StatementOutcome::Applied) => Ok(RecordOutcome::New),
                 Ok(StatementOutcome::ConditionFailed(item)) => self.conflict(&changes[index], item).await,
                 Err(fault) => Err(fault),
             });
@@ -213,18 +213,18 @@ impl Deliveries {
     }
 
     /// Makes one change, as [`Self::record`] does.
-    pub async fn record_one(&self, change: DeliveryChange) -> Result<Recorded, Fault> {
+    pub async fn record_one(&self, change: DeliveryChange) -> Result<RecordOutcome, Fault> {
         let no_result = || Err(Fault::new("recording a change", "it has no result"));
         self.record(&[change]).await.pop().unwrap_or_else(no_result)
     }
 
-    async fn conflict(&self, change: &DeliveryChange, item: Option<Item>) -> Result<Recorded, Fault> {
+    async fn conflict(&self, change: &DeliveryChange, item: Option<Item>) -> Result<RecordOutcome, Fault> {
         let stored = match item {
             Some(item) => Some(read_delivery(&item)?),
             None => self.get(&change.key.tenant, change.key.id, change.key.generation).await?,
         };
         stored
-            .map(Recorded::Conflict)
+            .map(RecordOutcome::Conflict)
             .ok_or_else(|| Fault::new("recording attempts", "the delivery of an earlier attempt is missing"))
     }
 

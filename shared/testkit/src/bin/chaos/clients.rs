@@ -13,7 +13,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::{ApiResponse, Client, random::Random, stack::text};
 
-use crate::ledger::{Ledger, Published};
+use crate::ledger::{Ledger, PublishedEvent};
 
 /// Clients rest while more than this is on its way, so that what waits in the lane is a
 /// minute's work.
@@ -56,7 +56,7 @@ pub struct Publisher {
 
 struct Order {
     key: String,
-    event: Published,
+    event: PublishedEvent,
 }
 
 impl Publisher {
@@ -77,7 +77,7 @@ impl Publisher {
 
     fn order(&mut self, n: u32) -> Order {
         let size = if self.random.below(LARGE_ONE_IN) == 0 { LARGE } else { self.random.below(2000) };
-        let event = Published {
+        let event = PublishedEvent {
             tenant: self.tenant,
             event_type: if self.random.per_mille(500) { "contact.created" } else { "deal.won" },
             data: json!({ "client": self.name, "n": n, "pad": "x".repeat(size as usize) }),

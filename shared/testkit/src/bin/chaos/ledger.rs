@@ -26,7 +26,7 @@ pub struct Endpoint {
 
 /// A publish as its client made it.
 #[derive(Clone)]
-pub struct Published {
+pub struct PublishedEvent {
     pub tenant: usize,
     pub event_type: &'static str,
     pub data: Value,
@@ -34,7 +34,7 @@ pub struct Published {
 
 #[derive(Default)]
 struct Books {
-    accepted: HashMap<String, Published>,
+    accepted: HashMap<String, PublishedEvent>,
     /// What the first request of an event held.
     bodies: HashMap<String, Bytes>,
     /// Requests and responses of 2xx, by endpoint's place and event.
@@ -73,7 +73,7 @@ impl Ledger {
         self.books.lock().expect("no panic with it")
     }
 
-    fn subscribed(&self, event: &Published) -> impl Iterator<Item = usize> {
+    fn subscribed(&self, event: &PublishedEvent) -> impl Iterator<Item = usize> {
         let fits = |endpoint: &Endpoint| {
             endpoint.tenant == event.tenant && endpoint.only.is_none_or(|only| only == event.event_type)
         };
@@ -89,7 +89,7 @@ impl Ledger {
     }
 
     /// A client got a 202.
-    pub fn accept(&self, id: &str, event: &Published) {
+    pub fn accept(&self, id: &str, event: &PublishedEvent) {
         let due: Vec<_> = self.subscribed(event).collect();
         let mut books = self.books();
         if books.accepted.insert(id.to_owned(), event.clone()).is_some() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     EndpointId, TenantId,
-    endpoint::{Disabled, Endpoint, Settings, State, health::Health},
+    endpoint::{Disablement, Endpoint, Settings, State, health::Health},
     event::{EventTypeFilter, channel::Channels, filter::ContentFilter},
 };
 
@@ -117,7 +117,12 @@ impl Endpoints {
     }
 
     /// Disables an endpoint, or changes how it is disabled. False where there is none.
-    pub async fn disable(&self, owner: &TenantId, id: EndpointId, disabled: Disabled) -> Result<bool, Fault> {
+    pub async fn disable(
+        &self,
+        owner: &TenantId,
+        id: EndpointId,
+        disabled: Disablement,
+    ) -> Result<bool, Fault> {
         let update = self
             .update(owner, id)
             .update_expression("SET disabled = :disabled")
@@ -132,7 +137,7 @@ impl Endpoints {
         &self,
         owner: &TenantId,
         id: EndpointId,
-        disabled: Disabled,
+        disabled: Disablement,
     ) -> Result<bool, Fault> {
         let update = self
             .update(owner, id)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     EndpointId, Timestamp,
-    endpoint::{Disabled, Endpoint, Settings, State, Subscriber, health::Health},
+    endpoint::{Disablement, Endpoint, Settings, State, Subscriber, health::Health},
     event::{EventTypeFilter, channel::Channels, filter::ContentFilter},
 };
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ pub(super) struct EndpointRow {
     #[serde(default)]
     pub(super) settings: Settings,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) disabled: Option<Disabled>,
+    pub(super) disabled: Option<Disablement>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) health: Option<Health>,
     #[serde(default)]
@@ -42,7 +42,7 @@ pub(super) struct SubscriberRow {
     id: EndpointId,
     event_types: Vec<EventTypeFilter>,
     #[serde(default)]
-    disabled: Option<Disabled>,
+    disabled: Option<Disablement>,
     #[serde(default)]
     health: Option<Health>,
     #[serde(default)]
@@ -71,7 +71,7 @@ pub(super) fn text_of(filter: &ContentFilter) -> String {
     filter.to_value().to_string()
 }
 
-pub(super) fn state(disabled: Option<Disabled>) -> State {
+pub(super) fn state(disabled: Option<Disablement>) -> State {
     disabled.map_or(State::Enabled, State::Disabled)
 }
 
