@@ -134,12 +134,12 @@ async fn a_topic_that_refuses_messages_does_not_stop_the_notification_of_owners(
     let event_id = tenant.publish("contact.created", &json!({}), "no topic").await;
     tenant.only_delivery(&event_id, "exhausted", SOON).await;
     watcher.wait_for(1, SOON).await;
-    let refused = "the topic was not told of an alert";
+    let refused = "could not publish alert to topic";
     eventually("the refusal in the dispatcher's log", SOON, || async {
         // The stand-in takes a function's last lines when it is called the next time.
         stack.invoke("DispatcherFunctionName", json!({ "Records": [] })).await;
         let logs = stack.logs("dispatcher").await;
-        logs.lines().any(|line| line.contains(refused) && line.contains("SNS answered 4")).then_some(())
+        logs.lines().any(|line| line.contains(refused) && line.contains("SNS responded with 4")).then_some(())
     })
     .await;
 }

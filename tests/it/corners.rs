@@ -121,7 +121,7 @@ async fn unreadable_messages_are_kept_apart_and_can_be_sent_back() {
     // The stand-in takes a function's last lines when it is called the next time.
     stack.invoke("RescuerFunctionName", json!({ "Records": [] })).await;
     let logs = stack.logs("rescuer").await;
-    assert!(logs.contains("nobody can read"), "{logs}");
+    assert!(logs.contains("moved unreadable message to its own queue"), "{logs}");
 }
 
 #[tokio::test]
