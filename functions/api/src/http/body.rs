@@ -57,11 +57,19 @@ fn words(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let text = text.strip_suffix(&place).unwrap_or(&text);
-    match text.rsplit_once(", expected ") {
-        Some((_, "u8" | "u16" | "u32" | "u64" | "usize")) => "must be a whole number".to_owned(),
-        Some((_, expected)) => format!("must be {expected}"),
-        None => text.to_owned(),
+    let Some((found, expected)) = text.rsplit_once(", expected ") else { return text.to_owned() };
+    if found.starts_with("unknown field") {
+        return format!("unknown field; expected {expected}");
     }
+    let expected = match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number",
+        "a sequence" => "an array",
+        "a map" => "an object",
+        // The names of our types mean nothing to clients.
+        other if other.starts_with("struct ") => "a JSON object",
+        other => other,
+    };
+    format!("must be {expected}")
 }
 
 /// A path as a JSON pointer (RFC 6901).

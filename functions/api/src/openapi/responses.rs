@@ -117,7 +117,7 @@ fn example(kind: Kind, route: &Route) -> Problem {
             Problem::new(kind, format!("the body exceeds the {limit}-byte limit"))
         }
         Kind::UnsupportedMediaType => Problem::header(kind, "Content-Type", "must be application/json"),
-        Kind::InvalidField => Problem::field(kind, "/typo", "unknown field `typo`"),
+        Kind::InvalidField => Problem::field(kind, "/typo", "unknown field"),
         Kind::Internal => Fault::new("showing an example", "nothing failed").into(),
         _ => Problem::new(kind, kind.title()),
     }

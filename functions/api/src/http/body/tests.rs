@@ -73,9 +73,17 @@ fn errors_do_not_repeat_what_was_sent() {
 }
 
 #[test]
-fn numbers_are_asked_for_in_words() {
-    let problem = parse::<Body>(None, br#"{"type":"a.b","data":{},"list":[1.5]}"#).unwrap_err();
-    assert_eq!(problem.errors[0].detail, "must be a whole number");
+fn details_have_the_words_of_json() {
+    for (text, detail) in [
+        (r#"{"type":"a.b","data":{},"list":[1.5]}"#, "must be a whole number"),
+        (r#"{"type":"a.b","data":{},"list":{}}"#, "must be an array"),
+        (r#"{"type":"a.b","data":{},"typo":1}"#, "unknown field; expected one of `type`, `data`, `list`, `word`"),
+        ("null", "must be a JSON object"),
+        (r#""text""#, "must be a JSON object"),
+    ] {
+        let problem = parse::<Body>(None, text.as_bytes()).unwrap_err();
+        assert_eq!(problem.errors[0].detail, detail, "{text}");
+    }
 }
 
 #[test]
