@@ -26,7 +26,7 @@ use platform::{
 /// What the handlers require.
 pub(crate) struct Api {
     pub(crate) tenants: Tenants,
-    pub(crate) api_keys: ApiKeys,
+    pub(crate) keys: ApiKeys,
     pub(crate) sources: Sources,
     pub(crate) endpoints: Endpoints,
     pub(crate) event_types: EventTypes,
@@ -67,7 +67,7 @@ impl Api {
             catalog: Catalog::new(parts.event_types.clone(), parts.cache_age),
             public_url: config::public_url(),
             tenants: parts.tenants,
-            api_keys: parts.api_keys,
+            keys: parts.api_keys,
             sources: parts.sources,
             endpoints: parts.endpoints,
             event_types: parts.event_types,

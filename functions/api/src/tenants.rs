@@ -122,6 +122,6 @@ pub(crate) async fn create_key(api: Arc<Api>, call: Call, body: CreateKey) -> Re
     let name = body.name.into_inner();
     let after = json!({ "name": name, "scopes": scopes });
     call.record_for(&api, &tenant_id, id, None, Some(after)).await?;
-    api.api_keys.create(&tenant_id, id, &name, &scopes, &key::hash(key.expose()), call.now).await?;
+    api.keys.create(&tenant_id, id, &name, &scopes, &key::hash(key.expose()), call.now).await?;
     Ok(CreatedKey { id, tenant_id, name, scopes, created_at: call.now, key })
 }

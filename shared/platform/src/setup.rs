@@ -148,12 +148,12 @@ impl Parts {
 
     /// Rate limits.
     pub fn leases(&self) -> Result<Leases, Error> {
-        Ok(Leases::new(sdk::dynamodb(&self.sdk), config::leases_table()?))
+        Ok(Leases::new(sdk::dynamodb(&self.sdk), &config::leases_table()?))
     }
 
     /// The audit trails.
     pub fn audit(&self) -> Result<Audit, Error> {
-        Ok(Audit::new(sdk::dynamodb(&self.sdk), config::audit_table()?))
+        Ok(Audit::new(sdk::dynamodb(&self.sdk), &config::audit_table()?))
     }
 
     /// The secrets of tenants.

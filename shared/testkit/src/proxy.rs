@@ -39,7 +39,7 @@ pub enum Fault {
     KillAfter,
     /// Let the call through, and cut the connection instead of responding.
     LoseResponse,
-    /// ApiResponse as a service that is called too often; the call never reaches the stack.
+    /// Respond as a service that is called too often; the call never reaches the stack.
     Throttle,
     /// Cut the connection; the call never reaches the stack.
     Cut,

@@ -221,6 +221,6 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<EndpointView>
     let limit = call.limit()?;
     let before = call.before::<EndpointId>()?;
     let endpoints = api.endpoints.list(call.tenant()?, before, limit + 1).await?;
-    let data = endpoints.iter().map(|endpoint| EndpointView::new(endpoint)).collect();
+    let data = endpoints.iter().map(EndpointView::new).collect();
     Ok(Page::cut(data, limit, |last: &EndpointView| last.id.to_string())?)
 }

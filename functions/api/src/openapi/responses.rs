@@ -105,6 +105,7 @@ fn example(kind: Kind, route: &Route) -> Problem {
             Access::Operator | Access::Public => Problem::new(kind, "requires the operator's key"),
         },
         Kind::NotFound => match parameters::in_path(route.path).last() {
+            Some("type") => Problem::not_found("event type"),
             Some(name) => Problem::not_found(&name.trim_end_matches("_id").replace('_', " ")),
             None => Problem::header(kind, "Tenant", "there is no tenant with this id"),
         },

@@ -13,6 +13,7 @@ mod actions;
 mod checks;
 mod dispatcher;
 mod flaws;
+mod lanes;
 mod people;
 mod scheduler;
 mod sequences;

@@ -160,9 +160,9 @@ static VARIABLES: OnceLock<HashMap<String, String>> = OnceLock::new();
 
 /// Reads these variables from now on, and not those of the process. A test that runs a function in its own
 /// process gives it the variables of the deployed one.
-pub fn use_variables(variables: HashMap<String, String>) {
+pub fn use_variables(variables: impl IntoIterator<Item = (String, String)>) {
     // Only the first call counts: parts that were made keep what they read.
-    let _ = VARIABLES.set(variables);
+    let _ = VARIABLES.set(variables.into_iter().collect());
 }
 
 #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]

@@ -42,8 +42,8 @@ pub struct Audit {
 impl Audit {
     /// The trails in this table.
     #[must_use]
-    pub fn new(client: Client, table: String) -> Self {
-        Self { table: Table::new(client, &table) }
+    pub fn new(client: Client, table: &str) -> Self {
+        Self { table: Table::new(client, table) }
     }
 
     /// Adds an entry to the end of a tenant's trail.

@@ -50,8 +50,8 @@ pub struct Leases {
 impl Leases {
     /// The leases in this table.
     #[must_use]
-    pub fn new(client: Client, table: String) -> Self {
-        Self { table: Table::new(client, &table), blocks: Mutex::default() }
+    pub fn new(client: Client, table: &str) -> Self {
+        Self { table: Table::new(client, table), blocks: Mutex::default() }
     }
 
     fn block<T>(&self, owner: &TenantId, endpoint: EndpointId, change: impl FnOnce(&mut Block) -> T) -> T {

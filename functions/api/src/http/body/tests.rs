@@ -77,7 +77,10 @@ fn details_have_the_words_of_json() {
     for (text, detail) in [
         (r#"{"type":"a.b","data":{},"list":[1.5]}"#, "must be a whole number"),
         (r#"{"type":"a.b","data":{},"list":{}}"#, "must be an array"),
-        (r#"{"type":"a.b","data":{},"typo":1}"#, "unknown field; expected one of `type`, `data`, `list`, `word`"),
+        (
+            r#"{"type":"a.b","data":{},"typo":1}"#,
+            "unknown field; expected one of `type`, `data`, `list`, `word`",
+        ),
         ("null", "must be a JSON object"),
         (r#""text""#, "must be a JSON object"),
     ] {
