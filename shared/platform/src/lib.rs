@@ -13,9 +13,9 @@
 //! | [`webhook`] | one call out to a tenant's URL: guarded, signed, timed |
 //! | [`publish`] | events in, messages out to the lanes |
 //! | [`alert`] | operational events about a tenant's own webhooks |
+//! | [`setup`] | the parts of a function, made from its environment |
 //! | [`dispatch`] | attempts of deliveries |
 //! | [`recovery`] | what brings deliveries back: due entries, drains, replays, reconciliation |
-//! | [`setup`] | the parts of a function, made from its environment |
 
 pub mod alert;
 pub mod auth;

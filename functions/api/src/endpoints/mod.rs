@@ -12,15 +12,11 @@ pub(crate) mod stats;
 pub(crate) mod test_event;
 mod view;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use domain::{
     EndpointId, Timestamp,
-    endpoint::{
-        DisabledBy, Disablement, Endpoint, LIMIT_PER_TENANT, OnDisable, Settings, State, health::Health,
-        limit,
-    },
-    event::channel::Channels,
+    endpoint::{DisabledBy, Disablement, Endpoint, LIMIT_PER_TENANT, OnDisable, Settings, State, limit},
     ids::holder::Holder,
 };
 use platform::{
@@ -93,19 +89,8 @@ fn state_after(state: State, status: Option<EndpointStatus>, now: Timestamp) -> 
 /// A new endpoint with default settings.
 fn blank(call: &Call, status: EndpointStatus) -> Result<Endpoint, Problem> {
     Ok(Endpoint {
-        id: EndpointId::new(call.now, clock::random()?),
-        url: String::new(),
-        event_types: Vec::new(),
-        channels: Channels::new(),
-        filter: None,
-        description: String::new(),
-        metadata: BTreeMap::new(),
-        created_at: call.now,
-        secret_shard: 0,
-        settings: Settings::default(),
         state: state_after(State::Enabled, Some(status), call.now),
-        health: Health::default(),
-        health_version: 0,
+        ..Endpoint::blank(EndpointId::new(call.now, clock::random()?), call.now)
     })
 }
 

@@ -157,6 +157,28 @@ pub struct Endpoint {
     pub health_version: u64,
 }
 
+impl Endpoint {
+    /// An enabled endpoint without a URL, with default settings and for every event.
+    #[must_use]
+    pub fn blank(id: EndpointId, created_at: Timestamp) -> Self {
+        Self {
+            id,
+            url: String::new(),
+            event_types: Vec::new(),
+            channels: Channels::new(),
+            filter: None,
+            description: String::new(),
+            metadata: BTreeMap::new(),
+            created_at,
+            secret_shard: 0,
+            settings: Settings::default(),
+            state: State::Enabled,
+            health: Health::default(),
+            health_version: 0,
+        }
+    }
+}
+
 /// As much of an endpoint as a publish asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscriber {

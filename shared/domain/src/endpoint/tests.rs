@@ -50,21 +50,8 @@ fn operational_events_go_where_they_are_asked_for_by_name() {
 
 #[test]
 fn settings_are_obeyed_within_their_bounds() {
-    let with = |settings| Endpoint {
-        id: EndpointId::new(Timestamp::from_millis(0), [0; 10]),
-        url: "https://example.com/".into(),
-        event_types: Vec::new(),
-        channels: Channels::new(),
-        filter: None,
-        description: String::new(),
-        metadata: BTreeMap::new(),
-        created_at: Timestamp::EPOCH,
-        secret_shard: 0,
-        settings,
-        state: State::Enabled,
-        health: Health::default(),
-        health_version: 0,
-    };
+    let id = EndpointId::new(Timestamp::from_millis(0), [0; 10]);
+    let with = |settings| Endpoint { settings, ..Endpoint::blank(id, Timestamp::EPOCH) };
     assert_eq!(with(Settings::default()).timeout(), Duration::from_secs(15));
     assert_eq!(with(Settings::default()).policy(), Policy::default());
     let own = with(Settings {

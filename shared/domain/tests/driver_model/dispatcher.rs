@@ -49,6 +49,8 @@ pub(crate) struct Dispatcher {
     pub(crate) since: Timestamp,
     stage: Stage,
     run: Run,
+    /// Whether the delivery had a place in the due index when it was read.
+    in_due_index: bool,
     endpoint: Option<Endpoint>,
     tally: Tally,
     parked: Option<ParkedReason>,
@@ -64,6 +66,7 @@ impl Dispatcher {
             since: now,
             stage: Stage::Look,
             run,
+            in_due_index: false,
             endpoint: None,
             tally: Tally::default(),
             parked: None,
@@ -79,8 +82,7 @@ impl Dispatcher {
 
     fn fail(&mut self, now: Timestamp) -> Stage {
         self.tally = Tally::default();
-        let message::Effect::Finish(fate) = self.run.failed(now) else { unreachable!() };
-        self.finish(fate)
+        self.finish(Fate::after_fault(self.message.received, now))
     }
 }
 
@@ -120,7 +122,7 @@ impl World {
                 let endpoint = it.endpoint.clone().unwrap();
                 let taken = self.call(luck, |world| world.save_health(&endpoint, &probing)) == Some(true);
                 let effect = self.round(&endpoint, &[it.message.received]).with_probe(taken);
-                Some(self.admitted(it, effect, luck))
+                Some(self.admitted(it, effect))
             }
             Stage::TouchAndAdmit(due, admission) => {
                 Some(if self.call(luck, |world| world.touch_drain(due)).is_some() {
@@ -175,12 +177,12 @@ impl World {
             return Ok(Stage::Admit);
         }
         if luck == Luck::Refused && !self.calm {
-            let message::Effect::Finish(fate) = it.run.failed(self.now) else { unreachable!() };
-            it.fate = fate;
+            it.fate = Fate::after_fault(message.received, self.now);
             return Ok(Stage::Settle);
         }
         let stored = self.items.get(&message.id).map(|item| item.delivery.clone());
-        match it.run.claimed(stored.as_ref(), origin, self.now) {
+        it.in_due_index = stored.as_ref().is_some_and(|stored| stored.in_due_index);
+        match it.run.claimed(stored.as_ref(), self.now) {
             message::Effect::Admit if stored.is_some_and(|stored| stored.status.is_final()) => {
                 Err(format!("{:?} is final and is attempted", message.id))
             }
@@ -220,10 +222,10 @@ impl World {
             }
             effect => effect,
         };
-        self.admitted(it, effect, luck)
+        self.admitted(it, effect)
     }
 
-    fn admitted(&mut self, it: &mut Dispatcher, effect: admission::Effect, _: Luck) -> Stage {
+    fn admitted(&mut self, it: &mut Dispatcher, effect: admission::Effect) -> Stage {
         let admission = match effect {
             admission::Effect::Touch(due, admissions) if matches!(admissions[0], Admission::Park(_)) => {
                 if !self.is(Flaw::HoldsBeforeTouching) {
@@ -311,7 +313,7 @@ impl World {
             self.remove(it.message.number);
         }
         let (mut change, mut alone) = (change.clone(), change.leaves_it_to_a_message());
-        if self.is(Flaw::LeavesTheIndex) && it.run.was_in_due_index() {
+        if self.is(Flaw::LeavesTheIndex) && it.in_due_index {
             let is_behind =
                 change.next_attempt_at.is_some_and(|next| change.place == Some(Place::leased(next)));
             if change.status == Status::Retrying && is_behind {

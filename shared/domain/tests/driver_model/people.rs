@@ -202,7 +202,7 @@ impl World {
                 Some(Stage::Progress(job))
             }
             Stage::Progress(job) => {
-                // KnownGeneration only where it still is as it was found.
+                // Kept only where it still is as it was found.
                 let kept = self.call(luck, |world| {
                     let same = world.jobs[job].next == of;
                     if same {

@@ -1,7 +1,7 @@
 //! The world of one endpoint: its table, its index, its queues, and how time passes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     fmt,
     time::Duration,
 };
@@ -133,23 +133,12 @@ pub(crate) fn event_id(of: usize) -> EventId {
 
 fn endpoint(created_at: Timestamp, rate_limit: Option<u32>) -> Endpoint {
     Endpoint {
-        id: EndpointId::new(Timestamp::EPOCH, [0; 10]),
-        url: "https://example.com/".into(),
-        event_types: Vec::new(),
-        channels: BTreeSet::new(),
-        filter: None,
-        description: String::new(),
-        metadata: BTreeMap::new(),
-        created_at,
-        secret_shard: 0,
         settings: Settings {
             retry_schedule_seconds: Some(SCHEDULE.to_vec()),
             rate_limit,
             ..Settings::default()
         },
-        state: State::Enabled,
-        health: Health::default(),
-        health_version: 0,
+        ..Endpoint::blank(EndpointId::new(Timestamp::EPOCH, [0; 10]), created_at)
     }
 }
 

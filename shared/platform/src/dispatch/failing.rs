@@ -94,7 +94,7 @@ impl FailureWatch {
         match stats::judge(&latest, now) {
             FailureVerdict::NotBefore(failures) => self.judgements.remember(key, failures),
             FailureVerdict::Failing(rate) => {
-                // FailureVerdict again each minute from then on.
+                // Judged again each minute from then on.
                 self.judgements.remember(key, u64::MAX);
                 self.alerts.raise(owner, endpoint.id, &Alert::Failing(rate)).await;
             }

@@ -5,7 +5,7 @@ use domain::{
     delivery::{driver::LaneKind, engine::change::Fate},
 };
 
-use super::message::tenant_of;
+use super::message::LaneCopy;
 use crate::{
     aws::sqs::Hide,
     publish::lanes::{Body, Lanes, Outgoing},
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A message's fate, with its copy for the slow lane where it moves there.
-type FateAndCopy = (Fate, Option<String>);
+type FateAndCopy = (Fate, Option<LaneCopy>);
 
 /// Does with the messages what was decided, and returns the ids of those that stay. `handles` are
 /// their ids and receipt handles.
@@ -46,8 +46,7 @@ async fn move_copies(lanes: &Lanes, fates: Vec<FateAndCopy>, now: Timestamp) -> 
     let mut result = Vec::with_capacity(fates.len());
     for (index, (fate, copy)) in fates.into_iter().enumerate() {
         result.push(fate);
-        let (Fate::Move { at, .. }, Some(text)) = (fate, copy) else { continue };
-        let Some(tenant) = tenant_of(&text) else { continue };
+        let (Fate::Move { at, .. }, Some(LaneCopy { tenant, text })) = (fate, copy) else { continue };
         moved.push((index, at));
         outgoing.push(Outgoing { tenant, body: Body::Text(text), delay: at.since(now) });
     }

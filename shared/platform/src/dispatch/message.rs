@@ -57,13 +57,21 @@ pub(super) enum ClaimResult {
     Pending(Box<PendingDelivery>),
 }
 
+/// The copy of a message for the slow lane.
+#[derive(Debug)]
+pub(super) struct LaneCopy {
+    /// The tenant whose event it is about.
+    pub(super) tenant: TenantId,
+    pub(super) text: String,
+}
+
 /// The result of a message.
 #[derive(Debug)]
 pub(super) struct MessageResult {
     pub(super) batch_index: usize,
     pub(super) fate: Fate,
     /// The copy for the slow lane, where the message moves there.
-    pub(super) copy: Option<String>,
+    pub(super) copy: Option<LaneCopy>,
     pub(super) endpoint: Option<EndpointKey>,
     pub(super) tally: Tally,
     pub(super) exhausted: Option<DeliveryId>,
@@ -133,7 +141,7 @@ impl MessageDriver {
             // What is not done for each message is boxed, here and below: the SDK's futures are large,
             // and a task is allocated and moved whole.
             let stored = Box::pin(self.deliveries.get(tenant, id, message.generation)).await?;
-            effect = run.claimed(stored.as_ref(), origin, clock::now());
+            effect = run.claimed(stored.as_ref(), clock::now());
         }
         if let Effect::Finish(fate) = effect {
             return Ok(ClaimResult::Fate(fate));
@@ -228,7 +236,8 @@ impl MessageDriver {
                 }
                 Effect::Finish(fate) => {
                     if let Fate::Move { touched, .. } = fate {
-                        result.copy = Some(copy(&delivery.body, touched)?);
+                        let text = copy(&delivery.body, touched)?;
+                        result.copy = Some(LaneCopy { tenant: delivery.tenant().clone(), text });
                     }
                     result.fate = fate;
                     return Ok(result);
@@ -313,9 +322,4 @@ fn note(
 fn copy(body: &str, touched: bool) -> Result<String, Fault> {
     let message: Message<'_> = serde_json::from_str(body).map_err(Fault::on("moving a message"))?;
     serde_json::to_string(&message.moved(touched)).map_err(Fault::on("moving a message"))
-}
-
-/// The tenant whose event a message is about, if it can be read.
-pub(super) fn tenant_of(body: &str) -> Option<TenantId> {
-    serde_json::from_str::<Message<'_>>(body).ok().map(|message| message.tenant)
 }

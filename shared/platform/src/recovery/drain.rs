@@ -14,6 +14,7 @@ use super::budget::{RunTotals, StopTime};
 use crate::{
     Fault,
     publish::lanes::{Body, Lane, Outgoing},
+    setup::Parts,
     store::{
         due::{
             drains::{DrainEntry, Drains, drain_place},
@@ -31,13 +32,13 @@ pub(super) const DUE_PAGE: i32 = 500;
 #[derive(Debug)]
 pub struct Drainer {
     /// Where endpoints are looked up.
-    pub endpoints: Endpoints,
+    pub(super) endpoints: Endpoints,
     /// What is due or held.
-    pub due: DueIndex,
+    pub(super) due: DueIndex,
     /// Entries of held work.
-    pub drains: Drains,
+    pub(super) drains: Drains,
     /// Where what is released goes.
-    pub slow_lane: Arc<Lane>,
+    pub(super) slow_lane: Arc<Lane>,
 }
 
 /// The held work of an endpoint that this run has leased.
@@ -48,6 +49,17 @@ pub(super) struct LeasedDrain {
 }
 
 impl Drainer {
+    /// Made of a function's parts.
+    #[must_use]
+    pub fn new(parts: &Parts) -> Self {
+        Self {
+            endpoints: parts.endpoints.clone(),
+            due: parts.due.clone(),
+            drains: parts.drains.clone(),
+            slow_lane: Arc::clone(&parts.lanes.slow),
+        }
+    }
+
     /// Leases the work held for an endpoint, unless another run has it.
     pub(super) async fn lease(&self, mut entry: DueEndpoint, now: Timestamp) -> Option<LeasedDrain> {
         let lease = now + DRAIN_LEASE;

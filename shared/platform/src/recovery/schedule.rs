@@ -24,6 +24,7 @@ use crate::{
         clock,
         telemetry::{self, Metric, Unit},
     },
+    setup::Parts,
     store::{
         due::index::{DueDelivery, DueIndex, DuePage},
         registry::progress::JobProgress,
@@ -62,15 +63,15 @@ struct Mark {
 #[derive(Debug)]
 pub struct Scheduler {
     /// Where the mark is.
-    pub progress: JobProgress,
+    pub(super) progress: JobProgress,
     /// What is due.
-    pub due: DueIndex,
+    pub(super) due: DueIndex,
     /// Continues held work.
-    pub drainer: Drainer,
+    pub(super) drainer: Drainer,
     /// Continues replays.
-    pub replayer: Replayer,
+    pub(super) replayer: Replayer,
     /// Where what is due goes.
-    pub slow_lane: Arc<Lane>,
+    pub(super) slow_lane: Arc<Lane>,
 }
 
 /// What was found in a part of the due index.
@@ -100,6 +101,18 @@ struct Scan {
 }
 
 impl Scheduler {
+    /// Made of a function's parts.
+    #[must_use]
+    pub fn new(parts: &Parts) -> Self {
+        Self {
+            progress: parts.progress.clone(),
+            due: parts.due.clone(),
+            drainer: Drainer::new(parts),
+            replayer: Replayer::new(parts),
+            slow_lane: Arc::clone(&parts.lanes.slow),
+        }
+    }
+
     /// Brings back all that is due, as far as the time allows: first what is due by time, of all
     /// tenants, then what is held for endpoints, each of which gets a slice of the time.
     pub async fn run(&self, deadline: Timestamp) -> Result<(), Fault> {

@@ -2,7 +2,7 @@
 
 use domain::{
     EndpointId, Timestamp,
-    endpoint::{DisabledBy, Disablement, OnDisable, State, health::Health},
+    endpoint::{DisabledBy, Disablement, OnDisable, State},
 };
 use serde_json::{Value, json};
 
@@ -16,21 +16,7 @@ use crate::endpoints::{
 fn created(body: Value) -> Endpoint {
     let body: CreateEndpoint = serde_json::from_value(body).unwrap();
     let change = SettingsChange::parse(body.split().1, &Allow::default()).unwrap();
-    let blank = Endpoint {
-        id: EndpointId::new(Timestamp::EPOCH, [0; 10]),
-        url: String::new(),
-        event_types: Vec::new(),
-        channels: domain::event::channel::Channels::new(),
-        filter: None,
-        description: String::new(),
-        metadata: std::collections::BTreeMap::new(),
-        created_at: Timestamp::EPOCH,
-        secret_shard: 0,
-        settings: Settings::default(),
-        state: State::Enabled,
-        health: Health::default(),
-        health_version: 0,
-    };
+    let blank = Endpoint::blank(EndpointId::new(Timestamp::EPOCH, [0; 10]), Timestamp::EPOCH);
     change.edit(&blank).unwrap().applied(&blank)
 }
 

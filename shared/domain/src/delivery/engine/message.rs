@@ -57,8 +57,8 @@ enum Plan {
 /// A message that is being worked on.
 #[derive(Debug, Clone)]
 pub struct Run {
+    origin: Origin,
     lane: LaneKind,
-    received: u32,
     /// The longest wait that this deployment leaves in lanes.
     longest_wait: Duration,
     attempt_number: u32,
@@ -75,8 +75,8 @@ impl Run {
     #[must_use]
     pub fn start(origin: Origin, lane: LaneKind, longest_wait: Duration, now: Timestamp) -> (Self, Effect) {
         let run = Self {
+            origin,
             lane,
-            received: origin.received,
             longest_wait,
             attempt_number: 1,
             recorded_attempts: None,
@@ -88,8 +88,8 @@ impl Run {
     }
 
     /// After [`Effect::Read`].
-    pub fn claimed(&mut self, stored: Option<&Delivery>, origin: Origin, now: Timestamp) -> Effect {
-        match claim(stored, origin, now) {
+    pub fn claimed(&mut self, stored: Option<&Delivery>, now: Timestamp) -> Effect {
+        match claim(stored, self.origin, now) {
             Claim::Attempt(number) => {
                 self.attempt_number = number;
                 self.recorded_attempts = stored.map(attempt_count);
@@ -185,12 +185,6 @@ impl Run {
         }
     }
 
-    /// After an effect that failed on our side: the message returns later, and is claimed anew.
-    #[must_use]
-    pub fn failed(&self, now: Timestamp) -> Effect {
-        Effect::Finish(Fate::after_fault(self.received, now))
-    }
-
     /// The attempt that was made, as it is recorded.
     #[must_use]
     pub fn attempt(&self) -> Option<&Attempt> {
@@ -198,12 +192,6 @@ impl Run {
             Some(Plan::Attempt { attempt, .. }) => Some(attempt),
             _ => None,
         }
-    }
-
-    /// Whether the delivery had a place in the due index when it was read.
-    #[must_use]
-    pub fn was_in_due_index(&self) -> bool {
-        self.in_due_index
     }
 
     /// The change that the plan makes, and with it the message's fate.
@@ -243,7 +231,7 @@ impl Run {
                 let behind = self.in_due_index.then(|| Place::leased(at));
                 let situation = Situation {
                     lane: self.lane,
-                    received: self.received,
+                    received: self.origin.received,
                     attempts: attempt.number,
                     slow,
                     pressure,

@@ -86,19 +86,10 @@ fn generations_end() {
 fn paces() {
     let now = Timestamp::from_secs(1_000);
     let endpoint = |state, rate_limit, circuit| Endpoint {
-        id: EndpointId::new(now, [0; 10]),
-        url: "https://example.com/".into(),
-        event_types: Vec::new(),
-        channels: crate::event::channel::Channels::new(),
-        filter: None,
-        metadata: std::collections::BTreeMap::new(),
-        description: String::new(),
-        created_at: now,
-        secret_shard: 0,
         settings: Settings { rate_limit, ..Settings::default() },
         state,
         health: Health { circuit, ..Health::default() },
-        health_version: 0,
+        ..Endpoint::blank(EndpointId::new(now, [0; 10]), now)
     };
     let disabled = State::Disabled(Disablement { mode: OnDisable::Skip, by: DisabledBy::Request, at: now });
     let open = |until| Some(Circuit { until: Timestamp::from_secs(until), cooldown: 30, probing: false });

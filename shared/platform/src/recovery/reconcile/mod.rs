@@ -22,6 +22,7 @@ use std::sync::Arc;
 use crate::{
     alert::Alerts,
     publish::Publisher,
+    setup::{self, Parts},
     store::{
         events::{deliveries::Deliveries, pages::Snapshots, stored::StoredEvents, timeline::Timeline},
         registry::{progress::JobProgress, tenants::Tenants},
@@ -32,19 +33,35 @@ use crate::{
 #[derive(Debug)]
 pub struct Reconciler {
     /// Where tenants are listed.
-    pub tenants: Tenants,
+    pub(super) tenants: Tenants,
     /// Where the progress is saved.
-    pub progress: JobProgress,
+    pub(super) progress: JobProgress,
     /// Where events are stored.
-    pub events: StoredEvents,
+    pub(super) events: StoredEvents,
     /// Where it is stored which endpoints they go to.
-    pub snapshots: Snapshots,
+    pub(super) snapshots: Snapshots,
     /// Events in order of time.
-    pub timeline: Timeline,
+    pub(super) timeline: Timeline,
     /// Where deliveries are.
-    pub deliveries: Deliveries,
+    pub(super) deliveries: Deliveries,
     /// Sends messages again.
-    pub publisher: Arc<Publisher>,
+    pub(super) publisher: Arc<Publisher>,
     /// Notifies owners.
-    pub alerts: Alerts,
+    pub(super) alerts: Alerts,
+}
+
+impl Reconciler {
+    /// Made of a function's parts.
+    pub fn new(parts: &Parts) -> Result<Self, setup::Error> {
+        Ok(Self {
+            tenants: parts.tenants.clone(),
+            progress: parts.progress.clone(),
+            events: parts.events.clone(),
+            snapshots: parts.snapshots.clone(),
+            timeline: parts.timeline.clone(),
+            deliveries: parts.deliveries.clone(),
+            publisher: Arc::new(parts.publisher()?),
+            alerts: parts.alerts()?,
+        })
+    }
 }

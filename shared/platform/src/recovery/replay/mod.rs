@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use crate::{
     publish::lanes::Lane,
+    setup::Parts,
     store::{
         due::replays::Replays,
         events::{
@@ -29,19 +30,36 @@ use crate::{
 #[derive(Debug)]
 pub struct Replayer {
     /// Where endpoints are looked up.
-    pub endpoints: Endpoints,
+    pub(super) endpoints: Endpoints,
     /// Where replays are.
-    pub replays: Replays,
+    pub(super) replays: Replays,
     /// Where events are stored.
-    pub events: StoredEvents,
+    pub(super) events: StoredEvents,
     /// Where it is stored which endpoints events go to.
-    pub snapshots: Snapshots,
+    pub(super) snapshots: Snapshots,
     /// A tenant's events in order of time.
-    pub timeline: Timeline,
+    pub(super) timeline: Timeline,
     /// An endpoint's deliveries in order of time.
-    pub endpoint_deliveries: EndpointDeliveries,
+    pub(super) endpoint_deliveries: EndpointDeliveries,
     /// Where deliveries are started again.
-    pub generations: Generations,
+    pub(super) generations: Generations,
     /// Where their messages go.
-    pub slow_lane: Arc<Lane>,
+    pub(super) slow_lane: Arc<Lane>,
+}
+
+impl Replayer {
+    /// Made of a function's parts.
+    #[must_use]
+    pub fn new(parts: &Parts) -> Self {
+        Self {
+            endpoints: parts.endpoints.clone(),
+            replays: parts.replays.clone(),
+            events: parts.events.clone(),
+            snapshots: parts.snapshots.clone(),
+            timeline: parts.timeline.clone(),
+            endpoint_deliveries: parts.endpoint_deliveries.clone(),
+            generations: parts.generations.clone(),
+            slow_lane: Arc::clone(&parts.lanes.slow),
+        }
+    }
 }

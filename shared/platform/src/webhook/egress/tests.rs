@@ -200,7 +200,7 @@ enum Act {
     HangUp,
     /// It reads the request, and resets the connection.
     Reset,
-    /// It sends a part of an response's head, and hangs up.
+    /// It sends a part of a response's head, and hangs up.
     BreakOff,
     Hold,
 }
@@ -368,7 +368,7 @@ async fn slow_responses_end_at_the_timeout() {
         ("half a status line", "HTTP/1.1 2", Then::Hold, timeout),
         ("a header that grows", "HTTP/1.1 200 OK\r\nx: ", Then::Drip("a"), timeout),
         ("headers one by one", "HTTP/1.1 200 OK\r\n", Then::Drip("x: a\r\n"), timeout),
-        ("half an response's head", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n", Then::Hold, timeout),
+        ("half a response's head", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n", Then::Hold, timeout),
         ("interim responses", "", Then::Drip("HTTP/1.1 100 Continue\r\n\r\n"), timeout),
         ("early hints", "", Then::Drip("HTTP/1.1 103 Early Hints\r\n\r\n"), timeout),
         ("a flood of interim responses", "", Then::Flood("HTTP/1.1 100 Continue\r\n\r\n"), timeout),

@@ -123,12 +123,7 @@ impl Endpoints {
         id: EndpointId,
         disabled: Disablement,
     ) -> Result<bool, Fault> {
-        let update = self
-            .update(owner, id)
-            .update_expression("SET disabled = :disabled")
-            .condition_expression(LIVE)
-            .expression_attribute_values(":disabled", value(&disabled)?);
-        self.write(owner, id, update).await
+        self.disable_if(owner, id, disabled, LIVE).await
     }
 
     /// Disables an endpoint because of its failures. False where it is disabled already or does not
@@ -139,10 +134,20 @@ impl Endpoints {
         id: EndpointId,
         disabled: Disablement,
     ) -> Result<bool, Fault> {
+        self.disable_if(owner, id, disabled, &format!("{LIVE} AND attribute_not_exists(disabled)")).await
+    }
+
+    async fn disable_if(
+        &self,
+        owner: &TenantId,
+        id: EndpointId,
+        disabled: Disablement,
+        condition: &str,
+    ) -> Result<bool, Fault> {
         let update = self
             .update(owner, id)
             .update_expression("SET disabled = :disabled")
-            .condition_expression(format!("{LIVE} AND attribute_not_exists(disabled)"))
+            .condition_expression(condition)
             .expression_attribute_values(":disabled", value(&disabled)?);
         self.write(owner, id, update).await
     }

@@ -83,21 +83,8 @@ pub(super) struct TombstoneRow {
 
 impl TombstoneRow {
     pub(super) fn endpoint(self, id: EndpointId) -> Endpoint {
-        Endpoint {
-            id,
-            url: String::new(),
-            event_types: Vec::new(),
-            channels: Channels::new(),
-            filter: None,
-            description: String::new(),
-            metadata: BTreeMap::new(),
-            created_at: Timestamp::from_millis(self.deleted_at),
-            secret_shard: 0,
-            settings: Settings::default(),
-            state: State::Deleted,
-            health: Health::default(),
-            health_version: 0,
-        }
+        let deleted_at = Timestamp::from_millis(self.deleted_at);
+        Endpoint { state: State::Deleted, ..Endpoint::blank(id, deleted_at) }
     }
 }
 
