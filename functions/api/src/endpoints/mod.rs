@@ -24,8 +24,7 @@ use platform::{
     runtime::clock,
     secrets::{SecretOwner, SecretRef},
     store::{
-        due::drains::HeldAction,
-        registry::endpoints::{CreateEndpointOutcome, edit::Edit},
+        registry::endpoints::{CreateEndpointOutcome, edit::Enabling},
     },
 };
 
@@ -119,15 +118,13 @@ pub(crate) async fn update(api: Arc<Api>, call: Call, body: UpdateEndpoint) -> R
                     api.endpoints.disable(tenant, endpoint.id, disabled).await?;
                 }
                 State::Enabled | State::Deleted => {
-                    api.drains.wake(tenant, endpoint.id, call.now, HeldAction::Deliver, call.now).await?;
-                    api.endpoints.enable(tenant, endpoint.id).await?;
-                    api.drains.wake(tenant, endpoint.id, call.now, HeldAction::Unchanged, call.now).await?;
+                    enable_and_wake(&api, &call, endpoint.id, &Enabling::default()).await?;
                 }
             }
             return get(api, call).await;
         }
     }
-    Err(Problem::new(Kind::Conflict, "other requests changed the endpoint at the same time"))
+    Err(contended())
 }
 
 pub(crate) async fn disable(
@@ -155,32 +152,39 @@ pub(crate) async fn enable(api: Arc<Api>, call: Call, body: EnableEndpoint) -> R
     if let Some(rate) = body.delivery_rate {
         within("/delivery_rate", rate, 1..=limit::HIGHEST)?;
     }
-    let endpoint = find(&api, &call).await?;
-    let tenant = call.tenant()?;
-    let held = match body.held_deliveries {
-        HeldDeliveries::Deliver => HeldAction::Deliver,
-        HeldDeliveries::Discard => HeldAction::Discard,
-    };
-    let settings = Settings { delivery_rate: body.delivery_rate, ..endpoint.settings.clone() };
-    let after = Endpoint { state: State::Enabled, settings, ..Endpoint::clone(&endpoint) };
-    call.record_endpoint(&api, Some(&endpoint), Some(&after)).await?;
-    // What is discarded is marked before anything can be delivered.
-    api.drains.wake(tenant, endpoint.id, call.now, held, call.now).await?;
-    if body.delivery_rate != endpoint.settings.delivery_rate {
-        let settings = Some((endpoint.settings.clone(), after.settings));
-        if !api.endpoints.edit(tenant, endpoint.id, &Edit { settings, ..Edit::default() }).await? {
-            return Err(Problem::new(
-                Kind::Conflict,
-                "another request changed the endpoint at the same time",
-            ));
+    for _ in 0..UPDATE_TRIES {
+        let endpoint = find(&api, &call).await?;
+        let settings = Settings { delivery_rate: body.delivery_rate, ..endpoint.settings.clone() };
+        let after = Endpoint { state: State::Enabled, settings, ..Endpoint::clone(&endpoint) };
+        call.record_endpoint(&api, Some(&endpoint), Some(&after)).await?;
+        let changed = after.settings != endpoint.settings;
+        let enabling = Enabling {
+            settings: changed.then(|| (endpoint.settings.clone(), after.settings)),
+            discard_held_until: (body.held_deliveries == HeldDeliveries::Discard).then_some(call.now),
+        };
+        if enable_and_wake(&api, &call, endpoint.id, &enabling).await? {
+            return get(api, call).await;
         }
     }
-    if !api.endpoints.enable(tenant, endpoint.id).await? {
-        return Err(Problem::not_found("endpoint"));
+    Err(contended())
+}
+
+/// Enables an endpoint, and has what is held for it come back soon. False where it does not exist any
+/// more, or where others changed its settings.
+async fn enable_and_wake(api: &Api, call: &Call, id: EndpointId, enabling: &Enabling) -> Result<bool, Problem> {
+    let tenant = call.tenant()?;
+    // If this stops after enabling, the entry is due already.
+    api.drains.wake(tenant, id, call.now, call.now).await?;
+    if !api.endpoints.enable(tenant, id, enabling).await? {
+        return Ok(false);
     }
     // A scheduler may have postponed the entry in between, while the endpoint was disabled.
-    api.drains.wake(tenant, endpoint.id, call.now, HeldAction::Unchanged, call.now).await?;
-    get(api, call).await
+    api.drains.wake(tenant, id, call.now, call.now).await?;
+    Ok(true)
+}
+
+fn contended() -> Problem {
+    Problem::new(Kind::Conflict, "other requests changed the endpoint at the same time")
 }
 
 pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {
@@ -198,7 +202,7 @@ pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {
         tracing::warn!(?error, tenant = %tenant, endpoint_id = %endpoint.id, "could not remove signing key of deleted endpoint");
     }
     // What is held is cancelled by the next run of the scheduler.
-    api.drains.wake(tenant, endpoint.id, call.now, HeldAction::Unchanged, call.now).await?;
+    api.drains.wake(tenant, endpoint.id, call.now, call.now).await?;
     Ok(())
 }
 

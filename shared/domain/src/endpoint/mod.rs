@@ -155,6 +155,11 @@ pub struct Endpoint {
     pub health: Health,
     /// Counts the changes to `health`, so that two writers do not overwrite each other.
     pub health_version: u64,
+    /// Counts how often it was enabled, so that failures from before do not disable it again.
+    pub enable_count: u64,
+    /// What was held until then is discarded, and never delivered: an enabling said so. A later one
+    /// replaces it, and none removes it.
+    pub discard_held_until: Option<Timestamp>,
 }
 
 impl Endpoint {
@@ -175,6 +180,8 @@ impl Endpoint {
             state: State::Enabled,
             health: Health::default(),
             health_version: 0,
+            enable_count: 0,
+            discard_held_until: None,
         }
     }
 }

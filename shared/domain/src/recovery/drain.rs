@@ -69,10 +69,11 @@ pub enum Next {
     At(Timestamp),
 }
 
-/// Decides what a run that began `now` does. `endpoint` is `None` where its row does not exist;
-/// `discard_before` is what the entry says to discard instead of deliver.
+/// Decides what a run that began `now` does. `endpoint` is `None` where its row does not exist.
+///
+/// While an endpoint is disabled nothing is discarded: what was held may be delivered yet.
 #[must_use]
-pub fn plan(endpoint: Option<&Endpoint>, discard_before: Option<Timestamp>, now: Timestamp) -> Plan {
+pub fn plan(endpoint: Option<&Endpoint>, now: Timestamp) -> Plan {
     let gate = endpoint.map_or(Gate::Cancel, |endpoint| gate(endpoint, now));
     let (Some(endpoint), false) = (endpoint, gate == Gate::Cancel) else {
         return Plan { discard_until: Some(now), then: Then::Next(Next::End) };
@@ -92,7 +93,8 @@ pub fn plan(endpoint: Option<&Endpoint>, discard_before: Option<Timestamp>, now:
             Then::Release(saturating::<u32>(budget).min(RELEASE_LIMIT))
         }
     };
-    Plan { discard_until: discard_before, then }
+    let disabled = gate == Gate::Hold(ParkedReason::Disabled);
+    Plan { discard_until: endpoint.discard_held_until.filter(|_| !disabled), then }
 }
 
 /// What follows a release; `found_none` is whether every part of the index was looked at and empty

@@ -133,6 +133,10 @@ impl World {
         self.events[of].accepted.is_some() && !finished
     }
 
+    fn may_be_cancelled(&self, id: Id) -> bool {
+        self.deleted || self.discarded_until.is_some() || self.events[id.of].cancelled
+    }
+
     fn check_end(&self) -> Result<(), Violation> {
         for (id, item) in &self.items {
             let delivery = &item.delivery;
@@ -140,7 +144,7 @@ impl World {
             let right = match delivery.status {
                 Status::Succeeded => self.posts.iter().any(|(post, _, received)| post == id && *received),
                 Status::Exhausted => failed == SCHEDULE.len() + 1,
-                Status::Cancelled => self.discarded || self.events[id.of].cancelled,
+                Status::Cancelled => self.may_be_cancelled(*id),
                 _ => false,
             };
             if !right {

@@ -9,7 +9,7 @@ use domain::{
         engine::{
             admission::{self, Admission, Round},
             change::{Change, Fate, Place, RecordOutcome},
-            health::{self, Update},
+            health::{self, Attempts, Update},
             message::{self, Run},
         },
     },
@@ -52,6 +52,8 @@ pub(crate) struct Dispatcher {
     /// Whether the delivery had a place in the due index when it was read.
     in_due_index: bool,
     endpoint: Option<Endpoint>,
+    /// When its attempt began.
+    began: Timestamp,
     tally: Tally,
     parked: Option<ParkedReason>,
     fate: Fate,
@@ -68,6 +70,7 @@ impl Dispatcher {
             run,
             in_due_index: false,
             endpoint: None,
+            began: now,
             tally: Tally::default(),
             parked: None,
             fate: Fate::Delete,
@@ -142,12 +145,14 @@ impl World {
                 Some(self.save(update, effect, luck))
             }
             Stage::Wake(update) => {
-                let woken = self.call(luck, |world| world.wake_drain(None)).is_some();
+                let woken = self.call(luck, World::wake_drain).is_some();
                 Some(if woken { Stage::Judge(update.judged()) } else { Stage::TouchLate })
             }
             Stage::Judge(effect) => {
                 if let health::Effect::Disable(by) = effect {
-                    self.call(luck, |world| world.disable(by));
+                    let enable_count = it.endpoint.as_ref().map_or(0, |endpoint| endpoint.enable_count);
+                    let began = it.began;
+                    self.call(luck, |world| world.disable_enabled(by, enable_count, began)).transpose()?;
                 }
                 Some(Stage::TouchLate)
             }
@@ -279,6 +284,7 @@ impl World {
             return Stage::Settle;
         }
         let outcome = self.response(chance);
+        it.began = self.now;
         let (started_at, took) = (self.now, Duration::from_secs(u64::from(chance % 10 == 6) * 15));
         self.now = self.now + took;
         self.note(format_args!("  posts attempt {number}: {outcome:?}"));
@@ -347,7 +353,14 @@ impl World {
             return Stage::TouchLate;
         }
         let endpoint = Arc::new(self.cached(stale));
-        let (update, effect) = Update::start(endpoint, it.tally, 1, self.now);
+        let enable_count = it.endpoint.as_ref().map_or(0, |endpoint| endpoint.enable_count);
+        let attempts = Attempts { tally: it.tally, enable_count };
+        let attempts = if self.is(Flaw::DisablesAgain) {
+            Attempts { enable_count: endpoint.enable_count, ..attempts }
+        } else {
+            attempts
+        };
+        let (update, effect) = Update::start(endpoint, attempts, 1, self.now);
         self.save(update, effect, luck)
     }
 

@@ -54,6 +54,12 @@ pub(crate) enum Flaw {
     ReplayForgetsItsOwn,
     /// A replay starts generations of deliveries that are not finished.
     ReplaysUnfinished,
+    /// What an enabling discards is marked before the endpoint is enabled.
+    DiscardsBeforeEnabling,
+    /// An enabling that delivers what is held revokes what an earlier one discarded.
+    EnablingForgetsDiscard,
+    /// An endpoint is disabled by attempts from before it was enabled.
+    DisablesAgain,
 }
 
 /// What a search found.
@@ -129,5 +135,8 @@ mod noticed {
         starting_without_a_place: StartsWithoutPlace,
         cancelling_what_is_final: CancelsFinal,
         replaying_what_is_unfinished: ReplaysUnfinished,
+        discarding_before_enabling: DiscardsBeforeEnabling,
+        forgetting_what_is_discarded: EnablingForgetsDiscard,
+        disabling_what_was_enabled_since: DisablesAgain,
     }
 }

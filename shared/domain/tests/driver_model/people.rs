@@ -12,7 +12,7 @@ use domain::{
             resend::{self, Cancel, Resend},
         },
     },
-    endpoint::{DisabledBy, State, health::Health},
+    endpoint::{DisabledBy, State},
     recovery::replay::{self, Choice, KnownGeneration, Selection},
 };
 
@@ -27,11 +27,13 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Write {
     Disable,
-    Enable,
+    /// Enables the endpoint; to discard (true) or to deliver what is held.
+    Enable(bool),
     Delete,
-    /// Makes the drain entry due now; to deliver (true) or to discard (false) what is held, or as
-    /// before.
-    Wake(Option<bool>),
+    /// Makes the drain entry due now.
+    Wake,
+    /// Says before an enabling what it discards.
+    MarkDiscard,
 }
 
 /// A replay, of which it is recorded how far it has come.
@@ -75,25 +77,31 @@ impl World {
     pub(crate) fn ask(&mut self, request: Request) {
         self.writes = match request {
             Request::Disable => [Write::Disable].into(),
-            Request::EnableAndDeliver => [Write::Wake(Some(true)), Write::Enable, Write::Wake(None)].into(),
-            Request::EnableAndDiscard => [Write::Wake(Some(false)), Write::Enable].into(),
-            Request::Delete => VecDeque::from([Write::Delete, Write::Wake(None)]),
+            Request::EnableAndDeliver => [Write::Wake, Write::Enable(false), Write::Wake].into(),
+            Request::EnableAndDiscard => [Write::Wake, Write::Enable(true), Write::Wake].into(),
+            Request::Delete => VecDeque::from([Write::Delete, Write::Wake]),
         };
+        if self.is(Flaw::DiscardsBeforeEnabling) && request == Request::EnableAndDiscard {
+            self.writes.push_front(Write::MarkDiscard);
+        }
     }
 
     pub(crate) fn api(&mut self, luck: Luck) {
         let Some(write) = self.writes.pop_front() else { return };
         self.note(format_args!("  the API's {write:?}"));
-        self.discarded |= matches!(write, Write::Delete | Write::Wake(Some(false)));
         let done = self.call(luck, |world| match write {
-            Write::Wake(deliver) => world.wake_drain(deliver),
+            Write::Wake => world.wake_drain(),
             Write::Disable => world.disable(DisabledBy::Request),
-            Write::Delete => world.write_row(|row| row.state = State::Deleted),
-            Write::Enable if world.row().state == State::Deleted => {}
-            Write::Enable => world.write_row(|row| {
-                (row.state, row.health) = (State::Enabled, Health::default());
-                row.health_version += 1;
-            }),
+            Write::Delete => {
+                world.deleted = true;
+                world.write_row(|row| row.state = State::Deleted);
+            }
+            Write::MarkDiscard => {
+                let now = world.now;
+                world.write_row(|row| row.discard_held_until = Some(now));
+            }
+            Write::Enable(_) if world.row().state == State::Deleted => {}
+            Write::Enable(discard) => world.enable(discard),
         });
         if done.is_none() {
             self.writes.clear();

@@ -112,8 +112,10 @@ impl World {
                 Some(Stage::Next)
             }
             Stage::LookAtEndpoint => {
-                let discard_before = run.drain.and_then(|drain| drain.discard_before);
-                let plan = drain::plan(Some(self.row()), discard_before, run.since);
+                let mut plan = drain::plan(Some(self.row()), run.since);
+                if self.is(Flaw::DiscardsBeforeEnabling) {
+                    plan.discard_until = plan.discard_until.or(self.row().discard_held_until);
+                }
                 run.plan = Some(plan);
                 Some(plan.discard_until.map_or_else(|| Run::then(plan.then), Stage::Cancel))
             }
@@ -127,6 +129,10 @@ impl World {
             }
             Stage::Finish(next) => self.finish_drain(run, next, luck),
         })
+    }
+
+    fn is_held(&self, id: Id, found: Place) -> bool {
+        self.items.get(&id).is_some_and(|item| item.place == Some(found))
     }
 
     fn held(&self, until: Timestamp, limit: usize) -> Vec<(Id, Place)> {
@@ -177,6 +183,9 @@ impl World {
         let empty = !over && page.is_empty();
         let now = run.since;
         for (id, found) in page {
+            if self.discarded_until.is_some_and(|until| found.at() <= until) && self.is_held(id, found) {
+                return Err(format!("{id:?} was to be discarded, and is released"));
+            }
             let release = |delivery: &mut Delivery| {
                 let attempts = u32::try_from(delivery.attempts.len()).unwrap();
                 delivery.status = Status::shown(Status::Retrying, attempts);

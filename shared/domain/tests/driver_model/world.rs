@@ -74,7 +74,6 @@ pub(crate) struct Item {
 pub(crate) struct Drain {
     pub(crate) due: Timestamp,
     pub(crate) touched_at: Timestamp,
-    pub(crate) discard_before: Option<Timestamp>,
 }
 
 /// A message in a lane, or in the dead-letter queue.
@@ -118,7 +117,10 @@ pub(crate) struct World {
     rows: Vec<(Timestamp, Endpoint)>,
     pub(crate) tat: Option<i64>,
     pub(crate) writes: VecDeque<Write>,
-    pub(crate) discarded: bool,
+    pub(crate) deleted: bool,
+    /// What was held until then must never be delivered: an enabling was carried out that said so.
+    pub(crate) discarded_until: Option<Timestamp>,
+    pub(crate) enabled_at: Option<Timestamp>,
     pub(crate) operations: Vec<Operation>,
     pub(crate) jobs: Vec<Job>,
     /// Every post: of which delivery, with which id, and whether it was received.
@@ -162,7 +164,9 @@ impl World {
             rows: vec![(now, endpoint(now, rate_limit))],
             tat: None,
             writes: VecDeque::new(),
-            discarded: false,
+            deleted: false,
+            discarded_until: None,
+            enabled_at: None,
             operations: Vec::new(),
             jobs: Vec::new(),
             posts: Vec::new(),
@@ -225,6 +229,42 @@ impl World {
             });
         }
         same
+    }
+
+    pub(crate) fn enable(&mut self, discard: bool) {
+        let now = self.now;
+        let forgets = self.is(Flaw::EnablingForgetsDiscard);
+        self.enabled_at = Some(now);
+        if discard {
+            self.discarded_until = Some(now);
+        }
+        self.write_row(|row| {
+            (row.state, row.health) = (State::Enabled, Health::default());
+            row.health_version += 1;
+            row.enable_count += 1;
+            if discard {
+                row.discard_held_until = Some(now);
+            } else if forgets {
+                row.discard_held_until = None;
+            }
+        });
+    }
+
+    /// Disables it because of attempts, the first of which began at `began`, if it is as they knew it.
+    pub(crate) fn disable_enabled(
+        &mut self,
+        by: DisabledBy,
+        enable_count: u64,
+        began: Timestamp,
+    ) -> Result<(), Violation> {
+        let same = self.row().enable_count == enable_count || self.is(Flaw::DisablesAgain);
+        if self.row().state == State::Enabled && same {
+            if self.enabled_at.is_some_and(|enabled_at| enabled_at > began) {
+                return Err("it is disabled by attempts from before it was enabled".to_owned());
+            }
+            self.disable(by);
+        }
+        Ok(())
     }
 
     pub(crate) fn disable(&mut self, by: DisabledBy) {
@@ -329,17 +369,12 @@ impl World {
 
     pub(crate) fn touch_drain(&mut self, due: Timestamp) {
         let touched_at = self.now;
-        let (due, discard_before) = self.drain.map_or((due, None), |known| (known.due, known.discard_before));
-        self.put_drain(Some(Drain { due, touched_at, discard_before }));
+        let due = self.drain.map_or(due, |known| known.due);
+        self.put_drain(Some(Drain { due, touched_at }));
     }
 
-    pub(crate) fn wake_drain(&mut self, deliver: Option<bool>) {
-        let discard_before = match deliver {
-            None => self.drain.and_then(|known| known.discard_before),
-            Some(true) => None,
-            Some(false) => Some(self.now),
-        };
-        self.put_drain(Some(Drain { due: self.now, touched_at: self.now, discard_before }));
+    pub(crate) fn wake_drain(&mut self) {
+        self.put_drain(Some(Drain { due: self.now, touched_at: self.now }));
     }
 
     pub(crate) fn take_drain(&mut self, found: Timestamp, due: Timestamp) -> Option<Drain> {

@@ -15,7 +15,7 @@ use crate::{
     alert::{Alert, Alerts},
     runtime::clock,
     store::{
-        due::drains::{Drains, HeldAction},
+        due::drains::{Drains},
         registry::endpoints::Endpoints,
     },
 };
@@ -67,14 +67,16 @@ impl HealthKeeper {
         }
     }
 
-    /// Writes an endpoint's health after these attempts, and acts on it.
+    /// Writes the health of an endpoint, known as it was before these attempts, and acts on it.
     async fn update(&self, owner: &TenantId, endpoint: &Arc<Endpoint>, tally: Tally) -> Result<(), Fault> {
         let id = endpoint.id;
         // The probe of this batch has changed it already.
         let newer = self.endpoints.get(owner, id).await?;
+        let enable_count = endpoint.enable_count;
         let endpoint = newer.unwrap_or_else(|| Arc::clone(endpoint));
         let now = clock::now();
-        let (mut update, mut effect) = Update::start(endpoint, tally, self.disable_after_days, now);
+        let attempts = Attempts { tally, enable_count };
+        let (mut update, mut effect) = Update::start(endpoint, attempts, self.disable_after_days, now);
         loop {
             effect = match effect {
                 Effect::Save(health) => {
@@ -89,7 +91,7 @@ impl HealthKeeper {
                 }
                 Effect::Recover => {
                     tracing::info!(tenant = %owner, endpoint_id = %id, "circuit closed");
-                    self.drains.wake(owner, id, now, HeldAction::Unchanged, now).await?;
+                    self.drains.wake(owner, id, now, now).await?;
                     Box::pin(self.alerts.raise(owner, id, &Alert::Recovered)).await;
                     update.judged()
                 }
@@ -102,7 +104,7 @@ impl HealthKeeper {
                     Effect::Finish
                 }
                 Effect::Disable(by) => {
-                    self.disable(owner, id, by, now).await?;
+                    self.disable(owner, id, by, enable_count, now).await?;
                     Effect::Finish
                 }
                 Effect::Finish => return Ok(()),
@@ -115,10 +117,11 @@ impl HealthKeeper {
         owner: &TenantId,
         id: EndpointId,
         by: DisabledBy,
+        enable_count: u64,
         now: Timestamp,
     ) -> Result<(), Fault> {
         let disabled = Disablement { mode: OnDisable::Hold, by, at: now };
-        if self.endpoints.disable_enabled(owner, id, disabled).await? {
+        if self.endpoints.disable_enabled(owner, id, disabled, enable_count).await? {
             self.alerts.raise(owner, id, &Alert::Disabled(by)).await;
         }
         Ok(())

@@ -64,8 +64,6 @@ impl Drainer {
     pub(super) async fn lease(&self, mut entry: DueEndpoint, now: Timestamp) -> Option<LeasedDrain> {
         let lease = now + DRAIN_LEASE;
         let leasing = async {
-            // The endpoint before its entry: enabling an endpoint first marks what is to be discarded,
-            // so one that is seen enabled has its mark.
             let endpoint = self.endpoints.get_now(&entry.owner, entry.endpoint).await?;
             Ok::<_, Fault>(self.drains.take(&entry, lease).await?.map(|drain| (endpoint, drain)))
         };
@@ -147,8 +145,8 @@ impl Drainer {
         stop: StopTime,
         totals: &mut RunTotals,
     ) -> Result<Next, Fault> {
-        let LeasedDrain { entry, endpoint, drain } = leased;
-        let plan = drain::plan(endpoint.as_deref(), drain.discard_before, now);
+        let LeasedDrain { entry, endpoint, .. } = leased;
+        let plan = drain::plan(endpoint.as_deref(), now);
         if let Some(until) = plan.discard_until {
             let (discarded, all) = self.discard(entry, until, stop).await?;
             totals.discarded += discarded;

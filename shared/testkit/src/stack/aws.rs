@@ -77,10 +77,20 @@ impl Stack {
     /// come back that much later. A deployment may not have so short a time: no message of a function that
     /// lives may come back while it works. So this is for tests whose functions work less long than that.
     pub async fn hide_messages_for(&self, seconds: u32) {
-        for queue in ["FastLaneUrl", "SlowLaneUrl", "FanOutPagesUrl"] {
-            let attributes = json!({ "VisibilityTimeout": seconds.to_string() });
-            self.set_queue_attributes(queue, attributes).await;
+        for queue in ["FastLaneUrl", "SlowLaneUrl"] {
+            self.hide_messages_of(queue, seconds).await;
         }
+        self.hide_pages_for(seconds).await;
+    }
+
+    /// The same for the pages of fan-outs only.
+    pub async fn hide_pages_for(&self, seconds: u32) {
+        self.hide_messages_of("FanOutPagesUrl", seconds).await;
+    }
+
+    async fn hide_messages_of(&self, queue: &str, seconds: u32) {
+        let attributes = json!({ "VisibilityTimeout": seconds.to_string() });
+        self.set_queue_attributes(queue, attributes).await;
     }
 
     /// Waits until the lanes hold no message but those that were sent with a delay.

@@ -29,17 +29,27 @@ pub enum Effect {
     NoteOpened,
     /// Warn the owner that the endpoint will be disabled at this time. Last.
     Warn(Timestamp),
-    /// Disable the endpoint, if it is still enabled, and notify the owner. Last.
+    /// Disable the endpoint, if it is still enabled and was not enabled since the attempts were
+    /// admitted, and notify the owner. Last.
     Disable(DisabledBy),
     /// Nothing.
     Finish,
+}
+
+/// The attempts of a batch at one endpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempts {
+    /// What they came to.
+    pub tally: Tally,
+    /// How often the endpoint had been enabled when they were admitted.
+    pub enable_count: u64,
 }
 
 /// An update of one endpoint from what its attempts in a batch came to.
 #[derive(Debug, Clone)]
 pub struct Update {
     endpoint: Arc<Endpoint>,
-    tally: Tally,
+    attempts: Attempts,
     /// Days of nothing but failure that disable an endpoint; 0 for never.
     disable_after_days: u32,
     now: Timestamp,
@@ -51,11 +61,11 @@ impl Update {
     #[must_use]
     pub fn start(
         endpoint: Arc<Endpoint>,
-        tally: Tally,
+        attempts: Attempts,
         disable_after_days: u32,
         now: Timestamp,
     ) -> (Self, Effect) {
-        let update = Self { endpoint, tally, disable_after_days, now, saves: 0 };
+        let update = Self { endpoint, attempts, disable_after_days, now, saves: 0 };
         let effect = update.save();
         (update, effect)
     }
@@ -92,7 +102,7 @@ impl Update {
     }
 
     fn save(&self) -> Effect {
-        let health = self.endpoint.health.after(&self.tally, self.now);
+        let health = self.endpoint.health.after(&self.attempts.tally, self.now);
         if health == self.endpoint.health || self.saves >= SAVES {
             self.judged()
         } else {
@@ -103,7 +113,9 @@ impl Update {
     /// Disables an endpoint that is gone or has failed for days; warns before that.
     #[must_use]
     pub fn judged(&self) -> Effect {
-        if self.endpoint.state != State::Enabled {
+        let Attempts { tally, enable_count } = &self.attempts;
+        // Whoever enabled it meanwhile knows of a reason that these attempts do not.
+        if self.endpoint.state != State::Enabled || self.endpoint.enable_count != *enable_count {
             return Effect::Finish;
         }
         let verdict = match self.disable_after_days {
@@ -111,9 +123,9 @@ impl Update {
             days => self.endpoint.health.verdict(self.now, days),
         };
         match verdict {
-            _ if self.tally.gone => Effect::Disable(DisabledBy::Gone),
-            Some(Verdict::Disable) if self.tally.failed > 0 => Effect::Disable(DisabledBy::Failing),
-            Some(Verdict::Warn { disabled_at }) if self.tally.failed > 0 => Effect::Warn(disabled_at),
+            _ if tally.gone => Effect::Disable(DisabledBy::Gone),
+            Some(Verdict::Disable) if tally.failed > 0 => Effect::Disable(DisabledBy::Failing),
+            Some(Verdict::Warn { disabled_at }) if tally.failed > 0 => Effect::Warn(disabled_at),
             _ => Effect::Finish,
         }
     }

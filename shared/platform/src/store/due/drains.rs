@@ -13,30 +13,17 @@ use crate::{
         events::deliveries::DuePlace,
         table::{
             Item, Table,
-            attributes::{expires_at, integer, millis, number},
+            attributes::{expires_at, integer, number},
             keys, update_if,
         },
     },
 };
-
-/// What is done with the work held for an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeldAction {
-    /// What was to be done with it before.
-    Unchanged,
-    /// It is delivered.
-    Deliver,
-    /// What is held by now is discarded.
-    Discard,
-}
 
 /// What an endpoint's entry says besides when it is due.
 #[derive(Debug, Clone, Default)]
 pub struct DrainEntry {
     /// When work was last held.
     pub touched_at: i64,
-    /// What was held before that is discarded instead of delivered.
-    pub discard_before: Option<Timestamp>,
 }
 
 /// Entries of held work.
@@ -75,26 +62,18 @@ impl Drains {
         Ok(())
     }
 
-    /// Makes an endpoint's entry due at another time, whatever it was, and sets what is then done
-    /// with what was held.
+    /// Makes an endpoint's entry due at another time, whatever it was.
     pub async fn wake(
         &self,
         owner: &TenantId,
         endpoint: EndpointId,
         due: Timestamp,
-        held: HeldAction,
         now: Timestamp,
     ) -> Result<(), Fault> {
         let place = drain_place(endpoint, due);
-        let set = "SET touched_at = :now, expires_at = :expires, due_pk = :pk, due_at = :due";
-        let expression = match held {
-            HeldAction::Unchanged => set.to_owned(),
-            HeldAction::Deliver => format!("{set} REMOVE discard_before"),
-            HeldAction::Discard => format!("{set}, discard_before = :now"),
-        };
         let update = self
             .update(owner, endpoint)
-            .update_expression(expression)
+            .update_expression("SET touched_at = :now, expires_at = :expires, due_pk = :pk, due_at = :due")
             .expression_attribute_values(":now", number(now.millis()))
             .expression_attribute_values(":expires", expires_at(now))
             .expression_attribute_values(":pk", AttributeValue::S(place.pk))
@@ -157,8 +136,5 @@ pub(crate) fn drain_place(endpoint: EndpointId, due: Timestamp) -> DuePlace {
 }
 
 fn read_drain(item: &Item) -> DrainEntry {
-    DrainEntry {
-        touched_at: integer(item, "touched_at").unwrap_or_default(),
-        discard_before: millis(item, "discard_before").ok(),
-    }
+    DrainEntry { touched_at: integer(item, "touched_at").unwrap_or_default() }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::{operation::update_item::builders::UpdateItemFluentBuilder, types::AttributeValue};
 use domain::{
-    EndpointId, TenantId,
+    EndpointId, TenantId, Timestamp,
     endpoint::{Disablement, Endpoint, Settings, State, health::Health},
     event::{EventTypeFilter, channel::Channels, filter::ContentFilter},
 };
@@ -14,6 +14,9 @@ use super::{
     rows::{text_of, value},
 };
 use crate::Fault;
+
+/// Further to a condition: the settings are as they were read. Rows may have none.
+const SETTINGS_UNCHANGED: &str = " AND (attribute_not_exists(settings) OR settings = :before)";
 
 /// What a person changes of an endpoint; nothing where a field is `None`.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +36,15 @@ pub struct Edit {
     pub metadata: Option<BTreeMap<String, String>>,
     /// Its delivery settings: as they were read, and as they are to be.
     pub settings: Option<(Settings, Settings)>,
+}
+
+/// What enabling an endpoint changes besides.
+#[derive(Debug, Clone, Default)]
+pub struct Enabling {
+    /// Its delivery settings: as they were read, and as they are to be.
+    pub settings: Option<(Settings, Settings)>,
+    /// What was held until then is discarded instead of delivered.
+    pub discard_held_until: Option<Timestamp>,
 }
 
 impl Edit {
@@ -89,10 +101,8 @@ impl Endpoints {
         let set = if sets.is_empty() { String::new() } else { format!("SET {} ", sets.join(", ")) };
         let mut update = update.update_expression(set + remove).condition_expression(LIVE);
         if let Some((from, _)) = &edit.settings {
-            // Rows that were written before there were settings have none.
-            let unchanged = "(attribute_not_exists(settings) OR settings = :before)";
             update = update
-                .condition_expression(format!("{LIVE} AND {unchanged}"))
+                .condition_expression(format!("{LIVE}{SETTINGS_UNCHANGED}"))
                 .expression_attribute_values(":before", value(from)?);
         }
         self.write(tenant, id, update).await
@@ -123,41 +133,67 @@ impl Endpoints {
         id: EndpointId,
         disabled: Disablement,
     ) -> Result<bool, Fault> {
-        self.disable_if(owner, id, disabled, LIVE).await
+        let update = self.disabling(owner, id, disabled, LIVE)?;
+        self.write(owner, id, update).await
     }
 
-    /// Disables an endpoint because of its failures. False where it is disabled already or does not
-    /// exist.
+    /// Disables an endpoint because of its failures, all of which came after it was enabled for the
+    /// `enable_count`th time. False where it is disabled already, was enabled since, or does not exist.
     pub async fn disable_enabled(
         &self,
         owner: &TenantId,
         id: EndpointId,
         disabled: Disablement,
+        enable_count: u64,
     ) -> Result<bool, Fault> {
-        self.disable_if(owner, id, disabled, &format!("{LIVE} AND attribute_not_exists(disabled)")).await
+        let same = match enable_count {
+            // Rows are written without it.
+            0 => "(attribute_not_exists(enable_count) OR enable_count = :known)",
+            _ => "enable_count = :known",
+        };
+        let condition = format!("{LIVE} AND attribute_not_exists(disabled) AND {same}");
+        let update = self
+            .disabling(owner, id, disabled, &condition)?
+            .expression_attribute_values(":known", AttributeValue::N(enable_count.to_string()));
+        self.write(owner, id, update).await
     }
 
-    async fn disable_if(
+    fn disabling(
         &self,
         owner: &TenantId,
         id: EndpointId,
         disabled: Disablement,
         condition: &str,
-    ) -> Result<bool, Fault> {
-        let update = self
+    ) -> Result<UpdateItemFluentBuilder, Fault> {
+        Ok(self
             .update(owner, id)
             .update_expression("SET disabled = :disabled")
             .condition_expression(condition)
-            .expression_attribute_values(":disabled", value(&disabled)?);
-        self.write(owner, id, update).await
+            .expression_attribute_values(":disabled", value(&disabled)?))
     }
 
-    /// Enables an endpoint as if it had never failed. False where there is none.
-    pub async fn enable(&self, owner: &TenantId, id: EndpointId) -> Result<bool, Fault> {
-        let update = self
-            .update(owner, id)
-            .update_expression("REMOVE disabled, health ADD health_version :one")
-            .condition_expression(LIVE)
+    /// Enables an endpoint as if it had never failed. It is one write, so that nothing is discarded by
+    /// a request that failed. False where the endpoint does not exist, or where its settings are no
+    /// longer as they were read.
+    pub async fn enable(&self, owner: &TenantId, id: EndpointId, enabling: &Enabling) -> Result<bool, Fault> {
+        let mut sets = Vec::new();
+        let mut condition = LIVE.to_owned();
+        let mut update = self.update(owner, id);
+        if let Some(until) = enabling.discard_held_until {
+            sets.push("discard_held_until = :until");
+            update = update.expression_attribute_values(":until", value(&until.millis())?);
+        }
+        if let Some((from, to)) = &enabling.settings {
+            sets.push("settings = :settings");
+            condition += SETTINGS_UNCHANGED;
+            update = update
+                .expression_attribute_values(":settings", value(to)?)
+                .expression_attribute_values(":before", value(from)?);
+        }
+        let set = if sets.is_empty() { String::new() } else { format!("SET {} ", sets.join(", ")) };
+        let update = update
+            .update_expression(set + "REMOVE disabled, health ADD health_version :one, enable_count :one")
+            .condition_expression(condition)
             .expression_attribute_values(":one", AttributeValue::N("1".to_owned()));
         self.write(owner, id, update).await
     }

@@ -90,6 +90,8 @@ impl Endpoints {
             disabled,
             health: None,
             health_version: 0,
+            enable_count: 0,
+            discard_held_until: None,
             channels: endpoint.channels.clone(),
             filter: endpoint.filter.clone(),
             metadata: endpoint.metadata.clone(),

@@ -28,6 +28,10 @@ pub(super) struct EndpointRow {
     pub(super) health: Option<Health>,
     #[serde(default)]
     pub(super) health_version: u64,
+    #[serde(default)]
+    pub(super) enable_count: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) discard_held_until: Option<i64>,
     #[serde(default, skip_serializing_if = "Channels::is_empty")]
     pub(super) channels: Channels,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "as_text")]
@@ -118,6 +122,8 @@ impl From<EndpointRow> for Endpoint {
             state,
             health: row.health.unwrap_or_default(),
             health_version: row.health_version,
+            enable_count: row.enable_count,
+            discard_held_until: row.discard_held_until.map(Timestamp::from_millis),
         }
     }
 }
