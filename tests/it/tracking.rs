@@ -56,6 +56,7 @@ impl Writer {
             operator: false,
             event_type: Some(tables::id("contact.created")),
             change: Change::retried(None, self.now, None),
+            accepted_at: None,
             now: self.now,
         }
     }

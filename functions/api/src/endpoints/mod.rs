@@ -16,16 +16,15 @@ use std::sync::Arc;
 
 use domain::{
     EndpointId, Timestamp,
-    endpoint::{DisabledBy, Disablement, Endpoint, LIMIT_PER_TENANT, OnDisable, Settings, State, limit},
+    endpoint::{DisabledBy, Disablement, Endpoint, LIMIT_PER_TENANT, OnDisable, Settings, State},
     ids::holder::Holder,
+    recovery::drain::HIGHEST_RATE,
 };
 use platform::{
     lambda::problem::{Kind, Problem},
     runtime::clock,
     secrets::{SecretOwner, SecretRef},
-    store::{
-        registry::endpoints::{CreateEndpointOutcome, edit::Enabling},
-    },
+    store::registry::endpoints::{CreateEndpointOutcome, edit::Enabling},
 };
 
 use crate::{
@@ -150,7 +149,7 @@ pub(crate) async fn disable(
 
 pub(crate) async fn enable(api: Arc<Api>, call: Call, body: EnableEndpoint) -> Result<EndpointView, Problem> {
     if let Some(rate) = body.delivery_rate {
-        within("/delivery_rate", rate, 1..=limit::HIGHEST)?;
+        within("/delivery_rate", rate, 1..=HIGHEST_RATE)?;
     }
     for _ in 0..UPDATE_TRIES {
         let endpoint = find(&api, &call).await?;
@@ -171,7 +170,12 @@ pub(crate) async fn enable(api: Arc<Api>, call: Call, body: EnableEndpoint) -> R
 
 /// Enables an endpoint, and has what is held for it come back soon. False where it does not exist any
 /// more, or where others changed its settings.
-async fn enable_and_wake(api: &Api, call: &Call, id: EndpointId, enabling: &Enabling) -> Result<bool, Problem> {
+async fn enable_and_wake(
+    api: &Api,
+    call: &Call,
+    id: EndpointId,
+    enabling: &Enabling,
+) -> Result<bool, Problem> {
     let tenant = call.tenant()?;
     // If this stops after enabling, the entry is due already.
     api.drains.wake(tenant, id, call.now, call.now).await?;

@@ -100,6 +100,8 @@ text_enum! {
         CircuitOpen = "circuit_open",
         /// The endpoint takes no more for now, by its own rate limit or because it said so.
         RateLimit = "rate_limit",
+        /// The endpoint responds slowly, and more waits for it than it takes.
+        SlowEndpoint = "slow_endpoint",
         /// The endpoint is disabled, and what it misses is held for it.
         Disabled = "disabled",
     }

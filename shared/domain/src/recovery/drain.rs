@@ -9,6 +9,7 @@ use crate::{
     endpoint::{
         DRAIN_RATE, Endpoint,
         gate::{Gate, gate},
+        limit::Rate,
     },
     saturating,
 };
@@ -28,8 +29,16 @@ pub const DRAIN_LEASE: Duration = Duration::from_mins(5);
 /// index shows what was held some moments later.
 pub const DRAIN_QUIET: Duration = Duration::from_mins(10);
 
-/// Most deliveries that are released for one endpoint in one run, whatever its rate.
-const RELEASE_LIMIT: u32 = 30_000;
+/// How long an entry that was touched need not be touched again by whoever has touched it: it ends no
+/// earlier than [`DRAIN_QUIET`] after the touch, and what is held within this time is shown by then.
+pub const TOUCH_REMEMBERED: Duration = Duration::from_mins(5);
+
+/// The highest rate at which held deliveries are released, a second: 30,000 in a run.
+pub const HIGHEST_RATE: u32 = 500;
+
+/// The rate at which they are released for an endpoint that responds slowly, a second. The slow lane is
+/// everybody's: with 25 dispatchers it takes some 20 a second of an endpoint that responds in 6 s.
+pub const SLOW_ENDPOINT_RATE: u32 = 5;
 
 /// When a drain entry is due that is made for what is about to be held.
 #[must_use]
@@ -37,7 +46,9 @@ pub fn first_due(endpoint: &Endpoint, reason: ParkedReason, now: Timestamp) -> T
     match (reason, endpoint.health.circuit) {
         (ParkedReason::Disabled, _) => now + DISABLED_STEP,
         (ParkedReason::CircuitOpen, Some(circuit)) => circuit.until.max(now),
-        (ParkedReason::CircuitOpen | ParkedReason::RateLimit, _) => now + DRAIN_STEP,
+        (ParkedReason::CircuitOpen | ParkedReason::RateLimit | ParkedReason::SlowEndpoint, _) => {
+            now + DRAIN_STEP
+        }
     }
 }
 
@@ -87,10 +98,12 @@ pub fn plan(endpoint: Option<&Endpoint>, now: Timestamp) -> Plan {
         Gate::Hold(_) => Then::Next(Next::At(now + DISABLED_STEP)),
         Gate::Probe => Then::Release(1),
         Gate::Go(rate) => {
-            let chosen = endpoint.settings.delivery_rate.unwrap_or(DRAIN_RATE);
-            let per_second = rate.map_or(chosen, |rate| rate.get().min(chosen));
-            let budget = u64::from(per_second) * DRAIN_STEP.as_secs();
-            Then::Release(saturating::<u32>(budget).min(RELEASE_LIMIT))
+            let rate = rate.map(Rate::get);
+            let chosen =
+                endpoint.settings.delivery_rate.or(endpoint.settings.rate_limit).unwrap_or(DRAIN_RATE);
+            let highest = if endpoint.health.is_slow(now) { SLOW_ENDPOINT_RATE } else { HIGHEST_RATE };
+            let per_second = rate.unwrap_or(chosen).min(chosen).min(highest);
+            Then::Release(saturating::<u32>(u64::from(per_second) * DRAIN_STEP.as_secs()))
         }
     };
     let disabled = gate == Gate::Hold(ParkedReason::Disabled);
@@ -110,3 +123,6 @@ pub fn after_release(found_none: bool, now: Timestamp) -> Next {
 pub fn may_end(touched_at: Timestamp, now: Timestamp) -> bool {
     now.since(touched_at) >= DRAIN_QUIET
 }
+
+#[cfg(test)]
+mod tests;

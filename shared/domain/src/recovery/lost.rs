@@ -38,6 +38,37 @@ pub fn quarantine(stored: Option<&Delivery>, now: Timestamp) -> Option<Change> {
     Some(Change::retried(stored.map(attempt_count), at, Some(Place::Due(at))))
 }
 
+/// Receipts of a first message that may fail in its lane, where it waits for 20, 40 and 80 s.
+const FAULTS_IN_LANE: u32 = 4;
+
+/// How long a delivery is set aside at least.
+const SHORTEST_ASIDE: Duration = Duration::from_secs(160);
+
+/// How long it is set aside at most.
+const LONGEST_ASIDE: Duration = Duration::from_hours(6);
+
+/// From which receipt on a message leaves its lane that could not be worked on because of a failure of ours. A
+/// hidden message counts against the messages that a queue can have in flight, which all tenants share: a
+/// fault that lasts for one of them must not fill it. One that comes from the due index goes back at once.
+#[must_use]
+pub const fn leaves_lane(again: bool, received: u32) -> bool {
+    again || received >= FAULTS_IN_LANE
+}
+
+/// The change that sets a delivery aside after failures of ours, for longer the older it is: it is known
+/// `since` then. `None` where it is finished or held for its endpoint. A place that it has is replaced: its
+/// message is at hand.
+#[must_use]
+pub fn set_aside(stored: Option<&Delivery>, since: Option<Timestamp>, now: Timestamp) -> Option<Change> {
+    if stored.is_some_and(|stored| stored.status.is_final() || stored.status == Status::Parked) {
+        return None;
+    }
+    let age = since.map_or(Duration::ZERO, |since| now.since(since));
+    let at = now + (age / 2).clamp(SHORTEST_ASIDE, LONGEST_ASIDE);
+    let at = stored.and_then(|stored| stored.next_attempt_at).map_or(at, |next| at.max(next));
+    Some(Change::retried(stored.map(attempt_count), at, Some(Place::Due(at))))
+}
+
 /// The change by which the due index brings a lost delivery back `now`.
 #[must_use]
 pub fn repair(recorded_attempts: Option<u32>, now: Timestamp) -> Change {
@@ -49,3 +80,6 @@ pub fn repair(recorded_attempts: Option<u32>, now: Timestamp) -> Change {
 pub fn expire(recorded_attempts: Option<u32>) -> Change {
     Change::finished(recorded_attempts, Status::Expired)
 }
+
+#[cfg(test)]
+mod tests;

@@ -277,6 +277,9 @@ impl Plot<'_> {
                 "It is held, because the endpoint's circuit is open after many failures."
             }
             ParkedReason::RateLimit => "It is held, because the endpoint's rate limit is reached.",
+            ParkedReason::SlowEndpoint => {
+                "It is held, because the endpoint responds slowly and gets more than it keeps up with."
+            }
         };
         let summary = format!("{} {held}", self.so_far("No attempt has been made yet."));
         let (next, suggested_action) = match (self.served(), reason) {
@@ -298,6 +301,11 @@ impl Plot<'_> {
                     "Wait, or raise the endpoint's rate_limit: PATCH /v1/endpoints/{}.",
                     self.id.endpoint
                 );
+                (NextStep { at: None, description: what }, todo)
+            }
+            (Availability::Enabled, ParkedReason::SlowEndpoint) => {
+                let what = "released oldest first, at a pace for slow endpoints".to_owned();
+                let todo = "Have the receiver respond before it processes the webhook: an endpoint that responds within 5 s is served at once.".to_owned();
                 (NextStep { at: None, description: what }, todo)
             }
             (Availability::Enabled, ParkedReason::Disabled | ParkedReason::CircuitOpen) => {

@@ -207,7 +207,12 @@ fn every_story_is_whole() {
         Status::Cancelled,
         Status::Expired,
     ];
-    let reasons = [ParkedReason::CircuitOpen, ParkedReason::RateLimit, ParkedReason::Disabled];
+    let reasons = [
+        ParkedReason::CircuitOpen,
+        ParkedReason::RateLimit,
+        ParkedReason::SlowEndpoint,
+        ParkedReason::Disabled,
+    ];
     let failures =
         [Dns, Connect, Tls, Timeout, Protocol, Body, BlockedAddress].map(|kind| (Some(kind), None));
     let responses =

@@ -7,14 +7,14 @@ use domain::{
     delivery::{
         Attempt, Failure, Outcome, ParkedReason, Status, driver,
         engine::{
-            admission::{self, Admission, Round},
+            admission::{self, Admission, Candidate, Round},
             change::{Change, Fate, Place, RecordOutcome},
             health::{self, Attempts, Update},
             message::{self, Run},
         },
     },
     endpoint::{Endpoint, health::Tally, limit},
-    recovery::drain,
+    recovery::{drain, lost},
 };
 
 use crate::{
@@ -83,9 +83,9 @@ impl Dispatcher {
         Stage::Learn
     }
 
-    fn fail(&mut self, now: Timestamp) -> Stage {
+    fn fail(&mut self) -> Stage {
         self.tally = Tally::default();
-        self.finish(Fate::after_fault(self.message.received, now))
+        self.finish(Fate::AfterFault { received: self.message.received })
     }
 }
 
@@ -124,14 +124,14 @@ impl World {
             Stage::Probe(probing) => {
                 let endpoint = it.endpoint.clone().unwrap();
                 let taken = self.call(luck, |world| world.save_health(&endpoint, &probing)) == Some(true);
-                let effect = self.round(&endpoint, &[it.message.received]).with_probe(taken);
+                let effect = self.round(&endpoint, &[it.run.candidate(self.now)]).with_probe(taken);
                 Some(self.admitted(it, effect))
             }
             Stage::TouchAndAdmit(due, admission) => {
                 Some(if self.call(luck, |world| world.touch_drain(due)).is_some() {
                     Stage::Carry(it.run.admitted(admission, true, self.now))
                 } else {
-                    it.fail(self.now)
+                    it.fail()
                 })
             }
             Stage::Carry(effect) => Some(self.carry(it, effect, luck, chance)?),
@@ -160,12 +160,12 @@ impl World {
                 if let Some(reason) = it.parked.filter(|_| self.is(Flaw::HoldsBeforeTouching)) {
                     let due = drain::first_due(it.endpoint.as_ref().unwrap(), reason, self.now);
                     if self.call(luck, |world| world.touch_drain(due)).is_none() {
-                        it.fail(self.now);
+                        it.fail();
                     }
                 }
                 Some(Stage::Settle)
             }
-            Stage::Settle => self.settle(it, luck),
+            Stage::Settle => self.settle(it, luck)?,
             Stage::Remove => {
                 self.call(luck, |world| world.remove(it.message.number));
                 None
@@ -182,7 +182,7 @@ impl World {
             return Ok(Stage::Admit);
         }
         if luck == Luck::Refused && !self.calm {
-            it.fate = Fate::after_fault(message.received, self.now);
+            it.fate = Fate::AfterFault { received: message.received };
             return Ok(Stage::Settle);
         }
         let stored = self.items.get(&message.id).map(|item| item.delivery.clone());
@@ -203,15 +203,15 @@ impl World {
         }
     }
 
-    fn round<'a>(&self, endpoint: &'a Endpoint, received: &'a [u32]) -> Round<'a> {
-        Round { endpoint, received, now: self.now }
+    fn round<'a>(&self, endpoint: &'a Endpoint, candidates: &'a [Candidate]) -> Round<'a> {
+        Round { endpoint, candidates, now: self.now }
     }
 
     fn admit(&mut self, it: &mut Dispatcher, luck: Luck, stale: bool) -> Stage {
         let endpoint = self.cached(stale);
         it.endpoint = Some(endpoint.clone());
-        let received = [it.message.received];
-        let round = self.round(&endpoint, &received);
+        let candidates = [it.run.candidate(self.now)];
+        let round = self.round(&endpoint, &candidates);
         let effect = match round.start(it.message.lane) {
             admission::Effect::TakeProbe(probing) => return Stage::Probe(probing),
             admission::Effect::TakePermits(rate, count) => {
@@ -258,11 +258,23 @@ impl World {
         chance: u8,
     ) -> Result<Stage, Violation> {
         Ok(match effect {
+            message::Effect::AwaitTurn => match self.turn(it) {
+                Stage::Carry(effect) => return self.carry(it, effect, luck, chance),
+                stage => stage,
+            },
+            message::Effect::Read => {
+                if luck == Luck::Refused && !self.calm {
+                    return Ok(it.fail());
+                }
+                let stored = self.items.get(&it.message.id).map(|item| item.delivery.clone());
+                it.in_due_index = stored.as_ref().is_some_and(|stored| stored.in_due_index);
+                Stage::Carry(it.run.claimed(stored.as_ref(), self.now))
+            }
             message::Effect::Attempt(number) => self.post(it, number, chance),
             message::Effect::Touch(due) => {
                 let touched = self.is(Flaw::HoldsBeforeTouching)
                     || self.call(luck, |world| world.touch_drain(due)).is_some();
-                if touched { Stage::Carry(it.run.touched(self.now)) } else { it.fail(self.now) }
+                if touched { Stage::Carry(it.run.touched(self.now)) } else { it.fail() }
             }
             message::Effect::AskPressure => {
                 let effect = it.run.with_pressure(chance > 200, self.now);
@@ -270,19 +282,21 @@ impl World {
             }
             message::Effect::Record(change) => self.record_for(it, &change, luck)?,
             message::Effect::Finish(fate) => it.finish(fate),
-            effect @ (message::Effect::Read | message::Effect::Admit) => {
-                return Err(format!("{effect:?} comes before an admission"));
-            }
+            message::Effect::Admit => return Err("an admission comes once".to_owned()),
         })
     }
 
-    fn post(&mut self, it: &mut Dispatcher, number: u32, chance: u8) -> Stage {
+    fn turn(&mut self, it: &mut Dispatcher) -> Stage {
         // The attempt's timeout and its recording must fit.
         if self.now.since(it.since) + Duration::from_secs(20) > DISPATCHER {
             let message::Effect::Finish(fate) = it.run.out_of_time(self.now) else { unreachable!() };
             it.fate = fate;
             return Stage::Settle;
         }
+        Stage::Carry(it.run.with_turn(self.now))
+    }
+
+    fn post(&mut self, it: &mut Dispatcher, number: u32, chance: u8) -> Stage {
         let outcome = self.response(chance);
         it.began = self.now;
         let (started_at, took) = (self.now, Duration::from_secs(u64::from(chance % 10 == 6) * 15));
@@ -328,7 +342,7 @@ impl World {
         }
         let id = it.message.id;
         let Some(recorded) = self.call(luck, |world| world.record_with(id, &change, alone, None)) else {
-            return Ok(it.fail(self.now));
+            return Ok(it.fail());
         };
         let recorded = recorded?;
         if recorded == RecordOutcome::New {
@@ -376,11 +390,37 @@ impl World {
         }
     }
 
+    /// Sets the delivery aside, or leaves its message where it is.
+    fn after_fault(&mut self, it: &Dispatcher, received: u32, luck: Luck) -> Result<Fate, Violation> {
+        let hidden = Fate::hidden_after_fault(received, self.now);
+        if !lost::leaves_lane(it.message.body.again, received) {
+            return Ok(hidden);
+        }
+        let id = it.message.id;
+        let stored = self.items.get(&id).map(|item| item.delivery.clone());
+        let since = self.events[id.of].accepted;
+        let Some(change) = lost::set_aside(stored.as_ref(), since, self.now) else {
+            return Ok(Fate::Delete);
+        };
+        let recorded = self.call(luck, |world| world.record(id, &change)).transpose()?;
+        self.note(format_args!("  sets aside: {recorded:?}"));
+        Ok(match recorded {
+            Some(RecordOutcome::New) => Fate::Delete,
+            // Decided anew by the next step.
+            Some(RecordOutcome::Conflict(_)) => Fate::AfterFault { received },
+            None => hidden,
+        })
+    }
+
     /// Does with the message what was decided.
-    fn settle(&mut self, it: &mut Dispatcher, luck: Luck) -> Option<Stage> {
-        match it.fate {
+    fn settle(&mut self, it: &mut Dispatcher, luck: Luck) -> Result<Option<Stage>, Violation> {
+        Ok(match it.fate {
             Fate::Delete => Some(Stage::Remove),
             Fate::Keep => None,
+            Fate::AfterFault { received } => {
+                it.fate = self.after_fault(it, received, luck)?;
+                Some(Stage::Settle)
+            }
             Fate::KeepUntil(until) => {
                 let number = it.message.number;
                 self.call(luck, |world| {
@@ -403,6 +443,6 @@ impl World {
                 it.fate = Fate::after_move(sent, at);
                 Some(Stage::Settle)
             }
-        }
+        })
     }
 }

@@ -60,6 +60,8 @@ pub(crate) enum Flaw {
     EnablingForgetsDiscard,
     /// An endpoint is disabled by attempts from before it was enabled.
     DisablesAgain,
+    /// A drain entry is taken for touched for longer than it lives without.
+    RemembersTouchesTooLong,
 }
 
 /// What a search found.
@@ -138,5 +140,6 @@ mod noticed {
         discarding_before_enabling: DiscardsBeforeEnabling,
         forgetting_what_is_discarded: EnablingForgetsDiscard,
         disabling_what_was_enabled_since: DisablesAgain,
+        remembering_touches_too_long: RemembersTouchesTooLong,
     }
 }

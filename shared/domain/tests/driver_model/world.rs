@@ -18,6 +18,7 @@ use domain::{
         DisabledBy, Disablement, Endpoint, OnDisable, Settings, State,
         health::{Health, Tally},
     },
+    recovery::drain::{DRAIN_QUIET, TOUCH_REMEMBERED},
 };
 
 use crate::{
@@ -106,6 +107,8 @@ pub(crate) struct World {
     pub(crate) events: Vec<Event>,
     pub(crate) items: BTreeMap<Id, Item>,
     pub(crate) drain: Option<Drain>,
+    /// When a function last touched it, as far as that function remembers.
+    touched: Option<Timestamp>,
     pub(crate) index: BTreeMap<Key, Place>,
     /// Writes that the index does not show yet.
     pub(crate) unseen: VecDeque<(Timestamp, Key, Option<Place>)>,
@@ -155,6 +158,7 @@ impl World {
             events: (0..DELIVERIES).map(|_| Event::default()).collect(),
             items: BTreeMap::new(),
             drain: None,
+            touched: None,
             index: BTreeMap::new(),
             unseen: VecDeque::new(),
             messages: Vec::new(),
@@ -369,6 +373,12 @@ impl World {
 
     pub(crate) fn touch_drain(&mut self, due: Timestamp) {
         let touched_at = self.now;
+        let remembered =
+            if self.is(Flaw::RemembersTouchesTooLong) { DRAIN_QUIET * 2 } else { TOUCH_REMEMBERED };
+        if self.touched.is_some_and(|touched| touched_at.since(touched) < remembered) {
+            return;
+        }
+        self.touched = Some(touched_at);
         let due = self.drain.map_or(due, |known| known.due);
         self.put_drain(Some(Drain { due, touched_at }));
     }

@@ -4,7 +4,7 @@ use domain::{
     TenantId,
     delivery::{
         driver::LaneKind,
-        engine::admission::{Admission, Effect, Round},
+        engine::admission::{Admission, Candidate, Effect, Round},
     },
     endpoint::{Endpoint, health::Health},
 };
@@ -25,15 +25,15 @@ pub(super) struct Admitter {
 }
 
 impl Admitter {
-    /// Decides for the messages of one endpoint, each of which was `received` so often.
+    /// Decides for the messages of one endpoint.
     pub(super) async fn admit(
         &self,
         (owner, id): &EndpointKey,
         endpoint: &Endpoint,
         lane: LaneKind,
-        received: &[u32],
+        candidates: &[Candidate],
     ) -> Result<Vec<Admission>, Fault> {
-        let round = Round { endpoint, received, now: clock::now() };
+        let round = Round { endpoint, candidates, now: clock::now() };
         let mut effect = round.start(lane);
         loop {
             effect = match effect {

@@ -13,7 +13,10 @@ use domain::{
 };
 
 use super::EndpointKey;
-use crate::store::events::deliveries::{DeliveryChange, DeliveryKey};
+use crate::{
+    lambda::sqs::Record,
+    store::events::deliveries::{DeliveryChange, DeliveryKey},
+};
 
 /// A delivery that is attempted, if its endpoint may be called.
 #[derive(Debug)]
@@ -35,7 +38,7 @@ pub(super) struct PendingDelivery {
     /// When the event was accepted, where the message or the event says so.
     pub(super) accepted_at: Option<Timestamp>,
     /// The message as it was received.
-    pub(super) body: String,
+    pub(super) record: Arc<Record>,
     pub(super) span: tracing::Span,
     /// The state machine of this message.
     pub(super) run: Run,
@@ -61,6 +64,7 @@ impl PendingDelivery {
             operator: self.operator,
             event_type: self.event_type.clone(),
             change,
+            accepted_at: self.accepted_at,
             now,
         }
     }

@@ -1,42 +1,87 @@
 //! What is done with the messages of a batch once their deliveries are recorded.
 
+use std::{sync::Arc, time::Duration};
+
 use domain::{
     Timestamp,
-    delivery::{driver::LaneKind, engine::change::Fate},
+    delivery::{driver::LaneKind, engine::change::Fate, lane::Message},
+    recovery::lost,
 };
+use futures_util::future::join_all;
 
 use super::message::LaneCopy;
 use crate::{
     aws::sqs::Hide,
+    lambda::sqs::Record,
     publish::lanes::{Body, Lanes, Outgoing},
     runtime::clock,
+    store::events::{aside::StoredDelivery, deliveries::Deliveries},
 };
 
 /// A message's fate, with its copy for the slow lane where it moves there.
 type FateAndCopy = (Fate, Option<LaneCopy>);
 
-/// Does with the messages what was decided, and returns the ids of those that stay. `handles` are
-/// their ids and receipt handles.
-pub(super) async fn carry_out(
-    lanes: &Lanes,
-    lane: LaneKind,
-    handles: Vec<(String, String)>,
-    fates: Vec<FateAndCopy>,
-) -> Vec<String> {
-    let now = clock::now();
-    let fates = move_copies(lanes, fates, now).await;
-    let mut hide = Vec::new();
-    let mut kept = Vec::new();
-    for ((message_id, receipt_handle), fate) in handles.into_iter().zip(fates) {
-        match fate {
-            Fate::Delete => continue,
-            Fate::KeepUntil(at) => hide.push(Hide { receipt_handle, wait: at.since(now) }),
-            Fate::Keep | Fate::Move { .. } => {}
+/// How long the delivery of a message may take to be set aside. It is what is left of an invocation when
+/// its time is up.
+const ASIDE_TIME: Duration = Duration::from_secs(1);
+
+/// Does with messages what was decided.
+#[derive(Debug)]
+pub(super) struct FateKeeper {
+    pub(super) lanes: Lanes,
+    /// Where deliveries are set aside.
+    pub(super) deliveries: Deliveries,
+}
+
+impl FateKeeper {
+    /// Does with the messages of a batch what was decided, and returns the ids of those that stay.
+    pub(super) async fn carry_out(
+        &self,
+        lane: LaneKind,
+        records: &[Arc<Record>],
+        fates: Vec<FateAndCopy>,
+    ) -> Vec<String> {
+        let fates = join_all(records.iter().zip(fates).map(async |(record, (fate, copy))| {
+            let Fate::AfterFault { received } = fate else { return (fate, copy) };
+            (self.after_fault(record, received).await, None)
+        }));
+        let fates = fates.await;
+        let now = clock::now();
+        let fates = move_copies(&self.lanes, fates, now).await;
+        let mut hide = Vec::new();
+        let mut kept = Vec::new();
+        for (record, fate) in records.iter().zip(fates) {
+            match fate {
+                Fate::Delete => continue,
+                Fate::KeepUntil(at) => {
+                    hide.push(Hide { receipt_handle: record.receipt_handle.clone(), wait: at.since(now) });
+                }
+                Fate::Keep | Fate::Move { .. } | Fate::AfterFault { .. } => {}
+            }
+            kept.push(record.message_id.clone());
         }
-        kept.push(message_id);
+        self.lanes.get(lane).hide(&hide).await;
+        kept
     }
-    lanes.get(lane).hide(&hide).await;
-    kept
+
+    /// Sets the delivery of a message aside that failed too often in its lane. Where that fails too, the
+    /// message stays: then it is the table that fails, and so nothing is published either.
+    async fn after_fault(&self, record: &Record, received: u32) -> Fate {
+        let hidden = Fate::hidden_after_fault(received, clock::now());
+        let Ok(message) = serde_json::from_str::<Message<'_>>(&record.body) else { return hidden };
+        if !lost::leaves_lane(message.again, received) {
+            return hidden;
+        }
+        let aside = |stored: StoredDelivery<'_>| lost::set_aside(stored.delivery, stored.since, stored.now);
+        let changing = self.deliveries.change_of_message(&message, aside);
+        match Box::pin(tokio::time::timeout(ASIDE_TIME, changing)).await {
+            Ok(Ok(_)) => {
+                tracing::warn!(tenant = %message.tenant, delivery_id = %message.delivery(), received, "set delivery aside after a failure on our side");
+                Fate::Delete
+            }
+            Ok(Err(_)) | Err(_) => hidden,
+        }
+    }
 }
 
 /// Sends the copies of messages that move. One whose copy is not sent stays where it is.

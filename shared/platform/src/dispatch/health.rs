@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use domain::{
     EndpointId, TenantId, Timestamp,
-    delivery::engine::health::{Effect, Update},
+    delivery::engine::health::{Attempts, Effect, Update},
     endpoint::{DisabledBy, Disablement, Endpoint, OnDisable, health::Tally},
 };
 use futures_util::future::join_all;
@@ -14,10 +14,7 @@ use crate::{
     Fault,
     alert::{Alert, Alerts},
     runtime::clock,
-    store::{
-        due::drains::{Drains},
-        registry::endpoints::Endpoints,
-    },
+    store::{due::drains::Drains, registry::endpoints::Endpoints},
 };
 
 /// Keeps the health of endpoints.

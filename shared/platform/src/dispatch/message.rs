@@ -1,6 +1,6 @@
 //! One message: it is claimed, attempted and recorded as the engine in `domain` decides.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use domain::{
     DeliveryId, EventId, TenantId, Timestamp,
@@ -119,7 +119,7 @@ impl MessageDriver {
     pub(super) async fn claim(
         &self,
         batch_index: usize,
-        record: &Record,
+        record: Arc<Record>,
         lane: LaneKind,
     ) -> Result<ClaimResult, Fault> {
         let message: Message<'_> = match serde_json::from_str(&record.body) {
@@ -140,7 +140,8 @@ impl MessageDriver {
         if effect == Effect::Read {
             // What is not done for each message is boxed, here and below: the SDK's futures are large,
             // and a task is allocated and moved whole.
-            let stored = Box::pin(self.deliveries.get(tenant, id, message.generation)).await?;
+            let key = DeliveryKey { tenant: tenant.clone(), id, generation: message.generation };
+            let stored = Box::pin(self.deliveries.get(&key, message.at)).await?;
             effect = run.claimed(stored.as_ref(), clock::now());
         }
         if let Effect::Finish(fate) = effect {
@@ -167,9 +168,9 @@ impl MessageDriver {
             event_type: message.event_type,
             payload,
             accepted_at,
-            body: record.body.clone(),
             span: tracing::Span::current(),
             run,
+            record: Arc::clone(&record),
         })))
     }
 
@@ -191,30 +192,39 @@ impl MessageDriver {
         let mut ticket = Some(ticket);
         let mut result = MessageResult::new(delivery.batch_index, Fate::Keep);
         let mut outcome = None;
+        let mut permit = None;
         let mut effect = delivery.run.admitted(admission, delivery.payload.is_some(), clock::now());
         loop {
             effect = match effect {
-                Effect::Attempt(number) => {
+                Effect::AwaitTurn => {
                     let closed = |_| Fault::new("dispatching", "semaphore closed");
-                    let permit = at_once.acquire().await.map_err(closed)?;
+                    permit = Some(at_once.acquire().await.map_err(closed)?);
                     if deadline.since(clock::machine_now()) < delivery.endpoint.timeout() + RECORDING_TIME {
                         tracing::warn!("too little time left for an attempt");
                         delivery.run.out_of_time(clock::now())
                     } else {
-                        let (attempt, ended) = self.attempt(&delivery, number, permit).await?;
-                        let now = clock::now();
-                        result.tally.add(&ended.outcome, ended.took, now);
-                        let next = delivery.run.attempted(
-                            attempt,
-                            &ended.outcome,
-                            ended.took,
-                            &delivery.endpoint,
-                            now,
-                            clock::jitter(),
-                        );
-                        outcome = Some(ended.outcome);
-                        next
+                        delivery.run.with_turn(clock::now())
                     }
+                }
+                Effect::Read => {
+                    let reading = self.deliveries.get(&delivery.key, delivery.accepted_at);
+                    let stored = Box::pin(reading).await?;
+                    delivery.run.claimed(stored.as_ref(), clock::now())
+                }
+                Effect::Attempt(number) => {
+                    let (attempt, ended) = self.attempt(&delivery, number, permit.take()).await?;
+                    let now = clock::now();
+                    result.tally.add(&ended.outcome, ended.took, now);
+                    let next = delivery.run.attempted(
+                        attempt,
+                        &ended.outcome,
+                        ended.took,
+                        &delivery.endpoint,
+                        now,
+                        clock::jitter(),
+                    );
+                    outcome = Some(ended.outcome);
+                    next
                 }
                 Effect::Touch(due) => {
                     let (owner, endpoint) = (&delivery.owner, delivery.endpoint.id);
@@ -236,14 +246,14 @@ impl MessageDriver {
                 }
                 Effect::Finish(fate) => {
                     if let Fate::Move { touched, .. } = fate {
-                        let text = copy(&delivery.body, touched)?;
+                        let text = copy(&delivery.record.body, touched)?;
                         result.copy = Some(LaneCopy { tenant: delivery.tenant().clone(), text });
                     }
                     result.fate = fate;
                     return Ok(result);
                 }
-                // A claimed message has these behind it.
-                Effect::Read | Effect::Admit => {
+                // A claimed message has this behind it.
+                Effect::Admit => {
                     return Err(Fault::new("dispatching", "an effect out of order"));
                 }
             };
@@ -254,7 +264,7 @@ impl MessageDriver {
         &self,
         delivery: &PendingDelivery,
         number: u32,
-        permit: SemaphorePermit<'_>,
+        permit: Option<SemaphorePermit<'_>>,
     ) -> Result<(Attempt, EndedAttempt), Fault> {
         let started_at = clock::now();
         let payload = delivery.payload.as_deref().unwrap_or_default();

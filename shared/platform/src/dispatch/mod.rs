@@ -18,11 +18,18 @@ mod measures;
 mod message;
 mod recorder;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use domain::{
     EndpointId, TenantId, Timestamp,
-    delivery::{driver::LaneKind, engine::change::Fate},
+    delivery::{
+        driver::LaneKind,
+        engine::{change::Fate, claim},
+    },
     endpoint::Endpoint,
 };
 use futures_util::future::join_all;
@@ -33,6 +40,7 @@ use self::{
     admission::Admitter,
     delivery::PendingDelivery,
     failing::FailureWatch,
+    fates::FateKeeper,
     health::HealthKeeper,
     message::{ClaimResult, MessageDriver, MessageResult, Turn},
     recorder::{Recorder, Ticket},
@@ -82,6 +90,7 @@ pub struct Dispatcher {
     admitter: Admitter,
     health: HealthKeeper,
     statistics: Statistics,
+    fates: FateKeeper,
     lanes: Lanes,
 }
 
@@ -113,6 +122,7 @@ impl Dispatcher {
                 disable_after_days: limits.disable_after_days,
             },
             statistics: parts.statistics.clone(),
+            fates: FateKeeper { lanes: parts.lanes.clone(), deliveries: parts.deliveries.clone() },
             lanes: parts.lanes.clone(),
         })
     }
@@ -123,14 +133,20 @@ impl Dispatcher {
         let Some(lane) = records.first().map(|record| self.lanes.kind_of(&record.source_arn)) else {
             return Vec::new();
         };
-        let handles: Vec<_> =
-            records.iter().map(|record| (record.message_id.clone(), record.receipt_handle.clone())).collect();
+        let records: Vec<_> = records.into_iter().map(Arc::new).collect();
         let mut fates: Vec<_> = records.iter().map(|_| (Fate::Keep, None)).collect();
         let mut pending = Vec::new();
-        for (index, claimed) in self.claim_all(records, lane, deadline).await.into_iter().enumerate() {
+        let mut named = HashSet::new();
+        for (index, claimed) in self.claim_all(&records, lane, deadline).await.into_iter().enumerate() {
             match claimed {
                 Some(ClaimResult::Fate(fate)) => fates[index] = (fate, None),
-                Some(ClaimResult::Pending(delivery)) => pending.push(*delivery),
+                Some(ClaimResult::Pending(delivery)) if named.insert(delivery.key.clone()) => {
+                    pending.push(*delivery);
+                }
+                // Both copies have found the attempt due. The second finds it made.
+                Some(ClaimResult::Pending(_)) => {
+                    fates[index] = (Fate::KeepUntil(claim::behind_copy(clock::now())), None);
+                }
                 None => {}
             }
         }
@@ -140,7 +156,7 @@ impl Dispatcher {
             fates[message.batch_index] = (message.fate, message.copy.take());
         }
         // First of all: nothing that follows is worth a message's time.
-        let kept = fates::carry_out(&self.lanes, lane, handles, fates).await;
+        let kept = self.fates.carry_out(lane, &records, fates).await;
         let updating = async {
             self.count(recording.await.unwrap_or_default()).await;
             self.health.update_all(&endpoints, &messages).await;
@@ -154,20 +170,20 @@ impl Dispatcher {
 
     async fn claim_all(
         self: &Arc<Self>,
-        records: Vec<Record>,
+        records: &[Arc<Record>],
         lane: LaneKind,
         deadline: Timestamp,
     ) -> Vec<Option<ClaimResult>> {
         // Each in a task of its own, so that a panic in one fails alone.
-        let tasks = records.into_iter().enumerate().map(|(index, record)| {
-            let dispatcher = Arc::clone(self);
+        let tasks = records.iter().enumerate().map(|(index, record)| {
+            let (dispatcher, record) = (Arc::clone(self), Arc::clone(record));
             let span = span(&record);
             let task = async move {
                 let received = record.receive_count();
-                let claiming = dispatcher.messages.claim(index, &record, lane);
+                let claiming = dispatcher.messages.claim(index, record, lane);
                 within(deadline, claiming).await.unwrap_or_else(|fault| {
                     tracing::error!(%fault, "could not process delivery");
-                    ClaimResult::Fate(Fate::after_fault(received, clock::now()))
+                    ClaimResult::Fate(Fate::AfterFault { received })
                 })
             };
             tokio::spawn(task.instrument(span))
@@ -186,7 +202,7 @@ impl Dispatcher {
         pending: Vec<PendingDelivery>,
         deadline: Timestamp,
     ) -> BatchResult {
-        let (recorder, recording) = Recorder::start(self.statistics.clone());
+        let (recorder, recording) = Recorder::start(self.statistics.clone(), deadline - RESPONSE_TIME);
         let mut endpoints: HashMap<EndpointKey, Arc<Endpoint>> = HashMap::new();
         let groups: Vec<_> = group(pending)
             .into_iter()
@@ -218,16 +234,16 @@ impl Dispatcher {
         recorder: Recorder,
         deadline: Timestamp,
     ) -> Vec<MessageResult> {
-        let received: Vec<_> = deliveries.iter().map(|(delivery, _)| delivery.received).collect();
+        let now = clock::now();
+        let candidates: Vec<_> = deliveries.iter().map(|(delivery, _)| delivery.run.candidate(now)).collect();
         let Some((first, _)) = deliveries.first() else { return Vec::new() };
-        let admitting = self.admitter.admit(&key, &first.endpoint, first.lane, &received);
+        let admitting = self.admitter.admit(&key, &first.endpoint, first.lane, &candidates);
         let admissions = match within(deadline, admitting).await {
             Ok(admissions) => admissions,
             Err(fault) => {
                 tracing::error!(%fault, tenant = %key.0, endpoint_id = %key.1, "could not admit deliveries of endpoint; their messages stay");
-                let now = clock::now();
                 let stays = |(delivery, _): &(PendingDelivery, Ticket)| {
-                    MessageResult::new(delivery.batch_index, Fate::after_fault(delivery.received, now))
+                    MessageResult::new(delivery.batch_index, Fate::AfterFault { received: delivery.received })
                 };
                 return deliveries.iter().map(stays).collect();
             }
@@ -242,7 +258,7 @@ impl Dispatcher {
                 let driving = dispatcher.messages.drive(delivery, admission, turn);
                 within(deadline, driving).await.unwrap_or_else(|fault| {
                     tracing::error!(%fault, %tenant, %delivery_id, "could not process delivery");
-                    MessageResult::new(index, Fate::after_fault(received, clock::now()))
+                    MessageResult::new(index, Fate::AfterFault { received })
                 })
             };
             // Each in a task of its own, so that a panic in one fails alone.

@@ -10,10 +10,10 @@ use std::{
     time::Duration,
 };
 
-use domain::delivery::engine::change::RecordOutcome;
+use domain::{Timestamp, delivery::engine::change::RecordOutcome};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
 
 use crate::{
@@ -62,10 +62,11 @@ pub(super) struct Recorder {
 
 impl Recorder {
     /// Starts one; it ends with its last clone, and leaves what is still to be counted.
-    pub(super) fn start(statistics: Statistics) -> (Self, JoinHandle<Counts>) {
+    /// Records are tried `until` then, by the machine's clock.
+    pub(super) fn start(statistics: Statistics, until: Timestamp) -> (Self, JoinHandle<Counts>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let expected = Arc::<ExpectedRequests>::default();
-        let collecting = tokio::spawn(collect(statistics, receiver, Arc::clone(&expected)));
+        let collecting = tokio::spawn(collect(statistics, receiver, Arc::clone(&expected), until));
         (Self { sender, expected }, collecting)
     }
 
@@ -93,12 +94,13 @@ async fn collect(
     statistics: Statistics,
     mut asked: mpsc::UnboundedReceiver<Ask>,
     expected: Arc<ExpectedRequests>,
+    until: Timestamp,
 ) -> Counts {
     let mut waiting: Vec<Ask> = Vec::new();
-    let mut uncounted = Counts::new();
+    let mut calls: JoinSet<Counts> = JoinSet::new();
     loop {
         if waiting.is_empty() {
-            let Some(ask) = asked.recv().await else { return uncounted };
+            let Some(ask) = asked.recv().await else { break };
             waiting.push(ask);
         }
         let patience = tokio::time::sleep(PATIENCE);
@@ -126,13 +128,22 @@ async fn collect(
         waiting = later;
         let (changes, responses): (Vec<_>, Vec<_>) =
             now.into_iter().map(|ask| (ask.change, ask.result)).unzip();
-        let (recorded, more) = statistics.record_and_count(&changes).await;
-        for (result, sender) in recorded.into_iter().zip(responses) {
-            // Who asked may have run out of time.
-            let _ = sender.send(result);
-        }
-        for (key, stats) in more {
+        let statistics = statistics.clone();
+        // A task of its own: one that is tried for long must not keep the others' records back.
+        calls.spawn(async move {
+            let (recorded, uncounted) = statistics.record_and_count(&changes, until).await;
+            for (result, sender) in recorded.into_iter().zip(responses) {
+                // Who asked may have run out of time.
+                let _ = sender.send(result);
+            }
+            uncounted
+        });
+    }
+    let mut uncounted = Counts::new();
+    while let Some(of_call) = calls.join_next().await {
+        for (key, stats) in of_call.unwrap_or_default() {
             uncounted.entry(key).or_default().merge(&stats);
         }
     }
+    uncounted
 }

@@ -110,9 +110,16 @@ impl Drainer {
 
     /// Drains the work held for one endpoint, for one slice of the run. Where that fails, its entry is
     /// due again when its lease expires.
-    pub(super) async fn drain(&self, leased: LeasedDrain, now: Timestamp, stop: StopTime) -> RunTotals {
+    /// Into a full lane only the probe of a half-open circuit goes.
+    pub(super) async fn drain(
+        &self,
+        leased: LeasedDrain,
+        full: bool,
+        now: Timestamp,
+        stop: StopTime,
+    ) -> RunTotals {
         let mut totals = RunTotals { endpoints: 1, ..RunTotals::default() };
-        if let Err(fault) = self.try_drain(&leased, now, stop.slice(), &mut totals).await {
+        if let Err(fault) = self.try_drain(&leased, full, now, stop.slice(), &mut totals).await {
             let (owner, endpoint) = (&leased.entry.owner, leased.entry.endpoint);
             tracing::error!(%fault, tenant = %owner, endpoint_id = %endpoint, "draining held deliveries failed");
         }
@@ -122,12 +129,13 @@ impl Drainer {
     async fn try_drain(
         &self,
         leased: &LeasedDrain,
+        full: bool,
         now: Timestamp,
         stop: StopTime,
         totals: &mut RunTotals,
     ) -> Result<(), Fault> {
         let LeasedDrain { entry, drain, .. } = leased;
-        let next = match self.drain_once(leased, now, stop, totals).await? {
+        let next = match self.drain_once(leased, full, now, stop, totals).await? {
             Next::At(at) => at,
             Next::End if self.drains.end(entry, drain, now).await? => return Ok(()),
             Next::End => now + DRAIN_STEP,
@@ -141,6 +149,7 @@ impl Drainer {
     async fn drain_once(
         &self,
         leased: &LeasedDrain,
+        full: bool,
         now: Timestamp,
         stop: StopTime,
         totals: &mut RunTotals,
@@ -156,6 +165,7 @@ impl Drainer {
         }
         let budget = match plan.then {
             Then::Next(next) => return Ok(next),
+            Then::Release(budget) if full && budget > 1 => return Ok(Next::At(now + DRAIN_STEP)),
             Then::Release(budget) => saturating::<usize>(budget),
         };
         let (released, empty) = self.release(entry, budget, now, stop).await?;

@@ -8,10 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     TenantId, Timestamp,
-    delivery::{
-        engine::change::RecordOutcome,
-        lane::{self, Message},
-    },
+    delivery::lane::{self, Message},
     recovery::lost,
     saturating,
 };
@@ -25,7 +22,7 @@ use crate::{
         clock,
         telemetry::{self, Metric, Unit},
     },
-    store::events::deliveries::{Deliveries, DeliveryChange, DeliveryKey},
+    store::events::deliveries::Deliveries,
 };
 
 /// What rescuing needs.
@@ -69,23 +66,14 @@ impl Rescuer {
     }
 
     async fn park(&self, message: &Message<'_>) -> Result<(), Fault> {
-        let (tenant, id, generation) = (&message.tenant, message.delivery(), message.generation);
-        let mut stored = self.deliveries.get(tenant, id, generation).await?;
-        loop {
-            let now = clock::now();
-            let Some(change) = lost::quarantine(stored.as_ref(), now) else { return Ok(()) };
-            let change = DeliveryChange {
-                key: DeliveryKey { tenant: tenant.clone(), id, generation },
-                operator: message.operator,
-                event_type: message.event_type.clone(),
-                change,
-                now,
-            };
-            match self.deliveries.record_one(change).await? {
-                RecordOutcome::New => break,
-                RecordOutcome::Conflict(found) => stored = Some(found),
-            }
+        let parked = self
+            .deliveries
+            .change_of_message(message, |stored| lost::quarantine(stored.delivery, stored.now))
+            .await?;
+        if !parked {
+            return Ok(());
         }
+        let (tenant, id) = (&message.tenant, message.delivery());
         tracing::error!(%tenant, delivery_id = %id, "took delivery out of the dead-letter queue and parked it");
         self.alerts.raise(&message.owner(), id.endpoint, &Alert::Quarantined(id)).await;
         Ok(())

@@ -165,6 +165,7 @@ impl Resender<'_> {
                 operator: of.operator,
                 event_type: Some(of.event_type.clone()),
                 change,
+                accepted_at: None,
                 now,
             };
             match self.deliveries.record_one(change).await? {

@@ -3,7 +3,13 @@
 //! Due deliveries go to the slow lane. An endpoint for which work is held has one entry, and a replay
 //! that is running has one: both are leased here and continued by `drain` and `replay`.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use domain::{Timestamp, saturating};
 use futures_util::{StreamExt, future::join_all, stream};
@@ -41,8 +47,12 @@ const ROUND: Duration = Duration::from_secs(20);
 /// Endpoints, or replays, that are continued concurrently.
 const CONCURRENT_DRAINS: usize = 4;
 
-/// Messages that wait in the slow lane from which no more are sent into it.
+/// Messages that wait in the slow lane from which nothing that is held is released into it, except the
+/// probes of half-open circuits.
 const SLOW_LANE_FULL: u32 = 100_000;
+
+/// Most due deliveries that one run sends into a full lane.
+const SENT_TO_FULL_LANE: usize = 10_000;
 
 /// Messages that wait in the slow lane from which replays add none: live traffic goes first.
 const SLOW_LANE_BUSY: u32 = 10_000;
@@ -72,6 +82,33 @@ pub struct Scheduler {
     pub(super) replayer: Replayer,
     /// Where what is due goes.
     pub(super) slow_lane: Arc<Lane>,
+}
+
+/// What bounds a run.
+#[derive(Clone, Copy)]
+struct Limits<'a> {
+    stop: StopTime,
+    sendable: &'a Sendable,
+}
+
+/// How many due deliveries a run may still send.
+struct Sendable(AtomicUsize);
+
+impl Sendable {
+    fn new(limit: usize) -> Self {
+        Self(AtomicUsize::new(limit))
+    }
+
+    /// Takes up to `wanted` of them: how many.
+    fn take(&self, wanted: usize) -> usize {
+        let mut taken = 0;
+        let take = |left: usize| {
+            taken = left.min(wanted);
+            Some(left - taken)
+        };
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken
+    }
 }
 
 /// What was found in a part of the due index.
@@ -118,32 +155,30 @@ impl Scheduler {
     pub async fn run(&self, deadline: Timestamp) -> Result<(), Fault> {
         let now = clock::now();
         let stop = StopTime(deadline - ROUND);
-        let busy = match self.slow_lane.waiting().await {
-            // Due entries are leases: what waits in the lane for longer than one would be sent again.
-            Ok(waiting) if waiting > SLOW_LANE_FULL => {
-                tracing::warn!("slow lane is full; due deliveries wait in the due index");
-                return Ok(());
-            }
-            Ok(waiting) => waiting > SLOW_LANE_BUSY,
-            Err(fault) => {
-                tracing::warn!(%fault, "slow lane depth unknown; assuming not full");
-                false
-            }
-        };
+        let waiting = self.slow_lane.waiting().await.unwrap_or_else(|fault| {
+            tracing::warn!(%fault, "slow lane depth unknown; assuming not full");
+            0
+        });
+        let (busy, full) = (waiting > SLOW_LANE_BUSY, waiting > SLOW_LANE_FULL);
+        // One endpoint can fill the lane, and must not keep everybody's retries and probes from it. Their
+        // number is bounded by the schedules, and fair queues put them before what fills the lane.
+        let sendable = Sendable::new(if full { SENT_TO_FULL_LANE } else { usize::MAX });
+        if full {
+            tracing::warn!(waiting, "slow lane is full; held deliveries and replays wait");
+        }
         let trailing = keys::bucket(now - MARK_TRAIL);
         let mark = self.mark(trailing).await?;
-        let Scan { mut totals, endpoints, replays, next_mark } = self.scan(mark, trailing, now, stop).await;
+        let Scan { mut totals, endpoints, replays, next_mark } =
+            self.scan(mark, trailing, now, Limits { stop, sendable: &sendable }).await;
         if next_mark != mark {
             self.progress.save(JOB, &Mark { bucket: next_mark }).await?;
         }
-        let drains = endpoints.into_iter().map(|leased| self.drainer.drain(leased, now, stop));
+        let drains = endpoints.into_iter().map(|leased| self.drainer.drain(leased, full, now, stop));
         let mut drains = stream::iter(drains).buffer_unordered(CONCURRENT_DRAINS);
         while let Some(of_endpoint) = drains.next().await {
             totals.add(&of_endpoint);
         }
         let lag_seconds = totals.lag.as_secs();
-        // A run that took nothing since the lane is full does not write it: then everything is late, and
-        // the alarm treats missing data as such.
         telemetry::measure(&[Metric::one("DueLag", Unit::Seconds, lag_seconds)], &[], now);
         let replay_count = replays.len();
         let replayed = self.replay(replays, busy, now, stop).await;
@@ -160,15 +195,15 @@ impl Scheduler {
     }
 
     /// Reads the due index from the mark on: sends due deliveries, leases endpoints and replays.
-    async fn scan(&self, mark: i64, trailing: i64, now: Timestamp, stop: StopTime) -> Scan {
+    async fn scan(&self, mark: i64, trailing: i64, now: Timestamp, limits: Limits<'_>) -> Scan {
         let mut scan = Scan { next_mark: mark, ..Scan::default() };
         let mut emptied = true;
         for bucket in mark..=keys::bucket(now) {
-            if stop.has_passed() {
+            if limits.stop.has_passed() {
                 tracing::warn!(bucket, "scheduler ran out of time with work left");
                 break;
             }
-            let shards = (0..DUE_SHARDS).map(|shard| self.bucket(bucket, shard, now, stop));
+            let shards = (0..DUE_SHARDS).map(|shard| self.bucket(bucket, shard, now, limits));
             for shard in join_all(shards).await {
                 // One shard that cannot be read must not block the others.
                 let found = shard.unwrap_or_else(|fault| {
@@ -204,7 +239,7 @@ impl Scheduler {
         bucket: i64,
         shard: u8,
         now: Timestamp,
-        stop: StopTime,
+        limits: Limits<'_>,
     ) -> Result<BucketScan, Fault> {
         let mut found = BucketScan::default();
         let end = now.min(keys::bucket_end(bucket));
@@ -215,17 +250,25 @@ impl Scheduler {
             }
             found.any = true;
             // Nothing was taken: the index is behind the table, or another run has the entries.
-            if !self.take_page(page, now, &mut found).await || stop.has_passed() {
+            if !self.take_page(page, now, limits.sendable, &mut found).await || limits.stop.has_passed() {
                 return Ok(found);
             }
         }
     }
 
     /// Takes a page of what is due; whether anything was taken.
-    async fn take_page(&self, page: DuePage, now: Timestamp, found: &mut BucketScan) -> bool {
+    async fn take_page(
+        &self,
+        mut page: DuePage,
+        now: Timestamp,
+        sendable: &Sendable,
+        found: &mut BucketScan,
+    ) -> bool {
         let oldest = page.deliveries.first().map(|due| due.place.at);
         let oldest = oldest.into_iter().chain(page.endpoints.first().map(|due| due.place.at)).min();
         found.totals.lag = found.totals.lag.max(oldest.map_or(Duration::ZERO, |at| now.since(at)));
+        let deliveries = page.deliveries.len();
+        page.deliveries.truncate(sendable.take(deliveries));
         let sent = self.send_due(&page.deliveries, now).await;
         found.totals.sent += sent;
         let leases = page.endpoints.into_iter().map(|entry| self.drainer.lease(entry, now));
@@ -235,7 +278,8 @@ impl Scheduler {
         let before = found.leased();
         found.endpoints.extend(endpoints.into_iter().flatten());
         found.replays.extend(replays.into_iter().flatten());
-        sent > 0 || found.leased() > before
+        let all = page.deliveries.len() == deliveries;
+        all && (sent > 0 || found.leased() > before)
     }
 
     /// Takes due deliveries and sends them; how many.

@@ -22,7 +22,7 @@ use super::{
         Item, Table,
         attributes::{integer, malformed, millis, number, text},
         keys,
-        statements::{Statement, StatementOutcome},
+        statements::{Patience, Statement, StatementOutcome},
     },
 };
 use crate::Fault;
@@ -52,13 +52,16 @@ impl Statistics {
 
     /// Makes changes, as [`Deliveries::record`] does, and counts their attempts in the same call. What
     /// could not be counted because its row does not exist yet is returned.
+    /// Where the table has no capacity, it is tried `until` then, by the machine's clock.
     pub async fn record_and_count(
         &self,
         changes: &[DeliveryChange],
+        until: Timestamp,
     ) -> (Vec<Result<RecordOutcome, Fault>>, Counts) {
         let counts: Vec<_> = count(changes).into_iter().collect();
         let statements = counts.iter().map(|(key, stats)| self.addition(key, stats)).collect();
-        let (recorded, counted) = self.deliveries.record_with(changes, statements).await;
+        let (recorded, counted) =
+            self.deliveries.record_with(changes, statements, Patience::Until(until)).await;
         let mut uncounted = Counts::new();
         let mut logged = false;
         for ((key, stats), counted) in counts.into_iter().zip(counted) {

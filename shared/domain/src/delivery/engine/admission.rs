@@ -19,6 +19,9 @@ use crate::{
 const SHORT_WAIT: Duration = Duration::from_secs(2);
 /// … by messages that were not received more often than this.
 const SHORT_WAIT_RECEIVES: u32 = 5;
+/// How late an attempt at a slow endpoint must be for its delivery to be held. What waits for one endpoint
+/// then does not fill the slow lane, which is everybody's.
+pub const SLOW_BACKLOG: Duration = Duration::from_mins(5);
 /// How long deliveries wait for a rate limit that could not be charged: a limit that cannot be
 /// counted is no reason to exceed it.
 const UNCHARGED_WAIT: Duration = Duration::from_secs(10);
@@ -54,13 +57,22 @@ pub enum Effect {
     Admit(Vec<Admission>),
 }
 
+/// A message that asks for its attempt.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate {
+    /// How often it was received.
+    pub received: u32,
+    /// How late its attempt is.
+    pub late: Duration,
+}
+
 /// The messages of one endpoint in a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Round<'a> {
     /// The endpoint, as far as the dispatcher knows.
     pub endpoint: &'a Endpoint,
-    /// How often each message was received.
-    pub received: &'a [u32],
+    /// The messages.
+    pub candidates: &'a [Candidate],
     /// When the round began.
     pub now: Timestamp,
 }
@@ -79,15 +91,16 @@ impl Round<'_> {
             Gate::Go(_) if lane == LaneKind::Fast && self.endpoint.health.is_slow(self.now) => {
                 self.all(Admission::Move)
             }
+            Gate::Go(None) if self.endpoint.health.is_slow(self.now) => self.admit(self.without_backlog()),
             Gate::Go(None) => self.all(Admission::Attempt),
-            Gate::Go(Some(rate)) => Effect::TakePermits(rate, saturating::<u32>(self.received.len())),
+            Gate::Go(Some(rate)) => Effect::TakePermits(rate, saturating::<u32>(self.candidates.len())),
         }
     }
 
     /// After [`Effect::TakeProbe`]: the first message is the probe if the lease was `taken`.
     #[must_use]
     pub fn with_probe(self, taken: bool) -> Effect {
-        let mut admissions = vec![Admission::Park(ParkedReason::CircuitOpen); self.received.len()];
+        let mut admissions = vec![Admission::Park(ParkedReason::CircuitOpen); self.candidates.len()];
         if let Some(first) = admissions.first_mut().filter(|_| taken) {
             *first = Admission::Attempt;
         }
@@ -100,20 +113,31 @@ impl Round<'_> {
         let (permits, wait) = grant.map_or((0, UNCHARGED_WAIT), |grant| {
             (grant.permits, Duration::from_micros(grant.wait.unsigned_abs()))
         });
-        let ration = |(index, received): (u32, &u32)| {
+        let ration = |(index, candidate): (u32, &Candidate)| {
             if index < permits {
                 Admission::Attempt
-            } else if wait <= SHORT_WAIT && *received <= SHORT_WAIT_RECEIVES {
+            } else if wait <= SHORT_WAIT && candidate.received <= SHORT_WAIT_RECEIVES {
                 Admission::Wait(wait)
             } else {
                 Admission::Park(ParkedReason::RateLimit)
             }
         };
-        self.admit((0..).zip(self.received).map(ration).collect())
+        self.admit((0..).zip(self.candidates).map(ration).collect())
+    }
+
+    fn without_backlog(self) -> Vec<Admission> {
+        let admission = |candidate: &Candidate| {
+            if candidate.late > SLOW_BACKLOG {
+                Admission::Park(ParkedReason::SlowEndpoint)
+            } else {
+                Admission::Attempt
+            }
+        };
+        self.candidates.iter().map(admission).collect()
     }
 
     fn all(self, admission: Admission) -> Effect {
-        self.admit(vec![admission; self.received.len()])
+        self.admit(vec![admission; self.candidates.len()])
     }
 
     fn admit(self, admissions: Vec<Admission>) -> Effect {

@@ -126,6 +126,13 @@ pub enum Fate {
     KeepUntil(Timestamp),
     /// It stays, and returns when the lane's own visibility timeout ends.
     Keep,
+    /// A failure of ours: it is deleted once its delivery is set aside, where
+    /// [`lost::leaves_lane`](crate::recovery::lost::leaves_lane) says so; otherwise it stays hidden for
+    /// [`fault_backoff`].
+    AfterFault {
+        /// How often it was received.
+        received: u32,
+    },
     /// It is deleted once a copy is in the slow lane, visible at `at`.
     Move {
         /// Whether the delivery was changed: the copy is then never mistaken for a first message.
@@ -136,9 +143,9 @@ pub enum Fate {
 }
 
 impl Fate {
-    /// After a failure of ours, for a message that was received so often.
+    /// After a failure of ours, where the delivery is not set aside.
     #[must_use]
-    pub fn after_fault(received: u32, now: Timestamp) -> Self {
+    pub fn hidden_after_fault(received: u32, now: Timestamp) -> Self {
         Self::KeepUntil(now + fault_backoff(received))
     }
 

@@ -10,7 +10,7 @@ use crate::{
 
 /// How long after its event was accepted a message is taken for the first of its delivery. A
 /// repeated publish sends another, which arrives 30 s after the acceptance at the earliest: this,
-/// an attempt (15 s) and its recording (3 s) end before that.
+/// an attempt (15 s) and its recording (3 s) end before that. It is judged when the attempt begins.
 pub const FRESH: Duration = Duration::from_secs(10);
 
 /// By how much a message that is not the driver of the next attempt stays behind it. Where two
@@ -75,6 +75,13 @@ pub fn claim(stored: Option<&Delivery>, origin: Origin, now: Timestamp) -> Claim
     } else {
         Claim::Attempt(next_number(delivery))
     }
+}
+
+/// When the message of a delivery is received again whose other copy is worked on `now`, in the same
+/// batch.
+#[must_use]
+pub fn behind_copy(now: Timestamp) -> Timestamp {
+    now + BEHIND
 }
 
 /// The number of the attempt after those recorded.

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::{
-    admission::Admission,
+    admission::{Admission, Candidate},
     change::{Change, Fate, Place, RecordOutcome, attempt_count},
     claim::{Claim, Conflict, Origin, claim, may_skip_reading, next_number, resolve},
 };
@@ -29,8 +29,10 @@ pub enum Effect {
     Read,
     /// Look up endpoint and payload, and have the endpoint admit it; continue with [`Run::admitted`].
     Admit,
-    /// Call the endpoint: attempt of this number; continue with [`Run::attempted`], or with
-    /// [`Run::out_of_time`] where too little time is left for it.
+    /// Wait until fewer attempts are under way at the endpoint; continue with [`Run::with_turn`], or with
+    /// [`Run::out_of_time`] where too little time is left for an attempt.
+    AwaitTurn,
+    /// Call the endpoint: attempt of this number; continue with [`Run::attempted`].
     Attempt(u32),
     /// Make sure that the endpoint has a drain entry, due at this time unless it has one; continue
     /// with [`Run::touched`].
@@ -61,7 +63,13 @@ pub struct Run {
     lane: LaneKind,
     /// The longest wait that this deployment leaves in lanes.
     longest_wait: Duration,
+    /// Whether the stored delivery was read.
+    read: bool,
+    /// Whether the endpoint has admitted it.
+    admitted: bool,
     attempt_number: u32,
+    /// When the attempt is due, as far as is known.
+    due: Option<Timestamp>,
     /// Attempts on record; `None` where nothing is stored, or was read.
     recorded_attempts: Option<u32>,
     in_due_index: bool,
@@ -78,7 +86,10 @@ impl Run {
             origin,
             lane,
             longest_wait,
+            read: false,
+            admitted: false,
             attempt_number: 1,
+            due: origin.accepted,
             recorded_attempts: None,
             in_due_index: false,
             plan: None,
@@ -89,22 +100,32 @@ impl Run {
 
     /// After [`Effect::Read`].
     pub fn claimed(&mut self, stored: Option<&Delivery>, now: Timestamp) -> Effect {
+        self.read = true;
         match claim(stored, self.origin, now) {
             Claim::Attempt(number) => {
                 self.attempt_number = number;
+                self.due = stored.map_or(self.due, |stored| stored.next_attempt_at);
                 self.recorded_attempts = stored.map(attempt_count);
                 self.in_due_index = stored.is_some_and(|stored| stored.in_due_index);
-                Effect::Admit
+                if self.admitted { Effect::Attempt(number) } else { Effect::Admit }
             }
             Claim::Drop => Effect::Finish(Fate::Delete),
             Claim::Keep(until) => Effect::Finish(Fate::KeepUntil(until)),
         }
     }
 
+    /// What the endpoint's admission depends on.
+    #[must_use]
+    pub fn candidate(&self, now: Timestamp) -> Candidate {
+        let late = self.due.map_or(Duration::ZERO, |due| now.since(due));
+        Candidate { received: self.origin.received, late }
+    }
+
     /// After [`Effect::Admit`]. `has_payload` is false where the event is no longer stored.
     pub fn admitted(&mut self, admission: Admission, has_payload: bool, now: Timestamp) -> Effect {
+        self.admitted = true;
         let plan = match admission {
-            Admission::Attempt if has_payload => return Effect::Attempt(self.attempt_number),
+            Admission::Attempt if has_payload => return Effect::AwaitTurn,
             Admission::Attempt => Plan::End(Status::Expired),
             Admission::Move => return Effect::Finish(Fate::Move { touched: false, at: now }),
             Admission::Wait(wait) => return Effect::Finish(Fate::KeepUntil(now + wait)),
@@ -115,7 +136,18 @@ impl Run {
         self.record(false, now)
     }
 
-    /// Instead of [`Self::attempted`]: others were slow, not the delivery, which continues behind
+    /// After [`Effect::AwaitTurn`]. Who waited so long that a repeat may have come by now reads what is
+    /// stored, and may find the attempt made.
+    #[must_use]
+    pub fn with_turn(&self, now: Timestamp) -> Effect {
+        if self.read || may_skip_reading(self.origin, now) {
+            Effect::Attempt(self.attempt_number)
+        } else {
+            Effect::Read
+        }
+    }
+
+    /// Instead of [`Self::with_turn`]: others were slow, not the delivery, which continues behind
     /// them.
     #[must_use]
     pub fn out_of_time(&self, now: Timestamp) -> Effect {
@@ -247,3 +279,6 @@ impl Run {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,6 +74,7 @@ impl OpenDelivery {
             operator: self.target.operator,
             event_type: Some(event.event_type.clone()),
             change,
+            accepted_at: Some(event.at),
             now,
         }
     }

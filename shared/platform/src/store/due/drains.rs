@@ -1,5 +1,7 @@
 //! The entry of an endpoint for which work is held: by it the work comes back.
 
+use std::sync::Arc;
+
 use aws_sdk_dynamodb::{
     operation::{delete_item::DeleteItemError, update_item::builders::UpdateItemFluentBuilder},
     types::{AttributeValue, ReturnValue},
@@ -9,6 +11,7 @@ use domain::{EndpointId, TenantId, Timestamp, recovery::drain};
 use super::index::DueEndpoint;
 use crate::{
     Fault,
+    runtime::cache::Cache,
     store::{
         events::deliveries::DuePlace,
         table::{
@@ -26,19 +29,26 @@ pub struct DrainEntry {
     pub touched_at: i64,
 }
 
+/// Endpoints whose entries this function remembers to have touched.
+const TOUCHED: usize = 10_000;
+
 /// Entries of held work.
 #[derive(Debug, Clone)]
 pub struct Drains {
     table: Table,
+    /// When this function last touched an entry. Otherwise every batch for an endpoint that is down would
+    /// write the same item.
+    touched: Arc<Cache<(TenantId, EndpointId), Timestamp>>,
 }
 
 impl Drains {
     pub(crate) fn new(table: Table) -> Self {
-        Self { table }
+        Self { table, touched: Arc::new(Cache::new(drain::TOUCH_REMEMBERED, TOUCHED)) }
     }
 
     /// Makes an endpoint's entry, due at `due`, where it has none yet. Called before work is held, each
-    /// time: an entry that was just touched is not removed.
+    /// time: an entry that was just touched is not removed. Nothing is written where this function has
+    /// touched it within [`drain::TOUCH_REMEMBERED`].
     pub async fn touch(
         &self,
         owner: &TenantId,
@@ -46,6 +56,12 @@ impl Drains {
         due: Timestamp,
         now: Timestamp,
     ) -> Result<(), Fault> {
+        let key = (owner.clone(), endpoint);
+        let is_recent =
+            |touched_at: Timestamp| touched_at <= now && now.since(touched_at) < drain::TOUCH_REMEMBERED;
+        if self.touched.get(&key).is_some_and(is_recent) {
+            return Ok(());
+        }
         let place = drain_place(endpoint, due);
         self.update(owner, endpoint)
             .update_expression(
@@ -59,6 +75,7 @@ impl Drains {
             .send()
             .await
             .map_err(Fault::on("holding work for an endpoint"))?;
+        self.touched.put(key, now);
         Ok(())
     }
 

@@ -3,6 +3,8 @@
 //! A delivery without an attempt has no item, unless something was to be kept about it. All
 //! changes of a batch of messages are written together, each on its own condition.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     DeliveryId, EndpointId, EventId, TenantId, Timestamp,
@@ -20,9 +22,20 @@ use crate::{
         Item, Table,
         attributes::{expires_at, flag, integer, malformed, millis, number, optional, parsed, text},
         keys,
-        statements::{Statement, StatementOutcome},
+        statements::{Patience, Statement, StatementOutcome},
     },
 };
+
+const DOING: &str = "recording attempts";
+
+/// How long before its event was accepted a row must have been written to be of an earlier event of the
+/// same id: by far more than clocks differ. An id comes again where its idempotency key is used again
+/// after the retention.
+const LEFTOVER_AGE: Duration = Duration::from_mins(10);
+
+/// By how much a delivery's row ends before its event's, so that an id that is used again finds none.
+/// DynamoDB removes both some days late.
+const ENDS_BEFORE_EVENT: Duration = Duration::from_hours(24);
 
 /// Summaries that one call reads: about 1 MB in memory.
 const SUMMARIES: i32 = 1000;
@@ -47,6 +60,8 @@ pub struct DeliveryChange {
     pub event_type: Option<EventType>,
     /// What changes, and on which condition.
     pub change: Change,
+    /// When the event was accepted, where that is known.
+    pub accepted_at: Option<Timestamp>,
     /// When the change is made.
     pub now: Timestamp,
 }
@@ -118,16 +133,30 @@ impl Deliveries {
     }
 
     /// One delivery in its present generation, read consistently; `None` where nothing is kept
-    /// about it.
+    /// about it. `accepted_at` is when its event was accepted, where that is known.
     pub async fn get(
         &self,
-        tenant: &TenantId,
-        id: DeliveryId,
-        generation: u32,
+        key: &DeliveryKey,
+        accepted_at: Option<Timestamp>,
     ) -> Result<Option<Delivery>, Fault> {
-        let key = keys::delivery(tenant, id, generation);
-        let item = self.table.get(key, true, "reading a delivery").await?;
+        let item = self.item(key).await?.filter(|item| !is_leftover(item, accepted_at));
         item.map(|item| read_delivery(&item)).transpose()
+    }
+
+    /// The same, with the time at which it was first written.
+    pub(super) async fn get_with_age(
+        &self,
+        key: &DeliveryKey,
+        accepted_at: Option<Timestamp>,
+    ) -> Result<(Option<Delivery>, Option<Timestamp>), Fault> {
+        let Some(item) = self.item(key).await?.filter(|item| !is_leftover(item, accepted_at)) else {
+            return Ok((None, None));
+        };
+        Ok((Some(read_delivery(&item)?), written_at(&item)))
+    }
+
+    async fn item(&self, key: &DeliveryKey) -> Result<Option<Item>, Fault> {
+        self.table.get(keys::delivery(&key.tenant, key.id, key.generation), true, "reading a delivery").await
     }
 
     /// An event's deliveries that have a row, in the order of their
@@ -178,7 +207,7 @@ impl Deliveries {
     /// it is not finished, and, where it leaves the delivery to a message, that the due index has no
     /// place for it.
     pub async fn record(&self, changes: &[DeliveryChange]) -> Vec<Result<RecordOutcome, Fault>> {
-        self.record_with(changes, Vec::new()).await.0
+        self.record_with(changes, Vec::new(), Patience::Short).await.0
     }
 
     /// The same, with further statements in the same call, and their results.
@@ -186,8 +215,8 @@ impl Deliveries {
         &self,
         changes: &[DeliveryChange],
         more: Vec<Statement>,
+        patience: Patience,
     ) -> (Vec<Result<RecordOutcome, Fault>>, Vec<Result<StatementOutcome, Fault>>) {
-        const DOING: &str = "recording attempts";
         let statements: Vec<_> = changes.iter().map(|change| self.statement(change)).collect();
         // A change that cannot be serialised fails alone.
         let (good, bad): (Vec<_>, Vec<_>) =
@@ -199,7 +228,7 @@ impl Deliveries {
             results[index] = statement.err().map(Err);
         }
         good.extend(more);
-        let mut applied = self.table.execute(good, DOING).await;
+        let mut applied = self.table.execute_with(good, patience, DOING).await;
         let more = applied.split_off(indexes.len().min(applied.len()));
         for (index, applied) in indexes.into_iter().zip(applied) {
             results[index] = Some(match applied {
@@ -219,78 +248,139 @@ impl Deliveries {
     }
 
     async fn conflict(&self, change: &DeliveryChange, item: Option<Item>) -> Result<RecordOutcome, Fault> {
-        let stored = match item {
-            Some(item) => Some(read_delivery(&item)?),
-            None => self.get(&change.key.tenant, change.key.id, change.key.generation).await?,
+        let mut stored = match item {
+            Some(item) => Some(item),
+            None => self.item(&change.key).await?,
         };
+        if let Some(item) = stored
+            .as_ref()
+            .filter(|item| change.change.recorded_attempts.is_none() && is_leftover(item, change.accepted_at))
+        {
+            let replacing = Statement::replace(&self.table, item, self.first_item(change)?, "list_sk");
+            match self.table.execute(vec![replacing], DOING).await.pop() {
+                Some(Ok(StatementOutcome::Applied)) => return Ok(RecordOutcome::New),
+                Some(Ok(StatementOutcome::ConditionFailed(found))) => {
+                    stored = found.or(self.item(&change.key).await?)
+                }
+                Some(Err(fault)) => return Err(fault),
+                None => {}
+            }
+        }
+        let stored = stored.map(|item| read_delivery(&item)).transpose()?;
         stored
             .map(RecordOutcome::Conflict)
-            .ok_or_else(|| Fault::new("recording attempts", "the delivery of an earlier attempt is missing"))
+            .ok_or_else(|| Fault::new(DOING, "the delivery of an earlier attempt is missing"))
     }
 
     fn statement(&self, all: &DeliveryChange) -> Result<Statement, Fault> {
         let (DeliveryKey { tenant, id, generation }, change) = (&all.key, &all.change);
-        let key = keys::delivery(tenant, *id, *generation);
+        let Some(known) = change.recorded_attempts else {
+            return Ok(Statement::insert(&self.table, self.first_item(all)?));
+        };
+        let written = Written::of(all)?;
+        let mut update = Statement::update(&self.table)
+            .set("n", written.n)
+            .set("status", written.status)
+            .set("list_pk", written.list_pk);
+        if let Some((name, text)) = written.attempt {
+            // The long excerpt is the last attempt's alone.
+            update = update.set(&name, text).put("last_excerpt", written.excerpt);
+        }
+        let condition = update
+            .put("next_at", written.next_at)
+            .put("parked_reason", written.parked_reason)
+            .put("due_pk", written.due_pk)
+            .put("due_at", written.due_at)
+            .at(keys::delivery(tenant, *id, *generation))
+            .and("n", number(i64::from(known)))
+            .and_one_of("status", &UNFINISHED);
+        Ok(if change.leaves_it_to_a_message() { condition.and_missing("due_pk") } else { condition }.done())
+    }
+
+    /// The row of a delivery of which nothing was stored before.
+    fn first_item(&self, all: &DeliveryChange) -> Result<Item, Fault> {
+        let DeliveryKey { tenant, id, generation } = &all.key;
+        let written = Written::of(all)?;
+        let (pk, sk) = keys::delivery(tenant, *id, *generation);
+        let ends_from = all.accepted_at.map_or(all.now, |accepted_at| accepted_at - ENDS_BEFORE_EVENT);
+        let mut item = Item::from([
+            ("pk".to_owned(), AttributeValue::S(pk)),
+            ("sk".to_owned(), AttributeValue::S(sk)),
+            ("gen".to_owned(), number(i64::from(*generation))),
+            ("n".to_owned(), written.n),
+            ("status".to_owned(), written.status),
+            ("list_pk".to_owned(), written.list_pk),
+            ("list_sk".to_owned(), AttributeValue::S(keys::list_place(all.now, id.event, *generation))),
+            ("expires_at".to_owned(), expires_at(ends_from)),
+        ]);
+        item.extend(written.attempt);
+        let more = [
+            ("next_at", written.next_at),
+            ("parked_reason", written.parked_reason),
+            ("due_pk", written.due_pk),
+            ("due_at", written.due_at),
+            ("last_excerpt", written.excerpt),
+            ("operator", all.operator.then_some(AttributeValue::Bool(true))),
+            ("type", all.event_type.as_ref().map(|name| AttributeValue::S(name.to_string()))),
+        ];
+        item.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        Ok(item)
+    }
+}
+
+/// What a change writes, as attributes.
+struct Written {
+    n: AttributeValue,
+    status: AttributeValue,
+    list_pk: AttributeValue,
+    /// The attempt's name and text.
+    attempt: Option<(String, AttributeValue)>,
+    excerpt: Option<AttributeValue>,
+    next_at: Option<AttributeValue>,
+    parked_reason: Option<AttributeValue>,
+    due_pk: Option<AttributeValue>,
+    due_at: Option<AttributeValue>,
+}
+
+impl Written {
+    fn of(all: &DeliveryChange) -> Result<Self, Fault> {
+        let change = &all.change;
         let attempt = change.attempt.as_ref();
         let stored = attempt.map(attempts::write).transpose()?;
-        let status = AttributeValue::S(change.status.as_str().to_owned());
-        let n = number(i64::from(
-            attempt.map_or(change.recorded_attempts.unwrap_or(0), |attempt| attempt.number),
-        ));
-        let next_at = change.next_attempt_at.map(|at| number(at.millis()));
-        let parked_reason = change.parked_reason.map(|reason| AttributeValue::S(reason.as_str().to_owned()));
-        let place = all.place();
-        let due_at = place.as_ref().map(|place| number(place.at.millis()));
-        let due_pk = place.map(|place| AttributeValue::S(place.pk));
-        let (attempt, excerpt) = match attempt.zip(stored) {
+        let (attempt_text, excerpt) = match attempt.zip(stored) {
             Some((attempt, (text, excerpt))) => (
                 Some((format!("a{}", attempt.number), AttributeValue::S(text))),
                 excerpt.map(|text| AttributeValue::S(text.to_owned())),
             ),
             None => (None, None),
         };
-        let list_pk = AttributeValue::S(keys::list(&all.owner(), *id, change.status.group()));
-        let Some(known) = change.recorded_attempts else {
-            let (pk, sk) = key;
-            let mut item = Item::from([
-                ("pk".to_owned(), AttributeValue::S(pk)),
-                ("sk".to_owned(), AttributeValue::S(sk)),
-                ("gen".to_owned(), number(i64::from(*generation))),
-                ("n".to_owned(), n),
-                ("status".to_owned(), status),
-                ("list_pk".to_owned(), list_pk),
-                ("list_sk".to_owned(), AttributeValue::S(keys::list_place(all.now, id.event, *generation))),
-                ("expires_at".to_owned(), expires_at(all.now)),
-            ]);
-            item.extend(attempt);
-            let more = [
-                ("next_at", next_at),
-                ("parked_reason", parked_reason),
-                ("due_pk", due_pk),
-                ("due_at", due_at),
-                ("last_excerpt", excerpt),
-                ("operator", all.operator.then_some(AttributeValue::Bool(true))),
-                ("type", all.event_type.as_ref().map(|name| AttributeValue::S(name.to_string()))),
-            ];
-            item.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
-            return Ok(Statement::insert(&self.table, item));
-        };
-        let mut update =
-            Statement::update(&self.table).set("n", n).set("status", status).set("list_pk", list_pk);
-        if let Some((name, text)) = attempt {
-            // The long excerpt is the last attempt's alone.
-            update = update.set(&name, text).put("last_excerpt", excerpt);
-        }
-        let condition = update
-            .put("next_at", next_at)
-            .put("parked_reason", parked_reason)
-            .put("due_pk", due_pk)
-            .put("due_at", due_at)
-            .at(key)
-            .and("n", number(i64::from(known)))
-            .and_one_of("status", &UNFINISHED);
-        Ok(if change.leaves_it_to_a_message() { condition.and_missing("due_pk") } else { condition }.done())
+        let place = all.place();
+        let count = attempt.map_or(change.recorded_attempts.unwrap_or(0), |attempt| attempt.number);
+        Ok(Self {
+            n: number(i64::from(count)),
+            status: AttributeValue::S(change.status.as_str().to_owned()),
+            list_pk: AttributeValue::S(keys::list(&all.owner(), all.key.id, change.status.group())),
+            attempt: attempt_text,
+            excerpt,
+            next_at: change.next_attempt_at.map(|at| number(at.millis())),
+            parked_reason: change.parked_reason.map(|reason| AttributeValue::S(reason.as_str().to_owned())),
+            due_at: place.as_ref().map(|place| number(place.at.millis())),
+            due_pk: place.map(|place| AttributeValue::S(place.pk)),
+        })
     }
+}
+
+/// Whether a row is of an earlier event of the same id, and so means nothing for the one that was
+/// accepted then.
+fn is_leftover(item: &Item, accepted_at: Option<Timestamp>) -> bool {
+    let known = written_at(item).zip(accepted_at);
+    known.is_some_and(|(written_at, accepted_at)| written_at + LEFTOVER_AGE < accepted_at)
+}
+
+/// When a row was first written.
+fn written_at(item: &Item) -> Option<Timestamp> {
+    let (written_at, ..) = text(item, "list_sk").ok().and_then(keys::parse_list_place)?;
+    Some(written_at)
 }
 
 /// The statuses in which a delivery can still be changed.

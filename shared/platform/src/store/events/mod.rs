@@ -1,6 +1,7 @@
 //! The events table: events, the endpoints that each goes to, the timeline of a tenant's events, and
 //! deliveries with their attempts. What brings a delivery back is in `due`.
 
+pub mod aside;
 pub(crate) mod attempts;
 pub mod deliveries;
 pub mod generations;

@@ -24,6 +24,7 @@ fn attempts_are_counted_by_owner_endpoint_and_hour() {
                 attempt: attempted.then(|| Attempt::new(1, at(now), 1, &outcome)),
                 ..Change::finished(None, Status::Succeeded)
             },
+            accepted_at: None,
             now: at(now),
         }
     };

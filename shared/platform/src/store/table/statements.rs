@@ -6,10 +6,15 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{
-    AttributeValue, BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementRequest,
-    ReturnValuesOnConditionCheckFailure,
+use aws_sdk_dynamodb::{
+    error::SdkError,
+    operation::batch_execute_statement::BatchExecuteStatementError,
+    types::{
+        AttributeValue, BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementRequest,
+        ReturnValuesOnConditionCheckFailure,
+    },
 };
+use domain::Timestamp;
 use futures_util::{StreamExt, stream};
 
 use super::{Item, Table};
@@ -24,8 +29,11 @@ const STATEMENT_CALLS: usize = 8;
 /// Bytes of parameters in one call; a batch of large events is split by it.
 const BATCH_BYTES: usize = 1024 * 1024;
 
-/// How often a statement is tried that the table had no capacity for.
+/// How often a statement is tried that the table had no capacity for …
 const STATEMENT_TRIES: u32 = 4;
+
+/// … and how long at most it waits between two tries, where it is tried until a given time.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// One write and its condition, which also names the item by its whole key.
 #[derive(Debug, Clone)]
@@ -51,6 +59,27 @@ impl Statement {
         let values: Vec<_> = names.iter().map(|name| format!("'{name}': ?")).collect();
         let text = format!("INSERT INTO \"{}\" VALUE {{{}}}", table.name(), values.join(", "));
         Self { text, parameters, once: false }
+    }
+
+    /// Puts an item in the place of `old`, if that is still there: with the same value of `unchanged`.
+    pub(crate) fn replace(table: &Table, old: &Item, mut new: Item, unchanged: &str) -> Self {
+        let mut update = Self::update(table);
+        let text =
+            |name: &str| new.get(name).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default();
+        let key = (text("pk"), text("sk"));
+        new.retain(|name, _| name != "pk" && name != "sk");
+        for name in old.keys().filter(|name| *name != "pk" && *name != "sk" && !new.contains_key(*name)) {
+            update = update.remove(name);
+        }
+        for (name, value) in new {
+            update = update.set(&name, value);
+        }
+        let condition = update.at(key);
+        match old.get(unchanged) {
+            Some(value) => condition.and(unchanged, value.clone()),
+            None => condition.and_missing(unchanged),
+        }
+        .done()
     }
 
     /// The same without retries, for what others must not wait for.
@@ -145,6 +174,31 @@ impl Condition {
     }
 }
 
+/// How long statements are tried that the table has no capacity for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// A second or two: whoever waits for it can try later.
+    Short,
+    /// Until then, by the machine's clock, and also where a call as a whole fails: a webhook that was
+    /// received is sent again if its record is not written.
+    Until(Timestamp),
+}
+
+impl Patience {
+    /// Whether a round may follow this one after a pause.
+    fn allows(self, round: u32, pause: Duration, now: Timestamp) -> bool {
+        match self {
+            Self::Short => round < STATEMENT_TRIES,
+            Self::Until(until) => round < STATEMENT_TRIES || now + pause < until,
+        }
+    }
+}
+
+/// The pause after a round, before its jitter.
+fn pause_after(round: u32) -> Duration {
+    (Duration::from_millis(100) * 2u32.saturating_pow(round.min(8))).min(LONGEST_PAUSE)
+}
+
 impl Table {
     /// Carries out all statements, in calls of up to 25, and returns the result for each. No two
     /// of them may name the same item.
@@ -153,7 +207,17 @@ impl Table {
         statements: Vec<Statement>,
         doing: &'static str,
     ) -> Vec<Result<StatementOutcome, Fault>> {
-        let calls = split(statements).into_iter().map(|batch| self.execute_batch(batch, doing));
+        self.execute_with(statements, Patience::Short, doing).await
+    }
+
+    /// The same with this patience.
+    pub(crate) async fn execute_with(
+        &self,
+        statements: Vec<Statement>,
+        patience: Patience,
+        doing: &'static str,
+    ) -> Vec<Result<StatementOutcome, Fault>> {
+        let calls = split(statements).into_iter().map(|batch| self.execute_batch(batch, patience, doing));
         let results: Vec<Vec<_>> = stream::iter(calls).buffered(STATEMENT_CALLS).collect().await;
         results.into_iter().flatten().collect()
     }
@@ -172,20 +236,26 @@ impl Table {
     async fn execute_batch(
         &self,
         statements: Vec<Statement>,
+        patience: Patience,
         doing: &'static str,
     ) -> Vec<Result<StatementOutcome, Fault>> {
         let mut results: Vec<Option<Result<StatementOutcome, Fault>>> =
             statements.iter().map(|_| None).collect();
-        for round in 1..=STATEMENT_TRIES {
+        for round in 1.. {
             let open: Vec<usize> = (0..statements.len()).filter(|index| results[*index].is_none()).collect();
             if open.is_empty() {
                 break;
             }
-            if round > 1 {
-                let wait = Duration::from_millis(50) * 2u32.pow(round);
-                tokio::time::sleep(wait.mul_f64(0.5 + clock::jitter())).await;
+            let pause = pause_after(round).mul_f64(0.5 + clock::jitter());
+            let last = !patience.allows(round, pause, clock::machine_now());
+            let retry_calls = patience != Patience::Short && !last;
+            self.execute_round(&statements, &open, (last, retry_calls), &mut results, doing).await;
+            if last {
+                break;
             }
-            self.execute_round(&statements, &open, round == STATEMENT_TRIES, &mut results, doing).await;
+            if results.iter().any(Option::is_none) {
+                tokio::time::sleep(pause).await;
+            }
         }
         let no_result = || Err(Fault::new(doing, "a statement has no result"));
         results.into_iter().map(|result| result.unwrap_or_else(no_result)).collect()
@@ -195,7 +265,7 @@ impl Table {
         &self,
         statements: &[Statement],
         open: &[usize],
-        last: bool,
+        (last, retry_calls): (bool, bool),
         results: &mut [Option<Result<StatementOutcome, Fault>>],
         doing: &'static str,
     ) {
@@ -229,14 +299,35 @@ impl Table {
                 }
             }
             Err(error) => {
+                let again = retry_calls && may_succeed_later(&error);
                 // The same for all of them; the log gets the whole of it once.
                 let fault = Fault::on(doing)(error);
                 let text = fault.to_string();
                 for index in open {
-                    results[*index] = Some(Err(Fault::new(doing, text.clone())));
+                    // Whether it was carried out is not known. By its condition the next round finds what
+                    // it has made; one that is tried once has no such condition.
+                    if !again || statements[*index].once {
+                        results[*index] = Some(Err(Fault::new(doing, text.clone())));
+                    }
                 }
             }
         }
+    }
+}
+
+/// Whether a call that failed as a whole may succeed when it is repeated.
+fn may_succeed_later(error: &SdkError<BatchExecuteStatementError>) -> bool {
+    match error {
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
+        SdkError::ServiceError(service) => {
+            let throttled = matches!(
+                service.err(),
+                BatchExecuteStatementError::RequestLimitExceeded(_)
+                    | BatchExecuteStatementError::ThrottlingException(_)
+            );
+            throttled || service.raw().status().is_server_error()
+        }
+        _ => false,
     }
 }
 
@@ -309,6 +400,26 @@ mod tests {
         assert_eq!(sizes(vec![statement(300 * 1024); 7]), [3, 3, 1]);
         assert_eq!(sizes(vec![statement(2 * BATCH_BYTES); 2]), [1, 1]);
         assert_eq!(sizes(Vec::new()), [0; 0]);
+    }
+
+    #[test]
+    fn patience_ends_after_some_rounds_or_at_a_time() {
+        let now = Timestamp::from_secs(1000);
+        let second = Duration::from_secs(1);
+        for (patience, round, allowed) in [
+            (Patience::Short, 1, true),
+            (Patience::Short, STATEMENT_TRIES - 1, true),
+            (Patience::Short, STATEMENT_TRIES, false),
+            (Patience::Until(now + 2 * second), 100, true),
+            (Patience::Until(now + second), 100, false),
+            // A time that has passed still leaves the rounds of everybody.
+            (Patience::Until(now), 1, true),
+        ] {
+            assert_eq!(patience.allows(round, second, now), allowed, "{patience:?} after round {round}");
+        }
+        let pauses = (1..=STATEMENT_TRIES).map(pause_after);
+        assert!(pauses.map(|pause| pause.as_millis()).eq([200, 400, 800, 1000]));
+        assert_eq!(pause_after(u32::MAX), LONGEST_PAUSE);
     }
 
     #[test]
