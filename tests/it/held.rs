@@ -3,7 +3,14 @@
 use std::time::Duration;
 
 use serde_json::json;
-use testkit::{FlakyReceiver, Receiver, Reply, Stack, client::EndpointView, eventually, stack::text, within};
+use testkit::{
+    FlakyReceiver, Receiver, Reply, Stack,
+    client::EndpointView,
+    eventually,
+    proxy::{Fault, Rule},
+    stack::text,
+    within,
+};
 
 use crate::{AFTER_A_CRASH, CACHE_AGE, SOON};
 
@@ -44,7 +51,17 @@ async fn held_deliveries_can_be_discarded_and_skipped_events_are_never_held() {
     for id in &ids {
         tenant.only_delivery(id, "parked", SOON).await;
     }
-    endpoint.enable_with(json!({ "held_deliveries": "discard" })).await;
+    // A request that fails discards nothing.
+    let discard = json!({ "held_deliveries": "discard", "delivery_rate": 5 });
+    let refused = Rule::new("UpdateItem", &[&endpoint.id, "discard_held_until"], Fault::Cut, 3);
+    let refused = stack.rule(&refused).await;
+    tenant.post(&endpoint.path("/enable"), &discard).await.expect_problem(500, "internal");
+    assert_eq!(refused.count().await, 3);
+    stack.run_due().await;
+    for id in &ids {
+        tenant.only_delivery(id, "parked", SOON).await;
+    }
+    endpoint.enable_with(discard).await;
     stack.run_due().await;
     for id in &ids {
         tenant.only_delivery(id, "cancelled", SOON).await;

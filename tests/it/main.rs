@@ -21,6 +21,7 @@ mod isolation;
 mod journey;
 mod keys;
 mod listings;
+mod posted_once;
 mod publish;
 mod replays;
 mod retries;

@@ -18,6 +18,10 @@ impl<'a> Table<'a> {
         Self { stack, name: stack.output("RegistryTableName") }
     }
 
+    pub(crate) fn events(stack: &'a Stack) -> Self {
+        Self { stack, name: stack.output("EventsTableName") }
+    }
+
     pub(crate) fn audit(stack: &'a Stack) -> Self {
         Self { stack, name: stack.output("AuditTableName") }
     }

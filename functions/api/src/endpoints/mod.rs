@@ -123,7 +123,7 @@ pub(crate) async fn update(api: Arc<Api>, call: Call, body: UpdateEndpoint) -> R
             return get(api, call).await;
         }
     }
-    Err(contended())
+    Err(conflict())
 }
 
 pub(crate) async fn disable(
@@ -165,7 +165,7 @@ pub(crate) async fn enable(api: Arc<Api>, call: Call, body: EnableEndpoint) -> R
             return get(api, call).await;
         }
     }
-    Err(contended())
+    Err(conflict())
 }
 
 /// Enables an endpoint, and has what is held for it come back soon. False where it does not exist any
@@ -187,7 +187,7 @@ async fn enable_and_wake(
     Ok(true)
 }
 
-fn contended() -> Problem {
+fn conflict() -> Problem {
     Problem::new(Kind::Conflict, "other requests changed the endpoint at the same time")
 }
 

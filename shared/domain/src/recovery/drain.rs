@@ -29,7 +29,7 @@ pub const DRAIN_LEASE: Duration = Duration::from_mins(5);
 /// index shows what was held some moments later.
 pub const DRAIN_QUIET: Duration = Duration::from_mins(10);
 
-/// How long an entry that was touched need not be touched again by whoever has touched it: it ends no
+/// How long an entry that was touched need not be touched again by the function that touched it: it ends no
 /// earlier than [`DRAIN_QUIET`] after the touch, and what is held within this time is shown by then.
 pub const TOUCH_REMEMBERED: Duration = Duration::from_mins(5);
 

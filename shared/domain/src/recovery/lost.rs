@@ -41,11 +41,11 @@ pub fn quarantine(stored: Option<&Delivery>, now: Timestamp) -> Option<Change> {
 /// Receipts of a first message that may fail in its lane, where it waits for 20, 40 and 80 s.
 const FAULTS_IN_LANE: u32 = 4;
 
-/// How long a delivery is set aside at least.
-const SHORTEST_ASIDE: Duration = Duration::from_secs(160);
+/// How long a delivery is postponed at least.
+const SHORTEST_DELAY: Duration = Duration::from_secs(160);
 
-/// How long it is set aside at most.
-const LONGEST_ASIDE: Duration = Duration::from_hours(6);
+/// How long it is postponed at most.
+const LONGEST_DELAY: Duration = Duration::from_hours(6);
 
 /// From which receipt on a message leaves its lane that could not be worked on because of a failure of ours. A
 /// hidden message counts against the messages that a queue can have in flight, which all tenants share: a
@@ -55,16 +55,16 @@ pub const fn leaves_lane(again: bool, received: u32) -> bool {
     again || received >= FAULTS_IN_LANE
 }
 
-/// The change that sets a delivery aside after failures of ours, for longer the older it is: it is known
+/// The change that postpones a delivery after failures of ours, for longer the older it is: it is known
 /// `since` then. `None` where it is finished or held for its endpoint. A place that it has is replaced: its
 /// message is at hand.
 #[must_use]
-pub fn set_aside(stored: Option<&Delivery>, since: Option<Timestamp>, now: Timestamp) -> Option<Change> {
+pub fn postpone(stored: Option<&Delivery>, since: Option<Timestamp>, now: Timestamp) -> Option<Change> {
     if stored.is_some_and(|stored| stored.status.is_final() || stored.status == Status::Parked) {
         return None;
     }
     let age = since.map_or(Duration::ZERO, |since| now.since(since));
-    let at = now + (age / 2).clamp(SHORTEST_ASIDE, LONGEST_ASIDE);
+    let at = now + (age / 2).clamp(SHORTEST_DELAY, LONGEST_DELAY);
     let at = stored.and_then(|stored| stored.next_attempt_at).map_or(at, |next| at.max(next));
     Some(Change::retried(stored.map(attempt_count), at, Some(Place::Due(at))))
 }

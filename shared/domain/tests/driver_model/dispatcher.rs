@@ -390,7 +390,7 @@ impl World {
         }
     }
 
-    /// Sets the delivery aside, or leaves its message where it is.
+    /// Postpones the delivery, or leaves its message where it is.
     fn after_fault(&mut self, it: &Dispatcher, received: u32, luck: Luck) -> Result<Fate, Violation> {
         let hidden = Fate::hidden_after_fault(received, self.now);
         if !lost::leaves_lane(it.message.body.again, received) {
@@ -399,11 +399,11 @@ impl World {
         let id = it.message.id;
         let stored = self.items.get(&id).map(|item| item.delivery.clone());
         let since = self.events[id.of].accepted;
-        let Some(change) = lost::set_aside(stored.as_ref(), since, self.now) else {
+        let Some(change) = lost::postpone(stored.as_ref(), since, self.now) else {
             return Ok(Fate::Delete);
         };
         let recorded = self.call(luck, |world| world.record(id, &change)).transpose()?;
-        self.note(format_args!("  sets aside: {recorded:?}"));
+        self.note(format_args!("  postpones: {recorded:?}"));
         Ok(match recorded {
             Some(RecordOutcome::New) => Fate::Delete,
             // Decided anew by the next step.

@@ -15,21 +15,21 @@ use crate::{
     lambda::sqs::Record,
     publish::lanes::{Body, Lanes, Outgoing},
     runtime::clock,
-    store::events::{aside::StoredDelivery, deliveries::Deliveries},
+    store::events::{deliveries::Deliveries, unattempted::StoredDelivery},
 };
 
 /// A message's fate, with its copy for the slow lane where it moves there.
 type FateAndCopy = (Fate, Option<LaneCopy>);
 
-/// How long the delivery of a message may take to be set aside. It is what is left of an invocation when
+/// How long it may take to postpone the delivery of a message. It is what is left of an invocation when
 /// its time is up.
-const ASIDE_TIME: Duration = Duration::from_secs(1);
+const POSTPONING_TIME: Duration = Duration::from_secs(1);
 
 /// Does with messages what was decided.
 #[derive(Debug)]
 pub(super) struct FateKeeper {
     pub(super) lanes: Lanes,
-    /// Where deliveries are set aside.
+    /// Where deliveries are postponed.
     pub(super) deliveries: Deliveries,
 }
 
@@ -64,7 +64,7 @@ impl FateKeeper {
         kept
     }
 
-    /// Sets the delivery of a message aside that failed too often in its lane. Where that fails too, the
+    /// Postpones the delivery of a message that failed too often in its lane. Where that fails too, the
     /// message stays: then it is the table that fails, and so nothing is published either.
     async fn after_fault(&self, record: &Record, received: u32) -> Fate {
         let hidden = Fate::hidden_after_fault(received, clock::now());
@@ -72,11 +72,11 @@ impl FateKeeper {
         if !lost::leaves_lane(message.again, received) {
             return hidden;
         }
-        let aside = |stored: StoredDelivery<'_>| lost::set_aside(stored.delivery, stored.since, stored.now);
-        let changing = self.deliveries.change_of_message(&message, aside);
-        match Box::pin(tokio::time::timeout(ASIDE_TIME, changing)).await {
+        let decide = |stored: StoredDelivery<'_>| lost::postpone(stored.delivery, stored.since, stored.now);
+        let changing = self.deliveries.change_of_message(&message, decide);
+        match Box::pin(tokio::time::timeout(POSTPONING_TIME, changing)).await {
             Ok(Ok(_)) => {
-                tracing::warn!(tenant = %message.tenant, delivery_id = %message.delivery(), received, "set delivery aside after a failure on our side");
+                tracing::warn!(tenant = %message.tenant, delivery_id = %message.delivery(), received, "postponed delivery after a failure on our side");
                 Fate::Delete
             }
             Ok(Err(_)) | Err(_) => hidden,

@@ -126,7 +126,7 @@ pub enum Fate {
     KeepUntil(Timestamp),
     /// It stays, and returns when the lane's own visibility timeout ends.
     Keep,
-    /// A failure of ours: it is deleted once its delivery is set aside, where
+    /// A failure of ours: it is deleted once its delivery is postponed, where
     /// [`lost::leaves_lane`](crate::recovery::lost::leaves_lane) says so; otherwise it stays hidden for
     /// [`fault_backoff`].
     AfterFault {
@@ -143,7 +143,7 @@ pub enum Fate {
 }
 
 impl Fate {
-    /// After a failure of ours, where the delivery is not set aside.
+    /// After a failure of ours, where the delivery is not postponed.
     #[must_use]
     pub fn hidden_after_fault(received: u32, now: Timestamp) -> Self {
         Self::KeepUntil(now + fault_backoff(received))

@@ -114,7 +114,7 @@ impl Update {
     #[must_use]
     pub fn judged(&self) -> Effect {
         let Attempts { tally, enable_count } = &self.attempts;
-        // Whoever enabled it meanwhile knows of a reason that these attempts do not.
+        // The request that enabled it meanwhile knows of a reason that these attempts do not.
         if self.endpoint.state != State::Enabled || self.endpoint.enable_count != *enable_count {
             return Effect::Finish;
         }

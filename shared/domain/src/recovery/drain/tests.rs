@@ -47,7 +47,7 @@ fn what_an_enabling_discards_is_discarded_once_the_endpoint_is_enabled() {
 #[test]
 fn held_deliveries_are_released_at_the_rate_of_their_endpoint() {
     let slow = Health { slow_until: Some(Timestamp::from_secs(60)), ..Health::default() };
-    let rates = |delivery_rate, rate_limit| Settings { delivery_rate, rate_limit, ..Settings::default() };
+    let rates = |delivery_rate, rate_limit| Settings { rate_limit, delivery_rate, ..Settings::default() };
     for (settings, health, per_second) in [
         (rates(None, None), Health::default(), DRAIN_RATE),
         (rates(Some(7), None), Health::default(), 7),

@@ -256,11 +256,14 @@ impl Deliveries {
             .as_ref()
             .filter(|item| change.change.recorded_attempts.is_none() && is_leftover(item, change.accepted_at))
         {
-            let replacing = Statement::replace(&self.table, item, self.first_item(change)?, "list_sk");
+            let replacing = Statement::replace(&self.table, item, Self::first_item(change)?, "list_sk");
             match self.table.execute(vec![replacing], DOING).await.pop() {
                 Some(Ok(StatementOutcome::Applied)) => return Ok(RecordOutcome::New),
                 Some(Ok(StatementOutcome::ConditionFailed(found))) => {
-                    stored = found.or(self.item(&change.key).await?)
+                    stored = match found {
+                        Some(found) => Some(found),
+                        None => self.item(&change.key).await?,
+                    };
                 }
                 Some(Err(fault)) => return Err(fault),
                 None => {}
@@ -275,9 +278,9 @@ impl Deliveries {
     fn statement(&self, all: &DeliveryChange) -> Result<Statement, Fault> {
         let (DeliveryKey { tenant, id, generation }, change) = (&all.key, &all.change);
         let Some(known) = change.recorded_attempts else {
-            return Ok(Statement::insert(&self.table, self.first_item(all)?));
+            return Ok(Statement::insert(&self.table, Self::first_item(all)?));
         };
-        let written = Written::of(all)?;
+        let written = ChangeAttributes::of(all)?;
         let mut update = Statement::update(&self.table)
             .set("n", written.n)
             .set("status", written.status)
@@ -298,9 +301,9 @@ impl Deliveries {
     }
 
     /// The row of a delivery of which nothing was stored before.
-    fn first_item(&self, all: &DeliveryChange) -> Result<Item, Fault> {
+    fn first_item(all: &DeliveryChange) -> Result<Item, Fault> {
         let DeliveryKey { tenant, id, generation } = &all.key;
-        let written = Written::of(all)?;
+        let written = ChangeAttributes::of(all)?;
         let (pk, sk) = keys::delivery(tenant, *id, *generation);
         let ends_from = all.accepted_at.map_or(all.now, |accepted_at| accepted_at - ENDS_BEFORE_EVENT);
         let mut item = Item::from([
@@ -329,7 +332,7 @@ impl Deliveries {
 }
 
 /// What a change writes, as attributes.
-struct Written {
+struct ChangeAttributes {
     n: AttributeValue,
     status: AttributeValue,
     list_pk: AttributeValue,
@@ -342,7 +345,7 @@ struct Written {
     due_at: Option<AttributeValue>,
 }
 
-impl Written {
+impl ChangeAttributes {
     fn of(all: &DeliveryChange) -> Result<Self, Fault> {
         let change = &all.change;
         let attempt = change.attempt.as_ref();

@@ -1,7 +1,6 @@
 //! The events table: events, the endpoints that each goes to, the timeline of a tenant's events, and
 //! deliveries with their attempts. What brings a delivery back is in `due`.
 
-pub mod aside;
 pub(crate) mod attempts;
 pub mod deliveries;
 pub mod generations;
@@ -10,3 +9,4 @@ pub mod pages;
 pub mod stored;
 pub mod timeline;
 pub mod tracking;
+pub mod unattempted;

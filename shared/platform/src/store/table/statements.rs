@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::{
-    error::SdkError,
+    error::{ProvideErrorMetadata, SdkError},
     operation::batch_execute_statement::BatchExecuteStatementError,
     types::{
         AttributeValue, BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementRequest,
@@ -177,7 +177,7 @@ impl Condition {
 /// How long statements are tried that the table has no capacity for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// A second or two: whoever waits for it can try later.
+    /// A second or two: its caller can try later.
     Short,
     /// Until then, by the machine's clock, and also where a call as a whole fails: a webhook that was
     /// received is sent again if its record is not written.
@@ -315,17 +315,19 @@ impl Table {
     }
 }
 
+/// Codes of a call for which there was no capacity.
+/// Source: <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>.
+const RETRYABLE_CODES: [&str; 4] =
+    ["ProvisionedThroughputExceededException", "RequestLimitExceeded", "Throttling", "ThrottlingException"];
+
 /// Whether a call that failed as a whole may succeed when it is repeated.
 fn may_succeed_later(error: &SdkError<BatchExecuteStatementError>) -> bool {
     match error {
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
         SdkError::ServiceError(service) => {
-            let throttled = matches!(
-                service.err(),
-                BatchExecuteStatementError::RequestLimitExceeded(_)
-                    | BatchExecuteStatementError::ThrottlingException(_)
-            );
-            throttled || service.raw().status().is_server_error()
+            // Not all of them are among the operation's own errors.
+            let code = service.err().code().unwrap_or_default();
+            RETRYABLE_CODES.contains(&code) || service.raw().status().is_server_error()
         }
         _ => false,
     }

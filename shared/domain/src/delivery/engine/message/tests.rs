@@ -45,7 +45,7 @@ fn what_is_read_after_the_wait_decides() {
     };
     // A repeat has made the attempt meanwhile.
     assert_eq!(waiting().claimed(Some(&stored(Status::Succeeded)), at(25)), Effect::Finish(Fate::Delete));
-    // Nobody has. It is admitted already, and is read once.
+    // None has. It is admitted already, and is read once.
     let mut run = waiting();
     assert_eq!(run.claimed(None, at(25)), Effect::Attempt(1));
     assert_eq!(run.with_turn(at(60)), Effect::Attempt(1));

@@ -1,4 +1,4 @@
-//! Changes to the delivery of a message that nobody works on: it is set aside, or taken out of the
+//! Changes to the delivery of a message that no function works on: it is postponed, or taken out of the
 //! dead-letter queue.
 
 use domain::{
