@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use serde_json::{Value, json};
-use testkit::{Receiver, Stack, foreign, stack::text};
+use testkit::{Receiver, Stack, foreign, proxy::Rule, stack::text};
 
 use crate::{AFTER_A_CRASH, SOON};
 
@@ -94,6 +94,28 @@ async fn a_wide_batch_is_sent_in_waves() {
     assert!(results["data"].as_array().unwrap().iter().all(|result| result["status"] == 202));
     let received = receiver.wait_for(1000, AFTER_A_CRASH).await;
     assert_eq!(received.len(), 1000);
+}
+
+#[tokio::test]
+async fn a_batch_with_more_messages_than_a_request_can_send_is_fanned_out() {
+    let stack = Stack::deploy("cw-large-batch").await;
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::start().await;
+    for _ in 0..20 {
+        tenant.endpoint(&receiver.url()).create().await;
+    }
+    // 20 x 20 x 50 KB are 20 MB.
+    let filler = "x".repeat(50_000);
+    let events: Vec<_> = (0..20)
+        .map(|n| json!({ "type": "contact.created", "idempotency_key": n.to_string(), "data": { "x": filler } }))
+        .collect();
+    let pages = stack.rule(&Rule::counting("SendMessageBatch", &["page", tenant.tenant_id()])).await;
+    let results = tenant.post("/v1/events/batch", &json!({ "events": events })).await.expect(202);
+    assert!(results["data"].as_array().unwrap().iter().all(|result| result["status"] == 202));
+    let received = receiver.wait_for(400, AFTER_A_CRASH).await;
+    let ids: HashSet<_> = received.iter().map(|one| one.id().to_owned()).collect();
+    assert_eq!((received.len(), ids.len()), (400, 20));
+    assert!(pages.count().await >= 1, "what did not fit was sent as pages");
 }
 
 #[tokio::test]

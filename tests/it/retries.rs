@@ -202,10 +202,10 @@ async fn a_rate_limit_holds_deliveries_back() {
     let took = received[received.len() - 1].at - received[0].at;
     assert!(took >= Duration::from_secs((60 - 10) / 5 - 1), "{took:?}");
     let second = |one: &testkit::ReceivedRequest| (one.at - received[0].at).as_secs();
-    for window in 0..took.as_secs() {
-        let in_it = received.iter().filter(|one| second(one) == window).count();
-        // Twice the limit where a bucket is full, and some that a busy machine has kept waiting.
-        assert!(in_it <= 15, "{in_it} in second {window}");
+    for began in 0..took.as_secs() {
+        let in_window = received.iter().filter(|one| (began..began + 5).contains(&second(one))).count();
+        // A bucket, five seconds' worth, and what a busy machine has kept waiting after its permit.
+        assert!(in_window <= 40, "{in_window} in the five seconds from second {began} on");
     }
     for id in &ids {
         tenant.only_delivery(id, "succeeded", SOON).await;

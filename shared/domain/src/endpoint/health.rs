@@ -34,7 +34,7 @@ const FAILING_GAP: Duration = Duration::from_hours(36);
 /// An attempt that takes this long is slow.
 const SLOW: Duration = Duration::from_secs(5);
 /// How long an endpoint counts as slow after a slow attempt.
-const SLOW_FOR: Duration = Duration::from_mins(10);
+pub const SLOW_FOR: Duration = Duration::from_mins(10);
 /// The shortest and the longest time that an endpoint is throttled for.
 const THROTTLE: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(15));
 

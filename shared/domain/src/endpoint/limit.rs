@@ -97,11 +97,25 @@ const BLOCK_MICROS: i64 = SECOND;
 pub struct Block {
     left: u32,
     until: i64,
+    /// The second that `wanted` counts, and what was wanted in it and in the one before.
+    second: i64,
+    wanted: u32,
+    wanted_before: u32,
 }
 
 impl Block {
     /// Takes up to `wanted` permits out of the block.
     pub fn take(&mut self, wanted: u32, now: i64) -> u32 {
+        let second = now / SECOND;
+        if second != self.second {
+            self.wanted_before = if second == self.second + 1 { self.wanted } else { 0 };
+            (self.second, self.wanted) = (second, 0);
+        }
+        self.wanted = self.wanted.saturating_add(wanted);
+        self.remove(wanted, now)
+    }
+
+    fn remove(&mut self, wanted: u32, now: i64) -> u32 {
         let taken = if now < self.until { wanted.min(self.left) } else { 0 };
         self.left = if now < self.until { self.left - taken } else { 0 };
         taken
@@ -109,15 +123,20 @@ impl Block {
 
     /// Puts what a grant left over into the block.
     pub fn put(&mut self, permits: u32, now: i64) {
-        let left = self.take(u32::MAX, now);
-        *self = Self { left: left.saturating_add(permits), until: now + BLOCK_MICROS };
+        let left = self.remove(u32::MAX, now);
+        (self.left, self.until) = (left.saturating_add(permits), now + BLOCK_MICROS);
     }
-}
 
-/// How many permits to ask for where `wanted` are needed: at high rates a block of them.
-#[must_use]
-pub fn to_ask(rate: Rate, wanted: u32) -> u32 {
-    if rate.get() < BLOCKS_FROM { wanted } else { wanted.max(rate.get() / BLOCK_PART) }
+    /// How many permits to ask for where `wanted` are needed: at high rates a block of them, but no more
+    /// than this function used lately, since what it does not use within a second is lost to all.
+    #[must_use]
+    pub fn to_ask(&self, rate: Rate, wanted: u32) -> u32 {
+        if rate.get() < BLOCKS_FROM {
+            return wanted;
+        }
+        let used = self.wanted.max(self.wanted_before);
+        wanted.max((rate.get() / BLOCK_PART).min(used.saturating_mul(2)))
+    }
 }
 
 #[cfg(test)]

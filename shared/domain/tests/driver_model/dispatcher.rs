@@ -204,7 +204,7 @@ impl World {
     }
 
     fn round<'a>(&self, endpoint: &'a Endpoint, candidates: &'a [Candidate]) -> Round<'a> {
-        Round { endpoint, candidates, now: self.now }
+        Round { endpoint, candidates, slow_host: false, now: self.now }
     }
 
     fn admit(&mut self, it: &mut Dispatcher, luck: Luck, stale: bool) -> Stage {

@@ -32,8 +32,9 @@ impl Admitter {
         endpoint: &Endpoint,
         lane: LaneKind,
         candidates: &[Candidate],
+        slow_host: bool,
     ) -> Result<Vec<Admission>, Fault> {
-        let round = Round { endpoint, candidates, now: clock::now() };
+        let round = Round { endpoint, candidates, slow_host, now: clock::now() };
         let mut effect = round.start(lane);
         loop {
             effect = match effect {

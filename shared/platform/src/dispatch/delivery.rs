@@ -34,7 +34,7 @@ pub(super) struct PendingDelivery {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) event_type: Option<EventType>,
     /// The body to sign and send; `None` where the event is no longer stored.
-    pub(super) payload: Option<String>,
+    pub(super) payload: Option<Arc<str>>,
     /// When the event was accepted, where the message or the event says so.
     pub(super) accepted_at: Option<Timestamp>,
     /// The message as it was received.

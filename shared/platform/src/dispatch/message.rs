@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{
-    DeliveryId, EventId, TenantId, Timestamp,
+    DeliveryId, TenantId, Timestamp,
     delivery::{
         Attempt, Outcome, Status,
         driver::LaneKind,
@@ -14,7 +14,7 @@ use domain::{
         },
         lane::{self, Message},
     },
-    endpoint::health::Tally,
+    endpoint::health::{self, Tally},
     event::EventType,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -23,7 +23,9 @@ use super::{
     EndpointKey,
     delivery::PendingDelivery,
     measures::FirstAttempt,
+    payloads::{Payloads, StoredPayload},
     recorder::{Recorder, Ticket},
+    slow_hosts::SlowHosts,
 };
 use crate::{
     Fault,
@@ -111,6 +113,8 @@ pub(super) struct MessageDriver {
     pub(super) drains: Drains,
     pub(super) secrets: Secrets,
     pub(super) egress: Egress,
+    pub(super) payloads: Payloads,
+    pub(super) slow_hosts: SlowHosts,
     pub(super) lanes: Lanes,
     pub(super) longest_lane_wait: Duration,
 }
@@ -151,9 +155,9 @@ impl MessageDriver {
         let endpoint = self.endpoints.get(&owner, id.endpoint).await?;
         let endpoint = endpoint.ok_or_else(|| Fault::new("dispatching", "the endpoint does not exist"))?;
         let (payload, accepted_at) = match message.payload {
-            Some(payload) => (Some(payload.get().to_owned()), message.at),
-            None => match Box::pin(self.payload(tenant, id.event)).await? {
-                Some((payload, accepted_at)) => (Some(payload), Some(accepted_at)),
+            Some(payload) => (Some(payload.get().into()), message.at),
+            None => match Box::pin(self.payloads.get(&self.events, tenant, id.event)).await? {
+                Some(StoredPayload { text, accepted_at }) => (Some(text), Some(accepted_at)),
                 None => (None, message.at),
             },
         };
@@ -172,13 +176,6 @@ impl MessageDriver {
             run,
             record: Arc::clone(&record),
         })))
-    }
-
-    /// The payload of an event, and when that was accepted, if it is still stored.
-    async fn payload(&self, tenant: &TenantId, event: EventId) -> Result<Option<(String, Timestamp)>, Fault> {
-        let Some(event) = self.events.get(tenant, event).await? else { return Ok(None) };
-        let accepted_at = event.at;
-        Ok(Some((self.events.payload(event).await?.get().to_owned(), accepted_at)))
     }
 
     /// Carries a delivery's effects out, from its admission to the fate of its message.
@@ -215,6 +212,9 @@ impl MessageDriver {
                     let (attempt, ended) = self.attempt(&delivery, number, permit.take()).await?;
                     let now = clock::now();
                     result.tally.add(&ended.outcome, ended.took, now);
+                    if health::is_slow(&ended.outcome, ended.took) {
+                        self.slow_hosts.add(&delivery.owner, &delivery.endpoint);
+                    }
                     let next = delivery.run.attempted(
                         attempt,
                         &ended.outcome,

@@ -16,7 +16,9 @@ mod fates;
 mod health;
 mod measures;
 mod message;
+mod payloads;
 mod recorder;
+mod slow_hosts;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -43,7 +45,9 @@ use self::{
     fates::FateKeeper,
     health::HealthKeeper,
     message::{ClaimResult, MessageDriver, MessageResult, Turn},
+    payloads::Payloads,
     recorder::{Recorder, Ticket},
+    slow_hosts::SlowHosts,
 };
 use crate::{
     Fault,
@@ -106,6 +110,8 @@ impl Dispatcher {
                 drains: parts.drains.clone(),
                 secrets: parts.secrets()?,
                 egress,
+                payloads: Payloads::default(),
+                slow_hosts: SlowHosts::new(),
                 lanes: parts.lanes.clone(),
                 longest_lane_wait: limits.longest_lane_wait,
             },
@@ -237,7 +243,8 @@ impl Dispatcher {
         let now = clock::now();
         let candidates: Vec<_> = deliveries.iter().map(|(delivery, _)| delivery.run.candidate(now)).collect();
         let Some((first, _)) = deliveries.first() else { return Vec::new() };
-        let admitting = self.admitter.admit(&key, &first.endpoint, first.lane, &candidates);
+        let slow_host = self.messages.slow_hosts.has(&key.0, &first.endpoint);
+        let admitting = self.admitter.admit(&key, &first.endpoint, first.lane, &candidates, slow_host);
         let admissions = match within(deadline, admitting).await {
             Ok(admissions) => admissions,
             Err(fault) => {

@@ -23,7 +23,7 @@ use crate::{
     publish,
     runtime::clock,
     store::events::{
-        pages::{Snapshot, Snapshots},
+        pages::{Snapshot, SnapshotPage, Snapshots},
         stored::StoredEvents,
     },
 };
@@ -75,11 +75,14 @@ impl FanOut {
             tracing::warn!(%tenant, %event_id, "skipped page of an expired event");
             return Ok(());
         };
-        let Snapshot::Pages { id, .. } = &event.snapshot else {
-            return Err(Fault::new(DOING, "the event has no pages"));
+        let found = match &event.snapshot {
+            Snapshot::Pages { id, .. } => {
+                let found = self.snapshots.page(tenant, *event_id, id, *page).await?;
+                found.ok_or_else(|| Fault::new(DOING, "the page is missing"))?
+            }
+            // A publish of many events left these to us. Those that are slow move when they are received.
+            Snapshot::Inline(targets) => SnapshotPage { targets: targets.clone(), slow: false },
         };
-        let found = self.snapshots.page(tenant, *event_id, id, *page).await?;
-        let found = found.ok_or_else(|| Fault::new(DOING, "the page is missing"))?;
         let now = clock::now();
         let check = message.check || record.receive_count() > 1;
         let delay = if check { publish::repeat_delay(event.at, now) } else { Duration::ZERO };

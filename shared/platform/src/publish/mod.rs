@@ -48,6 +48,11 @@ const SPREAD: Duration = Duration::from_secs(10);
 /// Events of one call that are prepared at the same time.
 const PREPARED_AT_ONCE: usize = 16;
 
+/// Most messages, and bytes of their payloads, that a call of publish sends itself. What exceeds this is left
+/// to `fanout`, so that the largest batch ends within the time of a request, at 128 MB of memory too.
+const SENT_BY_PUBLISH: usize = 2000;
+const BYTES_SENT_BY_PUBLISH: usize = 16 * 1024 * 1024;
+
 /// What makes two publishings the same.
 #[derive(Debug, Clone)]
 pub enum Identity {
@@ -170,6 +175,16 @@ struct Outbox {
     fast: Vec<Outgoing>,
     slow: Vec<Outgoing>,
     pages: Vec<Outgoing>,
+    /// Bytes of the payloads that ride in messages.
+    bytes: usize,
+}
+
+impl Outbox {
+    /// Whether so many messages with a payload of this size still fit into what one call sends.
+    fn has_room(&self, messages: usize, size: usize) -> bool {
+        self.fast.len() + self.slow.len() + messages <= SENT_BY_PUBLISH
+            && self.bytes + messages * size <= BYTES_SENT_BY_PUBLISH
+    }
 }
 
 impl Publisher {
@@ -347,7 +362,7 @@ impl Publisher {
     }
 
     async fn send(&self, outbox: &Outbox) -> Result<(), Fault> {
-        let Outbox { fast, slow, pages } = outbox;
+        let Outbox { fast, slow, pages, .. } = outbox;
         let queues = [
             (self.lanes.get(LaneKind::Fast), fast),
             (self.lanes.get(LaneKind::Slow), slow),
@@ -363,7 +378,8 @@ pub(crate) fn repeat_delay(accepted: Timestamp, now: Timestamp) -> Duration {
     (SETTLING + SPREAD.mul_f64(clock::jitter())).saturating_sub(now.since(accepted))
 }
 
-/// Puts an event's messages into the box: one for each endpoint, or one for each page of them.
+/// Puts an event's messages into the box: one for each endpoint, or one for each page of them. Where a
+/// publish has too many to send, the endpoints of an event without pages are one page too.
 fn fill(
     outbox: &mut Outbox,
     tenant: &TenantId,
@@ -374,9 +390,21 @@ fn fill(
 ) {
     let event = Arc::new(event);
     let outgoing = |body| Outgoing { tenant: tenant.clone(), body, delay };
+    let page = |page| {
+        outgoing(Body::Page(PageMessage {
+            v: lane::VERSION,
+            tenant: tenant.clone(),
+            event_id: event.id,
+            page,
+            check,
+        }))
+    };
+    let inline = event.fits_inline();
+    let size = event.payload_here().filter(|_| inline).map_or(0, |json| json.get().len());
     match &event.snapshot {
+        Snapshot::Inline(targets) if !outbox.has_room(targets.len(), size) => outbox.pages.push(page(0)),
         Snapshot::Inline(targets) => {
-            let inline = event.fits_inline();
+            outbox.bytes += targets.len() * size;
             for target in targets {
                 let lane = if is_slow(target) { &mut outbox.slow } else { &mut outbox.fast };
                 lane.push(outgoing(Body::First {
@@ -387,15 +415,6 @@ fn fill(
                 }));
             }
         }
-        Snapshot::Pages { count, .. } => {
-            let page = |page| PageMessage {
-                v: lane::VERSION,
-                tenant: tenant.clone(),
-                event_id: event.id,
-                page,
-                check,
-            };
-            outbox.pages.extend((0..*count).map(|number| outgoing(Body::Page(page(number)))));
-        }
+        Snapshot::Pages { count, .. } => outbox.pages.extend((0..*count).map(page)),
     }
 }

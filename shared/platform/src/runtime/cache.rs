@@ -47,6 +47,11 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
         entries.insert(key, (Instant::now(), value));
     }
 
+    /// Whether it holds nothing, expired or not.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// Removes one key.
     pub fn forget(&self, key: &K) {
         self.lock().remove(key);

@@ -74,12 +74,14 @@ impl Leases {
         now: Timestamp,
     ) -> Result<Grant, Fault> {
         let micros = limit::micros(now);
-        let ahead = self.block(owner, endpoint, |block| block.take(wanted, micros));
+        let (ahead, asked) = self.block(owner, endpoint, |block| {
+            let ahead = block.take(wanted, micros);
+            (ahead, block.to_ask(rate, wanted - ahead))
+        });
         let wanted = wanted - ahead;
         if wanted == 0 {
             return Ok(Grant { permits: ahead, tat: micros, wait: 0 });
         }
-        let asked = limit::to_ask(rate, wanted);
         let grant = self.charge_for(&keys::limiter(owner, endpoint), rate, asked, now).await?;
         let spare = grant.permits.saturating_sub(wanted);
         if spare > 0 {

@@ -73,6 +73,8 @@ pub struct Round<'a> {
     pub endpoint: &'a Endpoint,
     /// The messages.
     pub candidates: &'a [Candidate],
+    /// Whether another endpoint of the same owner at the same host was slow lately.
+    pub slow_host: bool,
     /// When the round began.
     pub now: Timestamp,
 }
@@ -88,7 +90,9 @@ impl Round<'_> {
                 Some(probing) => Effect::TakeProbe(probing),
                 None => self.with_probe(false),
             },
-            Gate::Go(_) if lane == LaneKind::Fast && self.endpoint.health.is_slow(self.now) => {
+            Gate::Go(_)
+                if lane == LaneKind::Fast && (self.slow_host || self.endpoint.health.is_slow(self.now)) =>
+            {
                 self.all(Admission::Move)
             }
             Gate::Go(None) if self.endpoint.health.is_slow(self.now) => self.admit(self.without_backlog()),

@@ -36,9 +36,6 @@ fn a_burst_of_its_own() {
 
 #[test]
 fn blocks_hold_what_was_taken_ahead_for_a_second() {
-    assert_eq!(to_ask(Rate::per_second(299), 3), 3);
-    assert_eq!(to_ask(Rate::per_second(1000), 3), 50);
-    assert_eq!(to_ask(Rate::per_second(1000), 60), 60);
     let mut block = Block::default();
     assert_eq!(block.take(5, 0), 0);
     block.put(40, 100);
@@ -48,6 +45,23 @@ fn blocks_hold_what_was_taken_ahead_for_a_second() {
     block.put(5, 2 * SECOND);
     block.put(5, 2 * SECOND + 1);
     assert_eq!(block.take(20, 2 * SECOND + 2), 10);
+}
+
+#[test]
+fn a_function_asks_for_a_block_of_the_size_of_its_use() {
+    let mut block = Block::default();
+    let mut ask = |per_second, wanted, now| {
+        assert_eq!(block.take(wanted, now), 0);
+        block.to_ask(Rate::per_second(per_second), wanted)
+    };
+    assert_eq!(ask(299, 3, 0), 3, "too low a rate for blocks");
+    assert_eq!(ask(1000, 10, SECOND), 20);
+    assert_eq!(ask(1000, 10, SECOND + 1), 40);
+    assert_eq!(ask(1000, 10, SECOND + 2), 50, "a twentieth of a second at most");
+    assert_eq!(ask(1000, 60, SECOND + 3), 60);
+    // The second before counts; what is older does not.
+    assert_eq!(ask(1000, 1, 2 * SECOND), 50);
+    assert_eq!(ask(1000, 1, 9 * SECOND), 2);
 }
 
 proptest! {

@@ -74,15 +74,21 @@ fn the_backlog_of_a_slow_endpoint_is_held() {
     let late = |late| Candidate { received: 1, late };
     let candidates = [late(Duration::ZERO), late(SLOW_BACKLOG), late(SLOW_BACKLOG + Duration::from_secs(1))];
     let slow = endpoint(Some(now + Duration::from_mins(1)));
-    let begun = Round { endpoint: &slow, candidates: &candidates, now }.start(LaneKind::Slow);
+    let begun =
+        Round { endpoint: &slow, candidates: &candidates, slow_host: false, now }.start(LaneKind::Slow);
     let admission::Effect::Touch(due, admissions) = begun else { panic!("{begun:?}") };
     assert_eq!(due, now + drain::DRAIN_STEP);
     let held = Admission::Park(ParkedReason::SlowEndpoint);
     assert_eq!(admissions, [Admission::Attempt, Admission::Attempt, held]);
     // From the fast lane all of it moves; of an endpoint that is fast nothing is held.
-    let moves = Round { endpoint: &slow, candidates: &candidates, now }.start(LaneKind::Fast);
+    let moves =
+        Round { endpoint: &slow, candidates: &candidates, slow_host: false, now }.start(LaneKind::Fast);
     assert_eq!(moves, admission::Effect::Admit(vec![Admission::Move; 3]));
     let fast = endpoint(None);
-    let attempts = Round { endpoint: &fast, candidates: &candidates, now }.start(LaneKind::Slow);
+    let beside = Round { endpoint: &fast, candidates: &candidates, slow_host: true, now };
+    assert_eq!(beside.start(LaneKind::Fast), admission::Effect::Admit(vec![Admission::Move; 3]));
+    assert_eq!(beside.start(LaneKind::Slow), admission::Effect::Admit(vec![Admission::Attempt; 3]));
+    let attempts =
+        Round { endpoint: &fast, candidates: &candidates, slow_host: false, now }.start(LaneKind::Slow);
     assert_eq!(attempts, admission::Effect::Admit(vec![Admission::Attempt; 3]));
 }
