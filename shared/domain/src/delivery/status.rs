@@ -12,7 +12,7 @@ text_enum! {
         Retrying = "retrying",
         /// Waiting for its endpoint, not for a time; see `parked_reason`.
         Parked = "parked",
-        /// The endpoint responded 2xx. Final.
+        /// The endpoint responded with 2xx. Final.
         Succeeded = "succeeded",
         /// Every attempt of the schedule failed. Final.
         Exhausted = "exhausted",
