@@ -120,7 +120,10 @@ async fn one_request_returns_the_story_of_an_event() {
 
     let one = of(&delivered);
     assert!(one.summary.starts_with("Attempt 1 of 10 succeeded at "), "{one:?}");
-    assert!(one.summary.ends_with(": the endpoint responded 200.") && one.next_step.is_none(), "{one:?}");
+    assert!(
+        one.summary.ends_with(": the endpoint responded with 200.") && one.next_step.is_none(),
+        "{one:?}"
+    );
     assert!(one.suggested_action.starts_with("Nothing."), "{one:?}");
     let endpoint = (one.endpoint.id.as_str(), one.endpoint.url.clone(), one.endpoint.status.as_str());
     assert_eq!(endpoint, (delivered.as_str(), Some(well.url()), "enabled"));

@@ -34,8 +34,7 @@ pub(crate) fn filter(given: &Value) -> Result<ContentFilter, Problem> {
 }
 
 /// The annotations of an endpoint.
-pub(crate) fn metadata(given: Option<BTreeMap<String, String>>) -> Result<BTreeMap<String, String>, Problem> {
-    let metadata = given.unwrap_or_default();
+pub(crate) fn metadata(metadata: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Problem> {
     let invalid = |pointer: String, detail: &str| Err(Problem::field(Kind::InvalidField, pointer, detail));
     if metadata.len() > METADATA_LIMIT {
         return invalid("/metadata".to_owned(), "must have at most 20 entries");

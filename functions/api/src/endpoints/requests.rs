@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    Secret,
+    Patch, Secret,
     endpoint::{OnDisable, headers::CustomHeaders},
     event::{EventTypeFilter, channel::Channels, filter::ContentFilter},
 };
@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::{key::Signing, view::EndpointStatus};
 use crate::http::{
     body::{Description, present},
-    patch::{Patch, ReadOnly},
+    read_only::ReadOnly,
 };
 
 /// An endpoint to create.

@@ -1,7 +1,9 @@
 //! The settings of endpoints, checked: one visit for a creation and for a change.
 
+use std::collections::BTreeMap;
+
 use domain::{
-    Secret,
+    Patch, Secret,
     delivery::retry,
     endpoint::{
         Endpoint, Settings, TIMEOUT_SECONDS, URL_LIMIT,
@@ -9,7 +11,10 @@ use domain::{
         headers::{CustomHeaders, REDACTED},
         limit,
     },
-    event::{EventTypeFilter, channel::PER_ENDPOINT},
+    event::{
+        EventTypeFilter,
+        channel::{Channels, PER_ENDPOINT},
+    },
     saturating,
 };
 use platform::{
@@ -19,10 +24,7 @@ use platform::{
 use url::Url;
 
 use super::{listens, requests::UpdateEndpoint};
-use crate::http::{
-    body::{Description, within},
-    patch::Patch,
-};
+use crate::http::body::{Description, within};
 
 /// The most filters of event types of one endpoint.
 const EVENT_TYPE_FILTERS_LIMIT: usize = 100;
@@ -42,15 +44,13 @@ impl SettingsChange {
     pub(super) fn parse(body: UpdateEndpoint, allow: &Allow) -> Result<Self, Problem> {
         let edit = Edit {
             url: body.url.map(|url| check_url(allow, &url)).transpose()?,
-            event_types: body.event_types.into_change().map(check_filters).transpose()?,
-            channels: (body.channels.into_change())
-                .map(|channels| listens::channels(channels, PER_ENDPOINT, "/channels"))
-                .transpose()?,
-            filter: (body.filter.into_change())
-                .map(|filter| filter.as_ref().map(listens::filter).transpose())
-                .transpose()?,
+            event_types: body.event_types.try_map(check_filters)?.or_cleared_to(Vec::new),
+            channels: (body.channels)
+                .try_map(|channels| listens::channels(Some(channels), PER_ENDPOINT, "/channels"))?
+                .or_cleared_to(Channels::default),
+            filter: body.filter.try_map(|filter| listens::filter(&filter))?,
             description: body.description.map(Description::into_inner),
-            metadata: body.metadata.into_change().map(listens::metadata).transpose()?,
+            metadata: body.metadata.try_map(listens::metadata)?.or_cleared_to(BTreeMap::new),
             settings: None,
         };
         if let Patch::Set(timeout) = body.timeout_seconds {
@@ -85,19 +85,12 @@ impl SettingsChange {
     }
 
     fn settings(&self, endpoint: &Endpoint) -> Result<Settings, Problem> {
-        fn apply<T: Clone>(patch: &Patch<T>, field: &mut Option<T>) {
-            match patch {
-                Patch::Absent => {}
-                Patch::Clear => *field = None,
-                Patch::Set(value) => *field = Some(value.clone()),
-            }
-        }
         let mut settings = endpoint.settings.clone();
-        apply(&self.retry_schedule_seconds, &mut settings.retry_schedule_seconds);
-        apply(&self.rate_limit, &mut settings.rate_limit);
+        self.retry_schedule_seconds.clone().apply(&mut settings.retry_schedule_seconds);
+        self.rate_limit.apply(&mut settings.rate_limit);
         // Responses show the default too, so that sending it back must not make it the endpoint's own.
         if self.timeout_seconds != Patch::Set(saturating(endpoint.timeout().as_secs())) {
-            apply(&self.timeout_seconds, &mut settings.timeout_seconds);
+            self.timeout_seconds.apply(&mut settings.timeout_seconds);
         }
         match &self.headers {
             Patch::Absent => {}
@@ -109,16 +102,12 @@ impl SettingsChange {
     }
 }
 
-fn check_filters(filters: Option<Vec<EventTypeFilter>>) -> Result<Vec<EventTypeFilter>, Problem> {
-    match filters {
-        None => Ok(Vec::new()),
-        Some(filters) if (1..=EVENT_TYPE_FILTERS_LIMIT).contains(&filters.len()) => Ok(filters),
-        Some(_) => {
-            let detail =
-                format!("must have 1 to {EVENT_TYPE_FILTERS_LIMIT} filters; use null for all events");
-            Err(Problem::field(Kind::InvalidField, "/event_types", detail))
-        }
+fn check_filters(filters: Vec<EventTypeFilter>) -> Result<Vec<EventTypeFilter>, Problem> {
+    if (1..=EVENT_TYPE_FILTERS_LIMIT).contains(&filters.len()) {
+        return Ok(filters);
     }
+    let detail = format!("must have 1 to {EVENT_TYPE_FILTERS_LIMIT} filters; use null for all events");
+    Err(Problem::field(Kind::InvalidField, "/event_types", detail))
 }
 
 /// New headers, in which a value shown as redacted means the current value: sending back what was

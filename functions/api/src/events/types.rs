@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use domain::{
-    TenantId, Timestamp,
+    Patch, TenantId, Timestamp,
     event::{
         EventData, EventType,
         catalog::{CatalogChange, CatalogEntry, EVENT_TYPE_LIMIT},
@@ -27,7 +27,7 @@ use crate::{
         body::{Description, present},
         call::Call,
         parameter::Parameter,
-        patch::{Patch, ReadOnly},
+        read_only::ReadOnly,
     },
     state::Api,
 };
@@ -189,8 +189,8 @@ pub(crate) async fn put(api: Arc<Api>, call: Call, body: PutEventType) -> Result
     let event_type = new_type(&call)?;
     let change = CatalogChange {
         description: Some(body.description.into_inner()),
-        schema: Some(body.schema),
-        example: Some(body.example),
+        schema: Patch::to(body.schema),
+        example: Patch::to(body.example),
         archived: Some(body.archived),
         enforce: Some(body.enforce),
     };
@@ -213,8 +213,8 @@ pub(crate) async fn update(
     let event_type = named(&call)?;
     let change = CatalogChange {
         description: body.description.map(Description::into_inner),
-        schema: body.schema.into_change(),
-        example: body.example.into_change(),
+        schema: body.schema,
+        example: body.example,
         archived: body.archived,
         enforce: body.enforce,
     };

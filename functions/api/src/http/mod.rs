@@ -6,6 +6,6 @@ pub(crate) mod call;
 pub(crate) mod cursor;
 pub(crate) mod page;
 pub(crate) mod parameter;
-pub(crate) mod patch;
+pub(crate) mod read_only;
 pub(crate) mod route;
 pub(crate) mod trail;

@@ -1,5 +1,5 @@
-//! The details of an attempt beside its outcome: how long its parts took, which of the response's headers
-//! are kept, and how much of its body.
+//! One attempt as it is kept and shown: its outcome, how long its parts took, which of the response's
+//! headers are kept, and how much of its body.
 //!
 //! An update bills the whole item, so every byte kept is paid for on each later attempt. A delivery
 //! that succeeds at once is to stay within one write unit, 1 KiB: what is kept of a success shares
@@ -9,6 +9,9 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::outcome::{Failure, Outcome, in_words};
+use crate::Timestamp;
 
 /// Longest excerpt of a response, in bytes: of the last attempt, where that failed.
 pub const EXCERPT_LIMIT: usize = 4096;
@@ -54,6 +57,74 @@ pub const KEPT_HEADERS: [&str; 20] = [
     "content-encoding",
     "via",
 ];
+
+/// One HTTP try, as it is kept and shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Attempt {
+    /// Counted from 1.
+    pub number: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u32,
+    /// How long its parts took; null where that was not measured.
+    #[serde(default)]
+    pub timing: Option<Timing>,
+    /// The HTTP status code, if the endpoint responded.
+    #[serde(default)]
+    pub status_code: Option<u16>,
+    /// What went wrong; absent on success.
+    #[serde(default)]
+    pub failure: Option<Failure>,
+    /// The same in words.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// Those of the response's headers that are kept.
+    #[serde(default)]
+    pub response_headers: BTreeMap<String, String>,
+    /// The beginning of the response's body: at most 512 bytes, or 4 KiB of the last attempt where
+    /// that failed.
+    #[serde(default)]
+    pub response_excerpt: Option<String>,
+}
+
+impl Attempt {
+    /// The record of `outcome`, without its details.
+    #[must_use]
+    pub fn new(number: u32, started_at: Timestamp, duration_ms: u32, outcome: &Outcome) -> Self {
+        let (status_code, failure, excerpt) = match outcome {
+            Outcome::Response { status, excerpt, .. } => {
+                let failure = (!outcome.is_success()).then_some(Failure::HttpStatus);
+                (Some(*status), failure, (!excerpt.is_empty()).then(|| excerpt.clone()))
+            }
+            Outcome::Failed(failure) => (None, Some(*failure), None),
+        };
+        Self {
+            number,
+            started_at,
+            duration_ms,
+            timing: None,
+            status_code,
+            failure,
+            error: in_words(status_code, failure),
+            response_headers: BTreeMap::new(),
+            response_excerpt: excerpt,
+        }
+    }
+
+    /// The same with its details. A success keeps less of its response.
+    #[must_use]
+    pub fn with_details(mut self, details: AttemptDetails) -> Self {
+        self.timing = Some(details.timing);
+        self.response_headers = details.headers;
+        if self.failure.is_none()
+            && let Some(excerpt) = &mut self.response_excerpt
+        {
+            excerpt.truncate(success_excerpt(excerpt, &self.response_headers).len());
+        }
+        self
+    }
+}
 
 /// How long the parts of an attempt took, in milliseconds. They follow each other; what is missing
 /// to the whole is the response's body, and what was spent on a connection that broke. A part of the

@@ -9,7 +9,7 @@ use super::{
     EventData, EventType, VALUES_LIMIT,
     schema::{Schema, SchemaText},
 };
-use crate::{Timestamp, pointer::Violation};
+use crate::{Patch, Timestamp, pointer::Violation};
 
 /// Types that the catalog holds.
 pub const EVENT_TYPE_LIMIT: u32 = 500;
@@ -44,16 +44,15 @@ pub struct CatalogEntry {
     pub updated_at: Timestamp,
 }
 
-/// A change to a type; what is `None` stays.
+/// A change to a type; what is `None` or absent stays.
 #[derive(Debug, Clone, Default)]
-#[allow(clippy::option_option, reason = "unchanged, removed, or set")]
 pub struct CatalogChange {
     /// The operator's description.
     pub description: Option<String>,
     /// The schema of its data.
-    pub schema: Option<Option<SchemaText>>,
+    pub schema: Patch<SchemaText>,
     /// An example of its data.
-    pub example: Option<Option<EventData>>,
+    pub example: Patch<EventData>,
     /// Whether publishing it is refused.
     pub archived: Option<bool>,
     /// Whether data that violates the schema is refused.
@@ -84,20 +83,16 @@ impl CatalogEntry {
         if let Some(description) = change.description {
             entry.description = description;
         }
-        if let Some(schema) = change.schema {
-            let same = match (&self.schema, &schema) {
-                (None, None) => true,
-                (Some(before), Some(after)) => before.is_like(after),
-                _ => false,
-            };
-            if !same && !new {
-                entry.version = entry.version.saturating_add(1);
-            }
-            entry.schema = schema;
+        let same = match (&self.schema, &change.schema) {
+            (_, Patch::Absent) | (None, Patch::Clear) => true,
+            (Some(before), Patch::Set(after)) => before.is_like(after),
+            (None, Patch::Set(_)) | (Some(_), Patch::Clear) => false,
+        };
+        if !same && !new {
+            entry.version = entry.version.saturating_add(1);
         }
-        if let Some(example) = change.example {
-            entry.example = example;
-        }
+        change.schema.apply(&mut entry.schema);
+        change.example.apply(&mut entry.example);
         entry.archived = change.archived.unwrap_or(entry.archived);
         entry.enforce = change.enforce.unwrap_or(entry.enforce);
         entry.updated_at = now;

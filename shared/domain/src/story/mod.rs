@@ -165,7 +165,9 @@ impl Plot<'_> {
         let (words, at) = (self.attempt(attempt.number), seconds(attempt.started_at));
         Some(match (&attempt.error, attempt.status_code) {
             (Some(error), _) => format!("{words} failed at {at}: {error}."),
-            (None, Some(status)) => format!("{words} succeeded at {at}: the endpoint responded {status}."),
+            (None, Some(status)) => {
+                format!("{words} succeeded at {at}: the endpoint responded with {status}.")
+            }
             (None, None) => format!("{words} was made at {at}."),
         })
     }

@@ -143,7 +143,7 @@ fn stories_that_have_ended() {
         Some(&delivery(Status::Succeeded, attempts(1, None, Some(204)))),
         WELL,
         (
-            "Attempt 1 of 10 succeeded at 2026-11-24T10:00:05Z: the endpoint responded 204.",
+            "Attempt 1 of 10 succeeded at 2026-11-24T10:00:05Z: the endpoint responded with 204.",
             None,
             "Nothing. To find it in the receiver's log, search for the event's id, which is the webhook-id.",
         ),
@@ -170,7 +170,7 @@ fn stories_that_have_ended() {
     let words = story(Some(&replayed), WELL).summary;
     assert_eq!(
         words,
-        "Replayed (generation 2). Attempt 11 succeeded at 2026-11-24T10:00:05Z: the endpoint responded 200."
+        "Replayed (generation 2). Attempt 11 succeeded at 2026-11-24T10:00:05Z: the endpoint responded with 200."
     );
 }
 

@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
+use strum::VariantArray;
 
 use crate::runtime::{
     clock,
@@ -13,7 +14,7 @@ use crate::runtime::{
 };
 
 /// A service that our clients call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray)]
 pub(crate) enum Service {
     /// The tables.
     DynamoDb,
@@ -24,8 +25,6 @@ pub(crate) enum Service {
 }
 
 impl Service {
-    const ALL: [Self; 3] = [Self::DynamoDb, Self::SecretsManager, Self::Sqs];
-
     /// By the `x-amz-target` of a request.
     pub(crate) fn of_target(target: &str) -> Option<Self> {
         match target.split_once('.')?.0 {
@@ -45,7 +44,7 @@ impl Service {
     }
 }
 
-static COUNTS: [AtomicU64; Service::ALL.len()] = [const { AtomicU64::new(0) }; Service::ALL.len()];
+static COUNTS: [AtomicU64; Service::VARIANTS.len()] = [const { AtomicU64::new(0) }; Service::VARIANTS.len()];
 
 /// Counts a refusal.
 pub(crate) fn add(service: Service) {
@@ -63,7 +62,7 @@ pub(crate) fn count(service: Option<Service>, body: &[u8]) {
 
 /// Writes what was counted, as an invocation ends; nothing as long as nothing was refused.
 pub(crate) fn flush() {
-    for service in Service::ALL {
+    for &service in Service::VARIANTS {
         let count = COUNTS[service as usize].swap(0, Ordering::Relaxed);
         if count > 0 {
             let metric = Metric::one("Throttled", Unit::Count, count);

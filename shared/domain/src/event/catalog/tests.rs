@@ -18,22 +18,22 @@ fn example(text: &str) -> EventData {
 fn another_schema_is_another_version() {
     let new = CatalogEntry::new("deal.won".parse().unwrap(), at(1));
     let strings = schema(&json!({ "properties": { "id": { "type": "string" } }, "title": "x" }));
-    let first = CatalogChange { schema: Some(Some(strings.clone())), ..CatalogChange::default() };
+    let first = CatalogChange { schema: Patch::Set(strings.clone()), ..CatalogChange::default() };
     let mut entry = new.changed(first, at(1), true).unwrap();
     assert_eq!((entry.version, entry.updated_at), (1, at(1)));
     for (change, version) in [
-        (CatalogChange { schema: Some(Some(strings)), ..CatalogChange::default() }, 1),
+        (CatalogChange { schema: Patch::Set(strings), ..CatalogChange::default() }, 1),
         (CatalogChange { description: Some("won".into()), ..CatalogChange::default() }, 1),
-        (CatalogChange { example: Some(Some(example(r#"{"id":"1"}"#))), ..CatalogChange::default() }, 1),
+        (CatalogChange { example: Patch::Set(example(r#"{"id":"1"}"#)), ..CatalogChange::default() }, 1),
         (
             CatalogChange {
-                schema: Some(Some(schema(&json!({ "minProperties": 1 })))),
+                schema: Patch::Set(schema(&json!({ "minProperties": 1 }))),
                 ..CatalogChange::default()
             },
             2,
         ),
-        (CatalogChange { schema: Some(None), ..CatalogChange::default() }, 3),
-        (CatalogChange { schema: Some(None), ..CatalogChange::default() }, 3),
+        (CatalogChange { schema: Patch::Clear, ..CatalogChange::default() }, 3),
+        (CatalogChange { schema: Patch::Clear, ..CatalogChange::default() }, 3),
         (CatalogChange { archived: Some(true), ..CatalogChange::default() }, 3),
     ] {
         let changed = entry.changed(change.clone(), at(2), false).unwrap();
@@ -57,51 +57,51 @@ fn an_entry_is_right_in_itself() {
         (CatalogChange::default(), None),
         (CatalogChange { enforce: Some(true), ..CatalogChange::default() }, Some("/enforce")),
         (
-            CatalogChange { enforce: Some(true), schema: Some(Some(numbers())), ..CatalogChange::default() },
+            CatalogChange { enforce: Some(true), schema: Patch::Set(numbers()), ..CatalogChange::default() },
             None,
         ),
         (
-            CatalogChange { schema: Some(Some(schema(&json!({ "type": 1 })))), ..CatalogChange::default() },
+            CatalogChange { schema: Patch::Set(schema(&json!({ "type": 1 }))), ..CatalogChange::default() },
             Some("/schema/type"),
         ),
         (
             CatalogChange {
-                schema: Some(Some(numbers())),
-                example: Some(Some(example(r#"{"n":1}"#))),
+                schema: Patch::Set(numbers()),
+                example: Patch::Set(example(r#"{"n":1}"#)),
                 ..CatalogChange::default()
             },
             None,
         ),
         (
             CatalogChange {
-                schema: Some(Some(numbers())),
-                example: Some(Some(example(r#"{"n":""}"#))),
+                schema: Patch::Set(numbers()),
+                example: Patch::Set(example(r#"{"n":""}"#)),
                 ..CatalogChange::default()
             },
             Some("/example/n"),
         ),
         (
             CatalogChange {
-                schema: Some(Some(numbers())),
-                example: Some(Some(example(r#"{"n":1e999}"#))),
+                schema: Patch::Set(numbers()),
+                example: Patch::Set(example(r#"{"n":1e999}"#)),
                 ..CatalogChange::default()
             },
             Some("/example"),
         ),
-        (CatalogChange { example: Some(Some(example(&long))), ..CatalogChange::default() }, Some("/example")),
+        (CatalogChange { example: Patch::Set(example(&long)), ..CatalogChange::default() }, Some("/example")),
     ] {
         let found = new.changed(change.clone(), at(2), true).err().map(|wrong| wrong.pointer);
         assert_eq!(found.as_deref(), pointer, "{change:?}");
     }
     // What was right before must be right with what is new.
     let made = CatalogChange {
-        schema: Some(Some(numbers())),
-        example: Some(Some(example(r#"{"n":1}"#))),
+        schema: Patch::Set(numbers()),
+        example: Patch::Set(example(r#"{"n":1}"#)),
         ..CatalogChange::default()
     };
     let entry = new.changed(made, at(1), true).unwrap();
     let texts = schema(&json!({ "properties": { "n": { "type": "string" } } }));
-    let change = CatalogChange { schema: Some(Some(texts)), ..CatalogChange::default() };
+    let change = CatalogChange { schema: Patch::Set(texts), ..CatalogChange::default() };
     assert_eq!(entry.changed(change, at(2), false).unwrap_err().pointer, "/example/n");
     let same = entry.changed(CatalogChange::default(), at(9), false).unwrap();
     assert!(same.is_like(&entry));

@@ -1,4 +1,4 @@
-use domain::{Timestamp, event::catalog::CatalogChange};
+use domain::{Patch, Timestamp, event::catalog::CatalogChange};
 
 use super::*;
 
@@ -15,11 +15,11 @@ fn schema(text: &str) -> SchemaText {
 fn only_what_is_archived_or_enforced_is_asked_of() {
     let numbers = || schema(r#"{"properties":{"n":{"type":"number"}}}"#);
     let enforced =
-        || CatalogChange { schema: Some(Some(numbers())), enforce: Some(true), ..CatalogChange::default() };
+        || CatalogChange { schema: Patch::Set(numbers()), enforce: Some(true), ..CatalogChange::default() };
     let rules = Rules::default().renewed(vec![
         entry("a.archived", CatalogChange { archived: Some(true), ..enforced() }),
         entry("a.enforced", enforced()),
-        entry("a.described", CatalogChange { schema: Some(Some(numbers())), ..CatalogChange::default() }),
+        entry("a.described", CatalogChange { schema: Patch::Set(numbers()), ..CatalogChange::default() }),
     ]);
     assert_eq!(rules.0.len(), 2);
     let wrong = Unfit::Data(vec![Violation::new("/n", "must be of type number (type)")]);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::{operation::update_item::builders::UpdateItemFluentBuilder, types::AttributeValue};
 use domain::{
-    EndpointId, TenantId, Timestamp,
+    EndpointId, Patch, TenantId, Timestamp,
     endpoint::{Disablement, Endpoint, Settings, State, health::Health},
     event::{EventTypeFilter, channel::Channels, filter::ContentFilter},
 };
@@ -18,7 +18,7 @@ use crate::Fault;
 /// Further to a condition: the settings are as they were read. Rows may have none.
 const SETTINGS_UNCHANGED: &str = " AND (attribute_not_exists(settings) OR settings = :before)";
 
-/// What a person changes of an endpoint; nothing where a field is `None`.
+/// What a person changes of an endpoint; nothing where a field is `None` or absent.
 #[derive(Debug, Clone, Default)]
 pub struct Edit {
     /// Where its webhooks go.
@@ -30,8 +30,7 @@ pub struct Edit {
     /// The channels that it listens to; none for every event.
     pub channels: Option<Channels>,
     /// What it asks of an event's data; nothing for every event.
-    #[allow(clippy::option_option, reason = "unchanged, removed, or set")]
-    pub filter: Option<Option<ContentFilter>>,
+    pub filter: Patch<ContentFilter>,
     /// The tenant's own notes on it.
     pub metadata: Option<BTreeMap<String, String>>,
     /// Its delivery settings: as they were read, and as they are to be.
@@ -53,16 +52,17 @@ impl Edit {
     pub fn applied(&self, endpoint: &Endpoint) -> Endpoint {
         // By name, so that a new field cannot be forgotten here.
         let Self { url, event_types, description, channels, filter, metadata, settings } = self;
-        Endpoint {
+        let mut applied = Endpoint {
             url: url.as_ref().unwrap_or(&endpoint.url).clone(),
             event_types: event_types.as_ref().unwrap_or(&endpoint.event_types).clone(),
             description: description.as_ref().unwrap_or(&endpoint.description).clone(),
             channels: channels.as_ref().unwrap_or(&endpoint.channels).clone(),
-            filter: filter.as_ref().unwrap_or(&endpoint.filter).clone(),
             metadata: metadata.as_ref().unwrap_or(&endpoint.metadata).clone(),
             settings: settings.as_ref().map_or(&endpoint.settings, |(_, to)| to).clone(),
             ..endpoint.clone()
-        }
+        };
+        filter.clone().apply(&mut applied.filter);
+        applied
     }
 }
 
@@ -77,7 +77,7 @@ impl Endpoints {
             ("event_types", edit.event_types.as_ref().map(value).transpose()?),
             ("description", edit.description.as_ref().map(value).transpose()?),
             ("channels", edit.channels.as_ref().map(value).transpose()?),
-            ("filter", edit.filter.iter().flatten().next().map(text_of).map(AttributeValue::S)),
+            ("filter", edit.filter.value().map(text_of).map(AttributeValue::S)),
             ("metadata", edit.metadata.as_ref().map(value).transpose()?),
             ("settings", edit.settings.as_ref().map(|(_, to)| value(to)).transpose()?),
         ];
@@ -88,7 +88,7 @@ impl Endpoints {
                 .expression_attribute_names(format!("#{name}"), name)
                 .expression_attribute_values(format!(":{name}"), value);
         }
-        let remove = if edit.filter == Some(None) {
+        let remove = if edit.filter == Patch::Clear {
             update = update.expression_attribute_names("#filter", "filter");
             "REMOVE #filter"
         } else {
