@@ -9,3 +9,4 @@ pub(crate) mod parameter;
 pub(crate) mod patch;
 pub(crate) mod route;
 pub(crate) mod trail;
+mod unreadable;

@@ -82,6 +82,8 @@ pub struct Timing {
 /// The details of an attempt beside its outcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AttemptDetails {
+    /// Whether any byte of the request was written to a connection.
+    pub sent: bool,
     /// How long its parts took.
     pub timing: Timing,
     /// The response's headers, as [`kept_headers`] chose them.

@@ -196,6 +196,11 @@ pub struct Attempt {
     pub started_at: Timestamp,
     /// How long it took, in milliseconds.
     pub duration_ms: u32,
+    /// Whether the request was sent, in whole or in part. `false`: it never was, so the receiver
+    /// cannot have it: there was no address, no connection, or no TLS, or the address may not be
+    /// called.
+    #[serde(default = "was_sent")]
+    pub sent: bool,
     /// How long its parts took; null where that was not measured.
     #[serde(default)]
     pub timing: Option<Timing>,
@@ -232,10 +237,11 @@ impl Attempt {
             number,
             started_at,
             duration_ms,
+            sent: true,
             timing: None,
             status_code,
             failure,
-            error: in_words(status_code, failure),
+            error: in_words(status_code, failure, true),
             response_headers: BTreeMap::new(),
             response_excerpt: excerpt,
         }
@@ -244,6 +250,8 @@ impl Attempt {
     /// The same with its details. A success keeps less of its response.
     #[must_use]
     pub fn with_details(mut self, details: AttemptDetails) -> Self {
+        self.sent = details.sent;
+        self.error = in_words(self.status_code, self.failure, self.sent);
         self.timing = Some(details.timing);
         self.response_headers = details.headers;
         if self.failure.is_none()
@@ -255,14 +263,20 @@ impl Attempt {
     }
 }
 
-/// What went wrong, in words.
+/// What a stored attempt is that does not say otherwise.
+fn was_sent() -> bool {
+    true
+}
+
+/// What went wrong, in words, and whether the receiver can have the webhook.
 #[must_use]
-pub fn in_words(status_code: Option<u16>, failure: Option<Failure>) -> Option<String> {
+pub fn in_words(status_code: Option<u16>, failure: Option<Failure>, sent: bool) -> Option<String> {
     failure.map(|failure| match status_code {
         Some(status @ 300..=399) => {
             format!("the endpoint responded with {status}; redirects are not followed")
         }
         Some(status) => format!("the endpoint responded with {status}"),
+        None if !sent => format!("{failure}; the request was never sent"),
         None => failure.to_string(),
     })
 }
