@@ -11,6 +11,8 @@ use serde::{
 };
 use serde_path_to_error::{Path, Segment};
 
+use super::unreadable::{self, Flaw};
+
 /// Reads a body. The types reject unknown fields.
 pub(crate) fn parse<T: DeserializeOwned>(content_type: Option<&str>, bytes: &[u8]) -> Result<T, Problem> {
     if let Some(content_type) = content_type {
@@ -37,9 +39,16 @@ pub(crate) fn parse<T: DeserializeOwned>(content_type: Option<&str>, bytes: &[u8
         let inner = error.into_inner();
         match inner.classify() {
             serde_json::error::Category::Data => Problem::field(Kind::InvalidField, pointer, words(&inner)),
-            // For an enum, serde reports null as a syntax error.
-            _ if is_json(bytes) => Problem::field(Kind::InvalidField, pointer, "must not be null"),
-            _ => Problem::new(Kind::InvalidRequest, format!("the body is not JSON: {inner}")),
+            // serde reports as errors of syntax what JSON allows and it has no value for, and null
+            // for an enum.
+            _ => match json_text(bytes) {
+                Some(text) => {
+                    let Flaw { pointer, reason } = unreadable::flaw(text, &pointer)
+                        .unwrap_or(Flaw { pointer, reason: "has a value that cannot be read" });
+                    Problem::field(Kind::InvalidField, pointer, reason)
+                }
+                None => Problem::new(Kind::InvalidRequest, format!("the body is not JSON: {inner}")),
+            },
         }
     })?;
     json.end()
@@ -47,8 +56,10 @@ pub(crate) fn parse<T: DeserializeOwned>(content_type: Option<&str>, bytes: &[u8
     Ok(value)
 }
 
-fn is_json(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
+/// The text of a body that is JSON.
+fn json_text(bytes: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    serde_json::from_str::<IgnoredAny>(text).is_ok().then_some(text)
 }
 
 /// The error without the position in the text, which the pointer shows better, and without the

@@ -9,3 +9,4 @@ pub(crate) mod parameter;
 pub(crate) mod read_only;
 pub(crate) mod route;
 pub(crate) mod trail;
+mod unreadable;

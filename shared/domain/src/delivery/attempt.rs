@@ -67,6 +67,11 @@ pub struct Attempt {
     pub started_at: Timestamp,
     /// How long it took, in milliseconds.
     pub duration_ms: u32,
+    /// Whether the request was sent, in whole or in part. `false`: it never was, so the receiver
+    /// cannot have it: there was no address, no connection, or no TLS, or the address may not be
+    /// called.
+    #[serde(default = "was_sent")]
+    pub sent: bool,
     /// How long its parts took; null where that was not measured.
     #[serde(default)]
     pub timing: Option<Timing>,
@@ -103,10 +108,11 @@ impl Attempt {
             number,
             started_at,
             duration_ms,
+            sent: true,
             timing: None,
             status_code,
             failure,
-            error: in_words(status_code, failure),
+            error: in_words(status_code, failure, true),
             response_headers: BTreeMap::new(),
             response_excerpt: excerpt,
         }
@@ -115,6 +121,8 @@ impl Attempt {
     /// The same with its details. A success keeps less of its response.
     #[must_use]
     pub fn with_details(mut self, details: AttemptDetails) -> Self {
+        self.sent = details.sent;
+        self.error = in_words(self.status_code, self.failure, self.sent);
         self.timing = Some(details.timing);
         self.response_headers = details.headers;
         if self.failure.is_none()
@@ -124,6 +132,11 @@ impl Attempt {
         }
         self
     }
+}
+
+/// What a stored attempt is that does not say otherwise.
+fn was_sent() -> bool {
+    true
 }
 
 /// How long the parts of an attempt took, in milliseconds. They follow each other; what is missing
@@ -153,6 +166,8 @@ pub struct Timing {
 /// The details of an attempt beside its outcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AttemptDetails {
+    /// Whether any byte of the request was written to a connection.
+    pub sent: bool,
     /// How long its parts took.
     pub timing: Timing,
     /// The response's headers, as [`kept_headers`] chose them.

@@ -87,14 +87,15 @@ impl Outcome {
     }
 }
 
-/// What went wrong, in words.
+/// What went wrong, in words, and whether the receiver can have the webhook.
 #[must_use]
-pub fn in_words(status_code: Option<u16>, failure: Option<Failure>) -> Option<String> {
+pub fn in_words(status_code: Option<u16>, failure: Option<Failure>, sent: bool) -> Option<String> {
     failure.map(|failure| match status_code {
         Some(status @ 300..=399) => {
             format!("the endpoint responded with {status}; redirects are not followed")
         }
         Some(status) => format!("the endpoint responded with {status}"),
+        None if !sent => format!("{failure}; the request was never sent"),
         None => failure.to_string(),
     })
 }

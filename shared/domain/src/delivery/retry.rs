@@ -1,8 +1,6 @@
 //! What follows an attempt: the one pure function of the delivery's state machine.
 
-use std::time::Duration;
-
-use time::{OffsetDateTime, format_description::well_known::Rfc2822};
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::Outcome;
 use crate::{Timestamp, saturating};
@@ -105,15 +103,16 @@ pub fn asked_wait(outcome: &Outcome, now: Timestamp) -> Option<Duration> {
     }
 }
 
-/// Reads `Retry-After`: seconds, or a date of HTTP (RFC 9110, section 10.2.3). What cannot be
-/// read is no wish.
+/// Reads `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3) in any of HTTP's three formats
+/// (section 5.6.7). What cannot be read is no wish.
 fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
-    let wait = if let Ok(secs) = text.parse::<u64>() {
-        Duration::from_secs(secs)
+    let wait = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Digits that are no number are a number too large.
+        Duration::from_secs(text.parse().unwrap_or(u64::MAX))
     } else {
-        let at = OffsetDateTime::parse(text, &Rfc2822).ok()?;
-        Timestamp::from_secs(at.unix_timestamp()).since(now)
+        let at = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Timestamp::from_secs(saturating::<i64>(at.as_secs())).since(now)
     };
     Some(wait.min(RETRY_AFTER_LIMIT))
 }

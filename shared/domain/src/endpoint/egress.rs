@@ -54,6 +54,8 @@ pub enum BlockedUrl {
     Host,
     /// It holds a user name or password.
     Credentials,
+    /// Its host is neither an address nor what DNS can hold.
+    Syntax,
     /// Its host is a name that can only lead inside a network.
     Name,
     /// Its host is an address that may not be called.
@@ -68,6 +70,9 @@ impl fmt::Display for BlockedUrl {
             Self::Scheme => "must begin with https://",
             Self::Host => "must name a host",
             Self::Credentials => "must not hold a user name or password",
+            Self::Syntax => {
+                "must name a host by a DNS name: labels of 1 to 63 letters, digits and inner hyphens, at most 253 characters"
+            }
             Self::Name => "must name a host by its full name on the public internet",
             Self::Address => "must not point at a private, local or reserved address",
             Self::Port => "must use port 443 or one from 1024 up",
@@ -167,6 +172,25 @@ fn is_public_name(name: &str) -> bool {
     name.split('.').all(|label| !label.is_empty()) && !NOT_PUBLIC_NAMES.contains(&last)
 }
 
+/// Longest label and longest name, in bytes, without the dot at the end (RFC 1035, section 2.3.4: 255
+/// bytes on the wire, which hold a length before each label and the empty label of the root).
+const LABEL_LIMIT: usize = 63;
+const NAME_LIMIT: usize = 253;
+
+/// Whether `name`, after IDNA, is the name of a host (RFC 1123, section 2.1): labels of letters, digits
+/// and hyphens, which do not begin or end with a hyphen. A dot at the end is the root's. No other name
+/// can be looked up or have a certificate, an underscore included.
+fn is_host_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let is_label = |label: &str| {
+        (1..=LABEL_LIMIT).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= NAME_LIMIT && name.split('.').all(is_label)
+}
+
 /// The first port that everyone may use. Those below are assigned to services (RFC 6335, section
 /// 6), some of which can be talked into things by what is no more than an HTTP request.
 const FIRST_FREE_PORT: u16 = 1024;
@@ -207,6 +231,7 @@ pub fn check_url(url: &Url, allow: &Allow) -> Result<(), BlockedUrl> {
         Some(Host::Domain(name)) if allow.is_empty() && !is_public_name(name) => {
             return Err(BlockedUrl::Name);
         }
+        Some(Host::Domain(name)) if !is_host_name(name) => return Err(BlockedUrl::Syntax),
         Some(Host::Domain(_)) => None,
         Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
         Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
@@ -215,6 +240,8 @@ pub fn check_url(url: &Url, allow: &Allow) -> Result<(), BlockedUrl> {
         return Err(BlockedUrl::Address);
     }
     match url.port_or_known_default() {
+        // No connection can be made to it (RFC 6335, section 6).
+        Some(0) => Err(BlockedUrl::Port),
         Some(443 | FIRST_FREE_PORT..) => Ok(()),
         _ if address.is_some_and(|address| allow.contains(address)) => Ok(()),
         _ => Err(BlockedUrl::Port),

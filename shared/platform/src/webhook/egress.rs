@@ -1,36 +1,54 @@
 //! Calls to tenants' URLs: the only place that makes them, behind the egress guard.
 //!
 //! The guard asks twice. A host that is an address is checked in the URL, because a resolver is
-//! never asked about it; a name is resolved by [`GuardedResolver`], which hands on only addresses
-//! that may be called, so the address that was checked is the address connected to. What a name
-//! leads to later (DNS rebinding) matters only to later connections, which are checked in turn.
+//! never asked about it; a name is resolved by the guarded resolver of [`connector`], which hands on
+//! only addresses that may be called, so the address that was checked is the address connected to. What
+//! a name leads to later (DNS rebinding) matters only to later connections, which are checked in turn.
+
+mod connector;
+mod response;
+mod wire;
 
 use std::{
     error::Error,
     fmt, io,
-    net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use domain::{
     delivery::{
         Failure, Outcome,
-        attempt::{AttemptDetails, EXCERPT_LIMIT, Timing, kept_headers},
+        attempt::{AttemptDetails, EXCERPT_LIMIT, kept_headers},
     },
     endpoint::egress::{self, Allow},
 };
-use futures_util::future::BoxFuture;
-use reqwest::{
-    Client, Request, Response, Url,
-    dns::{Addrs, Name, Resolve, Resolving},
-    header::{HeaderMap, HeaderValue, RETRY_AFTER},
-    redirect,
+use futures_util::future::poll_fn;
+use http::{
+    Extensions, HeaderMap, HeaderValue, Method, Request, Response, Uri,
+    header::{ACCEPT, RETRY_AFTER, USER_AGENT},
+};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::{
+        Client,
+        connect::{CaptureConnection, HttpInfo, capture_connection},
+    },
+    rt::{TokioExecutor, TokioTimer},
 };
 use rustls::ClientConfig;
 use tokio::time::{Instant as Deadline, timeout_at};
+use url::Url;
 
-use super::timing;
+pub(super) use self::connector::Lookup;
+use self::{
+    connector::{Connector, GuardError, system_lookup},
+    wire::Traffic,
+};
+use super::timing::{self, Ends};
 use crate::{Fault, runtime::tls};
 
 /// The default time of one attempt, including reading its response.
@@ -39,6 +57,9 @@ pub const TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes of a response that are read; the rest is ignored.
 const RESPONSE_LIMIT: usize = 64 * 1024;
 
+/// The longest head of an HTTP/2 response, in bytes as its section 6.5.2 counts them.
+const HTTP2_HEAD_LIMIT: u32 = 256 * 1024;
+
 /// What an HTTP/2 peer may send ahead of our reading, in bytes: what is read at most, whole.
 const WINDOW: u32 = 64 * 1024;
 
@@ -46,7 +67,7 @@ const WINDOW: u32 = 64 * 1024;
 const POOL_IDLE: Duration = Duration::from_secs(10);
 
 /// What we call ourselves.
-pub const USER_AGENT: &str = concat!("core-webhooks/", env!("CARGO_PKG_VERSION"));
+pub const OUR_NAME: &str = concat!("core-webhooks/", env!("CARGO_PKG_VERSION"));
 
 /// The outcome of a call, and how long it took.
 #[derive(Debug, Clone)]
@@ -68,10 +89,16 @@ impl CallOutcome {
 }
 
 /// Makes the calls.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Egress {
-    client: Client,
+    client: Client<Connector, Full<Bytes>>,
     allow: Arc<Allow>,
+}
+
+impl fmt::Debug for Egress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Egress").field("allow", &self.allow).finish_non_exhaustive()
+    }
 }
 
 impl Egress {
@@ -81,25 +108,22 @@ impl Egress {
     }
 
     pub(super) fn with_lookup(allow: Allow, lookup: Lookup) -> Result<Self, Fault> {
-        Self::with_tls(allow, lookup, tls::client_config(&[b"h2", b"http/1.1"])?)
+        Ok(Self::with_tls(allow, lookup, tls::client_config(&[b"h2", b"http/1.1"])?))
     }
 
-    pub(super) fn with_tls(allow: Allow, lookup: Lookup, mut tls: ClientConfig) -> Result<Self, Fault> {
+    pub(super) fn with_tls(allow: Allow, lookup: Lookup, mut tls: ClientConfig) -> Self {
         tls.resumption = timing::watched_sessions();
         let allow = Arc::new(allow);
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .connector_layer(timing::Watch)
-            .dns_resolver(GuardedResolver { allow: Arc::clone(&allow), lookup })
-            .redirect(redirect::Policy::none())
+        // Not among its settings: redirects, proxies and cookies, which this client does not have.
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
             .http2_initial_stream_window_size(WINDOW)
             .http2_initial_connection_window_size(WINDOW)
-            .no_proxy()
-            .user_agent(USER_AGENT)
-            .build()
-            .map_err(Fault::on("setting up calls to endpoints"))?;
-        Ok(Self { client, allow })
+            .http2_max_header_list_size(HTTP2_HEAD_LIMIT)
+            .build(Connector::new(Arc::clone(&allow), lookup, tls));
+        Self { client, allow }
     }
 
     /// Posts `body`. What the endpoint does, or does not do, is an outcome and never an error.
@@ -125,10 +149,14 @@ impl Egress {
     ) -> Result<Outcome, Failure> {
         let url = Url::parse(url).map_err(|_| Failure::BlockedAddress)?;
         egress::check_url(&url, &self.allow).map_err(|_| Failure::BlockedAddress)?;
-        let request = self.client.post(url).headers(headers).body(body).build();
-        // URL, headers and body have been parsed, so this cannot fail for any of them.
-        let request = request.map_err(|error| classify(&error))?;
-        let response = self.send(request, deadline, &mut details.timing).await?;
+        let uri = Uri::try_from(url.as_str()).map_err(|_| Failure::BlockedAddress)?;
+        let mut request = Request::new(Full::from(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(OUR_NAME));
+        request.headers_mut().entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        let response = self.send(request, deadline, details).await?;
         let status = response.status();
         let header = |name: &str| response.headers().get(name);
         let retry_after =
@@ -142,58 +170,128 @@ impl Egress {
         Ok(Outcome::Response { status: status.as_u16(), retry_after, excerpt: excerpt(&head) })
     }
 
-    /// Sends `request`, and once more where an idle connection was used and broke before an
-    /// response's head came: the endpoint, a balancer or a NAT has most likely closed it while the
-    /// function was frozen or as the request was on its way (RFC 9112, section 9.3.1).
+    /// Sends `request`, and once more where nothing of a response has come and one of these holds:
     ///
-    /// Below this, hyper takes another connection if an idle one is found closed before the
-    /// request is written, and reqwest repeats what an HTTP/2 peer says it did not process
-    /// (`REFUSED_STREAM`, or a `GOAWAY` without error). What is left is a request that was
-    /// written and perhaps read; sending it again may deliver it twice, with one `webhook-id`, as
-    /// any retry may. A head that breaks off or is garbled counts as none: reqwest's error does
-    /// not distinguish them. A new connection that breaks is a failure at once.
+    /// - An HTTP/2 peer says that it did not process the request (RFC 9113, section 8.7).
+    /// - An idle connection was used and broke: the endpoint, a balancer or a NAT has most likely
+    ///   closed it while the function was frozen, or as the request was on its way (RFC 9112,
+    ///   section 9.3.1).
+    ///
+    /// RFC 9110, section 9.2.2, lets a client repeat a POST only if it knows that the request is in
+    /// fact idempotent, or was not applied. In the first case the peer says the latter. In the
+    /// second the former holds: both copies have one `webhook-id`, by which a receiver knows them,
+    /// and the next attempt would send the same copy. After any byte of a response, even of an
+    /// interim one or of a malformed head, the receiver has read the request, so it is not sent again.
+    /// Below this, hyper takes another connection if an idle one is closed before the request is
+    /// written.
     async fn send(
         &self,
-        request: Request,
+        request: Request<Full<Bytes>>,
         deadline: Deadline,
-        timing: &mut Timing,
-    ) -> Result<Response, Failure> {
-        let again = request.try_clone();
-        let (sent, on_idle) = self.send_once(request, deadline, timing).await;
-        match (sent, again) {
-            (Err(Failure::Protocol), Some(again)) if on_idle => {
-                tracing::debug!("idle connection broke; sending once more");
-                self.send_once(again, deadline, timing).await.0
+        details: &mut AttemptDetails,
+    ) -> Result<Response<Incoming>, Failure> {
+        let again = request.clone();
+        let first = self.send_once(request, deadline, details).await;
+        match first {
+            Err(NoResponse { repeatable: true, .. }) => {
+                tracing::debug!("the request was not processed; sending once more");
+                self.send_once(again, deadline, details).await
             }
-            (sent, _) => sent,
+            first => first,
         }
+        .map_err(|none| none.failure)
     }
 
-    /// Also says whether the request went out on an idle connection. reqwest does not report it.
     async fn send_once(
         &self,
-        request: Request,
+        mut request: Request<Full<Bytes>>,
         deadline: Deadline,
-        timing: &mut Timing,
-    ) -> (Result<Response, Failure>, bool) {
+        details: &mut AttemptDetails,
+    ) -> Result<Response<Incoming>, NoResponse> {
         let began = Instant::now();
-        let (sent, notes) = timing::noted(timeout_at(deadline, self.client.execute(request))).await;
-        let sent = match sent {
+        let captured = capture_connection(&mut request);
+        let mut using = None;
+        let (sent, notes) = timing::noted(async {
+            let mut sending = pin!(self.client.request(request));
+            let watched = poll_fn(|context| {
+                let polled = sending.as_mut().poll(context);
+                // The connection's own task has not run since it got the request.
+                Using::note(&mut using, &captured);
+                polled
+            });
+            timeout_at(deadline, watched).await
+        })
+        .await;
+        let responded = matches!(sent, Ok(Ok(_)));
+        let ends = using.as_ref().and_then(|using| using.ends);
+        details.timing = notes.timing(began, Instant::now(), ends, responded);
+        details.sent |= using.as_ref().is_some_and(Using::has_sent);
+        match sent {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(classify(&error)),
-            Err(_) => Err(Failure::Timeout),
-        };
-        *timing = notes.timing(began, Instant::now(), sent.as_ref().ok().map(Response::extensions));
-        (sent, notes.went_on_idle())
+            Ok(Err(error)) => {
+                let failure = classify(&error);
+                let idle = using.is_some_and(|using| using.was_used && !using.has_received());
+                let repeatable = was_refused(&error) || (idle && failure == Failure::Protocol);
+                Err(NoResponse { failure, repeatable })
+            }
+            Err(_) => Err(NoResponse { failure: Failure::Timeout, repeatable: false }),
+        }
+    }
+}
+
+/// There was no response.
+struct NoResponse {
+    failure: Failure,
+    /// Whether the request may be sent again at once.
+    repeatable: bool,
+}
+
+/// The connection that a request was given to, and what had passed on it by then.
+struct Using {
+    traffic: Arc<Traffic>,
+    ends: Option<Ends>,
+    was_used: bool,
+    sent: u64,
+    received: u64,
+}
+
+impl Using {
+    /// Notes the connection where the request was given to one, or to another one than before.
+    fn note(using: &mut Option<Self>, captured: &CaptureConnection) {
+        let metadata = captured.connection_metadata();
+        let Some(connected) = &*metadata else { return };
+        let mut extensions = Extensions::new();
+        connected.get_extras(&mut extensions);
+        let Some(traffic) = extensions.remove::<Arc<Traffic>>() else { return };
+        if using.as_ref().is_some_and(|using| Arc::ptr_eq(&using.traffic, &traffic)) {
+            return;
+        }
+        *using = Some(Self {
+            ends: extensions.get::<HttpInfo>().map(timing::ends),
+            was_used: traffic.begin_use(),
+            sent: traffic.sent(),
+            received: traffic.received(),
+            traffic,
+        });
+    }
+
+    fn has_sent(&self) -> bool {
+        self.traffic.sent() > self.sent
+    }
+
+    /// Over HTTP/2 also by another request's frame, which errs on the side of not sending again.
+    fn has_received(&self) -> bool {
+        self.traffic.received() > self.received
     }
 }
 
 /// Reads a response to its end where it is short, so that the connection can be used again, and
 /// keeps its first [`EXCERPT_LIMIT`] bytes in `head`. A long one is left, which closes its
 /// connection.
-async fn read(mut response: Response, head: &mut Vec<u8>) -> Result<(), reqwest::Error> {
+async fn read(mut response: Response<Incoming>, head: &mut Vec<u8>) -> Result<(), hyper::Error> {
     let mut read = 0;
-    while let Some(chunk) = response.chunk().await? {
+    while let Some(frame) = response.body_mut().frame().await {
+        let Ok(chunk) = frame?.into_data() else { continue };
         read += chunk.len();
         let room = EXCERPT_LIMIT - head.len();
         head.extend_from_slice(&chunk[..room.min(chunk.len())]);
@@ -213,12 +311,8 @@ fn excerpt(head: &[u8]) -> String {
 }
 
 /// What went wrong, by the types in the chain of errors and never by their texts.
-fn classify(error: &reqwest::Error) -> Failure {
-    if error.is_timeout() {
-        return Failure::Timeout;
-    }
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = cause {
+fn classify(error: &hyper_util::client::legacy::Error) -> Failure {
+    for error in causes(error) {
         if let Some(guard) = error.downcast_ref::<GuardError>() {
             return match guard {
                 GuardError::NotFound => Failure::Dns,
@@ -228,65 +322,34 @@ fn classify(error: &reqwest::Error) -> Failure {
         if error.is::<rustls::Error>() {
             return Failure::Tls;
         }
-        // An `io::Error` hides the error it wraps from `source`.
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        cause = wrapped.map_or_else(|| error.source(), |inner| Some(inner as &(dyn Error + 'static)));
     }
     if error.is_connect() { Failure::Connect } else { Failure::Protocol }
 }
 
-/// Why a name leads nowhere.
-#[derive(Debug)]
-enum GuardError {
-    NotFound,
-    Refused,
+/// Whether an HTTP/2 peer says that it has not processed the request: by `REFUSED_STREAM`, or by a
+/// `GOAWAY` whose last stream is an earlier one (RFC 9113, section 8.7). h2 reports a `GOAWAY` to no
+/// other streams.
+fn was_refused(error: &hyper_util::client::legacy::Error) -> bool {
+    causes(error).filter_map(|error| error.downcast_ref::<h2::Error>()).any(|error| {
+        error.is_remote()
+            && (error.is_go_away()
+                || (error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM)))
+    })
 }
 
-impl fmt::Display for GuardError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotFound => "the name was not found",
-            Self::Refused => "the name leads to an address that may not be called",
-        })
-    }
-}
-
-impl Error for GuardError {}
-
-/// Finds a name's addresses.
-pub(super) type Lookup = Box<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
-
-/// Asks the system's resolver.
-async fn system_lookup(name: String) -> io::Result<Vec<IpAddr>> {
-    Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect())
-}
-
-/// Resolves names, and refuses those of which any address may not be called: a name that points
-/// inside and outside is an attack or a mistake. It is asked once for each new connection.
-struct GuardedResolver {
-    allow: Arc<Allow>,
-    lookup: Lookup,
-}
-
-impl Resolve for GuardedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        timing::asked();
-        let allow = Arc::clone(&self.allow);
-        let found = (self.lookup)(name.as_str().to_owned());
-        Box::pin(async move {
-            let addresses = found.await.map_err(|_| GuardError::NotFound)?;
-            if addresses.is_empty() {
-                return Err(GuardError::NotFound.into());
-            }
-            if !addresses.iter().all(|address| egress::is_allowed(*address, &allow)) {
-                return Err(GuardError::Refused.into());
-            }
-            timing::resolved();
-            // Port 0 is replaced by the URL's.
-            Ok(Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs)
-        })
-    }
+/// An error, what caused it, and so on.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| {
+        // An `io::Error` hides the error it wraps from `source`.
+        let error: &'a (dyn Error + 'static) = *error;
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        wrapped.map_or_else(|| error.source(), |inner| Some(inner as &(dyn Error + 'static)))
+    })
 }
 
 #[cfg(test)]
+mod http2;
+#[cfg(test)]
 pub(super) mod tests;
+#[cfg(test)]
+mod wild;

@@ -2,7 +2,7 @@
 //! cannot differ.
 
 use domain::{EventId, TenantId, Timestamp, endpoint::Endpoint, signing};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use crate::{
     Fault,

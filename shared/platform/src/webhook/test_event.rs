@@ -12,10 +12,10 @@ use domain::{
     },
     event::{self, EventData, EventType},
 };
-use reqwest::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 
 use super::{
-    egress::{CallOutcome, Egress, USER_AGENT},
+    egress::{CallOutcome, Egress, OUR_NAME},
     request::Webhook,
 };
 use crate::{Fault, runtime::clock, secrets::Secrets, store::leases::Leases};
@@ -93,7 +93,7 @@ fn shown(headers: &HeaderMap) -> BTreeMap<String, String> {
     };
     let mut shown: BTreeMap<_, _> =
         headers.iter().map(|(name, value)| (name.to_string(), text(name.as_str(), value))).collect();
-    shown.insert(header::USER_AGENT.to_string(), USER_AGENT.to_owned());
+    shown.insert(header::USER_AGENT.to_string(), OUR_NAME.to_owned());
     shown
 }
 
@@ -117,6 +117,6 @@ mod tests {
         assert_eq!(shown["authorization"], REDACTED);
         assert_eq!(shown["x-region"], "west");
         assert_eq!(shown["webhook-signature"], "v1,abc");
-        assert_eq!(shown["user-agent"], USER_AGENT);
+        assert_eq!(shown["user-agent"], OUR_NAME);
     }
 }

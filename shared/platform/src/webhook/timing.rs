@@ -1,26 +1,22 @@
-//! How long the parts of an attempt take: lookup, connection, TLS and the first byte, measured by the
-//! callbacks that reqwest makes.
+//! How long the parts of an attempt take: lookup, connection, TLS and the first byte.
 //!
-//! Each callback notes the time in the task-local of the call at hand: the resolver, the store
-//! of TLS sessions, which a handshake asks first of all, and a layer around the connector. So
-//! nothing has to be carried through reqwest, and calls cannot mix: a connection that a call makes
+//! Whoever is called notes the time in the task-local of the call at hand: the resolver, the store
+//! of TLS sessions, which a handshake asks first of all, and the connector. So nothing has to be
+//! carried through the HTTP client, and calls cannot mix: a connection that a call makes
 //! is made within that call's own future. There is one exception. Where an idle connection
 //! turns up before a new one is ready, the call takes that, and the new one is finished in a task
 //! of its own, for others, where there is nothing to note anything in. The addresses of the
-//! connection that responded show whether it is the one that the call made.
+//! connection that was used show whether it is the one that the call made.
 
 use std::{
     cell::Cell,
     net::SocketAddr,
     sync::Arc,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use domain::{delivery::attempt::Timing, saturating};
-use futures_util::future::BoxFuture;
-use http::Extensions;
-use hyper_util::client::legacy::connect::{Connection, HttpInfo};
+use hyper_util::client::legacy::connect::HttpInfo;
 use rustls::{
     NamedGroup,
     client::{
@@ -29,8 +25,6 @@ use rustls::{
     },
     pki_types::ServerName,
 };
-use tower_layer::Layer;
-use tower_service::Service;
 
 /// TLS sessions that can be resumed; rustls's own number.
 const SESSIONS: usize = 256;
@@ -41,7 +35,7 @@ tokio::task_local! {
 }
 
 /// Both ends of a connection, by which it is distinguished from others.
-type Ends = (SocketAddr, SocketAddr);
+pub(crate) type Ends = (SocketAddr, SocketAddr);
 
 /// When the parts of a call began and ended, as far as they did.
 #[derive(Debug, Clone, Copy, Default)]
@@ -83,22 +77,33 @@ pub(crate) fn resolved() {
     note(|notes| notes.resolved = Some(Instant::now()));
 }
 
-impl Notes {
-    /// Whether no new connection was begun, so that what was sent went out on an idle one.
-    pub(crate) fn went_on_idle(&self) -> bool {
-        self.connecting.is_none()
-    }
+/// A new connection begins. From the beginning, where one takes the place of another.
+pub(crate) fn connecting() {
+    note(|notes| *notes = Notes { connecting: Some(Instant::now()), ..Notes::default() });
+}
 
-    /// How long the parts took of a call that began at `began`. It ended at `ended`: with an
-    /// response's head, which came by the connection `used`, or without one.
-    pub(crate) fn timing(&self, began: Instant, ended: Instant, used: Option<&Extensions>) -> Timing {
+/// It is ready, TLS included.
+pub(crate) fn connected(ends: Option<Ends>) {
+    note(|notes| {
+        notes.connected = Some(Instant::now());
+        notes.ends = ends;
+    });
+}
+
+impl Notes {
+    /// How long the parts took of a call that began at `began` and ended at `ended`: with a
+    /// response's head, or without one. `used` is the connection that the request was given to.
+    pub(crate) fn timing(
+        &self,
+        began: Instant,
+        ended: Instant,
+        used: Option<Ends>,
+        responded: bool,
+    ) -> Timing {
         let ms = |from: Instant, to: Instant| millis(to.saturating_duration_since(from));
-        let responded = used.is_some();
-        let used = used.and_then(|extensions| extensions.get::<HttpInfo>()).map(ends);
-        let reused = responded && (self.connected.is_none() || (used.is_some() && used != self.ends));
-        if reused || self.went_on_idle() {
+        if self.connecting.is_none() || (used.is_some() && used != self.ends) {
             let first_byte_ms = responded.then(|| ms(began, ended));
-            return Timing { reused: true, first_byte_ms, ..Timing::default() };
+            return Timing { reused: used.is_some(), first_byte_ms, ..Timing::default() };
         }
         // An address is connected to at once, a name once it is resolved.
         let begun = if self.asked.is_some() { self.resolved } else { self.connecting };
@@ -117,55 +122,9 @@ pub(crate) fn millis(duration: Duration) -> u32 {
     saturating::<u32>(duration.as_millis())
 }
 
-fn ends(info: &HttpInfo) -> Ends {
+/// The ends of a connection.
+pub(crate) fn ends(info: &HttpInfo) -> Ends {
     (info.local_addr(), info.remote_addr())
-}
-
-/// Notes when connections begin and when they are ready, TLS included.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Watch;
-
-impl<S> Layer<S> for Watch {
-    type Service = WatchedConnector<S>;
-
-    fn layer(&self, inner: S) -> WatchedConnector<S> {
-        WatchedConnector(inner)
-    }
-}
-
-/// A connector whose connections are timed.
-#[derive(Debug, Clone)]
-pub(crate) struct WatchedConnector<S>(S);
-
-impl<S, R> Service<R> for WatchedConnector<S>
-where
-    S: Service<R>,
-    S::Response: Connection,
-    S::Future: Send + 'static,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(context)
-    }
-
-    fn call(&mut self, request: R) -> Self::Future {
-        // From the beginning, where one connection takes the place of another.
-        note(|notes| *notes = Notes { connecting: Some(Instant::now()), ..Notes::default() });
-        let connecting = self.0.call(request);
-        Box::pin(async move {
-            let connection = connecting.await?;
-            let mut extensions = Extensions::new();
-            connection.connected().get_extras(&mut extensions);
-            note(|notes| {
-                notes.connected = Some(Instant::now());
-                notes.ends = extensions.get::<HttpInfo>().map(ends);
-            });
-            Ok(connection)
-        })
-    }
 }
 
 /// TLS sessions as rustls keeps them by default, and the time when a handshake asks for one.
@@ -209,4 +168,4 @@ impl ClientSessionStore for Sessions {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -7,6 +7,8 @@ use super::*;
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "only whether it parses is looked at")]
 struct Body {
+    #[serde(default)]
+    any: serde_json::Value,
     r#type: EventType,
     data: EventData,
     #[serde(default)]
@@ -79,13 +81,31 @@ fn details_have_the_words_of_json() {
         (r#"{"type":"a.b","data":{},"list":{}}"#, "must be an array"),
         (
             r#"{"type":"a.b","data":{},"typo":1}"#,
-            "unknown field; expected one of `type`, `data`, `list`, `word`",
+            "unknown field; expected one of `any`, `type`, `data`, `list`, `word`",
         ),
         ("null", "must be a JSON object"),
         (r#""text""#, "must be a JSON object"),
     ] {
         let problem = parse::<Body>(None, text.as_bytes()).unwrap_err();
         assert_eq!(problem.errors[0].detail, detail, "{text}");
+    }
+}
+
+#[test]
+fn what_json_allows_and_nobody_can_read_has_its_true_reason() {
+    let deep = format!(r#"{{"type":"a.b","data":{{}},"any":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+    for (text, pointer, detail) in [
+        (r#"{"type":"\ud800","data":{}}"#, "/type", "surrogate"),
+        (r#"{"type":"a.b","data":{},"any":{"x":["\ud800"]}}"#, "/any/x/0", "surrogate"),
+        (r#"{"type":"a.b","data":{},"any":1e400}"#, "/any", "double"),
+        (r#"{"type":"a.b","data":{},"list":[1e400]}"#, "/list/0", "double"),
+        (r#"{"type":"a.b","data":{},"word":null}"#, "/word", "must not be null"),
+        (&deep, "/any", "nested"),
+    ] {
+        let problem = parse::<Body>(None, text.as_bytes()).unwrap_err();
+        assert_eq!(problem.kind, Kind::InvalidField, "{text}");
+        assert!(problem.errors[0].pointer.as_deref().unwrap().starts_with(pointer), "{text}: {problem:?}");
+        assert!(problem.errors[0].detail.contains(detail), "{text}: {problem:?}");
     }
 }
 

@@ -8,6 +8,7 @@ fn check(text: &str, allow: &Allow) -> Option<Result<(), BlockedUrl>> {
 const NO_URL: Option<BlockedUrl> = None;
 const SCHEME: Option<BlockedUrl> = Some(BlockedUrl::Scheme);
 const CREDENTIALS: Option<BlockedUrl> = Some(BlockedUrl::Credentials);
+const SYNTAX: Option<BlockedUrl> = Some(BlockedUrl::Syntax);
 const NAME: Option<BlockedUrl> = Some(BlockedUrl::Name);
 const ADDRESS: Option<BlockedUrl> = Some(BlockedUrl::Address);
 const PORT: Option<BlockedUrl> = Some(BlockedUrl::Port);
@@ -164,6 +165,25 @@ const HOSTILE: &[(&str, &str, Option<BlockedUrl>)] = &[
     ("an empty label", "https://a..example.com/", NAME),
     ("a first dot", "https://.example.com/", NAME),
     ("no labels", "https://./", NAME),
+    ("a template that was not filled in", "https://{tenant}.example.com/hook", SYNTAX),
+    ("a dollar template", "https://${TENANT}.example.com/hook", SYNTAX),
+    ("a quote", "https://exa\"mple.com/", SYNTAX),
+    ("a wildcard", "https://*.example.com/", SYNTAX),
+    ("an underscore", "https://my_app.example.com/", SYNTAX),
+    ("a first hyphen", "https://-a.example.com/", SYNTAX),
+    ("a last hyphen", "https://a-.example.com/", SYNTAX),
+    ("other signs", "https://a~b!c'd(e)f;g=h,i+j&k.example.com/", SYNTAX),
+    (
+        "a label of 64",
+        "https://aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.example.com/",
+        SYNTAX,
+    ),
+    (
+        "a label of 64 after IDNA",
+        "https://\u{fc}aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.example.com/",
+        SYNTAX,
+    ),
+    ("two last dots", "https://example.com../", NAME),
     ("port 0", "https://example.com:0/", PORT),
     ("ssh", "https://example.com:22/", PORT),
     ("mail", "https://example.com:25/", PORT),
@@ -193,6 +213,8 @@ fn the_public_internet_may_be_called() {
         "https://example.com:1024/",
         "https://example.com:65535/",
         "https://bücher.example.com/",
+        "https://a--b.1-2.example.com/",
+        "https://aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.example.com/",
         "https://localhost.example.com/",
         "https://local.com/",
         "https://8.8.8.8:8443/",
@@ -277,6 +299,8 @@ fn the_local_stack_lets_through_what_it_names() {
         ("http://receiver:8080/", Ok(())),
         // A name could lead anywhere, and the rest of the internet has its ports' rule.
         ("http://localhost/", Err(BlockedUrl::Port)),
+        ("http://127.0.0.1:0/", Err(BlockedUrl::Port)),
+        ("http://local_host:8080/", Err(BlockedUrl::Syntax)),
         ("https://8.8.8.8:25/", Err(BlockedUrl::Port)),
         ("http://127.0.0.2/", Err(BlockedUrl::Address)),
         ("http://[::ffff:127.0.0.1]/", Err(BlockedUrl::Address)),
@@ -287,6 +311,22 @@ fn the_local_stack_lets_through_what_it_names() {
     }
     assert!("127.0.0.1".parse::<Allow>().is_err());
     assert!("".parse::<Allow>().unwrap().is_empty());
+}
+
+#[test]
+fn a_name_has_at_most_253_characters() {
+    let label = "a".repeat(63);
+    for (last, dot, expected) in [
+        (57, "", Ok(())),
+        (57, ".", Ok(())),
+        (58, "", Err(BlockedUrl::Syntax)),
+        (58, ".", Err(BlockedUrl::Syntax)),
+    ] {
+        // 3 labels of 63, `last` and `com`, with 4 dots between them.
+        let name = format!("{label}.{label}.{label}.{}.com", "b".repeat(last));
+        assert_eq!(name.len(), 196 + last);
+        assert_eq!(check(&format!("https://{name}{dot}/"), &Allow::default()), Some(expected), "{last}{dot}");
+    }
 }
 
 #[test]

@@ -24,6 +24,9 @@ struct StoredAttempt<'a> {
     number: u32,
     started_at: Timestamp,
     duration_ms: u32,
+    /// Most are, so only `false` is stored.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    sent: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     timing: Option<StoredTiming>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,6 +67,7 @@ pub(crate) fn write(attempt: &Attempt) -> Result<(String, Option<&str>), Fault> 
         number: attempt.number,
         started_at: attempt.started_at,
         duration_ms: attempt.duration_ms,
+        sent: attempt.sent,
         timing: attempt.timing.map(StoredTiming::from),
         status_code: attempt.status_code,
         failure: attempt.failure,
@@ -77,7 +81,7 @@ pub(crate) fn write(attempt: &Attempt) -> Result<(String, Option<&str>), Fault> 
 /// Reads what was written, with the long excerpt where it is this attempt's.
 pub(crate) fn read(text: &str, excerpt: Option<&str>) -> Result<Attempt, Fault> {
     let mut attempt: Attempt = serde_json::from_str(text).map_err(Fault::on("reading an attempt"))?;
-    attempt.error = delivery::in_words(attempt.status_code, attempt.failure);
+    attempt.error = delivery::in_words(attempt.status_code, attempt.failure, attempt.sent);
     if let Some(excerpt) = excerpt {
         attempt.response_excerpt = Some(excerpt.to_owned());
     }

@@ -3,10 +3,10 @@ use std::{collections::HashSet, io};
 use bytes::Bytes;
 use domain::delivery::{Failure, Outcome};
 use futures_util::future::join_all;
+use http::HeaderMap;
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use reqwest::header::HeaderMap;
 use ring::signature::Ed25519KeyPair;
 use rustls::{
     ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme,
@@ -267,7 +267,7 @@ impl ServerCertVerifier for AnyRawKey {
 }
 
 /// A server's and a client's side of TLS that go with each other.
-fn both_sides(protocols: &[&[u8]]) -> (ServerConfig, ClientConfig) {
+pub(crate) fn both_sides(protocols: &[&[u8]]) -> (ServerConfig, ClientConfig) {
     let provider = Arc::new(default_provider());
     let pkcs8 = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).unwrap();
     let key = any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8.as_ref())).unwrap();
@@ -311,7 +311,7 @@ async fn tls_is_measured_apart_from_the_connection() {
     })
     .await;
     let lookup: Lookup = Box::new(|_| Box::pin(std::future::ready(Ok(vec![[127, 0, 0, 1].into()]))));
-    let egress = Egress::with_tls(LOOPBACK.parse().unwrap(), lookup, client).unwrap();
+    let egress = Egress::with_tls(LOOPBACK.parse().unwrap(), lookup, client);
     let url = format!("https://hook.example.com:{}/", address.port());
     let first = post(&egress, &url, TIMEOUT).await;
     assert!(first.outcome.is_success(), "{first:?}");
@@ -348,7 +348,7 @@ async fn calls_that_share_an_http2_connection_count_it_once() {
     })
     .await;
     let lookup: Lookup = Box::new(|_| Box::pin(std::future::ready(Ok(vec![[127, 0, 0, 1].into()]))));
-    let egress = Egress::with_tls(LOOPBACK.parse().unwrap(), lookup, client).unwrap();
+    let egress = Egress::with_tls(LOOPBACK.parse().unwrap(), lookup, client);
     let url = format!("https://hook.example.com:{}/", address.port());
     // All begin a connection of their own; the first one that is ready serves them all.
     let mut timings = Vec::new();

@@ -15,8 +15,11 @@ fn responded(status: u16, body: &str, headers: &[(&str, &str)]) -> Attempt {
         first_byte_ms: Some(789),
         reused: false,
     };
-    Attempt::new(3, Timestamp::from_secs(1_800_000_000), 1234, &outcome)
-        .with_details(AttemptDetails { timing, headers: kept_headers(status, value) })
+    Attempt::new(3, Timestamp::from_secs(1_800_000_000), 1234, &outcome).with_details(AttemptDetails {
+        sent: true,
+        timing,
+        headers: kept_headers(status, value),
+    })
 }
 
 #[test]

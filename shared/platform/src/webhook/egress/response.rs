@@ -1,0 +1,506 @@
+//! Reads the responses of HTTP/1.1 as RFC 9112 lets a client read them, and writes each anew in the
+//! one form that no parser can misread: status, framing, and the few headers that are used.
+//!
+//! A receiver that responded 200 has the webhook, whatever else its response holds. hyper refuses a
+//! response for one unusual header line, and its lenient options drop a line that says how the body
+//! is framed as readily as any other. So the bytes pass through here first, without I/O:
+//!
+//! - What is not used is not looked at: reason, unknown headers, chunk extensions, trailers. Malformed
+//!   lines among them are dropped (RFC 9110, section 5.4), and their number is bounded by bytes alone.
+//! - Framing is strict: status line, `Content-Length`, `Transfer-Encoding`, chunks, and no NUL anywhere.
+//! - A connection on which something malformed was dropped or replaced is not used again, so that two
+//!   readings of one response cannot become two responses.
+//!
+//! docs/internals/egress.md has the rule in words, `wild.rs` a table of cases.
+
+use std::{error::Error, fmt};
+
+use domain::delivery::attempt::KEPT_HEADERS;
+
+/// The longest head of a response, and the longest trailer section, in bytes.
+const SECTION_LIMIT: usize = 256 * 1024;
+
+/// Bytes of a line that are looked at. More of a header is ignored, more of a framing line refused.
+const LINE_LIMIT: usize = 8 * 1024;
+
+/// Bytes of a header's value that are passed on.
+const VALUE_LIMIT: usize = 1024;
+
+/// What came is not a response that can be framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("malformed response")
+    }
+}
+
+impl Error for Malformed {}
+
+/// What the next byte belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// No response is expected. What comes passes as it is, so that the HTTP library sees it and
+    /// closes the connection.
+    Nothing,
+    StatusLine,
+    Fields,
+    /// A body of this many more bytes.
+    Sized(u64),
+    ChunkSize,
+    /// This many more bytes of a chunk.
+    Chunk(u64),
+    /// The line break after a chunk: how many of its two bytes have come.
+    ChunkEnd(usize),
+    Trailers,
+    /// A body that ends with the connection, or another protocol.
+    UntilClose,
+    Broken,
+}
+
+/// Where the responses of one connection stand.
+#[derive(Debug)]
+pub(super) struct Responses {
+    part: Part,
+    line: Line,
+    /// Bytes of the head or of the trailers so far.
+    section: usize,
+    head: Head,
+}
+
+impl Responses {
+    pub(super) fn new() -> Self {
+        Self { part: Part::Nothing, line: Line::default(), section: 0, head: Head::default() }
+    }
+
+    /// A request is being sent: what comes next is its response. Without effect while one is
+    /// coming already.
+    pub(super) fn expect(&mut self) {
+        if self.part == Part::Nothing {
+            self.begin(Part::StatusLine);
+        }
+    }
+
+    fn begin(&mut self, part: Part) {
+        self.part = part;
+        self.line = Line::default();
+        self.section = 0;
+        if part == Part::StatusLine {
+            self.head = Head::default();
+        }
+    }
+
+    /// Takes what came, and adds to `out` what is passed on: of a head nothing before its end.
+    ///
+    /// # Errors
+    /// [`Malformed`], from then on. What `out` has got by then is valid.
+    pub(super) fn feed(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+        while !bytes.is_empty() {
+            match self.step(bytes, out) {
+                Ok(used) => bytes = &bytes[used..],
+                Err(malformed) => {
+                    self.part = Part::Broken;
+                    return Err(malformed);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes at least one byte, and returns how many.
+    fn step(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, Malformed> {
+        match self.part {
+            Part::Broken => Err(Malformed),
+            Part::Nothing | Part::UntilClose => {
+                out.extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            Part::Sized(left) => {
+                let (taken, left) = pass(bytes, left, out);
+                self.part = if left == 0 { Part::Nothing } else { Part::Sized(left) };
+                Ok(taken)
+            }
+            Part::Chunk(left) => {
+                let (taken, left) = pass(bytes, left, out);
+                self.part = if left == 0 { Part::ChunkEnd(0) } else { Part::Chunk(left) };
+                Ok(taken)
+            }
+            Part::ChunkEnd(at) => {
+                if bytes[0] != b"\r\n"[at] {
+                    return Err(Malformed);
+                }
+                out.push(bytes[0]);
+                if at == 0 {
+                    self.part = Part::ChunkEnd(1);
+                } else {
+                    self.begin(Part::ChunkSize);
+                }
+                Ok(1)
+            }
+            Part::StatusLine | Part::Fields | Part::ChunkSize | Part::Trailers => self.line(bytes, out),
+        }
+    }
+
+    /// Takes the bytes up to the end of the line, and the line once it is whole.
+    fn line(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, Malformed> {
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let part = &bytes[..end.unwrap_or(bytes.len())];
+        let used = end.map_or(part.len(), |end| end + 1);
+        self.section += used;
+        if self.section > SECTION_LIMIT || part.contains(&0) {
+            return Err(Malformed);
+        }
+        self.line.add(part);
+        if end.is_none() {
+            // What is no HTTP may never end its line.
+            let early = self.part == Part::StatusLine && !could_be_status(self.line.trimmed());
+            return if early { Err(Malformed) } else { Ok(used) };
+        }
+        let line = std::mem::take(&mut self.line);
+        match self.part {
+            Part::StatusLine => {
+                // Blank lines before it: RFC 9112, section 2.2 has servers skip them.
+                if !line.without_break().is_empty() {
+                    self.head.status = Some(StatusLine::parse(line.trimmed())?);
+                    self.part = Part::Fields;
+                }
+            }
+            Part::Fields => {
+                if line.without_break().is_empty() {
+                    self.head.end_field()?;
+                    self.head.close |= line.bytes.len() > 1;
+                    self.end_head(out)?;
+                } else {
+                    self.head.add_line(line)?;
+                }
+            }
+            Part::ChunkSize => match chunk_size(&line)? {
+                0 => self.begin(Part::Trailers),
+                size => {
+                    out.extend_from_slice(format!("{size:x}\r\n").as_bytes());
+                    self.part = Part::Chunk(size);
+                }
+            },
+            // RFC 9112, section 7.1.2: trailers may be discarded, so nothing in one is refused.
+            _ => {
+                if line.without_break().is_empty() {
+                    out.extend_from_slice(b"0\r\n\r\n");
+                    self.part = Part::Nothing;
+                }
+            }
+        }
+        Ok(used)
+    }
+
+    /// RFC 9112, section 6.3.
+    fn end_head(&mut self, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        let head = std::mem::take(&mut self.head);
+        let StatusLine { code, old } = head.status.ok_or(Malformed)?;
+        if (100..200).contains(&code) && code != 101 {
+            self.begin(Part::StatusLine);
+            self.head.close = head.close;
+            return Ok(());
+        }
+        let mut close = head.close || old;
+        let (part, framing) = if matches!(code, 101 | 204 | 304) {
+            // Whatever its headers say, it ends here.
+            let part = if code == 101 { Part::UntilClose } else { Part::Nothing };
+            let shown = if let Length::Is(length) = head.length { Some(length) } else { None };
+            (part, shown.filter(|_| code != 101).map(|length| format!("content-length: {length}\r\n")))
+        } else if let Some(codings) = head.codings {
+            // Faulty framing: in HTTP/1.0 (section 6.1), or beside an invalid length.
+            if old || head.length == Length::Invalid {
+                return Err(Malformed);
+            }
+            // It overrides a length, but such a response may be an attempt to hide another.
+            close |= head.length != Length::Unknown;
+            match is_chunked(&codings)? {
+                true => (Part::ChunkSize, Some("transfer-encoding: chunked\r\n".to_owned())),
+                false => (Part::UntilClose, None),
+            }
+        } else {
+            match head.length {
+                Length::Invalid => return Err(Malformed),
+                Length::Unknown => (Part::UntilClose, None),
+                Length::Is(0) => (Part::Nothing, Some("content-length: 0\r\n".to_owned())),
+                Length::Is(length) => (Part::Sized(length), Some(format!("content-length: {length}\r\n"))),
+            }
+        };
+        out.extend_from_slice(format!("HTTP/1.1 {code}\r\n").as_bytes());
+        out.extend_from_slice(framing.unwrap_or_default().as_bytes());
+        if close || (part == Part::UntilClose && code != 101) {
+            out.extend_from_slice(b"connection: close\r\n");
+        }
+        for (name, value) in head.kept {
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(&value);
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+        self.begin(part);
+        Ok(())
+    }
+}
+
+/// Passes up to `left` bytes on: how many those are, and how many are then left.
+fn pass(bytes: &[u8], left: u64, out: &mut Vec<u8>) -> (usize, u64) {
+    let taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+    out.extend_from_slice(&bytes[..taken]);
+    (taken, left - taken as u64)
+}
+
+/// A line as far as it has come, without its LF.
+#[derive(Debug, Default)]
+struct Line {
+    bytes: Vec<u8>,
+    /// Whether there was more than [`LINE_LIMIT`].
+    cut: bool,
+}
+
+impl Line {
+    fn add(&mut self, bytes: &[u8]) {
+        let room = LINE_LIMIT - self.bytes.len();
+        self.cut |= bytes.len() > room;
+        self.bytes.extend_from_slice(&bytes[..room.min(bytes.len())]);
+    }
+
+    /// Without the CR that belongs to the line break. RFC 9112, section 2.2: LF alone will do, and any
+    /// CR before it is ignored.
+    fn without_break(&self) -> &[u8] {
+        let end = self.bytes.iter().rposition(|byte| *byte != b'\r').map_or(0, |last| last + 1);
+        &self.bytes[..end]
+    }
+
+    /// Without white space around it.
+    fn trimmed(&self) -> &[u8] {
+        trim(&self.bytes, is_line_space)
+    }
+}
+
+/// White space of a status line (RFC 9112, section 4): SP, HTAB, VT, FF and bare CR.
+fn is_line_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | 0x0b | 0x0c | b'\r')
+}
+
+/// White space around a field's value (RFC 9110, section 5.6.3).
+fn is_field_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+fn trim(mut bytes: &[u8], is_space: impl Fn(u8) -> bool) -> &[u8] {
+    while let [first, rest @ ..] = bytes
+        && is_space(*first)
+    {
+        bytes = rest;
+    }
+    while let [rest @ .., last] = bytes
+        && is_space(*last)
+    {
+        bytes = rest;
+    }
+    bytes
+}
+
+const VERSION: &[u8] = b"HTTP/1.";
+
+/// Whether this is, or may become, the beginning of a status line.
+fn could_be_status(bytes: &[u8]) -> bool {
+    let shown = bytes.len().min(VERSION.len());
+    bytes[..shown] == VERSION[..shown]
+}
+
+#[derive(Debug, Clone, Copy)]
+struct StatusLine {
+    code: u16,
+    /// HTTP/1.0. A higher minor version than 1.1 is read as 1.1 (RFC 9110, section 2.5).
+    old: bool,
+}
+
+impl StatusLine {
+    /// RFC 9112, section 4: version and code, divided by any white space. The reason is ignored.
+    fn parse(line: &[u8]) -> Result<Self, Malformed> {
+        let rest = line.strip_prefix(VERSION).ok_or(Malformed)?;
+        let [minor @ b'0'..=b'9', rest @ ..] = rest else { return Err(Malformed) };
+        let code = trim(rest, is_line_space);
+        if code.len() == rest.len() {
+            return Err(Malformed);
+        }
+        let (code, after) = code.split_at_checked(3).ok_or(Malformed)?;
+        if !code.iter().all(u8::is_ascii_digit) || after.first().is_some_and(|byte| !is_line_space(*byte)) {
+            return Err(Malformed);
+        }
+        let code = code.iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
+        // RFC 9110, section 15: there is no class of responses below.
+        if code < 100 { Err(Malformed) } else { Ok(Self { code, old: *minor == b'0' }) }
+    }
+}
+
+/// What `Content-Length` says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Length {
+    #[default]
+    Unknown,
+    Is(u64),
+    Invalid,
+}
+
+/// What has come of a response's head.
+#[derive(Debug, Default)]
+struct Head {
+    status: Option<StatusLine>,
+    /// The field line whose continuation may follow.
+    field: Option<Line>,
+    length: Length,
+    /// All values of `Transfer-Encoding`, joined.
+    codings: Option<Vec<u8>>,
+    /// Whether the connection may not be used again.
+    close: bool,
+    kept: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl Head {
+    fn add_line(&mut self, line: Line) -> Result<(), Malformed> {
+        if !line.bytes.first().is_some_and(|byte| is_field_space(*byte)) {
+            self.end_field()?;
+            self.field = Some(line);
+        } else if let Some(field) = &mut self.field {
+            // RFC 9112, section 5.2: a client must read a continuation as one or more spaces.
+            let end = field.without_break().len();
+            field.bytes.truncate(end);
+            field.add(b" ");
+            field.add(trim(&line.bytes, is_line_space));
+            field.cut |= line.cut;
+        } else {
+            // RFC 9112, section 2.2: lines that begin with white space right after the status line
+            // may be consumed without processing.
+            self.close = true;
+        }
+        Ok(())
+    }
+
+    fn end_field(&mut self) -> Result<(), Malformed> {
+        let Some(line) = self.field.take() else { return Ok(()) };
+        let bytes = line.without_break();
+        let parts = bytes.iter().position(|byte| *byte == b':').map(|colon| bytes.split_at(colon));
+        let Some((name, [_, value @ ..])) = parts else {
+            self.close = true;
+            return Ok(());
+        };
+        // RFC 9112, section 5.1: space between name and colon is removed from a response.
+        let name = trim(name, is_field_space).to_ascii_lowercase();
+        if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+            self.close = true;
+            return Ok(());
+        }
+        let value = trim(value, is_field_space);
+        let clean = !value.iter().any(|byte| is_control(*byte));
+        match name.as_slice() {
+            b"content-length" => {
+                let given = if clean && !line.cut { length(value) } else { Length::Invalid };
+                self.length = if matches!(self.length, Length::Unknown) || self.length == given {
+                    given
+                } else {
+                    Length::Invalid
+                };
+            }
+            b"transfer-encoding" => {
+                if !clean || line.cut {
+                    return Err(Malformed);
+                }
+                let codings = self.codings.get_or_insert_default();
+                if !codings.is_empty() {
+                    codings.push(b',');
+                }
+                codings.extend_from_slice(value);
+            }
+            b"connection" => {
+                let close = |option: &[u8]| trim(option, is_field_space).eq_ignore_ascii_case(b"close");
+                self.close |= !clean || line.cut || value.split(|byte| *byte == b',').any(close);
+            }
+            name => {
+                self.close |= !clean;
+                let known = KEPT_HEADERS.iter().find(|kept| kept.as_bytes() == name);
+                if let Some(known) = known
+                    && self.kept.iter().all(|(kept, _)| kept != known)
+                {
+                    self.kept.push((*known, safe(value)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A value without control characters (RFC 9110, section 5.5), cut to [`VALUE_LIMIT`].
+fn safe(value: &[u8]) -> Vec<u8> {
+    let cut = &value[..value.len().min(VALUE_LIMIT)];
+    let spaced: Vec<u8> = cut.iter().map(|byte| if is_control(*byte) { b' ' } else { *byte }).collect();
+    trim(&spaced, is_field_space).to_vec()
+}
+
+fn is_control(byte: u8) -> bool {
+    byte.is_ascii_control() && byte != b'\t'
+}
+
+/// The characters of a token (RFC 9110, section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// RFC 9110, section 8.6: digits; equal ones may be repeated in a list (RFC 9112, section 6.3). More
+/// than can be counted is more than is read.
+fn length(value: &[u8]) -> Length {
+    let mut length = Length::Unknown;
+    for number in value.split(|byte| *byte == b',') {
+        let number = trim(number, is_field_space);
+        if number.is_empty() || !number.iter().all(u8::is_ascii_digit) {
+            return Length::Invalid;
+        }
+        let number = number
+            .iter()
+            .fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
+        // The largest length that hyper has no other meaning for, and more.
+        let given = Length::Is(number.min(i64::MAX.unsigned_abs()));
+        if length != Length::Unknown && length != given {
+            return Length::Invalid;
+        }
+        length = given;
+    }
+    length
+}
+
+/// Whether the last of these codings is `chunked`. If it is not among them, the body ends with the
+/// connection (RFC 9112, section 6.3).
+fn is_chunked(codings: &[u8]) -> Result<bool, Malformed> {
+    let mut chunked = false;
+    for coding in codings.split(|byte| *byte == b',') {
+        let name = coding.split(|byte| *byte == b';').next().unwrap_or_default();
+        let name = trim(name, is_field_space);
+        // Section 6.1: chunked is the last coding, and is applied once.
+        if chunked || name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+            return Err(Malformed);
+        }
+        chunked = name.eq_ignore_ascii_case(b"chunked");
+    }
+    Ok(chunked)
+}
+
+/// RFC 9112, section 7.1: hexadecimal digits, then extensions, which are ignored. The leniency with
+/// line breaks of section 2.2 is not for chunks.
+fn chunk_size(line: &Line) -> Result<u64, Malformed> {
+    let text = line.bytes.strip_suffix(b"\r").filter(|text| !line.cut && !text.contains(&b'\r'));
+    let text = text.ok_or(Malformed)?;
+    let digits = text.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let (digits, rest) = text.split_at(digits);
+    if !matches!(trim(rest, is_field_space), [] | [b';', ..]) {
+        return Err(Malformed);
+    }
+    let digits = str::from_utf8(digits).map_err(|_| Malformed)?;
+    // Empty, or more than can be counted.
+    u64::from_str_radix(digits, 16).map_err(|_| Malformed)
+}
+
+#[cfg(test)]
+mod tests;
