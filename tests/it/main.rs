@@ -22,6 +22,7 @@ mod journey;
 mod keys;
 mod listings;
 mod publish;
+mod reconcile;
 mod replays;
 mod retries;
 mod round_trip;
