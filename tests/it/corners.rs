@@ -34,7 +34,7 @@ async fn a_publish_that_died_and_was_never_repeated_is_completed() {
     tenant.only_delivery(&stored, "succeeded", SOON).await;
     assert_eq!(receiver.requests().len(), 1);
     // What is done is left alone, also by a run that looks at it again.
-    clock.ahead(Duration::from_mins(90));
+    clock.ahead(Duration::from_mins(150));
     stack.run_reconcile().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(receiver.requests().len(), 1);

@@ -18,14 +18,14 @@ use testkit::{
     alarms::Alarm,
     eventually,
     proxy::{Fault, Rule},
-    stack::{root, text},
+    stack::{Clock, root, text},
 };
 
 use crate::SOON;
 use meter::Meter;
 
 /// Alarms whose drills leave the deployment at work.
-const AT_WORK: [&str; 13] = [
+const AT_WORK: [&str; 15] = [
     "first-attempts-fail",
     "tables-throttled",
     "secrets-throttled",
@@ -39,6 +39,8 @@ const AT_WORK: [&str; 13] = [
     "deliveries-rescued",
     "unreadable-not-empty",
     "due-late",
+    "repair-late",
+    "expire-late",
 ];
 
 /// Alarms whose drills need functions that take nothing from their queues, in this order: what is
@@ -51,6 +53,9 @@ const AT_REST: [&str; 6] = [
     "fast-lane-in-flight",
     "slow-lane-in-flight",
 ];
+
+/// Entries of the runbook about what a person does without an alarm.
+const WITHOUT_ALARM: [&str; 1] = ["restore"];
 
 /// First attempts of the drill, above the 20 below which the alarm says nothing.
 const ATTEMPTS: usize = 25;
@@ -105,6 +110,7 @@ async fn alarms_fire_when_their_condition_occurs() {
     let meter = Meter::new(stack.clone());
     let alarms = find(&stack, &AT_WORK).await;
     stack.run_due().await;
+    stack.run_reconcile().await;
     quiet(&meter, &alarms).await;
     let inbox = inbox(&stack).await;
     tokio::join!(
@@ -119,6 +125,7 @@ async fn alarms_fire_when_their_condition_occurs() {
     );
     clock.ahead(Duration::from_mins(30));
     stack.run_due().await;
+    the_jobs_cannot_go_on(&stack, &clock).await;
     for alarm in &alarms {
         fires(&meter, alarm).await;
         // What functions measured reaches the stand-in's alarms as CloudWatch would take it there.
@@ -182,7 +189,9 @@ fn every_alarm_has_a_drill_and_an_entry_in_the_runbook() {
         assert_eq!(entry, expected);
     }
     let entries = runbook.lines().filter_map(|line| line.strip_prefix("## ")).map(ToOwned::to_owned);
-    assert_eq!(entries.collect::<BTreeSet<_>>(), named.into_iter().collect());
+    let mut expected: BTreeSet<_> = named.into_iter().collect();
+    expected.extend(WITHOUT_ALARM.map(ToOwned::to_owned));
+    assert_eq!(entries.collect::<BTreeSet<_>>(), expected);
 }
 
 async fn first_attempts_fail(stack: &Stack) {
@@ -259,6 +268,15 @@ async fn a_delivery_is_due(stack: &Stack) {
     tenant.endpoint(&receiver.url()).retry_schedule(&[60]).create().await;
     let event_id = tenant.publish("contact.created", &json!({}), "due").await;
     tenant.only_delivery(&event_id, "retrying", SOON).await;
+}
+
+/// The list of tenants cannot be read for hours, so no pass ends.
+async fn the_jobs_cannot_go_on(stack: &Stack, clock: &Clock) {
+    stack
+        .rule(&Rule::new("Query", &[stack.output("RegistryTableName"), "tenants#"], Fault::Cut, 1_000))
+        .await;
+    clock.ahead(Duration::from_hours(8));
+    stack.try_invoke("SchedulerFunctionName", json!({ "job": "reconcile" })).await.expect_err("it fails");
 }
 
 async fn send(stack: &Stack, output: &str, body: &str) {

@@ -23,6 +23,7 @@ mod keys;
 mod listings;
 mod posted_once;
 mod publish;
+mod reconcile;
 mod replays;
 mod retries;
 mod round_trip;

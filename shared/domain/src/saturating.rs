@@ -20,7 +20,7 @@ macro_rules! range {
     };
 }
 
-range!(u16 u32 u64 usize i32 i64);
+range!(u8 u16 u32 u64 usize i32 i64);
 
 /// The same number in another type, or the nearest that this can hold.
 #[must_use]

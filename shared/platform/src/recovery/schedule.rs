@@ -64,9 +64,28 @@ const REPLAYED_AT_ONCE: usize = 30_000;
 const JOB: &str = "due";
 
 /// From which bucket of the due index on there may be something.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     bucket: i64,
+    /// In which bucket a run last looked behind the mark; 0 in rows that were written before.
+    #[serde(default)]
+    looked_back: i64,
+}
+
+impl Mark {
+    /// How many buckets are looked through once a day. Nothing is behind the mark, unless the table was
+    /// restored to a time before, with the entries of that time. It takes 2,300 small queries.
+    const LOOK_BACK: i64 = 24 * 60 / 5;
+
+    /// The mark of a run in the bucket `now`. It is never ahead of where a run leaves it, so one that is
+    /// was not left by a run.
+    fn next(self, trailing: i64, now: i64) -> Self {
+        let bucket = self.bucket.min(trailing);
+        if now - self.looked_back < Self::LOOK_BACK {
+            return Self { bucket, ..self };
+        }
+        Self { bucket: bucket.min(now - Self::LOOK_BACK), looked_back: now }
+    }
 }
 
 /// What scheduling needs.
@@ -167,11 +186,14 @@ impl Scheduler {
             tracing::warn!(waiting, "slow lane is full; held deliveries and replays wait");
         }
         let trailing = keys::bucket(now - MARK_TRAIL);
-        let mark = self.mark(trailing).await?;
+        let known = self.mark(trailing, now).await?;
+        let mark = known.next(trailing, keys::bucket(now));
+        let limits = Limits { stop, sendable: &sendable };
         let Scan { mut totals, endpoints, replays, next_mark } =
-            self.scan(mark, trailing, now, Limits { stop, sendable: &sendable }).await;
-        if next_mark != mark {
-            self.progress.save(JOB, &Mark { bucket: next_mark }).await?;
+            self.scan(mark.bucket, trailing, now, limits).await;
+        let next = Mark { bucket: next_mark, ..mark };
+        if next != known {
+            self.progress.save(JOB, &next).await?;
         }
         let drains = endpoints.into_iter().map(|leased| self.drainer.drain(leased, full, now, stop));
         let mut drains = stream::iter(drains).buffer_unordered(CONCURRENT_DRAINS);
@@ -225,12 +247,13 @@ impl Scheduler {
 
     /// The first bucket to read. Before the first run nothing can be older than the trail, and that is
     /// saved at once: the first runs may fail, and what is due in the meantime must not be passed.
-    async fn mark(&self, trailing: i64) -> Result<i64, Fault> {
+    async fn mark(&self, trailing: i64, now: Timestamp) -> Result<Mark, Fault> {
         if let Some(mark) = self.progress.get::<Mark>(JOB).await? {
-            return Ok(mark.bucket);
+            return Ok(mark);
         }
-        self.progress.save(JOB, &Mark { bucket: trailing }).await?;
-        Ok(trailing)
+        let mark = Mark { bucket: trailing, looked_back: keys::bucket(now) };
+        self.progress.save(JOB, &mark).await?;
+        Ok(mark)
     }
 
     /// One shard of a bucket: due deliveries are sent, endpoints and replays are leased.
@@ -298,5 +321,29 @@ impl Scheduler {
         });
         let steps = stream::iter(steps).buffer_unordered(CONCURRENT_DRAINS);
         steps.fold(0, async |sum, started| sum + started).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn once_a_day_a_run_looks_behind_the_mark() {
+        let day = Mark::LOOK_BACK;
+        let mark = |bucket, looked_back| Mark { bucket, looked_back };
+        for (known, trailing, now, next) in [
+            (mark(1000, 900), 1000, 1003, mark(1000, 900)),
+            (mark(1000, 900), 1000 + day, 900 + day, mark(900, 900 + day)),
+            // A mark that is further behind stays there.
+            (mark(500, 900), 1000 + day, 900 + day, mark(500, 900 + day)),
+            // It is ahead of the trail, as after a restore or with a clock that was set back.
+            (mark(2000, 900), 1000, 1003, mark(1000, 900)),
+            (mark(2000, 0), 1000, 1003, mark(1003 - day, 1003)),
+        ] {
+            assert_eq!(known.next(trailing, now), next, "{known:?}");
+        }
+        let old: Mark = serde_json::from_str(r#"{"bucket":7}"#).unwrap();
+        assert_eq!(old, mark(7, 0));
     }
 }

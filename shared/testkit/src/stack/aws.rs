@@ -186,7 +186,7 @@ impl Stack {
         self.invoke("SchedulerFunctionName", json!({ "job": "due" })).await;
     }
 
-    /// Asks the scheduler to look for what was lost, as its schedule does every hour.
+    /// Asks the scheduler to look for what was lost, as its schedule does every two minutes.
     pub async fn run_reconcile(&self) {
         self.invoke("SchedulerFunctionName", json!({ "job": "reconcile" })).await;
     }

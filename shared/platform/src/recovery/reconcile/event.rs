@@ -12,7 +12,7 @@ use crate::{
     Fault,
     runtime::clock,
     store::events::{
-        deliveries::{DeliveryChange, DeliveryKey, DeliverySummary},
+        deliveries::{DeliveryChange, DeliveryKey, DeliverySummary, EventOverview},
         pages::Snapshot,
         stored::StoredEvent,
     },
@@ -24,6 +24,24 @@ const STEP: usize = 50;
 
 /// Such steps made concurrently.
 const CONCURRENT_STEPS: usize = 2;
+
+/// An event whose item is read as soon as something is to be done about it, which is rare.
+struct LazyEvent<'a> {
+    of: &'a Reconciler,
+    tenant: &'a TenantId,
+    id: EventId,
+    stored: Option<StoredEvent>,
+}
+
+impl LazyEvent<'_> {
+    /// The event; `None` where it was deleted meanwhile.
+    async fn get(&mut self) -> Result<Option<&StoredEvent>, Fault> {
+        if self.stored.is_none() {
+            self.stored = self.of.events.get(self.tenant, self.id).await?;
+        }
+        Ok(self.stored.as_ref())
+    }
+}
 
 /// Examines events for one job.
 pub(super) struct EventReconciler<'a> {
@@ -107,18 +125,15 @@ impl<'a> EventReconciler<'a> {
     /// First the deliveries that have a row, also those that the snapshot does not name, then those of
     /// the snapshot without a row, page by page: a wide event has more of them than there is time for.
     async fn try_event(&self, tenant: &TenantId, id: EventId, report: &mut EventReport) -> Result<(), Fault> {
-        let Some(event) = self.of.events.get(tenant, id).await? else { return Ok(()) };
-        if self.out_of_time() {
-            report.cut = true;
-            return Ok(());
-        }
-        let summaries = self.of.deliveries.summaries(tenant, id).await?;
+        let Some(found) = self.of.deliveries.overview(tenant, id).await? else { return Ok(()) };
+        let EventOverview { snapshot, summaries } = found;
         let with_row: HashSet<_> = summaries.iter().map(|(endpoint, _)| *endpoint).collect();
         let open = self.open(tenant, id, summaries, report);
-        self.act(tenant, &event, &open, report).await?;
-        let (snapshot, count) = match &event.snapshot {
+        let mut event = LazyEvent { of: self.of, tenant, id, stored: None };
+        self.act(tenant, &mut event, &open, report).await?;
+        let (snapshot, count) = match &snapshot {
             Snapshot::Inline(targets) => {
-                return self.act(tenant, &event, &without_row(targets, &with_row), report).await;
+                return self.act(tenant, &mut event, &without_row(targets, &with_row), report).await;
             }
             Snapshot::Pages { id, count } => (id, *count),
         };
@@ -128,7 +143,7 @@ impl<'a> EventReconciler<'a> {
             }
             let done = match self.of.snapshots.page(tenant, id, snapshot, page).await {
                 Ok(Some(found)) => {
-                    self.act(tenant, &event, &without_row(&found.targets, &with_row), report).await
+                    self.act(tenant, &mut event, &without_row(&found.targets, &with_row), report).await
                 }
                 Ok(None) => Err(Fault::new("reading where an event goes", "a page is missing")),
                 Err(fault) => Err(fault),
@@ -171,10 +186,14 @@ impl<'a> EventReconciler<'a> {
     async fn act(
         &self,
         tenant: &TenantId,
-        event: &StoredEvent,
+        event: &mut LazyEvent<'_>,
         open: &[OpenDelivery],
         report: &mut EventReport,
     ) -> Result<(), Fault> {
+        if open.is_empty() {
+            return Ok(());
+        }
+        let Some(event) = event.get().await? else { return Ok(()) };
         let now = clock::now();
         for step in open.chunks(STEP) {
             let _turn = self.steps.acquire().await.map_err(Fault::on("waiting for a turn"))?;

@@ -1,13 +1,18 @@
-//! The run of every hour, which compares events with their deliveries and repairs what was lost.
+//! The runs that compare events with their deliveries and repair what was lost.
 //! `walk` goes through tenants and their events, `event` examines one, `repair` and `expire` act.
 //!
-//! The job `repair` examines each event once, at an age of 15 to 75 minutes, or later where a run did
-//! not finish. It finds deliveries without a driver: without a row, as a publish leaves them that died
+//! A job goes through the events of a span of time in a pass, which begins each hour and goes on in the
+//! next run until it is finished. Each run measures how far each job lags.
+//!
+//! The job `repair` examines each event once, at an age of 15 to 75 minutes and the duration of a pass. It finds deliveries without a driver: without a row, as a publish leaves them that died
 //! between storing and sending and was not repeated, or overdue by an hour without a place in the due
 //! index. Their messages are sent now. A driver that is lost after this examination is not found.
 //!
 //! The job `expire` examines each event once before its retention ends. Unfinished deliveries are marked
-//! `expired`, so that none vanishes without a trace.
+//! `expired`, so that none vanishes without a trace. It walks events and not the open deliveries of
+//! endpoints, which are fewer: a delivery without an item is found only through its event, and that list
+//! is in the order in which items were first written, so an event may be deleted before its delivery is
+//! 28 days old there. A query for each event finds all, at the cost that the list would save.
 //!
 //! What cannot be read or repaired is logged, counted and skipped: it must not block the rest.
 

@@ -17,10 +17,14 @@ use crate::store::{
 /// How old an event is whose deliveries expire: two days before it is deleted.
 const EXPIRE_AGE: Duration = Duration::from_hours(24 * (RETENTION_DAYS - 2));
 
-/// How far back the first run looks.
+/// How far back the first pass looks.
 const FIRST_SPAN: Duration = Duration::from_hours(24);
 
-/// How far a job has come: the span of time that it goes through, the last tenant it has done, and
+/// The shortest span that a pass goes through. A pass reads the partitions of all tenants, also of those
+/// without new events, so shorter ones would cost more and find nothing else.
+pub(super) const SHORTEST_SPAN: Duration = Duration::from_hours(1);
+
+/// How far a job has come: the span of time that its pass goes through, the last tenant it has done, and
 /// its place within the next. Rows that were written before lack the last two.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Progress {
@@ -39,14 +43,29 @@ impl Progress {
         Self { from, to, shard: 0, after: None, operator_done: false, within: None }
     }
 
-    /// What a run goes through: the rest of the span before, or the span since.
+    /// Where a run begins, when events that were accepted until `to` have reached the job's age: the rest
+    /// of the pass before, or a new pass through the span since, as soon as that is long enough. A pass
+    /// that is finished and stays the last one is returned as it is.
     pub(super) fn next(known: Option<Self>, to: Timestamp) -> Self {
         match known {
-            // The last run did not finish.
-            Some(progress) if progress.shard < TENANT_SHARDS => progress,
-            Some(progress) => Self::new(progress.to, to.millis()),
+            Some(done) if done.is_finished() && done.lag(to) >= SHORTEST_SPAN => {
+                Self::new(done.to, to.millis())
+            }
+            Some(progress) => progress,
             None => Self::new((to - FIRST_SPAN).millis(), to.millis()),
         }
+    }
+
+    /// Whether all tenants are done.
+    pub(super) fn is_finished(&self) -> bool {
+        self.shard >= TENANT_SHARDS
+    }
+
+    /// By how much the job is late at most, when events that were accepted until `to` have reached its
+    /// age: nothing that was accepted longer than this before `to` is left. A pass goes through its span
+    /// tenant by tenant, so of one that is not finished all of its span may be left.
+    pub(super) fn lag(&self, to: Timestamp) -> Duration {
+        to.since(Timestamp::from_millis(if self.is_finished() { self.to } else { self.from }))
     }
 
     /// Whether the operator, who is in no list and comes first, is done.
@@ -96,6 +115,14 @@ impl Job {
         match self {
             Self::Repair => "repair",
             Self::Expire => "expire",
+        }
+    }
+
+    /// The metric of its lag.
+    pub(super) fn lag_metric(self) -> &'static str {
+        match self {
+            Self::Repair => "RepairLag",
+            Self::Expire => "ExpireLag",
         }
     }
 

@@ -1,4 +1,4 @@
-//! The walk of a job: tenant by tenant, through the events that have reached its age since the last run.
+//! The walk of a job: tenant by tenant, through the events that have reached its age since the last pass.
 
 use std::time::Duration;
 
@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     Fault,
-    runtime::clock,
+    runtime::{
+        clock,
+        telemetry::{self, Metric, Unit},
+    },
     store::{
         events::timeline::TimelineChunk,
         table::keys::{self, TENANT_SHARDS, TIMELINE_SHARDS},
@@ -28,8 +31,8 @@ const TIMELINE_CHUNK: i32 = 200;
 /// Partitions of a timeline of which the first chunk is read concurrently: two days' shards.
 const PARTITIONS: usize = 2 * TIMELINE_SHARDS as usize;
 
-/// Events examined concurrently. Of each there is its payload in memory, one page of its snapshot, and
-/// the summaries of its deliveries: a megabyte or two of the widest.
+/// Events examined concurrently. Of each there is one page of its snapshot in memory, and the summaries of
+/// its deliveries: a megabyte or two of the widest. Its payload is there only while it is acted on.
 const CONCURRENT_EVENTS: usize = 8;
 
 /// Messages that wait in the lanes from which nothing is sent again: what seems lost then is only
@@ -43,6 +46,16 @@ const ROUND: Duration = Duration::from_secs(20);
 /// Tenants one after another of which nothing could be examined, from which on the failure is ours: the
 /// run has failed, and the next one begins with the first of them.
 const FAILED_IN_A_ROW: usize = 10;
+
+/// The lease of a run is on both jobs.
+const JOBS: &str = "reconcile";
+
+/// How long a run waits for the lease: most runs end within seconds, and one that a person starts does
+/// not have to be started twice.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The time between two tries to take the lease.
+const BETWEEN_TRIES: Duration = Duration::from_millis(500);
 
 /// How a walk ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,13 +78,38 @@ struct Walk<'a> {
 }
 
 impl Reconciler {
-    /// Goes through the events that have reached the age of each job since the last run, as far as the
-    /// time allows.
-    ///
-    /// Neither job can take the other's time or keep it from being done.
+    /// Goes through the events that have reached the age of each job since the last pass, as far as the
+    /// time allows, and measures how far each job lags then. Does nothing while another run is at it.
     pub async fn run(&self, deadline: Timestamp) -> Result<(), Fault> {
+        if !self.lease(deadline).await? {
+            tracing::info!("another run of reconciliation has the lease");
+            return Ok(());
+        }
+        let result = self.jobs(deadline - ROUND).await;
+        self.measure_lag().await;
+        if let Err(fault) = self.progress.release(JOBS, deadline).await {
+            tracing::warn!(%fault, "could not return the lease on reconciliation; it will expire");
+        }
+        result
+    }
+
+    async fn lease(&self, until: Timestamp) -> Result<bool, Fault> {
+        let patience = clock::machine_now() + PATIENCE;
+        loop {
+            let now = clock::machine_now();
+            if self.progress.lease(JOBS, until, now).await? {
+                return Ok(true);
+            }
+            if now >= patience {
+                return Ok(false);
+            }
+            tokio::time::sleep(BETWEEN_TRIES).await;
+        }
+    }
+
+    /// Neither job can take the other's time or keep it from being done.
+    async fn jobs(&self, until: Timestamp) -> Result<(), Fault> {
         let now = clock::machine_now();
-        let until = deadline - ROUND;
         let expired = self.job(Job::Expire, now + until.since(now) / 2).await;
         if let Err(fault) = &expired {
             tracing::error!(%fault, job = Job::Expire.name(), "a job of reconciliation failed");
@@ -86,10 +124,14 @@ impl Reconciler {
 
     async fn job(&self, job: Job, until: Timestamp) -> Result<(), Fault> {
         let known = self.progress.get::<Progress>(job.name()).await?;
+        let progress = Progress::next(known, clock::now() - job.age());
+        if progress.is_finished() {
+            return Ok(());
+        }
         let mut walk = Walk {
             of: self,
             events: EventReconciler::new(self, job, until),
-            progress: Progress::next(known, clock::now() - job.age()),
+            progress,
             examined: 0,
             repaired: 0,
             faults: 0,
@@ -97,24 +139,56 @@ impl Reconciler {
         };
         let end = walk.all().await;
         let Walk { progress, examined, repaired, faults, .. } = walk;
+        let lag_seconds = progress.lag(clock::now() - job.age()).as_secs();
         let job = job.name();
         match &end {
-            Ok(WalkEnd::Complete) => tracing::info!(job, examined, repaired, faults, "reconciled"),
+            Ok(WalkEnd::Complete) => {
+                tracing::info!(job, examined, repaired, faults, lag_seconds, "reconciled");
+            }
             Ok(WalkEnd::OutOfTime) => {
                 tracing::warn!(
                     job,
                     examined,
                     repaired,
                     faults,
+                    lag_seconds,
                     "reconciliation ran out of time; the next run continues"
                 );
             }
             Err(fault) => {
-                tracing::error!(%fault, job, examined, repaired, faults, "reconciliation stopped; the next run continues");
+                tracing::error!(
+                    %fault,
+                    job,
+                    examined,
+                    repaired,
+                    faults,
+                    lag_seconds,
+                    "reconciliation stopped; the next run continues"
+                );
             }
         }
         self.progress.save(job, &progress).await?;
         end.map(|_| ())
+    }
+
+    /// Measures the lag of both jobs by the progress that is saved, however the run went: a job that
+    /// fails, or that does not run while the lanes are full, lags as well.
+    async fn measure_lag(&self) {
+        let mut metrics = Vec::new();
+        for job in [Job::Repair, Job::Expire] {
+            match self.progress.get::<Progress>(job.name()).await {
+                Ok(Some(progress)) => {
+                    let lag = progress.lag(clock::now() - job.age());
+                    metrics.push(Metric::one(job.lag_metric(), Unit::Seconds, lag.as_secs()));
+                }
+                // It was never saved. What is not measured is late, too, as the alarms see it.
+                Ok(None) => {}
+                Err(fault) => {
+                    tracing::error!(%fault, job = job.name(), "could not measure reconciliation lag")
+                }
+            }
+        }
+        telemetry::measure(&metrics, &[], clock::now());
     }
 }
 
@@ -143,6 +217,9 @@ impl Walk<'_> {
                 }
                 self.progress.after = Some(tenant.to_string());
             }
+            // An invocation that is killed later does not repeat these tenants.
+            let reached = self.failed.first().unwrap_or(&self.progress);
+            self.of.progress.save(self.job(), reached).await?;
         }
         Ok(WalkEnd::Complete)
     }

@@ -148,8 +148,8 @@ impl Drains {
 
 /// The place of an endpoint's entry that is due then.
 pub(crate) fn drain_place(endpoint: EndpointId, due: Timestamp) -> DuePlace {
-    let last = endpoint.to_string().bytes().last().unwrap_or_default();
-    DuePlace { pk: keys::due_partition(keys::bucket(due), last % keys::DUE_SHARDS), at: due }
+    let shard = endpoint.shard(keys::DUE_SHARDS);
+    DuePlace { pk: keys::due_partition(keys::bucket(due), shard), at: due }
 }
 
 fn read_drain(item: &Item) -> DrainEntry {

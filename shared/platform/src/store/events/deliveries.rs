@@ -15,7 +15,10 @@ use domain::{
     event::EventType,
 };
 
-use super::attempts;
+use super::{
+    attempts,
+    pages::{Snapshot, read_snapshot},
+};
 use crate::{
     Fault,
     store::table::{
@@ -121,6 +124,32 @@ impl DeliverySummary {
     }
 }
 
+/// What shows which deliveries of an event are unfinished or have no driver.
+#[derive(Debug)]
+pub struct EventOverview {
+    /// The endpoints it goes to.
+    pub snapshot: Snapshot,
+    /// Its deliveries that have a row, also those that the snapshot does not name, in the order of their
+    /// endpoints and generations. A row that cannot be read fails alone: it is there, so it is not left
+    /// out.
+    pub summaries: Vec<(EndpointId, Result<DeliverySummary, Fault>)>,
+}
+
+/// The attributes that an overview reads.
+const OVERVIEW: [&str; 11] = [
+    "sk",
+    "gen",
+    "n",
+    "status",
+    "next_at",
+    "due_pk",
+    "operator",
+    "endpoints",
+    "operator_endpoints",
+    "pages",
+    "snapshot",
+];
+
 /// Deliveries, and changes to them.
 #[derive(Debug, Clone)]
 pub struct Deliveries {
@@ -159,29 +188,26 @@ impl Deliveries {
         self.table.get(keys::delivery(&key.tenant, key.id, key.generation), true, "reading a delivery").await
     }
 
-    /// An event's deliveries that have a row, in the order of their
-    /// endpoints and generations. A row that cannot be read fails alone: it is there, so it is not
-    /// left out.
+    /// An event's deliveries that have a row, and the endpoints that it goes to, in one query where that
+    /// finds less than 1 MB; `None` where there is no such event.
     ///
     /// Read eventually consistently: callers verify it later, by a condition on their write or by a
     /// message that is checked.
-    pub async fn summaries(
-        &self,
-        tenant: &TenantId,
-        event: EventId,
-    ) -> Result<Vec<(EndpointId, Result<DeliverySummary, Fault>)>, Fault> {
-        let mut found = Vec::new();
+    pub async fn overview(&self, tenant: &TenantId, event: EventId) -> Result<Option<EventOverview>, Fault> {
+        let (pk, event_sk) = keys::event(tenant, event);
+        let mut summaries = Vec::new();
         let mut start = None;
         loop {
+            // The event's own item is behind those of its deliveries; its pages are behind both.
             let mut query = self
                 .table
-                .query()
-                .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
-                .expression_attribute_values(":pk", AttributeValue::S(keys::event_partition(tenant, event)))
-                .expression_attribute_values(":prefix", AttributeValue::S(keys::DELIVERIES.to_owned()))
-                // Some of these words are reserved, so all of them go by another name.
-                .projection_expression("#sk, #gen, #n, #status, #next_at, #due_pk, #operator");
-            for name in ["sk", "gen", "n", "status", "next_at", "due_pk", "operator"] {
+                .between(pk.clone(), keys::DELIVERIES.to_owned(), event_sk.clone())
+                // Some of these words are reserved, so all of them go by another name. The payload stays out.
+                .projection_expression(
+                    "#sk, #gen, #n, #status, #next_at, #due_pk, #operator, \
+                     #endpoints, #operator_endpoints, #pages, #snapshot",
+                );
+            for name in OVERVIEW {
                 query = query.expression_attribute_names(format!("#{name}"), name);
             }
             let response = query
@@ -191,12 +217,16 @@ impl Deliveries {
                 .await
                 .map_err(Fault::on("listing deliveries"))?;
             for item in response.items() {
-                let (endpoint, _) = keys::parse_delivery(text(item, "sk")?).ok_or_else(|| malformed("sk"))?;
-                found.push((endpoint, read_summary(item)));
+                let sk = text(item, "sk")?;
+                if sk == event_sk {
+                    return Ok(Some(EventOverview { snapshot: read_snapshot(item)?, summaries }));
+                }
+                let (endpoint, _) = keys::parse_delivery(sk).ok_or_else(|| malformed("sk"))?;
+                summaries.push((endpoint, read_summary(item)));
             }
             start = response.last_evaluated_key;
             if start.is_none() {
-                return Ok(found);
+                return Ok(None);
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::{
     runtime::clock,
     store::table::{
         Item, Table,
-        attributes::{expires_at, flag, malformed},
+        attributes::{expires_at, flag, integer, malformed, text},
         keys,
         statements::{Statement, StatementOutcome},
     },
@@ -137,7 +137,18 @@ pub(super) fn write_targets(item: &mut Item, targets: &[Target]) {
     }
 }
 
-pub(super) fn read_targets(item: &Item) -> Result<Vec<Target>, Fault> {
+/// The snapshot in an event's item.
+pub(super) fn read_snapshot(item: &Item) -> Result<Snapshot, Fault> {
+    if item.contains_key("pages") {
+        return Ok(Snapshot::Pages {
+            id: text(item, "snapshot")?.to_owned(),
+            count: integer(item, "pages")?,
+        });
+    }
+    Ok(Snapshot::Inline(read_targets(item)?))
+}
+
+fn read_targets(item: &Item) -> Result<Vec<Target>, Fault> {
     let mut targets = Vec::new();
     for (name, operator) in [("endpoints", false), ("operator_endpoints", true)] {
         let ids = item.get(name).and_then(|value| value.as_l().ok()).map(Vec::as_slice).unwrap_or_default();

@@ -18,13 +18,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::pages::{Snapshot, read_targets, write_targets};
+use super::pages::{Snapshot, read_snapshot, write_targets};
 use crate::{
     Fault,
     aws::s3::{self, Objects},
     store::table::{
         Item, Table,
-        attributes::{expires_at, integer, malformed, millis, number, optional, parsed, text},
+        attributes::{expires_at, malformed, millis, number, optional, parsed, text},
         keys,
         statements::{Statement, StatementOutcome},
     },
@@ -277,11 +277,6 @@ fn decode(encoding: Encoding, bytes: Vec<u8>) -> Result<Box<RawValue>, Fault> {
 
 fn read_event(id: EventId, item: &Item) -> Result<StoredEvent, Fault> {
     let fingerprint = item.get("fingerprint").and_then(|value| value.as_b().ok());
-    let snapshot = if item.contains_key("pages") {
-        Snapshot::Pages { id: text(item, "snapshot")?.to_owned(), count: integer(item, "pages")? }
-    } else {
-        Snapshot::Inline(read_targets(item)?)
-    };
     Ok(StoredEvent {
         id,
         event_type: parsed(item, "type")?,
@@ -292,7 +287,7 @@ fn read_event(id: EventId, item: &Item) -> Result<StoredEvent, Fault> {
         fingerprint: fingerprint
             .and_then(|blob| blob.as_ref().try_into().ok())
             .ok_or_else(|| malformed("fingerprint"))?,
-        snapshot,
+        snapshot: read_snapshot(item)?,
         channels: channels(item)?,
     })
 }

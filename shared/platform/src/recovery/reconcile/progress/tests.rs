@@ -1,8 +1,9 @@
-use domain::delivery::Status;
+use domain::{delivery::Status, saturating};
 
 use super::*;
 
 const DAY: i64 = 86_400_000;
+const HOUR: i64 = DAY / 24;
 
 fn tenant(id: &str) -> TenantId {
     id.parse().unwrap()
@@ -30,6 +31,129 @@ fn a_span_follows_the_one_before() {
 }
 
 #[test]
+fn a_pass_begins_when_its_span_is_an_hour_and_lasts_until_it_is_finished() {
+    let at = |hours: i64, millis| Timestamp::from_millis(hours * HOUR + millis);
+    let done = Progress { shard: TENANT_SHARDS, ..Progress::new(0, HOUR) };
+    let next = |to| Progress::next(Some(done.clone()), to);
+    assert_eq!((next(at(2, -1)), done.lag(at(2, -1)).as_secs()), (done.clone(), 3599));
+    assert_eq!(next(at(2, 0)), Progress::new(HOUR, 2 * HOUR));
+    // Of one that is not finished, all may be left; time does not extend it.
+    let begun = Progress { shard: 1, ..next(at(2, 0)) };
+    assert_eq!(Progress::next(Some(begun.clone()), at(9, 0)), begun);
+    assert_eq!(begun.lag(at(9, 0)), Duration::from_hours(8));
+    // A clock that was set back is no lag.
+    assert_eq!(done.lag(at(0, 0)), Duration::ZERO);
+}
+
+/// Events of one tenant, and the runs of one job over days, of which each examines so many at most.
+struct Days {
+    job: Job,
+    /// When each event was accepted, and its shard; and whether it was examined.
+    events: Vec<(Timestamp, u8, bool)>,
+    progress: Option<Progress>,
+}
+
+impl Days {
+    const BETWEEN_RUNS: Duration = Duration::from_mins(2);
+    /// The alarms' threshold in the template.
+    const ALARM: Duration = Duration::from_hours(6);
+    /// From the first run until DynamoDB may delete what was not examined.
+    const LEFT: Duration = Duration::from_hours(48);
+
+    fn begin() -> Timestamp {
+        Timestamp::from_millis(20_000 * DAY + 17)
+    }
+
+    fn new(job: Job, days: u64, every: Duration) -> Self {
+        let end = Self::begin() + Duration::from_hours(24 * days);
+        let mut events = Vec::new();
+        let mut at = Self::begin();
+        let mut random = 1u64;
+        while at < end {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let shard = saturating::<u8>((random >> 33) % u64::from(TIMELINE_SHARDS));
+            events.push((at, shard, false));
+            at = at + every + Duration::from_millis((random >> 40) % 7);
+        }
+        Self { job, events, progress: None }
+    }
+
+    /// One run, as `walk` makes it; whether it was out of time.
+    fn run(&mut self, now: Timestamp, mut most: usize) -> bool {
+        let acme = tenant("acme");
+        let mut progress = Progress::next(self.progress.take(), now - self.job.age());
+        if progress.is_finished() {
+            self.progress = Some(progress);
+            return false;
+        }
+        let (from, to) = progress.span();
+        for mut part in progress.partitions(&acme) {
+            let after = part.after.as_ref().map(|after| after.parse::<i64>().unwrap());
+            for (at, shard, examined) in &mut self.events {
+                let here = (at.day(), *shard) == (part.day, part.shard) && *at > from && *at <= to;
+                if !here || after.is_some_and(|after| at.millis() <= after) {
+                    continue;
+                }
+                if most == 0 {
+                    progress.within = Some(part);
+                    self.progress = Some(progress);
+                    return true;
+                }
+                assert!(!*examined, "examined twice: {at}");
+                (*examined, most) = (true, most - 1);
+                part.after = Some(at.millis().to_string());
+            }
+        }
+        self.progress = Some(Progress { shard: TENANT_SHARDS, within: None, ..progress });
+        false
+    }
+
+    /// How long ago the oldest event that is left has reached the job's age.
+    fn oldest_left(&self, now: Timestamp) -> Duration {
+        let left = self.events.iter().find(|(_, _, examined)| !examined);
+        left.map_or(Duration::ZERO, |(at, ..)| (now - self.job.age()).since(*at))
+    }
+
+    fn lag(&self, now: Timestamp) -> Duration {
+        self.progress.as_ref().unwrap().lag(now - self.job.age())
+    }
+}
+
+#[test]
+fn every_event_is_examined_once_and_the_lag_says_how_late_the_last_one_is() {
+    // Runs that examine 5/4 of what is accepted between them, and half of it.
+    for (job, most, keeps_up) in
+        [(Job::Repair, 5, true), (Job::Expire, 5, true), (Job::Repair, 2, false), (Job::Expire, 2, false)]
+    {
+        let mut days = Days::new(job, 5, Duration::from_secs(30));
+        let mut now = Days::begin() + job.age();
+        let mut alarm_at = None;
+        let mut lost_at = None;
+        for _ in 0..5 * 720 {
+            now = now + Days::BETWEEN_RUNS;
+            let out_of_time = days.run(now, most);
+            let (lag, oldest) = (days.lag(now), days.oldest_left(now));
+            assert!(oldest <= lag, "{job:?} at {now}: {oldest:?} left, {lag:?} measured");
+            assert!(!out_of_time || lag >= SHORTEST_SPAN, "a run that did not finish shows as lag");
+            if lag > Days::ALARM {
+                alarm_at = alarm_at.or(Some(now));
+            }
+            if oldest > Days::LEFT {
+                lost_at = lost_at.or(Some(now));
+            }
+        }
+        if keeps_up {
+            // The first pass looks back a day, so its lag is that day.
+            assert!(days.lag(now) < Duration::from_hours(2), "{job:?}");
+            assert_eq!(lost_at, None);
+        } else {
+            let (alarm, lost) = (alarm_at.expect("the alarm"), lost_at.expect("it is too late"));
+            assert!(lost.since(alarm) > Duration::from_hours(24), "{job:?}: {alarm}, {lost}");
+        }
+    }
+}
+
+#[test]
 fn what_was_kept_within_a_tenant_is_where_its_timeline_goes_on() {
     let mut progress = Progress::new(5 * DAY + 1, 6 * DAY + 1);
     let at = |tenant: &str, day, shard, after: Option<&str>| Within {
@@ -41,12 +165,13 @@ fn what_was_kept_within_a_tenant_is_where_its_timeline_goes_on() {
     let all = progress.partitions(&tenant("acme"));
     assert_eq!(all.len(), 2 * usize::from(TIMELINE_SHARDS));
     assert_eq!(all[0], at("acme", 5, 0, None));
-    progress.within = Some(at("acme", 5, 3, Some("x")));
+    let last = TIMELINE_SHARDS - 1;
+    progress.within = Some(at("acme", 5, last, Some("x")));
     let kept = serde_dynamo::to_item::<_, crate::store::table::Item>(&progress).unwrap();
     let progress: Progress = serde_dynamo::from_item(kept).unwrap();
     let left = progress.partitions(&tenant("acme"));
-    assert_eq!(left[..2], [at("acme", 5, 3, Some("x")), at("acme", 6, 0, None)]);
-    assert_eq!(left.len(), 5);
+    assert_eq!(left[..2], [at("acme", 5, last, Some("x")), at("acme", 6, 0, None)]);
+    assert_eq!(left.len(), 1 + usize::from(TIMELINE_SHARDS));
     // Another tenant is examined from its beginning.
     assert_eq!(progress.partitions(&tenant("bert")).len(), all.len());
 }
