@@ -215,9 +215,10 @@ impl Responses {
             }
             // It overrides a length, but such a response may be an attempt to hide another.
             close |= head.length != Length::Unknown;
-            match is_chunked(&codings)? {
-                true => (Part::ChunkSize, Some("transfer-encoding: chunked\r\n".to_owned())),
-                false => (Part::UntilClose, None),
+            if is_chunked(&codings)? {
+                (Part::ChunkSize, Some("transfer-encoding: chunked\r\n".to_owned()))
+            } else {
+                (Part::UntilClose, None)
             }
         } else {
             match head.length {
