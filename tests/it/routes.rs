@@ -72,7 +72,16 @@ async fn every_route_responds_as_described() {
                 (&receiver.url(), "https://acme.example/webhooks"),
             ];
             let stale = |example: &Value| !description.faults(schema, example).is_empty();
-            recorded.meet(operation.id(), stale, || shown(response.json, &names));
+            recorded.meet(operation.id(), stale, || {
+                let mut shown = shown(response.json, &names);
+                // The description would show itself.
+                for part in ["paths", "components", "webhooks"] {
+                    if shown["openapi"].is_string() && shown[part].is_object() {
+                        shown[part] = json!({});
+                    }
+                }
+                shown
+            });
         }
     }
     recorded.finish();
