@@ -13,15 +13,16 @@
 //!
 //! docs/internals/egress.md has the rule in words, `wild.rs` a table of cases.
 
+mod line;
+
 use std::{error::Error, fmt};
 
 use domain::delivery::attempt::KEPT_HEADERS;
 
+use self::line::{Line, is_control, is_field_space, is_line_space, is_token, trim};
+
 /// The longest head of a response, and the longest trailer section, in bytes.
 const SECTION_LIMIT: usize = 256 * 1024;
-
-/// Bytes of a line that are looked at. More of a header is ignored, more of a framing line refused.
-const LINE_LIMIT: usize = 8 * 1024;
 
 /// Bytes of a header's value that are passed on.
 const VALUE_LIMIT: usize = 1024;
@@ -215,9 +216,10 @@ impl Responses {
             }
             // It overrides a length, but such a response may be an attempt to hide another.
             close |= head.length != Length::Unknown;
-            match is_chunked(&codings)? {
-                true => (Part::ChunkSize, Some("transfer-encoding: chunked\r\n".to_owned())),
-                false => (Part::UntilClose, None),
+            if is_chunked(&codings)? {
+                (Part::ChunkSize, Some("transfer-encoding: chunked\r\n".to_owned()))
+            } else {
+                (Part::UntilClose, None)
             }
         } else {
             match head.length {
@@ -249,58 +251,6 @@ fn pass(bytes: &[u8], left: u64, out: &mut Vec<u8>) -> (usize, u64) {
     let taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
     out.extend_from_slice(&bytes[..taken]);
     (taken, left - taken as u64)
-}
-
-/// A line as far as it has come, without its LF.
-#[derive(Debug, Default)]
-struct Line {
-    bytes: Vec<u8>,
-    /// Whether there was more than [`LINE_LIMIT`].
-    cut: bool,
-}
-
-impl Line {
-    fn add(&mut self, bytes: &[u8]) {
-        let room = LINE_LIMIT - self.bytes.len();
-        self.cut |= bytes.len() > room;
-        self.bytes.extend_from_slice(&bytes[..room.min(bytes.len())]);
-    }
-
-    /// Without the CR that belongs to the line break. RFC 9112, section 2.2: LF alone will do, and any
-    /// CR before it is ignored.
-    fn without_break(&self) -> &[u8] {
-        let end = self.bytes.iter().rposition(|byte| *byte != b'\r').map_or(0, |last| last + 1);
-        &self.bytes[..end]
-    }
-
-    /// Without white space around it.
-    fn trimmed(&self) -> &[u8] {
-        trim(&self.bytes, is_line_space)
-    }
-}
-
-/// White space of a status line (RFC 9112, section 4): SP, HTAB, VT, FF and bare CR.
-fn is_line_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | 0x0b | 0x0c | b'\r')
-}
-
-/// White space around a field's value (RFC 9110, section 5.6.3).
-fn is_field_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t')
-}
-
-fn trim(mut bytes: &[u8], is_space: impl Fn(u8) -> bool) -> &[u8] {
-    while let [first, rest @ ..] = bytes
-        && is_space(*first)
-    {
-        bytes = rest;
-    }
-    while let [rest @ .., last] = bytes
-        && is_space(*last)
-    {
-        bytes = rest;
-    }
-    bytes
 }
 
 const VERSION: &[u8] = b"HTTP/1.";
@@ -440,15 +390,6 @@ fn safe(value: &[u8]) -> Vec<u8> {
     trim(&spaced, is_field_space).to_vec()
 }
 
-fn is_control(byte: u8) -> bool {
-    byte.is_ascii_control() && byte != b'\t'
-}
-
-/// The characters of a token (RFC 9110, section 5.6.2).
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
 /// RFC 9110, section 8.6: digits; equal ones may be repeated in a list (RFC 9112, section 6.3). More
 /// than can be counted is more than is read.
 fn length(value: &[u8]) -> Length {
@@ -471,20 +412,21 @@ fn length(value: &[u8]) -> Length {
     length
 }
 
-/// Whether the last of these codings is `chunked`. If it is not among them, the body ends with the
-/// connection (RFC 9112, section 6.3).
+/// Whether the last of these codings is `chunked`. If it is not, the body ends with the connection
+/// (RFC 9112, section 6.3).
 fn is_chunked(codings: &[u8]) -> Result<bool, Malformed> {
-    let mut chunked = false;
+    let (mut times, mut last) = (0, false);
     for coding in codings.split(|byte| *byte == b',') {
         let name = coding.split(|byte| *byte == b';').next().unwrap_or_default();
         let name = trim(name, is_field_space);
-        // Section 6.1: chunked is the last coding, and is applied once.
-        if chunked || name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+        if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
             return Err(Malformed);
         }
-        chunked = name.eq_ignore_ascii_case(b"chunked");
+        last = name.eq_ignore_ascii_case(b"chunked");
+        times += u32::from(last);
     }
-    Ok(chunked)
+    // Section 6.1: never twice.
+    if times > 1 { Err(Malformed) } else { Ok(last) }
 }
 
 /// RFC 9112, section 7.1: hexadecimal digits, then extensions, which are ignored. The leniency with
