@@ -172,7 +172,7 @@ async fn invalid_endpoints_are_refused() {
 }
 
 #[tokio::test]
-async fn json_that_nobody_can_read_has_its_true_reason() {
+async fn json_that_cannot_be_read_has_its_true_reason() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
     let api = LocalApi::new(&stack, &tenant).await;
@@ -184,7 +184,7 @@ async fn json_that_nobody_can_read_has_its_true_reason() {
         ("/v1/endpoints", format!(r#"{{{url},"rate_limit":1e400}}"#), "/rate_limit", "double"),
         ("/v1/endpoints", format!(r#"{{{url},"filter":{{"/n":1e400}}}}"#), "/filter/~1n", "double"),
         ("/v1/endpoints", format!(r#"{{{url},"filter":{{"/n":{deep}}}}}"#), "/filter/~1n/0", "nested"),
-        ("/v1/endpoints", format!(r#"{{{url},"signing":null}}"#), "/signing", "must not be null"),
+        ("/v1/endpoints", format!(r#"{{{url},"status":null}}"#), "/status", "must not be null"),
         ("/v1/events", r#"{"type":"a.\ud800","data":{}}"#.to_owned(), "/type", "surrogate"),
         ("/v1/events", format!(r#"{{"type":"a.b","data":{{"a":{deep}}}}}"#), "/data", "nested"),
     ] {

@@ -5,7 +5,7 @@
 //! response for one unusual header line, and its lenient options drop a line that says how the body
 //! is framed as readily as any other. So the bytes pass through here first, without I/O:
 //!
-//! - What is not used is not looked at: reason, unknown headers, chunk extensions, trailers. Malformed
+//! - What is not used is not looked at: reason, unknown headers, chunk extensions, trailers. MalformedResponse
 //!   lines among them are dropped (RFC 9110, section 5.4), and their number is bounded by bytes alone.
 //! - Framing is strict: status line, `Content-Length`, `Transfer-Encoding`, chunks, and no NUL anywhere.
 //! - A connection on which something malformed was dropped or replaced is not used again, so that two
@@ -29,15 +29,15 @@ const VALUE_LIMIT: usize = 1024;
 
 /// What came is not a response that can be framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(super) struct MalformedResponse;
 
-impl fmt::Display for Malformed {
+impl fmt::Display for MalformedResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("malformed response")
     }
 }
 
-impl Error for Malformed {}
+impl Error for MalformedResponse {}
 
 /// What the next byte belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,8 +95,8 @@ impl Responses {
     /// Takes what came, and adds to `out` what is passed on: of a head nothing before its end.
     ///
     /// # Errors
-    /// [`Malformed`], from then on. What `out` has got by then is valid.
-    pub(super) fn feed(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    /// [`MalformedResponse`], from then on. What `out` has got by then is valid.
+    pub(super) fn feed(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), MalformedResponse> {
         while !bytes.is_empty() {
             match self.step(bytes, out) {
                 Ok(used) => bytes = &bytes[used..],
@@ -110,9 +110,9 @@ impl Responses {
     }
 
     /// Takes at least one byte, and returns how many.
-    fn step(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, Malformed> {
+    fn step(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, MalformedResponse> {
         match self.part {
-            Part::Broken => Err(Malformed),
+            Part::Broken => Err(MalformedResponse),
             Part::Nothing | Part::UntilClose => {
                 out.extend_from_slice(bytes);
                 Ok(bytes.len())
@@ -129,7 +129,7 @@ impl Responses {
             }
             Part::ChunkEnd(at) => {
                 if bytes[0] != b"\r\n"[at] {
-                    return Err(Malformed);
+                    return Err(MalformedResponse);
                 }
                 out.push(bytes[0]);
                 if at == 0 {
@@ -144,19 +144,19 @@ impl Responses {
     }
 
     /// Takes the bytes up to the end of the line, and the line once it is whole.
-    fn line(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, Malformed> {
+    fn line(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, MalformedResponse> {
         let end = bytes.iter().position(|byte| *byte == b'\n');
         let part = &bytes[..end.unwrap_or(bytes.len())];
         let used = end.map_or(part.len(), |end| end + 1);
         self.section += used;
         if self.section > SECTION_LIMIT || part.contains(&0) {
-            return Err(Malformed);
+            return Err(MalformedResponse);
         }
         self.line.add(part);
         if end.is_none() {
             // What is no HTTP may never end its line.
             let early = self.part == Part::StatusLine && !could_be_status(self.line.trimmed());
-            return if early { Err(Malformed) } else { Ok(used) };
+            return if early { Err(MalformedResponse) } else { Ok(used) };
         }
         let line = std::mem::take(&mut self.line);
         match self.part {
@@ -195,9 +195,9 @@ impl Responses {
     }
 
     /// RFC 9112, section 6.3.
-    fn end_head(&mut self, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    fn end_head(&mut self, out: &mut Vec<u8>) -> Result<(), MalformedResponse> {
         let head = std::mem::take(&mut self.head);
-        let StatusLine { code, old } = head.status.ok_or(Malformed)?;
+        let StatusLine { code, old } = head.status.ok_or(MalformedResponse)?;
         if (100..200).contains(&code) && code != 101 {
             self.begin(Part::StatusLine);
             self.head.close = head.close;
@@ -212,7 +212,7 @@ impl Responses {
         } else if let Some(codings) = head.codings {
             // Faulty framing: in HTTP/1.0 (section 6.1), or beside an invalid length.
             if old || head.length == Length::Invalid {
-                return Err(Malformed);
+                return Err(MalformedResponse);
             }
             // It overrides a length, but such a response may be an attempt to hide another.
             close |= head.length != Length::Unknown;
@@ -223,7 +223,7 @@ impl Responses {
             }
         } else {
             match head.length {
-                Length::Invalid => return Err(Malformed),
+                Length::Invalid => return Err(MalformedResponse),
                 Length::Unknown => (Part::UntilClose, None),
                 Length::Is(0) => (Part::Nothing, Some("content-length: 0\r\n".to_owned())),
                 Length::Is(length) => (Part::Sized(length), Some(format!("content-length: {length}\r\n"))),
@@ -270,20 +270,20 @@ struct StatusLine {
 
 impl StatusLine {
     /// RFC 9112, section 4: version and code, divided by any white space. The reason is ignored.
-    fn parse(line: &[u8]) -> Result<Self, Malformed> {
-        let rest = line.strip_prefix(VERSION).ok_or(Malformed)?;
-        let [minor @ b'0'..=b'9', rest @ ..] = rest else { return Err(Malformed) };
+    fn parse(line: &[u8]) -> Result<Self, MalformedResponse> {
+        let rest = line.strip_prefix(VERSION).ok_or(MalformedResponse)?;
+        let [minor @ b'0'..=b'9', rest @ ..] = rest else { return Err(MalformedResponse) };
         let code = trim(rest, is_line_space);
         if code.len() == rest.len() {
-            return Err(Malformed);
+            return Err(MalformedResponse);
         }
-        let (code, after) = code.split_at_checked(3).ok_or(Malformed)?;
+        let (code, after) = code.split_at_checked(3).ok_or(MalformedResponse)?;
         if !code.iter().all(u8::is_ascii_digit) || after.first().is_some_and(|byte| !is_line_space(*byte)) {
-            return Err(Malformed);
+            return Err(MalformedResponse);
         }
         let code = code.iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
         // RFC 9110, section 15: there is no class of responses below.
-        if code < 100 { Err(Malformed) } else { Ok(Self { code, old: *minor == b'0' }) }
+        if code < 100 { Err(MalformedResponse) } else { Ok(Self { code, old: *minor == b'0' }) }
     }
 }
 
@@ -296,7 +296,7 @@ enum Length {
     Invalid,
 }
 
-/// What has come of a response's head.
+/// The head of a response so far.
 #[derive(Debug, Default)]
 struct Head {
     status: Option<StatusLine>,
@@ -311,7 +311,7 @@ struct Head {
 }
 
 impl Head {
-    fn add_line(&mut self, line: Line) -> Result<(), Malformed> {
+    fn add_line(&mut self, line: Line) -> Result<(), MalformedResponse> {
         if !line.bytes.first().is_some_and(|byte| is_field_space(*byte)) {
             self.end_field()?;
             self.field = Some(line);
@@ -330,7 +330,7 @@ impl Head {
         Ok(())
     }
 
-    fn end_field(&mut self) -> Result<(), Malformed> {
+    fn end_field(&mut self) -> Result<(), MalformedResponse> {
         let Some(line) = self.field.take() else { return Ok(()) };
         let bytes = line.without_break();
         let parts = bytes.iter().position(|byte| *byte == b':').map(|colon| bytes.split_at(colon));
@@ -357,7 +357,7 @@ impl Head {
             }
             b"transfer-encoding" => {
                 if !clean || line.cut {
-                    return Err(Malformed);
+                    return Err(MalformedResponse);
                 }
                 let codings = self.codings.get_or_insert_default();
                 if !codings.is_empty() {
@@ -414,34 +414,34 @@ fn length(value: &[u8]) -> Length {
 
 /// Whether the last of these codings is `chunked`. If it is not, the body ends with the connection
 /// (RFC 9112, section 6.3).
-fn is_chunked(codings: &[u8]) -> Result<bool, Malformed> {
+fn is_chunked(codings: &[u8]) -> Result<bool, MalformedResponse> {
     let (mut times, mut last) = (0, false);
     for coding in codings.split(|byte| *byte == b',') {
         let name = coding.split(|byte| *byte == b';').next().unwrap_or_default();
         let name = trim(name, is_field_space);
         if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
-            return Err(Malformed);
+            return Err(MalformedResponse);
         }
         last = name.eq_ignore_ascii_case(b"chunked");
         times += u32::from(last);
     }
     // Section 6.1: never twice.
-    if times > 1 { Err(Malformed) } else { Ok(last) }
+    if times > 1 { Err(MalformedResponse) } else { Ok(last) }
 }
 
 /// RFC 9112, section 7.1: hexadecimal digits, then extensions, which are ignored. The leniency with
 /// line breaks of section 2.2 is not for chunks.
-fn chunk_size(line: &Line) -> Result<u64, Malformed> {
+fn chunk_size(line: &Line) -> Result<u64, MalformedResponse> {
     let text = line.bytes.strip_suffix(b"\r").filter(|text| !line.cut && !text.contains(&b'\r'));
-    let text = text.ok_or(Malformed)?;
+    let text = text.ok_or(MalformedResponse)?;
     let digits = text.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (digits, rest) = text.split_at(digits);
     if !matches!(trim(rest, is_field_space), [] | [b';', ..]) {
-        return Err(Malformed);
+        return Err(MalformedResponse);
     }
-    let digits = str::from_utf8(digits).map_err(|_| Malformed)?;
+    let digits = str::from_utf8(digits).map_err(|_| MalformedResponse)?;
     // Empty, or more than can be counted.
-    u64::from_str_radix(digits, 16).map_err(|_| Malformed)
+    u64::from_str_radix(digits, 16).map_err(|_| MalformedResponse)
 }
 
 #[cfg(test)]
