@@ -176,7 +176,8 @@ async fn a_test_event_without_a_response_shows_the_failure() {
         let result = endpoint.test(json!({})).await;
         assert!(!result.succeeded && result.response.is_none(), "{url}: {result:?}");
         assert_eq!(result.attempt.failure.as_deref(), Some(failure), "{result:?}");
-        assert!(result.attempt.error.is_some(), "{result:?}");
+        let never = result.attempt.error.as_deref().unwrap().ends_with("; the request was never sent");
+        assert_eq!((result.attempt.sent, never), (failure == "timeout", failure != "timeout"), "{result:?}");
         assert!(result.suggested_action.contains(word), "{result:?}");
         let took = result.attempt.duration_ms;
         assert!(took < 4000 && (failure != "timeout" || took >= 2000), "{url}: {took}");

@@ -172,6 +172,30 @@ async fn invalid_endpoints_are_refused() {
 }
 
 #[tokio::test]
+async fn json_that_cannot_be_read_has_its_true_reason() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let api = LocalApi::new(&stack, &tenant).await;
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let url = r#""url":"https://example.com/""#;
+    for (path, body, pointer, word) in [
+        ("/v1/endpoints", format!(r#"{{{url},"description":"\ud800"}}"#), "/description", "surrogate"),
+        ("/v1/endpoints", format!(r#"{{{url},"metadata":{{"a":"\udc00"}}}}"#), "/metadata/a", "surrogate"),
+        ("/v1/endpoints", format!(r#"{{{url},"rate_limit":1e400}}"#), "/rate_limit", "double"),
+        ("/v1/endpoints", format!(r#"{{{url},"filter":{{"/n":1e400}}}}"#), "/filter/~1n", "double"),
+        ("/v1/endpoints", format!(r#"{{{url},"filter":{{"/n":{deep}}}}}"#), "/filter/~1n/0", "nested"),
+        ("/v1/endpoints", format!(r#"{{{url},"status":null}}"#), "/status", "must not be null"),
+        ("/v1/events", r#"{"type":"a.\ud800","data":{}}"#.to_owned(), "/type", "surrogate"),
+        ("/v1/events", format!(r#"{{"type":"a.b","data":{{"a":{deep}}}}}"#), "/data", "nested"),
+    ] {
+        let response = api.send(Method::POST, path, &[("content-type", "application/json")], &body).await;
+        assert_eq!((response.status, response.problem()), (422, "invalid-field"), "{body}");
+        let detail = response.json["errors"][0]["detail"].as_str().unwrap();
+        assert!(response.pointer().starts_with(pointer) && detail.contains(word), "{body} {}", response.json);
+    }
+}
+
+#[tokio::test]
 async fn invalid_sources_are_refused() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;

@@ -95,6 +95,9 @@ async fn an_endpoint_is_changed_field_by_field() {
     // Read-only fields are ignored, whatever they hold; unknown ones are refused below.
     let read_only = json!({ "id": "x", "created_at": 1, "health": null, "disabled": { "mode": "skip" } });
     assert_eq!(tenant.patch(&path, &read_only).await.expect(200), changed);
+    // A bearer token that holds claims.
+    let long = json!({ "headers": { "authorization": "v".repeat(4096), "x-region": "v".repeat(2000) } });
+    tenant.patch(&path, &long).await.expect(200);
     for (body, pointer) in [
         (json!({ "timeout_seconds": 16 }), "/timeout_seconds"),
         (json!({ "timeout_seconds": 0 }), "/timeout_seconds"),
@@ -109,6 +112,14 @@ async fn an_endpoint_is_changed_field_by_field() {
         (json!({ "headers": { "x-other-token": "[redacted]" } }), "/headers"),
         (json!({ "url": "https://10.0.0.1/" }), "/url"),
         (json!({ "url": "https://example.com:22/" }), "/url"),
+        (json!({ "url": "https://example.com:0/" }), "/url"),
+        (json!({ "url": "https://{tenant}.example.com/hook" }), "/url"),
+        (json!({ "url": "https://exa\"mple.com/" }), "/url"),
+        (json!({ "url": "https://*.example.com/" }), "/url"),
+        (json!({ "url": "https://my_app.example.com/" }), "/url"),
+        (json!({ "url": format!("https://{}.example.com/", "a".repeat(64)) }), "/url"),
+        (json!({ "url": format!("https://{}com/", "a1.".repeat(84)) }), "/url"),
+        (json!({ "headers": { "x": "v".repeat(4097) } }), "/headers"),
         (json!({ "event_types": [] }), "/event_types"),
         (json!({ "url": null }), "/url"),
         (json!({ "description": null }), "/description"),

@@ -86,8 +86,9 @@ async fn an_endpoint_that_does_not_listen_is_a_connection_failure() {
     tenant.endpoint(&format!("http://{closed}/")).create().await;
     let event_id = tenant.publish("contact.created", &json!({}), "unheard").await;
     let delivery = tenant.only_delivery(&event_id, "retrying", SOON).await;
-    assert_eq!(delivery.attempts[0].failure.as_deref(), Some("connect"));
-    assert_eq!(delivery.attempts[0].status_code, None);
+    let attempt = &delivery.attempts[0];
+    assert_eq!((attempt.failure.as_deref(), attempt.status_code), (Some("connect"), None));
+    assert!(!attempt.sent && attempt.error.as_deref().unwrap().ends_with("; the request was never sent"));
 }
 
 #[tokio::test]
@@ -98,6 +99,7 @@ async fn an_attempt_at_a_hanging_endpoint_ends_at_the_timeout() {
     let event_id = tenant.publish("contact.created", &json!({}), "hanging").await;
     let delivery = tenant.only_delivery(&event_id, "retrying", SOON).await;
     assert_eq!(delivery.attempts[0].failure.as_deref(), Some("timeout"));
+    assert!(delivery.attempts[0].sent);
     let took = delivery.attempts[0].duration_ms;
     assert!((15_000..17_000).contains(&took), "{took}");
 }

@@ -24,7 +24,8 @@ use crate::http::{
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateEndpoint {
-    /// Where its webhooks are sent. https, on the public internet.
+    /// Where its webhooks are sent. https, on the public internet; the host is a public address or a
+    /// DNS name (RFC 1123), without underscores or wildcards.
     #[schemars(length(max = 2048))]
     url: String,
     /// The events that it receives; all by default.

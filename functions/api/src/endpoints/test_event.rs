@@ -116,7 +116,7 @@ async fn default_data(api: &Api, event_type: &EventType) -> Result<EventData, Pr
 }
 
 fn view(url: String, TestReport { headers, body, outcome, attempt }: TestReport) -> TestView {
-    let (succeeded, suggested_action) = (outcome.is_success(), advice::after(&outcome));
+    let (succeeded, suggested_action) = (outcome.is_success(), advice::after(&attempt));
     let response = match outcome {
         Outcome::Response { status, excerpt, .. } => {
             Some(ResponseView { status, headers: attempt.response_headers.clone(), body: excerpt })

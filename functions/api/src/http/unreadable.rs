@@ -98,12 +98,11 @@ impl<'a> Walk<'a> {
                 }
                 b'"' if expect_name => {
                     let parent = around.last().map_or("", |(_, parent)| parent);
-                    match serde_json::from_str::<String>(self.string()) {
-                        Ok(name) => pointer = pointer::member(parent, &name),
-                        Err(_) => {
-                            parent.clone_into(&mut pointer);
-                            seen(&pointer, Some(HALF));
-                        }
+                    if let Ok(name) = serde_json::from_str::<String>(self.string()) {
+                        pointer = pointer::member(parent, &name);
+                    } else {
+                        parent.clone_into(&mut pointer);
+                        seen(&pointer, Some(HALF));
                     }
                     expect_name = false;
                 }

@@ -1,14 +1,18 @@
 //! What a person can do about a failed attempt: one table, for test events and for stories.
 
-use crate::delivery::{Failure, Outcome};
+use crate::delivery::{Attempt, Failure};
 
-/// What to do about an outcome.
+/// What to do about a request that found no connection in time. A receiver that does not respond is
+/// advised otherwise.
+const NOT_REACHED: &str = "Check the host's name servers, and that its firewall accepts connections from the internet instead of ignoring them: no connection was ready within the time limit.";
+
+/// What to do about an attempt.
 #[must_use]
-pub fn after(outcome: &Outcome) -> &'static str {
-    match outcome {
-        _ if outcome.is_success() => "Nothing. Any 2xx means that the webhook was received.",
-        Outcome::Response { status, .. } => advice(Failure::HttpStatus, Some(*status)),
-        Outcome::Failed(failure) => advice(*failure, None),
+pub fn after(attempt: &Attempt) -> &'static str {
+    match attempt.failure {
+        None => "Nothing. Any 2xx means that the webhook was received.",
+        Some(Failure::Timeout) if !attempt.sent => NOT_REACHED,
+        Some(failure) => advice(failure, attempt.status_code),
     }
 }
 
@@ -28,7 +32,7 @@ pub fn advice(failure: Failure, status: Option<u16>) -> &'static str {
             "Make the receiver respond with 2xx as soon as it has stored the webhook, and process it afterwards. The endpoint's timeout_seconds can be at most 15."
         }
         Failure::Protocol => {
-            "Check why the connection was closed before a response: a crash, a limit of a proxy, or a port that does not speak HTTP."
+            "Check why the connection was closed before a response: a crash, a limit of a proxy, a port that does not speak HTTP, or a response whose status line or length is malformed."
         }
         Failure::Body => "Make the receiver send its whole response body in time; an empty body is enough.",
         Failure::BlockedAddress => {
@@ -75,7 +79,11 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::endpoint::TIMEOUT_SECONDS;
+    use crate::{
+        Timestamp,
+        delivery::{Outcome, attempt::AttemptDetails},
+        endpoint::TIMEOUT_SECONDS,
+    };
 
     #[test]
     fn every_failure_has_its_own_advice() {
@@ -94,6 +102,10 @@ mod tests {
 
     #[test]
     fn a_test_event_and_a_delivery_are_advised_the_same() {
+        let after = |outcome: &Outcome, sent| {
+            let details = AttemptDetails { sent, ..AttemptDetails::default() };
+            after(&Attempt::new(1, Timestamp::EPOCH, 1, outcome).with_details(details))
+        };
         let response = |status| Outcome::Response { status, retry_after: None, excerpt: String::new() };
         for (status, word) in [
             (301, "redirect"),
@@ -106,11 +118,13 @@ mod tests {
             (503, "load balancer"),
             (418, "2xx"),
         ] {
-            let words = after(&response(status));
+            let words = after(&response(status), true);
             assert!(words.contains(word), "{status}: {words}");
             assert_eq!(words, advice(Failure::HttpStatus, Some(status)));
         }
-        assert_eq!(after(&Outcome::Failed(Failure::Tls)), advice(Failure::Tls, None));
-        assert!(after(&response(204)).starts_with("Nothing"));
+        assert_eq!(after(&Outcome::Failed(Failure::Tls), false), advice(Failure::Tls, None));
+        assert_eq!(after(&Outcome::Failed(Failure::Timeout), true), advice(Failure::Timeout, None));
+        assert!(after(&Outcome::Failed(Failure::Timeout), false).contains("firewall"));
+        assert!(after(&response(204), true).starts_with("Nothing"));
     }
 }

@@ -20,7 +20,6 @@ use crate::{
         gate::{Gate, gate},
     },
 };
-use advice::advice;
 use words::{seconds, span};
 
 /// How long a first attempt can take before the words explain the delay …
@@ -186,8 +185,8 @@ impl Plot<'_> {
 
     /// What a person can do about the last failure.
     fn remedy(&self) -> String {
-        let failed = self.last().and_then(|attempt| Some((attempt.failure?, attempt.status_code)));
-        failed.map_or_else(String::new, |(failure, status)| format!("{} ", advice(failure, status)))
+        let failed = self.last().filter(|attempt| attempt.failure.is_some());
+        failed.map_or_else(String::new, |attempt| format!("{} ", advice::after(attempt)))
     }
 
     fn enable(&self) -> String {

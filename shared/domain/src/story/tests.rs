@@ -248,7 +248,8 @@ fn every_story_is_whole() {
                             "{words}"
                         );
                         // A failure that a person can repair comes with advice.
-                        let advised = story.suggested_action.contains(advice(failure.unwrap(), *code));
+                        let advised =
+                            story.suggested_action.contains(advice::advice(failure.unwrap(), *code));
                         if count > 0 && status == Status::Retrying && outlook == WELL {
                             assert!(advised, "{words}");
                         }

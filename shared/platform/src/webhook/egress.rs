@@ -194,7 +194,7 @@ impl Egress {
         let first = self.send_once(request, deadline, details).await;
         match first {
             Err(NoResponse { repeatable: true, .. }) => {
-                tracing::debug!("the request was not processed; sending once more");
+                tracing::debug!("no response; sending once more");
                 self.send_once(again, deadline, details).await
             }
             first => first,

@@ -1,6 +1,6 @@
 //! How long the parts of an attempt take: lookup, connection, TLS and the first byte.
 //!
-//! Whoever is called notes the time in the task-local of the call at hand: the resolver, the store
+//! Each part notes the time in the task-local of the call at hand: the resolver, the store
 //! of TLS sessions, which a handshake asks first of all, and the connector. So nothing has to be
 //! carried through the HTTP client, and calls cannot mix: a connection that a call makes
 //! is made within that call's own future. There is one exception. Where an idle connection

@@ -224,6 +224,7 @@ views! {
         number: u32,
         started_at: String,
         duration_ms: u64,
+        sent: bool,
         status_code: Option<u16>,
         failure: Option<String>,
         error: Option<String>,

@@ -92,7 +92,7 @@ fn details_have_the_words_of_json() {
 }
 
 #[test]
-fn what_json_allows_and_nobody_can_read_has_its_true_reason() {
+fn what_json_allows_and_serde_cannot_read_has_its_true_reason() {
     let deep = format!(r#"{{"type":"a.b","data":{{}},"any":{}{}}}"#, "[".repeat(200), "]".repeat(200));
     for (text, pointer, detail) in [
         (r#"{"type":"\ud800","data":{}}"#, "/type", "surrogate"),

@@ -154,108 +154,100 @@ async fn peer(acts: Vec<&'static [Act]>) -> (Egress, String, Arc<AtomicUsize>) {
     (egress, format!("https://hook.example.com:{}/", address.port()), requests)
 }
 
+type Row = (&'static str, &'static str, &'static [&'static [Act]], [Result<u16, Failure>; 2], [usize; 2]);
+
+const LOST: Result<u16, Failure> = Err(Failure::Protocol);
+const BODY: Result<u16, Failure> = Err(Failure::Body);
+
+/// Case, section of RFC 9113, what the peer does to the request and then to its copy, the outcome,
+/// and how often it gets the request on a new and on a used connection.
+const ROWS: &[Row] = &[
+    ("a response", "8.1", &[&[RESPOND]], [Ok(200); 2], [1, 1]),
+    ("refused", "8.7", &[&[Reset(REFUSED_STREAM)], &[RESPOND]], [Ok(200); 2], [2, 2]),
+    ("refused each time", "8.7", &[&[Reset(REFUSED_STREAM)]], [LOST; 2], [2, 2]),
+    ("going away before it", "8.7", &[&[GoAway(false, NO_ERROR), HangUp], &[RESPOND]], [Ok(200); 2], [2, 2]),
+    (
+        "going away before it, for a reason",
+        "8.7",
+        &[&[GoAway(false, ENHANCE_YOUR_CALM), HangUp], &[RESPOND]],
+        [Ok(200); 2],
+        [2, 2],
+    ),
+    ("going away each time", "8.7", &[&[GoAway(false, NO_ERROR), HangUp]], [LOST; 2], [2, 2]),
+    ("going away after it", "6.8", &[&[GoAway(true, NO_ERROR), RESPOND]], [Ok(200); 2], [1, 1]),
+    (
+        "a response, going away after it",
+        "6.8",
+        &[&[RESPOND, GoAway(true, NO_ERROR), HangUp]],
+        [Ok(200); 2],
+        [1, 1],
+    ),
+    (
+        "going away after it, and gone",
+        "6.8",
+        &[&[GoAway(true, NO_ERROR), HangUp], &[RESPOND]],
+        [LOST; 2],
+        [1, 1],
+    ),
+    (
+        "going away after it, for a reason",
+        "6.8",
+        &[&[GoAway(true, INTERNAL_ERROR), HangUp], &[RESPOND]],
+        [LOST; 2],
+        [1, 1],
+    ),
+    ("going away in two steps", "6.8", &[&[Shutdown, GoAway(true, NO_ERROR), RESPOND]], [Ok(200); 2], [1, 1]),
+    (
+        "going away in two steps, before it",
+        "6.8",
+        &[&[Shutdown, GoAway(false, NO_ERROR), HangUp], &[RESPOND]],
+        [Ok(200); 2],
+        [2, 2],
+    ),
+    ("reset", "5.4.2", &[&[Reset(INTERNAL_ERROR)], &[RESPOND]], [LOST; 2], [1, 1]),
+    ("cancelled", "5.4.2", &[&[Reset(CANCEL)], &[RESPOND]], [LOST; 2], [1, 1]),
+    ("reset without an error", "8.1", &[&[Reset(NO_ERROR)], &[RESPOND]], [LOST; 2], [1, 1]),
+    ("a head, then a reset", "8.1", &[&[HEAD, Reset(INTERNAL_ERROR)], &[RESPOND]], [BODY; 2], [1, 1]),
+    ("a head, then refused", "8.7", &[&[HEAD, Reset(REFUSED_STREAM)], &[RESPOND]], [BODY; 2], [1, 1]),
+    ("a head, then gone", "8.1", &[&[HEAD, HangUp], &[RESPOND]], [BODY; 2], [1, 1]),
+    (
+        "an error's head, then a reset",
+        "8.1",
+        &[&[FAIL_HEAD, Reset(INTERNAL_ERROR)], &[RESPOND]],
+        [Ok(500); 2],
+        [1, 1],
+    ),
+    (
+        "a whole response, then a reset",
+        "8.1: not discarded",
+        &[&[RESPOND, Reset(NO_ERROR)], &[RESPOND]],
+        [Ok(200); 2],
+        [1, 1],
+    ),
+    (
+        "interim, then a response",
+        "8.1",
+        &[&[
+            Frame(HEADERS, END_HEADERS, &[0x08, 3, b'1', b'0', b'3']),
+            Frame(HEADERS, END_STREAM | END_HEADERS, STATUS_204),
+        ]],
+        [Ok(204); 2],
+        [1, 1],
+    ),
+    (
+        "a control character in a value",
+        "8.2.1",
+        &[&[Frame(HEADERS, END_STREAM | END_HEADERS, &[0x88, 0, 1, b'x', 1, 1])], &[RESPOND]],
+        [LOST; 2],
+        [1, 1],
+    ),
+    ("gone without a word", "9110 9.2.2", &[&[HangUp], &[RESPOND]], [LOST, Ok(200)], [1, 2]),
+    ("200 headers", "10.5.1", &[&[Headers(200)]], [Ok(200); 2], [1, 1]),
+    ("5,000 headers", "10.5.1", &[&[Headers(5_000)], &[RESPOND]], [LOST; 2], [1, 1]),
+];
 #[tokio::test]
 async fn a_request_is_sent_again_only_if_it_was_not_processed() {
-    let (lost, body) = (Err(Failure::Protocol), Err(Failure::Body));
-    // Case, section of RFC 9113, what the peer does to the request and then to its copy, the outcome,
-    // and how often it gets the request on a new and on a used connection.
-    let rows: &[(&str, &str, &[&'static [Act]], [Result<u16, Failure>; 2], [usize; 2])] = &[
-        ("a response", "8.1", &[&[RESPOND]], [Ok(200); 2], [1, 1]),
-        ("refused", "8.7", &[&[Reset(REFUSED_STREAM)], &[RESPOND]], [Ok(200); 2], [2, 2]),
-        ("refused each time", "8.7", &[&[Reset(REFUSED_STREAM)]], [lost; 2], [2, 2]),
-        (
-            "going away before it",
-            "8.7",
-            &[&[GoAway(false, NO_ERROR), HangUp], &[RESPOND]],
-            [Ok(200); 2],
-            [2, 2],
-        ),
-        (
-            "going away before it, for a reason",
-            "8.7",
-            &[&[GoAway(false, ENHANCE_YOUR_CALM), HangUp], &[RESPOND]],
-            [Ok(200); 2],
-            [2, 2],
-        ),
-        ("going away each time", "8.7", &[&[GoAway(false, NO_ERROR), HangUp]], [lost; 2], [2, 2]),
-        ("going away after it", "6.8", &[&[GoAway(true, NO_ERROR), RESPOND]], [Ok(200); 2], [1, 1]),
-        (
-            "a response, going away after it",
-            "6.8",
-            &[&[RESPOND, GoAway(true, NO_ERROR), HangUp]],
-            [Ok(200); 2],
-            [1, 1],
-        ),
-        (
-            "going away after it, and gone",
-            "6.8",
-            &[&[GoAway(true, NO_ERROR), HangUp], &[RESPOND]],
-            [lost; 2],
-            [1, 1],
-        ),
-        (
-            "going away after it, for a reason",
-            "6.8",
-            &[&[GoAway(true, INTERNAL_ERROR), HangUp], &[RESPOND]],
-            [lost; 2],
-            [1, 1],
-        ),
-        (
-            "going away in two steps",
-            "6.8",
-            &[&[Shutdown, GoAway(true, NO_ERROR), RESPOND]],
-            [Ok(200); 2],
-            [1, 1],
-        ),
-        (
-            "going away in two steps, before it",
-            "6.8",
-            &[&[Shutdown, GoAway(false, NO_ERROR), HangUp], &[RESPOND]],
-            [Ok(200); 2],
-            [2, 2],
-        ),
-        ("reset", "5.4.2", &[&[Reset(INTERNAL_ERROR)], &[RESPOND]], [lost; 2], [1, 1]),
-        ("cancelled", "5.4.2", &[&[Reset(CANCEL)], &[RESPOND]], [lost; 2], [1, 1]),
-        ("reset without an error", "8.1", &[&[Reset(NO_ERROR)], &[RESPOND]], [lost; 2], [1, 1]),
-        ("a head, then a reset", "8.1", &[&[HEAD, Reset(INTERNAL_ERROR)], &[RESPOND]], [body; 2], [1, 1]),
-        ("a head, then refused", "8.7", &[&[HEAD, Reset(REFUSED_STREAM)], &[RESPOND]], [body; 2], [1, 1]),
-        ("a head, then gone", "8.1", &[&[HEAD, HangUp], &[RESPOND]], [body; 2], [1, 1]),
-        (
-            "an error's head, then a reset",
-            "8.1",
-            &[&[FAIL_HEAD, Reset(INTERNAL_ERROR)], &[RESPOND]],
-            [Ok(500); 2],
-            [1, 1],
-        ),
-        (
-            "a whole response, then a reset",
-            "8.1: not discarded",
-            &[&[RESPOND, Reset(NO_ERROR)], &[RESPOND]],
-            [Ok(200); 2],
-            [1, 1],
-        ),
-        (
-            "interim, then a response",
-            "8.1",
-            &[&[
-                Frame(HEADERS, END_HEADERS, &[0x08, 3, b'1', b'0', b'3']),
-                Frame(HEADERS, END_STREAM | END_HEADERS, STATUS_204),
-            ]],
-            [Ok(204); 2],
-            [1, 1],
-        ),
-        (
-            "a control character in a value",
-            "8.2.1",
-            &[&[Frame(HEADERS, END_STREAM | END_HEADERS, &[0x88, 0, 1, b'x', 1, 1])], &[RESPOND]],
-            [lost; 2],
-            [1, 1],
-        ),
-        ("gone without a word", "9110 9.2.2", &[&[HangUp], &[RESPOND]], [lost, Ok(200)], [1, 2]),
-        ("200 headers", "10.5.1", &[&[Headers(200)]], [Ok(200); 2], [1, 1]),
-        ("5,000 headers", "10.5.1", &[&[Headers(5_000)], &[RESPOND]], [lost; 2], [1, 1]),
-    ];
-    for (what, section, acts, expected, posts) in rows {
+    for (what, section, acts, expected, posts) in ROWS {
         for used in [0, 1] {
             let case = format!("{what} ({section}), after {used}");
             let mut all: Vec<&'static [Act]> = vec![&[RESPOND]; used];

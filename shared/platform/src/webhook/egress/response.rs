@@ -5,7 +5,7 @@
 //! response for one unusual header line, and its lenient options drop a line that says how the body
 //! is framed as readily as any other. So the bytes pass through here first, without I/O:
 //!
-//! - What is not used is not looked at: reason, unknown headers, chunk extensions, trailers. Malformed
+//! - What is not used is not looked at: reason, unknown headers, chunk extensions, trailers. MalformedResponse
 //!   lines among them are dropped (RFC 9110, section 5.4), and their number is bounded by bytes alone.
 //! - Framing is strict: status line, `Content-Length`, `Transfer-Encoding`, chunks, and no NUL anywhere.
 //! - A connection on which something malformed was dropped or replaced is not used again, so that two
@@ -13,30 +13,31 @@
 //!
 //! docs/internals/egress.md has the rule in words, `wild.rs` a table of cases.
 
+mod line;
+
 use std::{error::Error, fmt};
 
 use domain::delivery::attempt::KEPT_HEADERS;
 
+use self::line::{Line, is_control, is_field_space, is_line_space, is_token, trim};
+
 /// The longest head of a response, and the longest trailer section, in bytes.
 const SECTION_LIMIT: usize = 256 * 1024;
-
-/// Bytes of a line that are looked at. More of a header is ignored, more of a framing line refused.
-const LINE_LIMIT: usize = 8 * 1024;
 
 /// Bytes of a header's value that are passed on.
 const VALUE_LIMIT: usize = 1024;
 
 /// What came is not a response that can be framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(super) struct MalformedResponse;
 
-impl fmt::Display for Malformed {
+impl fmt::Display for MalformedResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("malformed response")
     }
 }
 
-impl Error for Malformed {}
+impl Error for MalformedResponse {}
 
 /// What the next byte belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,8 +95,8 @@ impl Responses {
     /// Takes what came, and adds to `out` what is passed on: of a head nothing before its end.
     ///
     /// # Errors
-    /// [`Malformed`], from then on. What `out` has got by then is valid.
-    pub(super) fn feed(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    /// [`MalformedResponse`], from then on. What `out` has got by then is valid.
+    pub(super) fn feed(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), MalformedResponse> {
         while !bytes.is_empty() {
             match self.step(bytes, out) {
                 Ok(used) => bytes = &bytes[used..],
@@ -109,9 +110,9 @@ impl Responses {
     }
 
     /// Takes at least one byte, and returns how many.
-    fn step(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, Malformed> {
+    fn step(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, MalformedResponse> {
         match self.part {
-            Part::Broken => Err(Malformed),
+            Part::Broken => Err(MalformedResponse),
             Part::Nothing | Part::UntilClose => {
                 out.extend_from_slice(bytes);
                 Ok(bytes.len())
@@ -128,7 +129,7 @@ impl Responses {
             }
             Part::ChunkEnd(at) => {
                 if bytes[0] != b"\r\n"[at] {
-                    return Err(Malformed);
+                    return Err(MalformedResponse);
                 }
                 out.push(bytes[0]);
                 if at == 0 {
@@ -143,19 +144,19 @@ impl Responses {
     }
 
     /// Takes the bytes up to the end of the line, and the line once it is whole.
-    fn line(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, Malformed> {
+    fn line(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, MalformedResponse> {
         let end = bytes.iter().position(|byte| *byte == b'\n');
         let part = &bytes[..end.unwrap_or(bytes.len())];
         let used = end.map_or(part.len(), |end| end + 1);
         self.section += used;
         if self.section > SECTION_LIMIT || part.contains(&0) {
-            return Err(Malformed);
+            return Err(MalformedResponse);
         }
         self.line.add(part);
         if end.is_none() {
             // What is no HTTP may never end its line.
             let early = self.part == Part::StatusLine && !could_be_status(self.line.trimmed());
-            return if early { Err(Malformed) } else { Ok(used) };
+            return if early { Err(MalformedResponse) } else { Ok(used) };
         }
         let line = std::mem::take(&mut self.line);
         match self.part {
@@ -194,9 +195,9 @@ impl Responses {
     }
 
     /// RFC 9112, section 6.3.
-    fn end_head(&mut self, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    fn end_head(&mut self, out: &mut Vec<u8>) -> Result<(), MalformedResponse> {
         let head = std::mem::take(&mut self.head);
-        let StatusLine { code, old } = head.status.ok_or(Malformed)?;
+        let StatusLine { code, old } = head.status.ok_or(MalformedResponse)?;
         if (100..200).contains(&code) && code != 101 {
             self.begin(Part::StatusLine);
             self.head.close = head.close;
@@ -211,7 +212,7 @@ impl Responses {
         } else if let Some(codings) = head.codings {
             // Faulty framing: in HTTP/1.0 (section 6.1), or beside an invalid length.
             if old || head.length == Length::Invalid {
-                return Err(Malformed);
+                return Err(MalformedResponse);
             }
             // It overrides a length, but such a response may be an attempt to hide another.
             close |= head.length != Length::Unknown;
@@ -222,7 +223,7 @@ impl Responses {
             }
         } else {
             match head.length {
-                Length::Invalid => return Err(Malformed),
+                Length::Invalid => return Err(MalformedResponse),
                 Length::Unknown => (Part::UntilClose, None),
                 Length::Is(0) => (Part::Nothing, Some("content-length: 0\r\n".to_owned())),
                 Length::Is(length) => (Part::Sized(length), Some(format!("content-length: {length}\r\n"))),
@@ -252,58 +253,6 @@ fn pass(bytes: &[u8], left: u64, out: &mut Vec<u8>) -> (usize, u64) {
     (taken, left - taken as u64)
 }
 
-/// A line as far as it has come, without its LF.
-#[derive(Debug, Default)]
-struct Line {
-    bytes: Vec<u8>,
-    /// Whether there was more than [`LINE_LIMIT`].
-    cut: bool,
-}
-
-impl Line {
-    fn add(&mut self, bytes: &[u8]) {
-        let room = LINE_LIMIT - self.bytes.len();
-        self.cut |= bytes.len() > room;
-        self.bytes.extend_from_slice(&bytes[..room.min(bytes.len())]);
-    }
-
-    /// Without the CR that belongs to the line break. RFC 9112, section 2.2: LF alone will do, and any
-    /// CR before it is ignored.
-    fn without_break(&self) -> &[u8] {
-        let end = self.bytes.iter().rposition(|byte| *byte != b'\r').map_or(0, |last| last + 1);
-        &self.bytes[..end]
-    }
-
-    /// Without white space around it.
-    fn trimmed(&self) -> &[u8] {
-        trim(&self.bytes, is_line_space)
-    }
-}
-
-/// White space of a status line (RFC 9112, section 4): SP, HTAB, VT, FF and bare CR.
-fn is_line_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | 0x0b | 0x0c | b'\r')
-}
-
-/// White space around a field's value (RFC 9110, section 5.6.3).
-fn is_field_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t')
-}
-
-fn trim(mut bytes: &[u8], is_space: impl Fn(u8) -> bool) -> &[u8] {
-    while let [first, rest @ ..] = bytes
-        && is_space(*first)
-    {
-        bytes = rest;
-    }
-    while let [rest @ .., last] = bytes
-        && is_space(*last)
-    {
-        bytes = rest;
-    }
-    bytes
-}
-
 const VERSION: &[u8] = b"HTTP/1.";
 
 /// Whether this is, or may become, the beginning of a status line.
@@ -321,20 +270,20 @@ struct StatusLine {
 
 impl StatusLine {
     /// RFC 9112, section 4: version and code, divided by any white space. The reason is ignored.
-    fn parse(line: &[u8]) -> Result<Self, Malformed> {
-        let rest = line.strip_prefix(VERSION).ok_or(Malformed)?;
-        let [minor @ b'0'..=b'9', rest @ ..] = rest else { return Err(Malformed) };
+    fn parse(line: &[u8]) -> Result<Self, MalformedResponse> {
+        let rest = line.strip_prefix(VERSION).ok_or(MalformedResponse)?;
+        let [minor @ b'0'..=b'9', rest @ ..] = rest else { return Err(MalformedResponse) };
         let code = trim(rest, is_line_space);
         if code.len() == rest.len() {
-            return Err(Malformed);
+            return Err(MalformedResponse);
         }
-        let (code, after) = code.split_at_checked(3).ok_or(Malformed)?;
+        let (code, after) = code.split_at_checked(3).ok_or(MalformedResponse)?;
         if !code.iter().all(u8::is_ascii_digit) || after.first().is_some_and(|byte| !is_line_space(*byte)) {
-            return Err(Malformed);
+            return Err(MalformedResponse);
         }
         let code = code.iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
         // RFC 9110, section 15: there is no class of responses below.
-        if code < 100 { Err(Malformed) } else { Ok(Self { code, old: *minor == b'0' }) }
+        if code < 100 { Err(MalformedResponse) } else { Ok(Self { code, old: *minor == b'0' }) }
     }
 }
 
@@ -347,7 +296,7 @@ enum Length {
     Invalid,
 }
 
-/// What has come of a response's head.
+/// The head of a response so far.
 #[derive(Debug, Default)]
 struct Head {
     status: Option<StatusLine>,
@@ -362,7 +311,7 @@ struct Head {
 }
 
 impl Head {
-    fn add_line(&mut self, line: Line) -> Result<(), Malformed> {
+    fn add_line(&mut self, line: Line) -> Result<(), MalformedResponse> {
         if !line.bytes.first().is_some_and(|byte| is_field_space(*byte)) {
             self.end_field()?;
             self.field = Some(line);
@@ -381,7 +330,7 @@ impl Head {
         Ok(())
     }
 
-    fn end_field(&mut self) -> Result<(), Malformed> {
+    fn end_field(&mut self) -> Result<(), MalformedResponse> {
         let Some(line) = self.field.take() else { return Ok(()) };
         let bytes = line.without_break();
         let parts = bytes.iter().position(|byte| *byte == b':').map(|colon| bytes.split_at(colon));
@@ -408,7 +357,7 @@ impl Head {
             }
             b"transfer-encoding" => {
                 if !clean || line.cut {
-                    return Err(Malformed);
+                    return Err(MalformedResponse);
                 }
                 let codings = self.codings.get_or_insert_default();
                 if !codings.is_empty() {
@@ -441,15 +390,6 @@ fn safe(value: &[u8]) -> Vec<u8> {
     trim(&spaced, is_field_space).to_vec()
 }
 
-fn is_control(byte: u8) -> bool {
-    byte.is_ascii_control() && byte != b'\t'
-}
-
-/// The characters of a token (RFC 9110, section 5.6.2).
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
 /// RFC 9110, section 8.6: digits; equal ones may be repeated in a list (RFC 9112, section 6.3). More
 /// than can be counted is more than is read.
 fn length(value: &[u8]) -> Length {
@@ -472,35 +412,36 @@ fn length(value: &[u8]) -> Length {
     length
 }
 
-/// Whether the last of these codings is `chunked`. If it is not among them, the body ends with the
-/// connection (RFC 9112, section 6.3).
-fn is_chunked(codings: &[u8]) -> Result<bool, Malformed> {
-    let mut chunked = false;
+/// Whether the last of these codings is `chunked`. If it is not, the body ends with the connection
+/// (RFC 9112, section 6.3).
+fn is_chunked(codings: &[u8]) -> Result<bool, MalformedResponse> {
+    let (mut times, mut last) = (0, false);
     for coding in codings.split(|byte| *byte == b',') {
         let name = coding.split(|byte| *byte == b';').next().unwrap_or_default();
         let name = trim(name, is_field_space);
-        // Section 6.1: chunked is the last coding, and is applied once.
-        if chunked || name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
-            return Err(Malformed);
+        if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+            return Err(MalformedResponse);
         }
-        chunked = name.eq_ignore_ascii_case(b"chunked");
+        last = name.eq_ignore_ascii_case(b"chunked");
+        times += u32::from(last);
     }
-    Ok(chunked)
+    // Section 6.1: never twice.
+    if times > 1 { Err(MalformedResponse) } else { Ok(last) }
 }
 
 /// RFC 9112, section 7.1: hexadecimal digits, then extensions, which are ignored. The leniency with
 /// line breaks of section 2.2 is not for chunks.
-fn chunk_size(line: &Line) -> Result<u64, Malformed> {
+fn chunk_size(line: &Line) -> Result<u64, MalformedResponse> {
     let text = line.bytes.strip_suffix(b"\r").filter(|text| !line.cut && !text.contains(&b'\r'));
-    let text = text.ok_or(Malformed)?;
+    let text = text.ok_or(MalformedResponse)?;
     let digits = text.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (digits, rest) = text.split_at(digits);
     if !matches!(trim(rest, is_field_space), [] | [b';', ..]) {
-        return Err(Malformed);
+        return Err(MalformedResponse);
     }
-    let digits = str::from_utf8(digits).map_err(|_| Malformed)?;
+    let digits = str::from_utf8(digits).map_err(|_| MalformedResponse)?;
     // Empty, or more than can be counted.
-    u64::from_str_radix(digits, 16).map_err(|_| Malformed)
+    u64::from_str_radix(digits, 16).map_err(|_| MalformedResponse)
 }
 
 #[cfg(test)]

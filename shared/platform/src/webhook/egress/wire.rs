@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use super::response::{Malformed, Responses};
+use super::response::{MalformedResponse, Responses};
 
 /// Bytes that are read at once.
 const READ_SIZE: usize = 8 * 1024;
@@ -139,7 +139,7 @@ struct Reader {
     /// What was passed on, and how much of it has been read.
     passed: Vec<u8>,
     read: usize,
-    broken: Option<Malformed>,
+    broken: Option<MalformedResponse>,
 }
 
 impl Wire {

@@ -25,7 +25,13 @@ fn responded(status: u16, body: &str, headers: &[(&str, &str)]) -> Attempt {
 #[test]
 fn what_is_written_is_read() {
     let long = "é".repeat(EXCERPT_LIMIT / 2);
+    let never = Attempt::new(1, Timestamp::EPOCH, 1, &Outcome::Failed(Failure::Timeout))
+        .with_details(AttemptDetails::default());
+    let (text, _) = write(&never).unwrap();
+    assert!(!never.sent && text.contains("\"sent\":false"), "{text}");
+    assert_eq!(read(&text, None).unwrap(), never);
     let failed = Attempt::new(1, Timestamp::EPOCH, 1, &Outcome::Failed(Failure::Timeout));
+    assert!(!write(&failed).unwrap().0.contains("sent"), "what is usual takes no room");
     for attempt in [
         responded(200, "ok", &[("server", "s")]),
         responded(302, "", &[("location", "/a")]),

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// What is passed on of the response to one request, in pieces of these sizes.
-fn read(bytes: &[u8], sizes: &[usize]) -> (Vec<u8>, Result<(), Malformed>) {
+fn read(bytes: &[u8], sizes: &[usize]) -> (Vec<u8>, Result<(), MalformedResponse>) {
     let mut responses = Responses::new();
     responses.expect();
     let (mut out, mut rest, mut sizes) = (Vec::new(), bytes, sizes.iter().cycle());
@@ -11,7 +11,7 @@ fn read(bytes: &[u8], sizes: &[usize]) -> (Vec<u8>, Result<(), Malformed>) {
         let (part, after) = rest.split_at((*sizes.next().unwrap()).clamp(1, rest.len()));
         rest = after;
         if let Err(malformed) = responses.feed(part, &mut out) {
-            assert_eq!(responses.feed(b"x", &mut Vec::new()), Err(Malformed), "it stays malformed");
+            assert_eq!(responses.feed(b"x", &mut Vec::new()), Err(MalformedResponse), "it stays malformed");
             return (out, Err(malformed));
         }
     }
