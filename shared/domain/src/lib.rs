@@ -20,6 +20,7 @@ pub mod event;
 pub mod ids;
 pub mod inbound;
 pub mod pointer;
+pub mod pool;
 pub mod recovery;
 mod saturating;
 pub mod signing;
