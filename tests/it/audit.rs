@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use domain::ids::holder::Holder;
 use platform::store::table::keys;
 use serde_json::json;
 use testkit::{
     Client, Receiver, Stack,
     client::{AuditEntryView, SourceView, VerificationView},
+    proxy::{Fault, Rule},
 };
 
 use crate::{

@@ -9,7 +9,6 @@ use testkit::{
     client::{DeliveryView, delivery_id},
     eventually, foreign,
     proxy::{Fault, Rule},
-    stack::text,
 };
 
 use crate::{

@@ -9,8 +9,12 @@ fn tenant(text: &str) -> TenantId {
 }
 
 fn shard() -> impl Strategy<Value = Shard> {
-    (0..30u32, 0..DOCUMENT_SIZE, 10..14i64, 0..110u32)
-        .prop_map(|(number, size, day, versions)| Shard { number, size, day, versions })
+    (0..30u32, 0..DOCUMENT_SIZE, 10..14i64, 0..110u32).prop_map(|(number, size, day, versions)| Shard {
+        number,
+        size,
+        day,
+        versions,
+    })
 }
 
 /// A pool as the platform uses it, without AWS: a new owner joins the first shard of its order that is not
@@ -82,7 +86,7 @@ proptest! {
     }
 
     /// Random joins, changes, busy shards and days: no shard ever has more than its budget, what it has
-    /// for old owners is never used up by new ones, and at most one of all open shards is not needed.
+    /// for old owners is never used up by new ones, and no more are opened than may be.
     #[test]
     fn no_shard_exceeds_its_budget(
         steps in vec((0..1_000u32, 50..6_000usize, vec(0..12u32, 0..6), 0..40u8, any::<bool>()), 1..600),
@@ -97,7 +101,11 @@ proptest! {
                 let before = pool.0.clone();
                 if let Some(number) = pool.join(&owner, entry, &busy, day) {
                     prop_assert!(!busy.contains(&number));
-                    prop_assert!(before.get(&number).is_none_or(|shard| shard.admits_newcomer(day)));
+                    let open = before.values().filter(|shard| shard.admits_newcomer(day)).count();
+                    match before.get(&number) {
+                        Some(shard) => prop_assert!(shard.admits_newcomer(day)),
+                        None => prop_assert!(open < OPEN_SHARDS),
+                    }
                     count.entry((number, day)).or_default().0 += 1;
                 }
             } else if let Some(shard) = pool.0.values().copied().find(|shard| shard.admits_change(day)) {
@@ -109,8 +117,6 @@ proptest! {
             prop_assert!(joined <= NEWCOMER_VERSIONS_A_DAY && joined + changed <= VERSIONS_A_DAY);
             prop_assert!(pool.0[&number].size < NEWCOMER_SIZE + 6_000);
         }
-        prop_assert!(pool.0.values().filter(|shard| shard.admits_newcomer(day + 1)).count() > 0 || pool.0.is_empty()
-            || pool.0.values().all(|shard| shard.size >= NEWCOMER_SIZE));
     }
 }
 
@@ -161,14 +167,13 @@ fn the_monthly_bill_in_the_documents_is_right() {
         };
         // Eight shards of each kind are opened where changes meet, and some are needed anyhow.
         let busy = shards(365).max(2 * OPEN_SHARDS);
-        let price = |secrets: usize| format!("${}.{:02}", secrets * 40 / 100, secrets * 40 % 100);
-        let row = format!(
-            "| {name} | {} | {} | {} | {} |",
-            price(shards(365)),
-            price(busy),
-            price(shards(1)),
-            price(tenants * 2)
-        );
+        // Cents a month: a secret costs 40, and 10,000 calls 5.
+        let price = |cents: usize| format!("${}.{:02}", cents / 100, cents % 100);
+        let [quiet, busy, day, each] =
+            [shards(365), busy, shards(1), tenants * 2].map(|secrets| price(secrets * 40));
+        // A third of an owner a month and tenant joins: two writes, and a read by each of 20 functions.
+        let calls = price((tenants * 4 * (2 + 20) * 5 / 12 + 5_000) / 10_000);
+        let row = format!("| {name} | {quiet} | {busy} | {day} | {calls} | {each} |");
         assert!(text.contains(&row), "docs/internals/cost.md lacks {row}");
     }
 }

@@ -47,13 +47,12 @@ impl<K: Eq + Hash + Clone, V: Clone> Flights<K, V> {
     ) -> Result<V, Fault> {
         let flight = {
             let mut flights = self.lock();
-            match flights.get(key) {
-                Some(flight) => flight.clone(),
-                None => {
-                    let flight = call.map_err(Arc::new).boxed().shared();
-                    flights.insert(key.clone(), flight.clone());
-                    flight
-                }
+            if let Some(flight) = flights.get(key) {
+                flight.clone()
+            } else {
+                let flight = call.map_err(Arc::new).boxed().shared();
+                flights.insert(key.clone(), flight.clone());
+                flight
             }
         };
         let result = flight.clone().await;
@@ -73,7 +72,10 @@ impl<K: Eq + Hash + Clone, V: Clone> Flights<K, V> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::{
+        sync::atomic::{AtomicU32, Ordering},
+        time::Duration,
+    };
 
     use futures_util::future::join_all;
 
@@ -86,7 +88,8 @@ mod tests {
             let results = join_all((0..10).map(|_| {
                 let calls = Arc::clone(&calls);
                 flights.join(&"key", "testing", async move {
-                    tokio::task::yield_now().await;
+                    // Longer than it takes all ten to come.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                     let call = calls.fetch_add(1, Ordering::SeqCst) + 1;
                     if call % 2 == 0 { Err(Fault::new("testing", "on purpose")) } else { Ok(call) }
                 })

@@ -425,7 +425,9 @@ impl Secrets {
             return Ok(Try::Refused);
         }
         let mut document = match &open {
-            None if present => return Err(Fault::new("changing a secret", "there is no pointer to it").into()),
+            None if present => {
+                return Err(Fault::new("changing a secret", "there is no pointer to it").into());
+            }
             None => Document::default(),
             Some(open) => match self.documents.get(holder, number, &open.version).await? {
                 Some(document) => Document::clone(&document),

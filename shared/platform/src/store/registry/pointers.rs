@@ -134,12 +134,7 @@ impl SecretPointers {
 
     /// Moves a pointer, if it is still at `from`: this is the commit of a change to
     /// a secret, since Secrets Manager itself has no conditional write.
-    pub async fn move_to(
-        &self,
-        holder: Holder,
-        from: Option<&Pointer>,
-        to: &Pointer,
-    ) -> Result<bool, Fault> {
+    pub async fn move_to(&self, holder: Holder, from: Option<&Pointer>, to: &Pointer) -> Result<bool, Fault> {
         let put = self.table.put(item(keys::secret(holder, to.shard), to)?);
         let put = match from {
             None => put.condition_expression("attribute_not_exists(pk)"),

@@ -3,8 +3,7 @@
 
 use domain::{
     DeliveryId, EndpointId, EventId, KeyId, ReplayId, SourceId, TenantId, Timestamp, delivery::Group,
-    event::EventType, ids::holder::Holder,
-    pool::EntryKey,
+    event::EventType, ids::holder::Holder, pool::EntryKey,
 };
 
 /// Shards of a tenant's timeline per day: today is always one hot day.
