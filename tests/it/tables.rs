@@ -40,6 +40,16 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// The rows of a partition whose sort keys begin with `prefix`.
+    pub(crate) async fn rows_under(&self, pk: String, prefix: &str) -> Vec<Value> {
+        let query = json!({
+            "ConsistentRead": true,
+            "KeyConditionExpression": "pk = :pk AND begins_with(sk, :prefix)",
+            "ExpressionAttributeValues": { ":pk": { "S": pk }, ":prefix": { "S": prefix } },
+        });
+        self.call("Query", query).await["Items"].as_array().cloned().expect("rows")
+    }
+
     /// Sets one attribute of a row.
     pub(crate) async fn set(&self, key: Key, attribute: &str, value: Value) {
         let change = json!({

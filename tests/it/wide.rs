@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use domain::ids::holder::Holder;
 use platform::store::table::keys;
 use serde_json::json;
 use testkit::{
@@ -10,13 +9,15 @@ use testkit::{
     client::{DeliveryView, delivery_id},
     eventually, foreign,
     proxy::{Fault, Rule},
-    stack::text,
 };
 
 use crate::{
-    AFTER_A_CRASH, CACHE_AGE, HIDDEN, SOON,
+    AFTER_A_CRASH, CACHE_AGE, HIDDEN, SOON, pool,
     tables::{self, Table},
 };
+
+/// The shard that holds the keys of seeded endpoints.
+const SEEDED_SHARD: u32 = 999;
 
 /// Gives a tenant `count` endpoints more, all at this URL, in the table itself: through the API, one
 /// by one, they would take minutes. They share the signing key of an endpoint that was made.
@@ -27,22 +28,13 @@ async fn seed_endpoints(stack: &Stack, tenant: &Client, like: &str, secret: &str
         let attributes = json!({
             "id": { "S": id }, "url": { "S": url }, "event_types": { "L": [] },
             "description": { "S": like }, "created_at": { "N": "1700000000000" },
-            "secret_shard": { "N": "1" }, "health_version": { "N": "0" },
+            "secret_shard": { "N": SEEDED_SHARD.to_string() }, "health_version": { "N": "0" },
         });
         tables::row(keys::endpoint(&owner, tables::id(id)), &attributes)
     };
     registry.put_all(&ids.iter().map(row).collect::<Vec<_>>()).await;
-    let document: HashMap<_, _> = ids.iter().map(|id| (id, [secret])).collect();
-    let document = serde_json::to_string(&document).unwrap();
-    let size = document.len();
-    let name = format!("{}/endpoints/{owner}/1", stack.name());
-    let created = json!({ "Name": name, "SecretString": document, "ClientRequestToken": "x".repeat(32) });
-    let created = stack.aws("secretsmanager", "secretsmanager.CreateSecret", created).await;
-    let pointer = json!({
-        "shard": { "N": "1" }, "version": { "S": text(&created, "VersionId") },
-        "size": { "N": size.to_string() },
-    });
-    registry.put(keys::secret(&owner, Holder::Endpoints, 1), &pointer).await;
+    let document: HashMap<_, _> = ids.iter().map(|id| (format!("{owner}/{id}"), [secret])).collect();
+    pool::replace(stack, SEEDED_SHARD, &json!(document)).await;
 }
 
 fn count_by_id(received: &[ReceivedRequest]) -> HashMap<String, usize> {

@@ -1,12 +1,12 @@
 //! Sources: inbound URLs, each with its provider and secrets.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use domain::{Secret, SourceId, Timestamp, ids::holder::Holder, inbound::Provider};
 use platform::{
     lambda::problem::{Kind, Problem},
     runtime::clock,
-    secrets::{SecretOwner, SecretRef},
+    secrets::{SecretOwner, SecretRef, SecretsError},
     store::registry::sources::Source,
 };
 use schemars::JsonSchema;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    endpoints::key::secrets_problem,
+    endpoints::key::{forget_old_shard, secrets_problem},
     http::{body::Description, call::Call},
     state::Api,
 };
@@ -101,7 +101,9 @@ pub(crate) async fn set_secrets(
 ) -> Result<SourceSecrets, Problem> {
     let id: SourceId = call.id("source_id", "source")?;
     let tenant = call.tenant()?;
-    let source = api.sources.get(id).await?.filter(|source| source.tenant == *tenant);
+    // Read now: a cached row may name the shard that the secrets have moved from.
+    let source = api.sources.get_within(id, Duration::ZERO).await?;
+    let source = source.filter(|source| source.tenant == *tenant);
     let source = source.ok_or_else(|| Problem::not_found("source"))?;
     if body.secrets.is_empty() {
         return Err(Problem::field(Kind::InvalidField, "/secrets", "must have at least one secret"));
@@ -110,8 +112,13 @@ pub(crate) async fn set_secrets(
     call.record(&api, id, None, Some(json!({ "secret_count": body.secrets.len() }))).await?;
     let name = id.to_string();
     let secret = SecretRef::of_source(tenant, source.secret_shard, &name);
-    let set = api.secrets.set(secret, &body.secrets).await;
-    set.map_err(secrets_problem)?;
+    let place = api.secrets.set(secret, &body.secrets).await.map_err(secrets_problem)?;
+    if place.shard != source.secret_shard {
+        if !api.sources.move_secrets(&source, place.shard).await? {
+            return Err(secrets_problem(SecretsError::Conflict));
+        }
+        forget_old_shard(&api, Holder::Sources, place).await;
+    }
     Ok(SourceSecrets { id, secret_count: body.secrets.len() })
 }
 

@@ -121,7 +121,10 @@ impl Inbound {
         };
         match check(self.secrets_of(source, Duration::MAX).await?) {
             Err(Reject::WrongSignature) => {
-                check(self.secrets_of(source, SECRETS_REREAD_AGE).await?).map_err(Refusal::Rejected)
+                // Its secrets may have moved to another shard.
+                let source = self.sources.get_within(source.id, SECRETS_REREAD_AGE).await?;
+                let source = source.ok_or(Refusal::UnknownSource)?;
+                check(self.secrets_of(&source, SECRETS_REREAD_AGE).await?).map_err(Refusal::Rejected)
             }
             result => result.map_err(Refusal::Rejected),
         }

@@ -21,6 +21,7 @@ pub mod ids;
 pub mod inbound;
 mod patch;
 pub mod pointer;
+pub mod pool;
 pub mod recovery;
 mod saturating;
 pub mod signing;

@@ -1,13 +1,15 @@
 //! Signing keys as requests bring them and responses show them.
 
-use domain::{Secret, signing::SigningKey};
+use domain::{Secret, ids::holder::Holder, signing::SigningKey};
 use platform::{
     lambda::problem::{Kind, Problem},
     runtime::clock,
-    secrets::SecretsError,
+    secrets::{Place, SecretsError},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::state::Api;
 
 /// How webhooks are signed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -72,15 +74,19 @@ pub(crate) fn requested_key(
     }
 }
 
+/// Has the secrets removed that an owner left in another shard, once its row names the new one. If that fails they
+/// remain, and nothing refers to them.
+pub(crate) async fn forget_old_shard(api: &Api, holder: Holder, place: Place) {
+    if let Err(fault) = api.secrets.moved(holder, place).await {
+        tracing::warn!(%fault, "could not have moved secrets removed; nothing refers to them");
+    }
+}
+
 /// The problem of secrets that could not be set.
 pub(crate) fn secrets_problem(error: SecretsError) -> Problem {
     match error {
         SecretsError::Conflict => {
-            Problem::new(Kind::Conflict, "another request changed this tenant's secrets at the same time")
-        }
-        SecretsError::Full => {
-            let detail = "this tenant's secrets have reached their daily limit of changes; retry tomorrow";
-            Problem::new(Kind::LimitReached, detail)
+            Problem::new(Kind::Conflict, "other requests changed the secrets at the same time")
         }
         SecretsError::Gone => Problem::not_found("endpoint"),
         SecretsError::Refused(_) => Problem::new(Kind::InvalidRequest, "invalid rotation of keys"),

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use domain::{
     EndpointId, Secret, Timestamp,
     endpoint::Endpoint,
+    ids::holder::Holder,
     saturating,
     signing::{
         SigningKey,
@@ -15,7 +16,7 @@ use platform::{
     Fault,
     alert::Alert,
     lambda::problem::{Kind, Problem},
-    secrets::{Rotation, SecretRef, SecretsError},
+    secrets::{Place, Rotation, SecretRef, SecretsError},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ use serde_json::json;
 
 use super::{
     find::find,
-    key::{EndpointSecret, Signing, requested_key, secrets_problem},
+    key::{EndpointSecret, Signing, forget_old_shard, requested_key, secrets_problem},
 };
 use crate::{
     http::{body::within, call::Call},
@@ -161,20 +162,21 @@ pub(crate) async fn rotate(api: Arc<Api>, call: Call, body: RotateSecret) -> Res
     let rotation = Rotation { new: &new, overlap, now: call.now };
     let (tenant, id, shard) = (call.tenant()?, endpoint.id.to_string(), endpoint.secret_shard);
     let rotated = api.secrets.rotate(SecretRef::of_endpoint(tenant, shard, &id), rotation).await;
-    let (to, kept) = rotated.map_err(rotate_problem)?;
-    if to != shard {
-        move_keys(&api, &call, &endpoint, to).await?;
+    let (place, kept) = rotated.map_err(rotate_problem)?;
+    if place.shard != shard {
+        move_keys(&api, &call, &endpoint, place).await?;
     }
     let previous = ValidKeys::decoded(kept)?.fingerprints().split_off(1);
     raise_rotated(&api, &call, endpoint.id, &key, previous, previous_expires_at).await?;
     Ok(RotatedSecret { key: EndpointSecret::from(&key), previous_expires_at })
 }
 
-/// Records in the endpoint's row that its keys are in another document. The old document keeps its copy,
+/// Records in the endpoint's row that its keys are in another shard. The old one keeps its copy for a while,
 /// which signs nothing once the cached row has expired.
-async fn move_keys(api: &Api, call: &Call, endpoint: &Endpoint, to: u32) -> Result<(), Problem> {
-    let from = endpoint.secret_shard;
+async fn move_keys(api: &Api, call: &Call, endpoint: &Endpoint, place: Place) -> Result<(), Problem> {
+    let (from, to) = (endpoint.secret_shard, place.shard);
     if api.endpoints.move_keys(call.tenant()?, endpoint.id, from, to).await? {
+        forget_old_shard(api, Holder::Endpoints, place).await;
         return Ok(());
     }
     // Another rotation may have moved them there, and then this one's key is among them.

@@ -5,5 +5,6 @@ pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod fault;
+pub mod flights;
 pub mod telemetry;
 pub mod tls;

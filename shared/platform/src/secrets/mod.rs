@@ -1,36 +1,37 @@
 //! Secrets Manager: every signing key and source secret. Who may read or change them is not decided
 //! here.
 //!
-//! A tenant's secrets of one kind share a document, several when it grows large, since each
-//! costs $0.40 a month. A document's version is immutable and cached by its id; the registry's
-//! pointer says which version counts. `PutSecretValue` has no condition, so a change is
+//! The secrets of all tenants of one kind share a pool of documents, its shards, since each
+//! costs $0.40 a month; [`domain::pool`] decides which shard an owner joins. An entry is named by tenant
+//! and id, and nothing is read without both. A document's version is immutable and cached by its id; the
+//! registry's pointer says which version counts. `PutSecretValue` has no condition, so a change is
 //! committed by moving the pointer from the version it was made of; the loser retries. A
-//! lease keeps losers rare, since a secret takes only about a hundred versions a day.
+//! lease per shard keeps losers rare, since a secret takes only about a hundred versions a day.
+//!
+//! An owner changes in its shard. Where that has had its versions of the day, or has no room, the owner moves to an
+//! open shard: its keys count there once its row names that shard. See `docs/internals/data-model.md`.
 
 mod change;
+mod documents;
 mod operator_key;
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use aws_sdk_secretsmanager::{
-    Client,
-    operation::{
-        create_secret::CreateSecretError, get_secret_value::GetSecretValueError,
-        put_secret_value::PutSecretValueError,
-    },
-};
-use data_encoding::HEXLOWER;
+use aws_sdk_secretsmanager::Client;
 use domain::{
     Secret, TenantId, Timestamp,
     ids::holder::Holder,
+    pool::{self, EntryKey, Shard},
     signing::{SigningKey, keys::StoredSecret},
 };
 use zeroize::Zeroizing;
 
 use change::{Document, SecretChange};
+use documents::{Documents, token};
 
 pub use change::{Rotation, SecretsError};
 pub use operator_key::OperatorKey;
@@ -38,25 +39,27 @@ pub use operator_key::OperatorKey;
 use crate::{
     Fault,
     runtime::{cache::Cache, clock},
-    store::registry::pointers::{Pointer, SecretPointers},
+    store::registry::pointers::{Departure, Pointer, SecretPointers},
 };
 
-/// Secrets Manager's limit, in bytes.
-const DOCUMENT_LIMIT: usize = 64 * 1024;
-
-/// How long a change is retried while others change the same document: the response must still be
+/// How long a change is retried while others change the same shard: the response must still be
 /// sent within the function's time.
 const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A document that grew this large, in bytes, accepts no more owners.
-/// While an old key is still valid, an endpoint takes three times the room that it took at first, and every
-/// endpoint of a tenant may be rotated on one day.
-fn full_size(holder: Holder) -> usize {
-    match holder {
-        Holder::Endpoints => DOCUMENT_LIMIT / 3,
-        Holder::Sources => 48 * 1024,
-    }
-}
+/// How long a removal is retried: what cannot be removed now is removed by a later change of the shard.
+const CLEAN_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long an owner may take to move: longer than a function runs.
+const MOVE_TIME: Duration = Duration::from_mins(1);
+
+/// How long a moved owner's entry stays where it was: longer than a cached row leads there.
+const MOVED_STAY: Duration = Duration::from_mins(1);
+
+/// An entry that should have been removed this long ago is removed by any change of the pool.
+const OVERDUE: Duration = Duration::from_hours(1);
+
+/// Decoded keys cached. A miss costs microseconds, because documents have a cache of their own.
+const DECODED_KEYS: usize = 5_000;
 
 /// A signing key, decoded, and when it ends.
 type DecodedKey = (Arc<SigningKey>, Option<Timestamp>);
@@ -72,6 +75,12 @@ pub struct SecretOwner<'a> {
     pub id: &'a str,
 }
 
+impl<'a> SecretOwner<'a> {
+    fn in_shard(self, shard: u32) -> SecretRef<'a> {
+        SecretRef { tenant: self.tenant, holder: self.holder, shard, id: self.id }
+    }
+}
+
 /// The secrets of an endpoint or source, and the shard that they are in.
 #[derive(Debug, Clone, Copy)]
 pub struct SecretRef<'a> {
@@ -79,7 +88,7 @@ pub struct SecretRef<'a> {
     pub tenant: &'a TenantId,
     /// Whether it is an endpoint or a source.
     pub holder: Holder,
-    /// Which of the tenant's documents of this kind.
+    /// Which shard of the pool of this kind.
     pub shard: u32,
     /// Its id.
     pub id: &'a str,
@@ -101,33 +110,72 @@ impl<'a> SecretRef<'a> {
     fn owner(self) -> SecretOwner<'a> {
         SecretOwner { tenant: self.tenant, holder: self.holder, id: self.id }
     }
+
+    fn entry(self) -> EntryKey {
+        EntryKey::new(self.tenant, self.id)
+    }
+}
+
+/// Where the secrets of an owner are after a change.
+#[derive(Debug)]
+#[must_use = "where they moved, the owner's row must follow, and then `Secrets::moved`"]
+pub struct Place {
+    /// The shard.
+    pub shard: u32,
+    /// What was recorded in the shard that they moved from.
+    moving: Option<Departure>,
+}
+
+/// A try of a change in one shard.
+enum Try {
+    /// The change is committed; what the owner has then.
+    Done(Vec<StoredSecret>),
+    /// Others change the shard.
+    Busy,
+    /// The shard accepts no such change now.
+    Refused,
+}
+
+/// What became of a version.
+enum Commit {
+    /// It counts.
+    Done,
+    /// Another one counts.
+    Raced,
+    /// The secret has no room for it, or accepts none for now.
+    Full,
+}
+
+/// How an owner comes to a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Membership {
+    /// Its row names no shard yet, or another one.
+    New,
+    /// Its row names this shard.
+    Present,
 }
 
 /// Secrets Manager, with its cache.
 #[derive(Debug)]
 pub struct Secrets {
-    client: Client,
-    prefix: String,
     pointers: SecretPointers,
-    versions: Cache<String, Arc<Document>>,
-    signing_keys: Cache<(String, String), Arc<Vec<DecodedKey>>>,
+    documents: Documents,
+    signing_keys: Cache<(String, EntryKey), Arc<Vec<DecodedKey>>>,
 }
 
 impl Secrets {
     /// The secrets whose names begin with `prefix`, of which `pointers` says which version counts.
     #[must_use]
     pub fn new(client: Client, prefix: String, pointers: SecretPointers) -> Self {
-        // Versions never change, so age is a matter of memory alone: 64 documents of 64 KiB
-        // stay within 4 MiB.
-        let age = Duration::from_hours(1);
-        Self { client, prefix, pointers, versions: Cache::new(age, 64), signing_keys: Cache::new(age, 2000) }
+        let signing_keys = Cache::new(Duration::from_hours(1), DECODED_KEYS);
+        Self { pointers, documents: Documents::new(client, prefix), signing_keys }
     }
 
     /// The secrets of one endpoint or source, by a cached pointer younger than `age`. Where that
     /// document does not have the owner, the pointer is read again, since the owner may be newer.
     pub async fn get(&self, secret: SecretRef<'_>, age: Duration) -> Result<Vec<Secret>, Fault> {
         let (_, document) = self.current(secret, age).await?;
-        let keys = document.get(secret.id);
+        let keys = document.get(&secret.entry());
         let keys = keys.ok_or_else(|| Fault::new("reading a secret", "the owner has none"))?;
         Ok(keys.iter().map(|key| key.secret.clone()).collect())
     }
@@ -136,7 +184,7 @@ impl Secrets {
     /// endpoint is being deleted.
     pub async fn keys_now(&self, secret: SecretRef<'_>, now: Timestamp) -> Result<Vec<StoredSecret>, Fault> {
         let (_, document) = self.current(secret, Duration::ZERO).await?;
-        let keys = document.get(secret.id).into_iter().flatten();
+        let keys = document.get(&secret.entry()).unwrap_or_default().iter();
         Ok(keys.filter(|key| key.is_active(now)).cloned().collect())
     }
 
@@ -160,227 +208,296 @@ impl Secrets {
     }
 
     async fn decoded_keys(&self, secret: SecretRef<'_>) -> Result<Arc<Vec<DecodedKey>>, Fault> {
-        let age = Duration::MAX;
-        if let Some(pointer) = self.pointer(secret, age).await?
-            && let Some(keys) = self.signing_keys.get(&(pointer.version, secret.id.to_owned()))
+        let (age, entry) = (Duration::MAX, secret.entry());
+        if let Some(pointer) = self.pointers.get(secret.holder, secret.shard, age).await?
+            && let Some(keys) = self.signing_keys.get(&(pointer.version, entry.clone()))
         {
             return Ok(keys);
         }
         let (version, document) = Box::pin(self.current(secret, age)).await?;
-        let stored = document.get(secret.id).map(Vec::as_slice).unwrap_or_default();
+        let stored = document.get(&entry).unwrap_or_default();
         let decode = |key: &StoredSecret| {
             SigningKey::parse(key.secret.expose()).map(|parsed| (Arc::new(parsed), key.expires_at))
         };
         let keys = stored.iter().map(decode).collect::<Result<Vec<_>, _>>();
         let keys = Arc::new(keys.map_err(Fault::on("reading a signing key"))?);
         if !keys.is_empty() {
-            self.signing_keys.put((version, secret.id.to_owned()), Arc::clone(&keys));
+            self.signing_keys.put((version, entry), Arc::clone(&keys));
         }
         Ok(keys)
     }
 
-    async fn pointer(&self, secret: SecretRef<'_>, age: Duration) -> Result<Option<Pointer>, Fault> {
-        self.pointers.get(secret.tenant, secret.holder, secret.shard, age).await
-    }
-
     async fn current(&self, secret: SecretRef<'_>, age: Duration) -> Result<(String, Arc<Document>), Fault> {
-        let missing = || Fault::new("reading a secret", "there is no pointer to it");
-        let name = self.name(secret.owner(), secret.shard);
-        let pointer = self.pointer(secret, age).await?.ok_or_else(missing)?;
-        if let Some(document) = self.version(&name, &pointer.version).await?
-            && document.contains_key(secret.id)
+        let SecretRef { holder, shard, .. } = secret;
+        if !age.is_zero()
+            && let Some(pointer) = self.pointers.get(holder, shard, age).await?
+            && let Some(document) = self.documents.get(holder, shard, &pointer.version).await?
+            && document.get(&secret.entry()).is_some()
         {
             return Ok((pointer.version, document));
         }
-        let newest = self.pointer(secret, Duration::ZERO).await?.ok_or_else(missing)?;
-        let document = self.version(&name, &newest.version).await?;
+        let missing = || Fault::new("reading a secret", "there is no pointer to it");
+        let newest = self.pointers.now(holder, shard).await?.ok_or_else(missing)?;
+        let document = self.documents.get(holder, shard, &newest.version).await?;
         let missing = || Fault::new("reading a secret", "its version is missing");
         Ok((newest.version, document.ok_or_else(missing)?))
     }
 
     /// Adds the secrets of a new owner, and returns the shard that they are in.
     pub async fn add(&self, owner: SecretOwner<'_>, secrets: &[Secret]) -> Result<u32, SecretsError> {
-        self.change(owner, None, SecretChange::Set(secrets)).await.map(|(shard, _)| shard)
+        let (shard, _) = self.join(owner, None, SecretChange::Set(secrets)).await?;
+        self.remove_overdue(owner.holder, shard).await;
+        Ok(shard)
     }
 
-    /// Replaces all secrets of an owner, in their shard.
-    pub async fn set(&self, secret: SecretRef<'_>, secrets: &[Secret]) -> Result<(), SecretsError> {
-        self.change(secret.owner(), Some(secret.shard), SecretChange::Set(secrets)).await.map(|_| ())
+    /// Replaces all secrets of an owner. Where they are in another shard then, they count
+    /// once the owner's row says so, and then [`Self::moved`] is due.
+    pub async fn set(&self, secret: SecretRef<'_>, secrets: &[Secret]) -> Result<Place, SecretsError> {
+        let change = SecretChange::Set(secrets);
+        if self.change_present(secret, change).await?.is_some() {
+            return Ok(Place { shard: secret.shard, moving: None });
+        }
+        let moving = Some(self.start_move(secret, clock::now()).await?);
+        let (shard, _) = self.join(secret.owner(), Some(secret.shard), change).await?;
+        Ok(Place { shard, moving })
     }
 
-    /// Gives an endpoint a new key beside its present ones; returns all that are valid then, newest
-    /// first, and their shard. That is another shard where the old one accepts no more changes; they
-    /// count there once the endpoint's row says so.
+    /// Gives an endpoint a new key beside its present ones; returns where they are, and all that are valid then,
+    /// newest first. Where they are in another shard then, they count
+    /// once the endpoint's row says so, and then [`Self::moved`] is due.
     pub async fn rotate(
         &self,
         secret: SecretRef<'_>,
         rotation: Rotation<'_>,
-    ) -> Result<(u32, Vec<StoredSecret>), SecretsError> {
+    ) -> Result<(Place, Vec<StoredSecret>), SecretsError> {
         let change = SecretChange::Rotate(rotation, None);
-        match self.change(secret.owner(), Some(secret.shard), change).await {
-            Err(SecretsError::Full) => {}
-            done => return done,
+        if let Some(after) = self.change_present(secret, change).await? {
+            return Ok((Place { shard: secret.shard, moving: None }, after));
         }
+        let moving = Some(self.start_move(secret, clock::now()).await?);
+        // After that record: what is read now is not changed until the move ends.
         let before = self.keys_now(secret, rotation.now).await?;
+        if before.is_empty() {
+            return Err(SecretsError::Gone);
+        }
         let change = SecretChange::Rotate(rotation, Some(&before));
-        Box::pin(self.change(secret.owner(), None, change)).await
+        let (shard, after) = Box::pin(self.join(secret.owner(), Some(secret.shard), change)).await?;
+        Ok((Place { shard, moving }, after))
     }
 
-    /// Removes all secrets of an owner.
+    /// Ends a move, now that the owner's row names the other shard: what it left is removed with a later version
+    /// of its old shard, since rows that are cached still lead there. Nothing happens where it came
+    /// back since.
+    pub async fn moved(&self, holder: Holder, place: Place) -> Result<(), Fault> {
+        let Some(moving) = place.moving else { return Ok(()) };
+        let at = (clock::now() + MOVED_STAY).millis();
+        self.pointers.end_move(holder, &moving, &Departure { left: true, at, ..moving.clone() }).await
+    }
+
+    /// Removes all secrets of an owner that nothing refers to: now or, where its shard accepts no change, with a
+    /// later version of the shard.
     pub async fn remove(&self, secret: SecretRef<'_>) -> Result<(), SecretsError> {
-        self.change(secret.owner(), Some(secret.shard), SecretChange::Remove).await.map(|_| ())
+        let SecretRef { holder, shard, .. } = secret;
+        let at = clock::now().millis();
+        self.pointers.leave(holder, &Departure { shard, owner: secret.entry(), left: true, at }).await?;
+        self.clean(holder, shard).await
     }
 
-    /// Makes a change in `shard`, or, for an owner that has none yet, in the shard that is open for
-    /// new owners.
-    async fn change(
+    /// Records that an owner moves to another shard. A change of its entry that is under way finds this after its
+    /// commit, and is then not confirmed, or it is committed before this and moves along.
+    async fn start_move(&self, secret: SecretRef<'_>, now: Timestamp) -> Result<Departure, SecretsError> {
+        let SecretRef { holder, shard, .. } = secret;
+        let owner = secret.entry();
+        if let Some(departure) = self.pointers.departure(holder, shard, &owner).await?
+            && departure.bars_changes(now)
+        {
+            return Err(SecretsError::Conflict);
+        }
+        let departure = Departure { shard, owner, left: false, at: (now + MOVE_TIME).millis() };
+        self.pointers.leave(holder, &departure).await?;
+        Ok(departure)
+    }
+
+    /// Makes a change in the shard that the owner's row names; `None` where that accepts none today, or has no room.
+    async fn change_present(
         &self,
-        owner: SecretOwner<'_>,
-        shard: Option<u32>,
+        secret: SecretRef<'_>,
         change: SecretChange<'_>,
-    ) -> Result<(u32, Vec<StoredSecret>), SecretsError> {
-        let SecretOwner { tenant, holder, .. } = owner;
-        let lease = token()?;
+    ) -> Result<Option<Vec<StoredSecret>>, SecretsError> {
         let began = Instant::now();
         while began.elapsed() < CHANGE_PATIENCE {
-            if self.pointers.take_lease(tenant, holder, &lease, clock::now()).await? {
-                let set = self.change_once(owner, shard, change).await;
-                // Where this fails the lease expires.
-                if let Err(fault) = self.pointers.release_lease(tenant, holder, &lease).await {
-                    tracing::warn!(%fault, "could not release lease on secrets; it will expire");
-                }
-                if let Some(done) = set? {
-                    return Ok(done);
-                }
+            match self.try_shard(secret, Membership::Present, change).await? {
+                Try::Done(after) => return Ok(Some(after)),
+                Try::Refused => return Ok(None),
+                Try::Busy => pause().await,
             }
-            tokio::time::sleep(Duration::from_millis(100).mul_f64(1.0 + 2.0 * clock::jitter())).await;
         }
         Err(SecretsError::Conflict)
     }
 
-    /// One try of [`Self::change`]; `None` where the document was changed concurrently.
-    async fn change_once(
+    /// Makes a change in an open shard, and not in `from`; returns the shard and what the owner has then.
+    async fn join(
         &self,
         owner: SecretOwner<'_>,
-        shard: Option<u32>,
+        from: Option<u32>,
         change: SecretChange<'_>,
-    ) -> Result<Option<(u32, Vec<StoredSecret>)>, SecretsError> {
-        let SecretOwner { tenant, holder, id } = owner;
-        let pointers = self.pointers.all(tenant, holder).await?;
-        let last = pointers.last();
-        let (open, next) = match shard {
-            Some(shard) => (pointers.iter().find(|pointer| pointer.shard == shard), None),
-            // Where the open document accepts no more versions today, the next one does.
-            None => (
-                last.filter(|last| last.size < full_size(holder)),
-                Some((last.map_or(0, |last| last.shard + 1), None)),
-            ),
+    ) -> Result<(u32, Vec<StoredSecret>), SecretsError> {
+        let entry = EntryKey::new(owner.tenant, owner.id);
+        let mut refused: BTreeSet<u32> = from.into_iter().collect();
+        let began = Instant::now();
+        while began.elapsed() < CHANGE_PATIENCE {
+            let shards = self.pointers.all(owner.holder).await?;
+            let shards: Vec<Shard> = shards.iter().map(Pointer::shard).collect();
+            for shard in pool::for_newcomer(&shards, &refused, &entry, clock::now().day()) {
+                match self.try_shard(owner.in_shard(shard), Membership::New, change).await? {
+                    Try::Done(after) => return Ok((shard, after)),
+                    Try::Refused => _ = refused.insert(shard),
+                    Try::Busy => {}
+                }
+            }
+            pause().await;
+        }
+        Err(SecretsError::Conflict)
+    }
+
+    /// Removes who left a shard, if it can be changed now.
+    async fn clean(&self, holder: Holder, shard: u32) -> Result<(), SecretsError> {
+        let tenant = TenantId::operator();
+        let nobody = SecretRef { tenant: &tenant, holder, shard, id: "" };
+        let began = Instant::now();
+        while began.elapsed() < CLEAN_PATIENCE {
+            match self.try_shard(nobody, Membership::Present, SecretChange::Clean).await? {
+                Try::Done(_) | Try::Refused => break,
+                Try::Busy => pause().await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes who should have been removed from another shard long ago, from one shard at a time.
+    async fn remove_overdue(&self, holder: Holder, but: u32) {
+        let now = clock::now();
+        let overdue = |one: &Departure| one.shard != but && one.is_due(now - OVERDUE);
+        let cleaned = async {
+            let departures = self.pointers.departures(holder, None).await?;
+            match departures.iter().find(|one| overdue(one)) {
+                Some(departure) => self.clean(holder, departure.shard).await,
+                None => Ok(()),
+            }
         };
-        for (shard, open) in [open.map(|open| (open.shard, Some(open))), next].into_iter().flatten() {
-            let name = self.name(owner, shard);
-            let mut document = match open {
-                None => Document::new(),
-                Some(open) => match self.version(&name, &open.version).await? {
-                    Some(document) => Document::clone(&document),
-                    None => return Ok(None),
-                },
-            };
-            let after = change.apply(&mut document, id)?;
-            let now = clock::now();
-            for keys in document.values_mut() {
-                keys.retain(|key| key.is_active(now));
-            }
-            let text =
-                Zeroizing::new(serde_json::to_string(&document).map_err(Fault::on("writing a secret"))?);
-            if text.len() > DOCUMENT_LIMIT {
-                return Err(SecretsError::Full);
-            }
-            let Some(version) = self.write(&name, &text, open.is_none()).await? else { continue };
-            let to = Pointer { shard, version, size: text.len() };
-            if !self.pointers.move_to(tenant, holder, open, &to).await? {
-                return Ok(None);
-            }
-            self.versions.put(cache_key(&name, &to.version), Arc::new(document));
-            return Ok(Some((shard, after)));
-        }
-        Err(SecretsError::Full)
-    }
-
-    /// Writes a version and returns its id; `None` where the secret accepts none for now. Secrets
-    /// Manager keeps every version for a day and about a hundred at most
-    /// (<https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>).
-    async fn write(&self, name: &str, text: &str, new: bool) -> Result<Option<String>, Fault> {
-        // The token makes a call that the client repeats the same version.
-        let token = token()?;
-        let unnamed = || Fault::new("writing a secret", "its version has no id");
-        if new {
-            let create =
-                self.client.create_secret().name(name).client_request_token(&token).secret_string(text);
-            match create.send().await {
-                Ok(response) => return response.version_id.ok_or_else(unnamed).map(Some),
-                // Left by a change that lost, or that stopped before moving the pointer.
-                Err(error)
-                    if matches!(
-                        error.as_service_error(),
-                        Some(CreateSecretError::ResourceExistsException(_))
-                    ) => {}
-                Err(error) => return Err(Fault::on("creating a secret")(error)),
-            }
-        }
-        let put =
-            self.client.put_secret_value().secret_id(name).client_request_token(&token).secret_string(text);
-        match put.send().await {
-            Ok(response) => response.version_id.ok_or_else(unnamed).map(Some),
-            Err(error)
-                if matches!(
-                    error.as_service_error(),
-                    Some(PutSecretValueError::LimitExceededException(_))
-                ) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(Fault::on("writing a secret")(error)),
+        if let Err(error) = cleaned.await {
+            tracing::warn!(?error, "could not remove left secrets; a later change does");
         }
     }
 
-    /// One version of a document; `None` where it no longer exists, because the pointer has moved on
-    /// and Secrets Manager has deleted the version.
-    async fn version(&self, name: &str, version: &str) -> Result<Option<Arc<Document>>, Fault> {
-        let cached = cache_key(name, version);
-        if let Some(document) = self.versions.get(&cached) {
-            return Ok(Some(document));
+    /// One try of a change in one shard.
+    async fn try_shard(
+        &self,
+        secret: SecretRef<'_>,
+        membership: Membership,
+        change: SecretChange<'_>,
+    ) -> Result<Try, SecretsError> {
+        let SecretRef { holder, shard, .. } = secret;
+        let lease = token()?;
+        if !self.pointers.take_lease(holder, shard, &lease, clock::now()).await? {
+            return Ok(Try::Busy);
         }
-        let text = match self.client.get_secret_value().secret_id(name).version_id(version).send().await {
-            Ok(response) => response.secret_string.map(Zeroizing::new),
-            Err(error)
-                if matches!(
-                    error.as_service_error(),
-                    Some(GetSecretValueError::ResourceNotFoundException(_))
-                ) =>
-            {
-                return Ok(None);
+        let tried = Box::pin(self.change_shard(secret, membership, change)).await;
+        // Where this fails the lease expires.
+        if let Err(fault) = self.pointers.release_lease(holder, shard, &lease).await {
+            tracing::warn!(%fault, "could not release lease on secrets; it will expire");
+        }
+        tried
+    }
+
+    async fn change_shard(
+        &self,
+        secret: SecretRef<'_>,
+        membership: Membership,
+        change: SecretChange<'_>,
+    ) -> Result<Try, SecretsError> {
+        let SecretRef { holder, shard: number, .. } = secret;
+        let (owner, now, present) = (secret.entry(), clock::now(), membership == Membership::Present);
+        let open = self.pointers.now(holder, number).await?;
+        let shard = open.as_ref().map_or_else(|| Shard::new(number), Pointer::shard);
+        let admits = if present { shard.admits_change(now.day()) } else { shard.admits_newcomer(now.day()) };
+        if !admits {
+            return Ok(Try::Refused);
+        }
+        let mut document = match &open {
+            None if present => {
+                return Err(Fault::new("changing a secret", "there is no pointer to it").into());
             }
-            Err(error) => return Err(Fault::on("reading a secret")(error)),
+            None => Document::default(),
+            Some(open) => match self.documents.get(holder, number, &open.version).await? {
+                Some(document) => Document::clone(&document),
+                None => return Ok(Try::Busy),
+            },
         };
-        let text = text.ok_or_else(|| Fault::new("reading a secret", "it has no text"))?;
-        let document: Document = serde_json::from_str(&text)
-            // The error could quote the document.
-            .map_err(|_| Fault::new("reading a secret", "the document is malformed"))?;
-        let document = Arc::new(document);
-        self.versions.put(cached, Arc::clone(&document));
-        Ok(Some(document))
+        // Read after the pointer: whoever came back since then has moved it.
+        let departures = self.pointers.departures(holder, Some(number)).await?;
+        let own = departures.iter().find(|departure| departure.owner == owner);
+        if present && own.is_some_and(|own| own.bars_changes(now)) {
+            return Err(SecretsError::Conflict);
+        }
+        let gone = departures.iter().filter(|one| one.is_due(now) || one.left && one.owner == owner);
+        let gone: Vec<_> = gone.map(|departure| &departure.owner).collect();
+        let removed = gone.iter().filter(|gone| document.remove(gone)).count();
+        let cleans = matches!(change, SecretChange::Clean);
+        let after = change.apply(&mut document, &owner)?;
+        if removed > 0 || !cleans {
+            document.expire(now);
+            match Box::pin(self.commit(secret, open.as_ref(), document, own.is_some())).await? {
+                Commit::Done => {}
+                Commit::Raced => return Ok(Try::Busy),
+                Commit::Full => return Ok(Try::Refused),
+            }
+        }
+        for gone in gone {
+            if let Err(fault) = self.pointers.left(holder, number, gone).await {
+                tracing::warn!(%fault, "could not forget removed secrets; a later change does");
+            }
+        }
+        // A move that began meanwhile may not have seen this change.
+        if present && !cleans {
+            let own = self.pointers.departure(holder, number, &owner).await?;
+            if own.is_some_and(|own| own.bars_changes(now)) {
+                return Err(SecretsError::Conflict);
+            }
+        }
+        Ok(Try::Done(after))
     }
 
-    fn name(&self, SecretOwner { tenant, holder, .. }: SecretOwner<'_>, shard: u32) -> String {
-        format!("{}/{}/{tenant}/{shard}", self.prefix, holder.as_str())
+    /// Writes a version of a shard and makes it count; `returns` where the owner left the shard before.
+    async fn commit(
+        &self,
+        secret: SecretRef<'_>,
+        open: Option<&Pointer>,
+        document: Document,
+        returns: bool,
+    ) -> Result<Commit, Fault> {
+        let SecretRef { holder, shard: number, .. } = secret;
+        let text = Zeroizing::new(serde_json::to_string(&document).map_err(Fault::on("writing a secret"))?);
+        if text.len() > pool::DOCUMENT_SIZE {
+            return Ok(Commit::Full);
+        }
+        if returns {
+            // Before the commit: from then on its entry is not to be removed.
+            self.pointers.left(holder, number, &secret.entry()).await?;
+        }
+        let Some(version) = self.documents.write(holder, number, &text, open.is_none()).await? else {
+            return Ok(Commit::Full);
+        };
+        let shard = open.map_or_else(|| Shard::new(number), Pointer::shard);
+        let to = Pointer::new(shard.changed(text.len(), clock::now().day()), version);
+        if !self.pointers.move_to(holder, open, &to).await? {
+            return Ok(Commit::Raced);
+        }
+        self.documents.put(holder, number, to.version, document);
+        Ok(Commit::Done)
     }
 }
 
-fn cache_key(name: &str, version: &str) -> String {
-    format!("{name}#{version}")
-}
-
-/// A client request token: 32 to 64 characters.
-fn token() -> Result<String, Fault> {
-    Ok(HEXLOWER.encode(&clock::random::<32>()?))
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(100).mul_f64(1.0 + 2.0 * clock::jitter())).await;
 }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use domain::{SourceId, TenantId, Timestamp, inbound::Provider};
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +10,7 @@ use super::ROW_CAPACITY;
 use crate::{
     Fault,
     runtime::cache::Cache,
-    store::table::{Table, keys},
+    store::table::{Table, keys, transactions::first_condition_held},
 };
 
 /// What a source's URL leads to.
@@ -21,7 +22,7 @@ pub struct Source {
     pub tenant: TenantId,
     /// The provider that sends to it.
     pub provider: Provider,
-    /// Which of the tenant's secrets holds its own.
+    /// Which shard of the pool holds its secrets.
     pub secret_shard: u32,
 }
 
@@ -72,9 +73,39 @@ impl Sources {
         self.table.transact(writes).await.map_err(Fault::on("writing a source"))
     }
 
+    /// Records that a source's secrets are in another shard from now on, in both rows. False where they are no
+    /// longer in the shard that `source` names.
+    pub async fn move_secrets(&self, source: &Source, to: u32) -> Result<bool, Fault> {
+        const DOING: &str = "moving a source's secrets";
+        let number = |shard: u32| AttributeValue::N(shard.to_string());
+        let update = |(pk, sk): keys::Key| {
+            Update::builder()
+                .table_name(self.table.name())
+                .key("pk", AttributeValue::S(pk))
+                .key("sk", AttributeValue::S(sk))
+                .update_expression("SET secret_shard = :to")
+                .condition_expression("secret_shard = :from")
+                .expression_attribute_values(":from", number(source.secret_shard))
+                .expression_attribute_values(":to", number(to))
+                .build()
+                .map(|update| TransactWriteItem::builder().update(update).build())
+                .map_err(Fault::on(DOING))
+        };
+        let writes =
+            vec![update(keys::source_lookup(source.id))?, update(keys::source(&source.tenant, source.id))?];
+        let moved = first_condition_held(self.table.transact(writes).await, DOING)?;
+        self.cache.forget(&source.id);
+        Ok(moved)
+    }
+
     /// The source behind a URL, read consistently: a new one works at once.
     pub async fn get(&self, id: SourceId) -> Result<Option<Source>, Fault> {
-        if let Some(source) = self.cache.get(&id) {
+        self.get_within(id, Duration::MAX).await
+    }
+
+    /// The same, no older than `age`.
+    pub async fn get_within(&self, id: SourceId, age: Duration) -> Result<Option<Source>, Fault> {
+        if let Some(source) = self.cache.get_within(&id, age) {
             return Ok(Some(source));
         }
         let Some(row) = self.table.get_row::<SourceRow>(keys::source_lookup(id), true).await? else {

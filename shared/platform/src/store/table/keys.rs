@@ -3,7 +3,7 @@
 
 use domain::{
     DeliveryId, EndpointId, EventId, KeyId, ReplayId, SourceId, TenantId, Timestamp, delivery::Group,
-    event::EventType, ids::holder::Holder,
+    event::EventType, ids::holder::Holder, pool::EntryKey,
 };
 
 /// Shards of a tenant's timeline per day, since all that is accepted today is in one day.
@@ -78,22 +78,41 @@ pub fn source_lookup(id: SourceId) -> Key {
     (format!("source#{id}"), "lookup".to_owned())
 }
 
-/// What the sort keys of the pointers to a tenant's secrets begin with.
+/// What the sort keys of the pointers to the shards of a pool begin with.
+pub const SECRETS: &str = "pointer#";
+
+/// The partition of a pool of secrets, which the tenants share: its rows hold no secret.
 #[must_use]
-pub fn secrets_of(holder: Holder) -> String {
-    format!("secret#{}#", holder.as_str())
+pub fn secrets_partition(holder: Holder) -> String {
+    // `#` is in no tenant's id, so this cannot be a tenant's partition.
+    format!("secrets#{}", holder.as_str())
 }
 
-/// The pointer to the current version of one of a tenant's secrets.
+/// The pointer to the current version of one shard of a pool.
 #[must_use]
-pub fn secret(tenant: &TenantId, holder: Holder, shard: u32) -> Key {
-    (tenant.to_string(), format!("{}{shard:04}", secrets_of(holder)))
+pub fn secret(holder: Holder, shard: u32) -> Key {
+    (secrets_partition(holder), format!("{SECRETS}{shard:06}"))
 }
 
-/// The lease on changes to a tenant's secrets of one kind.
+/// The lease on changes to one shard.
 #[must_use]
-pub fn secrets_lease(tenant: &TenantId, holder: Holder) -> Key {
-    (tenant.to_string(), format!("lease#{}", holder.as_str()))
+pub fn secrets_lease(holder: Holder, shard: u32) -> Key {
+    (secrets_partition(holder), format!("lease#{shard:06}"))
+}
+
+/// What the sort keys of all owners begin with that leave a shard.
+pub const DEPARTURES: &str = "leaving#";
+
+/// What the sort keys of the owners begin with that leave this shard.
+#[must_use]
+pub fn departures_from(shard: u32) -> String {
+    format!("{DEPARTURES}{shard:06}#")
+}
+
+/// One owner that leaves a shard.
+#[must_use]
+pub fn departure(holder: Holder, shard: u32, owner: &EntryKey) -> Key {
+    (secrets_partition(holder), format!("{}{owner}", departures_from(shard)))
 }
 
 /// The partition of an event and its deliveries.

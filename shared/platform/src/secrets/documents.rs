@@ -1,0 +1,156 @@
+//! Versions of documents, read and written. A version is immutable, so it is cached by its id for
+//! as long as there is room.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_sdk_secretsmanager::{
+    Client,
+    operation::{
+        create_secret::CreateSecretError, get_secret_value::GetSecretValueError,
+        put_secret_value::PutSecretValueError,
+    },
+    types::Tag,
+};
+use data_encoding::HEXLOWER;
+use domain::ids::holder::Holder;
+use zeroize::Zeroizing;
+
+use super::change::Document;
+use crate::{
+    Fault,
+    runtime::{cache::Cache, clock, flights::Flights},
+};
+
+/// What the cached documents take together, in bytes: about 50,000 signing keys, in a function of 128 MB.
+const CACHED_BYTES: usize = 16 * 1024 * 1024;
+
+/// The tag by which the secrets of a deployment are found. The template gives it to the operator's key.
+const STACK_TAG: &str = "core-webhooks:stack";
+
+const READING: &str = "reading a secret";
+
+/// The name of a secret, and the id of a version.
+type Version = (String, String);
+
+/// The documents of a deployment.
+#[derive(Debug)]
+pub(super) struct Documents {
+    client: Client,
+    prefix: String,
+    versions: Arc<Cache<Version, Arc<Document>>>,
+    flights: Flights<Version, Option<Arc<Document>>>,
+}
+
+impl Documents {
+    /// The documents whose names begin with `prefix`, which is the stack's name.
+    pub(super) fn new(client: Client, prefix: String) -> Self {
+        // Versions never change, so age is only a matter of how long a key stays in memory.
+        let versions = Arc::new(Cache::new(Duration::from_hours(1), CACHED_BYTES));
+        Self { client, prefix, versions, flights: Flights::default() }
+    }
+
+    fn name(&self, holder: Holder, shard: u32) -> String {
+        format!("{}/{}/pool/{shard}", self.prefix, holder.as_str())
+    }
+
+    /// One version of a shard; `None` where it no longer exists, because the pointer has moved on
+    /// and Secrets Manager has deleted the version. Several that miss it at once read it once.
+    pub(super) async fn get(
+        &self,
+        holder: Holder,
+        shard: u32,
+        version: &str,
+    ) -> Result<Option<Arc<Document>>, Fault> {
+        let key = (self.name(holder, shard), version.to_owned());
+        if let Some(document) = self.versions.get(&key) {
+            return Ok(Some(document));
+        }
+        let (client, versions, flight) = (self.client.clone(), Arc::clone(&self.versions), key.clone());
+        let read = async move {
+            // It may have been read since it was missed.
+            if let Some(document) = versions.get(&flight) {
+                return Ok(Some(document));
+            }
+            let document = read(&client, &flight).await?.map(Arc::new);
+            if let Some(document) = &document {
+                versions.put_weighing(flight, Arc::clone(document), document.weight());
+            }
+            Ok(document)
+        };
+        Box::pin(self.flights.join(&key, READING, read)).await
+    }
+
+    /// Caches a version that was committed.
+    pub(super) fn put(&self, holder: Holder, shard: u32, version: String, document: Document) {
+        let weight = document.weight();
+        self.versions.put_weighing((self.name(holder, shard), version), Arc::new(document), weight);
+    }
+
+    /// Writes a version and returns its id; `None` where the secret accepts none for now. Secrets
+    /// Manager keeps every version for a day and about a hundred at most
+    /// (<https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>).
+    pub(super) async fn write(
+        &self,
+        holder: Holder,
+        shard: u32,
+        text: &str,
+        new: bool,
+    ) -> Result<Option<String>, Fault> {
+        let name = self.name(holder, shard);
+        // The token makes a call that the client repeats the same version.
+        let token = token()?;
+        let unnamed = || Fault::new("writing a secret", "its version has no id");
+        if new {
+            let tag = Tag::builder().key(STACK_TAG).value(&self.prefix).build();
+            let create = self.client.create_secret().name(&name).tags(tag).client_request_token(&token);
+            match create.secret_string(text).send().await {
+                Ok(response) => return response.version_id.ok_or_else(unnamed).map(Some),
+                // Left by a change that lost, or that stopped before moving the pointer.
+                Err(error)
+                    if matches!(
+                        error.as_service_error(),
+                        Some(CreateSecretError::ResourceExistsException(_))
+                    ) => {}
+                Err(error) => return Err(Fault::on("creating a secret")(error)),
+            }
+        }
+        let put = self.client.put_secret_value().secret_id(&name).client_request_token(&token);
+        match put.secret_string(text).send().await {
+            Ok(response) => response.version_id.ok_or_else(unnamed).map(Some),
+            Err(error)
+                if matches!(
+                    error.as_service_error(),
+                    Some(PutSecretValueError::LimitExceededException(_))
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(Fault::on("writing a secret")(error)),
+        }
+    }
+}
+
+async fn read(client: &Client, (name, version): &Version) -> Result<Option<Document>, Fault> {
+    let text = match client.get_secret_value().secret_id(name).version_id(version).send().await {
+        Ok(response) => response.secret_string.map(Zeroizing::new),
+        Err(error)
+            if matches!(
+                error.as_service_error(),
+                Some(GetSecretValueError::ResourceNotFoundException(_))
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(Fault::on(READING)(error)),
+    };
+    let text = text.ok_or_else(|| Fault::new(READING, "it has no text"))?;
+    // The error could quote the document.
+    let document =
+        serde_json::from_str(&text).map_err(|_| Fault::new(READING, "the document is malformed"))?;
+    Ok(Some(document))
+}
+
+/// A client request token: 32 to 64 characters.
+pub(super) fn token() -> Result<String, Fault> {
+    Ok(HEXLOWER.encode(&clock::random::<32>()?))
+}
