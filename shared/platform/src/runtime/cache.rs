@@ -87,7 +87,7 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
 
     /// Whether it holds nothing, expired or not.
     pub fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        self.lock().by_key.is_empty()
     }
 
     /// Removes one key.

@@ -81,7 +81,8 @@ fn attempts_show_what_happened() {
     assert_eq!(serde_json::to_value(attempt.failure).unwrap(), "body");
     assert!(attempt.error.unwrap().contains("2xx"));
     let never = AttemptDetails { sent: false, ..AttemptDetails::default() };
-    let attempt = Attempt::new(1, at(0), 5, &Outcome::Failed(Failure::Dns)).with_details(never);
+    let attempt =
+        Attempt::new(1, Timestamp::from_secs(0), 5, &Outcome::Failed(Failure::Dns)).with_details(never);
     assert!(!attempt.sent);
     assert_eq!(attempt.error.unwrap(), "the host name could not be resolved; the request was never sent");
 }
