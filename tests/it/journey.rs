@@ -6,6 +6,7 @@ use testkit::{
     client::{DeliveryView, EventWithDataView},
     foreign,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::SOON;
 
@@ -89,6 +90,42 @@ async fn an_endpoint_that_does_not_listen_is_a_connection_failure() {
     let attempt = &delivery.attempts[0];
     assert_eq!((attempt.failure.as_deref(), attempt.status_code), (Some("connect"), None));
     assert!(!attempt.sent && attempt.error.as_deref().unwrap().ends_with("; the request was never sent"));
+}
+
+#[tokio::test]
+async fn a_receiver_with_an_unusual_response_has_the_webhook_and_gets_it_once() {
+    let tenant = Stack::shared().tenant().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (sender, mut received) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let sender = sender.clone();
+            tokio::spawn(async move {
+                let mut request = Vec::new();
+                // The payload ends so, and nothing before it does.
+                while !request.ends_with(b"\"data\":{}}") {
+                    if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
+                        return;
+                    }
+                }
+                sender.send(()).unwrap();
+                let response = "HTTP/1.1 200 O\x01K\r\nSet-Cookie: a=x\x01y\r\nName : value\r\nnonsense\r\nX A: b\r\n c\r\n"
+                    .to_owned()
+                    + &"x: y\r\n".repeat(150)
+                    + "content-length: 2\r\n\r\nok";
+                stream.write_all(response.as_bytes()).await.unwrap();
+            });
+        }
+    });
+    tenant.endpoint(&url).create().await;
+    let event_id = tenant.publish("contact.created", &json!({}), "unusual").await;
+    let delivery = tenant.only_delivery(&event_id, "succeeded", SOON).await;
+    assert_eq!((delivery.attempts.len(), delivery.attempts[0].status_code), (1, Some(200)));
+    assert_eq!(delivery.attempts[0].response_excerpt.as_deref(), Some("ok"));
+    received.recv().await.unwrap();
+    assert!(received.try_recv().is_err(), "it got the webhook twice");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 //! response for one unusual header line, and its lenient options drop a line that says how the body
 //! is framed as readily as any other. So the bytes pass through here first, without I/O:
 //!
-//! - What is not used is not looked at: reason, unknown headers, chunk extensions, trailers. MalformedResponse
+//! - What is not used is not looked at: reason, unknown headers, chunk extensions, trailers. Malformed
 //!   lines among them are dropped (RFC 9110, section 5.4), and their number is bounded by bytes alone.
 //! - Framing is strict: status line, `Content-Length`, `Transfer-Encoding`, chunks, and no NUL anywhere.
 //! - A connection on which something malformed was dropped or replaced is not used again, so that two
