@@ -1,4 +1,4 @@
-//! `scheduler`: sends what is due, every minute, and reconciles what was lost, every hour.
+//! `scheduler`: sends what is due, every minute, and reconciles what was lost, every two minutes.
 
 use lambda_runtime::Error;
 use platform::{
