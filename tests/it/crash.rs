@@ -151,7 +151,7 @@ async fn a_rotation_that_died_loses_no_key_of_any_tenant() {
     }
     assert_eq!(pool::pointers(&stack).await.len(), 1, "they share a shard");
     let (path, old) = (endpoints[0].path("/secret/rotate"), endpoints[0].secret.clone());
-    // Before the pointer moves the new version does not count; afterwards it does, though nobody was told.
+    // Before the pointer moves the new version does not count; afterwards it does, though no response shows it.
     for (fault, committed) in [(Fault::KillBefore, false), (Fault::KillAfter, true)] {
         let before = endpoints[0].secret().await;
         let stops = Rule::new(
