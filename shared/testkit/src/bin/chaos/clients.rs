@@ -51,6 +51,8 @@ pub struct Publisher {
     pub name: usize,
     /// Events per request; 1 for single publishes.
     pub batch: u32,
+    /// Between two requests.
+    pub pause: Duration,
     pub random: Random,
 }
 
@@ -72,6 +74,7 @@ impl Publisher {
             let orders = (0..count).map(|at| self.order(n + at)).collect();
             n += count;
             self.publish(orders).await;
+            tokio::time::sleep(self.pause).await;
         }
     }
 

@@ -13,7 +13,7 @@ mod receivers;
 mod report;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     process::ExitCode,
     sync::{
         Arc,
@@ -25,7 +25,7 @@ use std::{
 use clients::{Publisher, Shop};
 use ledger::{Endpoint, Ledger};
 use receivers::Ward;
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::{
     Client, Stack, process,
     proxy::{PerMille, Plan},
@@ -36,7 +36,7 @@ use testkit::{
 use tokio::task::JoinSet;
 
 /// The endpoints of the run: tenant, mood, the one event type that it subscribes to.
-const ENDPOINTS: [(usize, &str, Option<&str>); 8] = [
+const ENDPOINTS: [(usize, &str, Option<&str>); 9] = [
     (0, "well", None),
     (0, "failing", None),
     (1, "well", None),
@@ -45,7 +45,18 @@ const ENDPOINTS: [(usize, &str, Option<&str>); 8] = [
     (2, "well", Some("deal.won")),
     (2, "failing", Some("contact.created")),
     (2, "cutting", None),
+    (2, "crawling", Some("deal.won")),
 ];
+
+/// The tenant whose events go to many endpoints, and how many: more than an event's own item holds.
+const WIDE_TENANT: usize = 3;
+const WIDE: usize = 110;
+
+/// Between two events that go to so many.
+const BETWEEN_WIDE: Duration = Duration::from_secs(6);
+
+/// Between two requests that disable or enable an endpoint, at most.
+const BETWEEN_SWITCHES: Duration = Duration::from_secs(2);
 
 /// What a call meets most of the time; the SDK's own retries hide most of it. Deaths are rarer than
 /// they could be: after each, the stand-in leaves the lane alone for a second.
@@ -111,7 +122,7 @@ async fn main() -> ExitCode {
     let stack = Stack::shared();
     let ward = Arc::new(Ward::default());
     let mut tenants = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..=WIDE_TENANT {
         tenants.push(stack.tenant().await);
     }
     let ledger = Arc::new(Ledger::new(endpoints(&tenants, &ward, &mut random).await));
@@ -129,8 +140,11 @@ async fn main() -> ExitCode {
     });
     let clients = clients(&shop, &tenants, &mut random);
     println!("{} s of chaos", options.lasts.as_secs());
-    let (faults, killed) =
-        tokio::join!(weather(&stack, stop, random.fork()), kills(&stack, stop, random.fork()));
+    let (faults, killed, switched) = tokio::join!(
+        weather(&stack, stop, random.fork()),
+        kills(&stack, stop, random.fork()),
+        switches(&ledger, &tenants, stop, random.fork()),
+    );
     ward.healed.store(true, Ordering::Relaxed);
     clients.join_all().await;
     println!(
@@ -139,14 +153,16 @@ async fn main() -> ExitCode {
         options.settle.as_secs()
     );
     let settled = settle(&ledger, options.settle).await;
-    let run = report::Run { ledger: &ledger, shop: &shop, tenants: &tenants, faults, killed, settled };
+    let run =
+        report::Run { ledger: &ledger, shop: &shop, tenants: &tenants, faults, killed, switched, settled };
     run.print().await
 }
 
 /// Makes the endpoints. Where the API does not know retry schedules yet, only first tries fail.
 async fn endpoints(tenants: &[Client], ward: &Arc<Ward>, random: &mut Random) -> Vec<Endpoint> {
     let mut made = Vec::new();
-    for (at, (tenant, mood, only)) in ENDPOINTS.into_iter().enumerate() {
+    let wide = std::iter::repeat_n((WIDE_TENANT, "well", None), WIDE);
+    for (at, (tenant, mood, only)) in ENDPOINTS.into_iter().chain(wide).enumerate() {
         let url = receivers::start(Arc::clone(ward), at, random.fork()).await;
         let mut body = json!({ "url": url });
         if let Some(only) = only {
@@ -171,15 +187,19 @@ async fn endpoints(tenants: &[Client], ward: &Arc<Ward>, random: &mut Random) ->
 
 fn clients(shop: &Arc<Shop>, tenants: &[Client], random: &mut Random) -> JoinSet<()> {
     let mut clients = JoinSet::new();
-    let kinds =
-        tenants.iter().enumerate().flat_map(|tenant| [(tenant, 1), (tenant, 1), (tenant, 20), (tenant, 100)]);
-    for (name, ((tenant, client), batch)) in kinds.enumerate() {
+    let kinds = |tenant: (usize, _)| match tenant.0 {
+        WIDE_TENANT => vec![(tenant, 1, BETWEEN_WIDE)],
+        _ => [1, 1, 20, 100].map(|batch| (tenant, batch, Duration::ZERO)).to_vec(),
+    };
+    let kinds = tenants.iter().enumerate().flat_map(kinds);
+    for (name, ((tenant, client), batch, pause)) in kinds.enumerate() {
         let publisher = Publisher {
             shop: Arc::clone(shop),
             client: client.clone(),
             tenant,
             name,
             batch,
+            pause,
             random: random.fork(),
         };
         clients.spawn(publisher.run());
@@ -210,6 +230,38 @@ async fn weather(stack: &Stack, stop: Instant, mut random: Random) -> BTreeMap<S
         add(stack.end_chaos().await);
     }
     sum
+}
+
+/// Disables and enables endpoints at random times, holding what comes meanwhile; returns how often. In the
+/// end all are enabled.
+async fn switches(ledger: &Ledger, tenants: &[Client], stop: Instant, mut random: Random) -> u64 {
+    let mut switched = 0;
+    let mut disabled = BTreeSet::new();
+    let switch = async |at: usize, action: &str, body: Value| {
+        let Endpoint { tenant, id, .. } = &ledger.endpoints[at];
+        tenants[*tenant].post(&format!("/v1/endpoints/{id}/{action}"), &body).await.status == 200
+    };
+    while Instant::now() < stop {
+        tokio::time::sleep(random.up_to(BETWEEN_SWITCHES)).await;
+        let at = random.below(u32::try_from(ENDPOINTS.len()).expect("few")) as usize;
+        // A request that failed may have been carried out.
+        let done = if disabled.insert(at) {
+            switch(at, "disable", json!({ "mode": "hold" })).await
+        } else {
+            let done = switch(at, "enable", json!({ "delivery_rate": 500 })).await;
+            if done {
+                disabled.remove(&at);
+            }
+            done
+        };
+        switched += u64::from(done);
+    }
+    for at in disabled {
+        while !switch(at, "enable", json!({ "delivery_rate": 500 })).await {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+    switched
 }
 
 /// Kills functions at random times, each function as often as any other; returns how often.

@@ -1,4 +1,4 @@
-//! Endpoints with moods: well, failing, slow, cutting.
+//! Endpoints with moods: well, failing, slow, crawling, cutting.
 
 use std::{
     sync::{
@@ -21,6 +21,9 @@ const SICK: Duration = Duration::from_secs(10);
 
 /// The longest that a slow endpoint takes; the attempt's own limit is far above.
 const SLOW: Duration = Duration::from_millis(1500);
+
+/// How long a crawling one takes: long enough to count as slow.
+const CRAWLING: Duration = Duration::from_secs(6);
 
 /// What all receivers of a run share.
 #[derive(Default)]
@@ -70,6 +73,7 @@ async fn response(
         // The whole request is here: its sender cannot know whether it counts.
         "cutting" if may_fail && chance < 500 => return None,
         "slow" if sick && chance < 150 => tokio::time::sleep(wait).await,
+        "crawling" if sick && chance < 50 => tokio::time::sleep(CRAWLING).await,
         _ => {}
     }
     ledger.take(at, &id);

@@ -20,6 +20,8 @@ pub struct Run<'a> {
     pub tenants: &'a [Client],
     pub faults: BTreeMap<String, u64>,
     pub killed: BTreeMap<String, u64>,
+    /// How often an endpoint was disabled or enabled.
+    pub switched: u64,
     pub settled: Duration,
 }
 
@@ -45,14 +47,17 @@ impl Run<'_> {
         line(
             "duplicates",
             format!(
-                "{} after a 2xx; {} requests refused or cut on purpose",
-                totals.duplicates, totals.refused
+                "{} after a 2xx, {:.3} % of what was delivered: its record was lost with a function or a response; {} requests refused or cut on purpose",
+                totals.duplicates,
+                percent(totals.duplicates, totals.delivered),
+                totals.refused
             ),
         );
         line("wrong", totals.wrong.len().to_string());
         let calls = self.faults.remove("calls").unwrap_or_default();
         line("proxy", format!("{calls} calls of AWS in the chaos: {}", listing(&self.faults)));
         line("killed", listing(&self.killed));
+        line("switched", format!("{} times an endpoint was disabled or enabled", self.switched));
         line("on record", self.on_record().await);
         for what in &totals.wrong {
             println!("  wrong: {what}");
@@ -95,6 +100,11 @@ impl Run<'_> {
         }
         format!("{} (a sample)", listing(&states))
     }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "counts of a run are small")]
+fn percent(part: u64, whole: u64) -> f64 {
+    100.0 * part as f64 / whole.max(1) as f64
 }
 
 fn listing(counts: &BTreeMap<String, u64>) -> String {
