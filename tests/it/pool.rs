@@ -9,6 +9,7 @@ use testkit::{
     Client, Receiver, Stack,
     client::{Endpoint, SourceView},
     eventually, foreign,
+    proxy::{Fault, Rule},
     stack::text,
 };
 
@@ -118,6 +119,20 @@ async fn tenants_share_a_document_and_each_has_its_own_keys() {
     endpoints[0].delete().await;
     assert_eq!(kept(&stack, &tenants[0], &endpoints[0].id).await, None);
     signs(&tenants[1], &receivers[1], &endpoints[1].secret).await;
+}
+
+/// The client of AWS repeats the move of the pointer, which then seems to have lost against another change.
+#[tokio::test]
+async fn a_commit_whose_response_was_lost_is_found() {
+    let stack = Stack::deploy("cw-pool-lost").await;
+    let tenant = stack.tenant().await;
+    let endpoint = tenant.endpoint("https://example.com/webhooks").create().await;
+    let contains = [stack.output("RegistryTableName"), "secrets#endpoints", "pointer#0"];
+    let hits = stack.rule(&Rule::new("PutItem", &contains, Fault::LoseResponse, 1)).await;
+    let new = endpoint.rotate(json!({})).await.secret;
+    assert_eq!((hits.count().await, endpoint.secret().await.secret), (1, new));
+    let pointers = pointers(&stack).await;
+    assert_eq!(pointers.iter().map(|pointer| number(pointer, "versions")).collect::<Vec<_>>(), [2]);
 }
 
 #[tokio::test]

@@ -209,20 +209,20 @@ impl Secrets {
             return Err(SecretsError::Conflict);
         }
         let gone = departures.iter().filter(|one| one.is_due(now) || one.left && one.owner == owner);
-        let gone: Vec<_> = gone.map(|departure| &departure.owner).collect();
-        let removed = gone.iter().filter(|gone| document.remove(gone)).count();
+        let gone: Vec<_> = gone.collect();
+        let removed = gone.iter().filter(|gone| document.remove(&gone.owner)).count();
         let cleans = matches!(change, SecretChange::Clean);
         let after = change.apply(&mut document, &owner)?;
         if removed > 0 || !cleans {
             document.expire(now);
-            match Box::pin(self.commit(secret, open.as_ref(), document, own.is_some())).await? {
+            match Box::pin(self.commit(secret, open.as_ref(), document, own)).await? {
                 Commit::Done => {}
                 Commit::Raced => return Ok(Try::Busy),
                 Commit::Full => return Ok(Try::Refused),
             }
         }
         for gone in gone {
-            if let Err(fault) = self.pointers.left(holder, number, gone).await {
+            if let Err(fault) = self.pointers.forget(holder, gone).await {
                 tracing::warn!(%fault, "could not forget removed secrets; a later change does");
             }
         }
@@ -236,22 +236,22 @@ impl Secrets {
         Ok(Try::Done(after))
     }
 
-    /// Writes a version of a shard and makes it count; `returns` where the owner left the shard before.
+    /// Writes a version of a shard and makes it count; `own` where the owner left the shard before.
     async fn commit(
         &self,
         secret: SecretRef<'_>,
         open: Option<&Pointer>,
         document: Document,
-        returns: bool,
+        own: Option<&Departure>,
     ) -> Result<Commit, Fault> {
         let SecretRef { holder, shard: number, .. } = secret;
         let text = Zeroizing::new(serde_json::to_string(&document).map_err(Fault::on("writing a secret"))?);
         if text.len() > pool::DOCUMENT_SIZE {
             return Ok(Commit::Full);
         }
-        if returns {
+        if let Some(own) = own {
             // Before the commit: from then on its entry is not to be removed.
-            self.pointers.left(holder, number, &secret.entry()).await?;
+            self.pointers.forget(holder, own).await?;
         }
         let Some(version) = self.documents.write(holder, number, &text, open.is_none()).await? else {
             return Ok(Commit::Full);
@@ -259,7 +259,11 @@ impl Secrets {
         let shard = open.map_or_else(|| Shard::new(number), Pointer::shard);
         let to = Pointer::new(shard.changed(text.len(), clock::now().day()), version);
         if !self.pointers.move_to(holder, open, &to).await? {
-            return Ok(Commit::Raced);
+            // Of a move whose response was lost, the repeat fails.
+            let now = self.pointers.now(holder, number).await?;
+            if now.is_none_or(|now| now.version != to.version) {
+                return Ok(Commit::Raced);
+            }
         }
         self.documents.put(holder, number, to.version, document);
         Ok(Commit::Done)

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::{operation::delete_item::DeleteItemError, types::AttributeValue};
 use domain::{
     Timestamp,
     ids::holder::Holder,
@@ -223,9 +223,24 @@ impl SecretPointers {
         put_if(put, "writing which owner left a shard").await.map(|_| ())
     }
 
-    /// Records that an owner no longer leaves a shard: it is back, or its entry is removed.
-    pub async fn left(&self, holder: Holder, shard: u32, owner: &EntryKey) -> Result<(), Fault> {
-        let delete = self.table.delete(keys::departure(holder, shard, owner)).send().await;
-        delete.map(|_| ()).map_err(Fault::on("deleting which owner left a shard"))
+    /// Forgets that an owner leaves a shard: it is back, or its entry is removed. A later departure is kept.
+    pub async fn forget(&self, holder: Holder, departure: &Departure) -> Result<(), Fault> {
+        let delete = self
+            .table
+            .delete(keys::departure(holder, departure.shard, &departure.owner))
+            .condition_expression("#at = :at")
+            .expression_attribute_names("#at", "at")
+            .expression_attribute_values(":at", AttributeValue::N(departure.at.to_string()));
+        match delete.send().await {
+            Ok(_) => Ok(()),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(Fault::on("deleting which owner left a shard")(error)),
+        }
     }
 }
