@@ -184,7 +184,7 @@ impl Reconciler {
                 // It was never saved. What is not measured is late, too, as the alarms see it.
                 Ok(None) => {}
                 Err(fault) => {
-                    tracing::error!(%fault, job = job.name(), "could not measure reconciliation lag")
+                    tracing::error!(%fault, job = job.name(), "could not measure reconciliation lag");
                 }
             }
         }
