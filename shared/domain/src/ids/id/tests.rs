@@ -81,12 +81,10 @@ proptest! {
         };
         let now = Timestamp::from_secs(1_800_000_000);
         let endpoint = EndpointId::new(now, random(u64::MAX));
-        let event = |n| {
-            if derived {
-                EventId::from_idempotency_key(&tenant, &format!("{seed}-{n}"))
-            } else {
-                EventId::new(now, random(n))
-            }
+        let event = |n| if derived {
+            EventId::from_idempotency_key(&tenant, &format!("{seed}-{n}"))
+        } else {
+            EventId::new(now, random(n))
         };
         let of_endpoint: Vec<_> = (0..IDS).map(|n| DeliveryId { event: event(n), endpoint }).collect();
         let of_event: Vec<_> =

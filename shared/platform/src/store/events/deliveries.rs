@@ -189,7 +189,7 @@ impl Deliveries {
     }
 
     /// An event's deliveries that have a row, and the endpoints that it goes to, in one query where that
-    /// finds less than 1 MB; `None` where there is no such event.
+    /// finds less than 1 MB; `None` where the event is not there.
     ///
     /// Read eventually consistently: callers verify it later, by a condition on their write or by a
     /// message that is checked.
