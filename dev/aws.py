@@ -8,6 +8,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import xml.etree.ElementTree as ElementTree
+from http.client import HTTPException
 
 from base import ADMIN, REGION, Problem
 
@@ -24,8 +25,9 @@ def http(method, url, body=None, headers=None, timeout=35):
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.headers, error.read()
-    except OSError as error:
-        raise Problem(f"{method} {url}: {error}") from None
+    except (OSError, HTTPException) as error:
+        # The second: a response that was cut or is malformed, as of a server that is killed.
+        raise Problem(f"{method} {url}: {error or type(error).__name__}") from None
 
 
 class Aws:

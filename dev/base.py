@@ -1,5 +1,6 @@
 """Paths, environments and messages that all these scripts share."""
 
+import contextlib
 import os
 import shutil
 import sys
@@ -20,16 +21,33 @@ class Problem(Exception):
 
 
 def say(text=""):
-    """Print a line and flush, so that it appears at once in a pipe, too."""
-    print(text, flush=True)
+    """Print a line and flush, so that it appears at once in a pipe, too.
+
+    A terminal or pipe that was closed ends the script like Ctrl-C, because no one could see that it still runs.
+    """
+    try:
+        print(text, flush=True)
+    except OSError:
+        # What is printed while the script cleans up, and Python's own flush at exit, must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise KeyboardInterrupt from None
+
+
+def printable(text):
+    """The text with its control characters escaped, because a request must not be able to control the terminal."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def main(run):
     """Run a script. A Problem becomes one line and exit code 1; Ctrl-C becomes exit code 130 without a message."""
+    # In a locale without Unicode a character is escaped instead of ending the script.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(run() or 0)
     except Problem as problem:
-        print(f"error: {problem}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            print(f"error: {problem}", file=sys.stderr, flush=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

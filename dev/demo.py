@@ -12,14 +12,20 @@ import time
 from pathlib import Path
 
 import procs
-from base import RUNS, Problem, main, say
+from base import RUNS, Problem, main, printable, say
 from build import build
 from client import Client
+from parts import StandInFunctions, stay_up
 from setup import setup
 from stack import PYTHON, Stack, add_options, stop_on_signals
 from report import report
+from terminal import Condenser, Tail
 
 DELIVERY_SECONDS = 30
+
+PORTS = {"PORT": 4566, "RECEIVER_PORT": 4580, "WATCH_PORT": 4590}
+# The variables with the ports of each script.
+PORTS_OF = {"demo": ("PORT", "RECEIVER_PORT"), "watch": ("PORT", "WATCH_PORT")}
 
 
 def options():
@@ -27,22 +33,23 @@ def options():
     parser = argparse.ArgumentParser()
     add_options(parser)
     chosen = parser.parse_args([])
-    chosen.port = port("PORT", 4566)
-    chosen.receiver_port = port("RECEIVER_PORT", 4580)
+    chosen.port = port("PORT")
+    chosen.receiver_port = port("RECEIVER_PORT")
     chosen.once = os.environ.get("ONCE", "") not in ("", "0")
     return chosen
 
 
-def port(variable, default):
+def port(variable, environment=os.environ):
     """A port number from the environment."""
-    text = os.environ.get(variable) or str(default)
-    if not text.isdigit() or not 0 < int(text) < 65536:
+    text = environment.get(variable) or str(PORTS[variable])
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
         raise Problem(f"{variable}={text} is not a port number")
     return int(text)
 
 
 def stop_earlier_run(name):
-    """Stop a run of this script that is still up in this checkout, because it holds the ports."""
+    """Stop a run of this script that is still up in this checkout with one of our ports."""
+    ours = {port(variable) for variable in PORTS_OF[name]}
     for run_dir in RUNS.glob(f"{name}-*"):
         pid = int(run_dir.name.rpartition("-")[2])
         try:
@@ -51,6 +58,9 @@ def stop_earlier_run(name):
             continue
         if not any(word.endswith(f"{name}.py".encode()) for word in command):
             continue  # another process has the number now
+        environment = procs.variables(pid)
+        if not ours & {port(variable, environment) for variable in PORTS_OF[name]}:
+            continue
         say(f"Stopping an earlier run (process {pid}) ...")
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + 15
@@ -63,15 +73,16 @@ def stop_earlier_run(name):
 class Inbox:
     """The requests that the local receiver got, read from its growing log."""
 
-    def __init__(self, stack, port):
-        self.log = stack.run_dir / "logs" / "receiver.log"
+    def __init__(self, stack, receiver_port):
         self.secrets = stack.run_dir / "receiver-secrets"
-        self.process = stack.start(
+        self.part = stack.start(
             "receiver",
-            [PYTHON, Path(__file__).with_name("receiver.py"), "--port", port, "--secrets", self.secrets],
+            "The receiver",
+            [PYTHON, Path(__file__).with_name("receiver.py"), "--port", receiver_port, "--secrets", self.secrets],
             os.environ | {"PYTHONUNBUFFERED": "1"},
         )
-        self.lines_read = 0
+        self.log = Tail(self.part.log)
+        self.shown = Condenser("webhooks")
 
     def set_signing_key(self, secret):
         """Make the receiver verify with this signing key."""
@@ -80,12 +91,34 @@ class Inbox:
 
     def new_requests(self):
         """The requests that arrived since the last call."""
-        if self.process.poll() is not None:
-            raise Problem(f"the receiver exited:\n{self.log.read_text()[-2000:]}")
-        lines = self.log.read_text().splitlines(keepends=True)[self.lines_read :]
-        complete = [line for line in lines if line.endswith("\n")]
-        self.lines_read += len(complete)
-        return [json.loads(line) for line in complete if line.startswith("{")]
+        if self.part.process.poll() is not None:
+            raise Problem(f"the receiver ended:\n{self.part.log.read_text(errors='replace')[-2000:]}")
+        requests = [parse(line) for line in self.log.lines()]
+        return [request for request in requests if request]
+
+    def show(self):
+        """Print the requests that arrived since the last call, and what else the receiver printed."""
+        for line in self.log.lines():
+            request = parse(line)
+            if request is None:
+                # Not a request, or part of one: shown as it is.
+                self.shown.show(f"receiver: {printable(line)}")
+                continue
+            error = request["error"]
+            result = "signature verified" if error is None else f"rejected: {error}"
+            webhook_id = request["headers"].get("webhook-id", "without webhook-id")
+            text = printable(f"{webhook_id} {request['body'][:200]} ({result})")
+            self.shown.show(f"receiver: {text}", None if error is None else "rejected")
+        self.shown.flush()
+
+
+def parse(line):
+    """The request that a line of the receiver describes, or None."""
+    try:
+        request = json.loads(line)
+        return request if {"path", "headers", "body", "error"} <= request.keys() else None
+    except (ValueError, AttributeError):
+        return None
 
 
 def seed(deployed, inbox, receiver_url):
@@ -127,7 +160,7 @@ def publish(client, inbox):
 
 def run():
     """Set up, deploy, deliver one webhook, and report."""
-    started = time.monotonic()
+    started, starter = time.monotonic(), os.getppid()
     chosen = options()
     stop_on_signals()
     stop_earlier_run("demo")
@@ -146,8 +179,8 @@ def run():
             event, received, delivery = publish(client, inbox)
             if received["error"]:
                 raise Problem(f"the receiver rejected the signature: {received['error']}")
-            for process in stack.processes:
-                procs.require_loopback(process)
+            for part in stack.parts:
+                procs.require_loopback(part.process)
         except BaseException:
             say(f"The logs are in {stack.run_dir / 'logs'} until the next run.")
             raise
@@ -155,22 +188,8 @@ def run():
         say(f"Finished in {time.monotonic() - started:.1f} s.")
         if not chosen.once:
             say("The stack is running. Press Ctrl-C to stop it. Requests to the receiver are shown below.")
-            show_requests(stack, inbox)
-
-
-def show_requests(stack, inbox):
-    """Print each request to the receiver until Ctrl-C."""
-    starter = os.getppid()
-    try:
-        while os.getppid() == starter:
-            for request in inbox.new_requests():
-                result = "signature verified" if request["error"] is None else f"rejected: {request['error']}"
-                say(f"receiver: {request['headers'].get('webhook-id')} {request['body'][:200]} ({result})")
-            if any(process.poll() is not None for process in stack.processes):
-                raise Problem(f"a process of the stack exited; see {stack.state['log_dir']}")
-            time.sleep(0.2)
-    except KeyboardInterrupt:
-        say("\nStopped.")
+            functions = StandInFunctions(stack.stand_in, stack.function_names())
+            stay_up(starter, inbox.show, stack.check, functions.check)
 
 
 if __name__ == "__main__":

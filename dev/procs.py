@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 
 from base import DEV, Problem
-from supervise import descendants
+from supervise import descendants, processes
+
+
+# The variable by which the processes of a part are found after its supervisor was killed; its value is the part's log.
+PART = "CW_PART"
 
 
 def start(command, env, log, cwd=None):
@@ -16,7 +20,7 @@ def start(command, env, log, cwd=None):
     with open(log, "ab") as output:
         return subprocess.Popen(
             [sys.executable, str(DEV / "supervise.py"), *map(str, command)],
-            env=env | {"CW_STARTER": str(os.getpid())},
+            env=env | {"CW_STARTER": str(os.getpid()), PART: str(log)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -35,6 +39,34 @@ def stop(process):
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def variables(pid):
+    """The environment that a process was started with; empty if it has ended or belongs to another user."""
+    try:
+        environ = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+    except OSError:
+        return {}
+    return dict(variable.partition("=")[::2] for variable in environ.split("\0"))
+
+
+def kill_leftovers(log):
+    """Kill what is left of the part with this log. A supervisor that was killed with -9 could not do it."""
+    for pid in processes():
+        if variables(pid).get(PART) == str(log):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+
+def ending(code):
+    """Why a process ended, by its exit code: a negative one, or one above 128, is a signal."""
+    number = -code if code < 0 else code - 128
+    try:
+        return f"killed by {signal.Signals(number).name}"
+    except ValueError:
+        return f"exit code {code}"
 
 
 def free_port():

@@ -6,10 +6,22 @@ per line, and prints the request as one line of JSON.
 
 import argparse
 import json
+import sys
+import threading
+import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+_output = threading.Lock()
+
+
+def write(text):
+    """Print whole lines: each request has a thread of its own, and their lines must not be mixed."""
+    with _output:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
 
 
 class Receiver(BaseHTTPRequestHandler):
@@ -20,11 +32,17 @@ class Receiver(BaseHTTPRequestHandler):
 
     def do_POST(self):
         """Receive one webhook."""
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        error = self.verify(body, headers)
+        length = headers.get("content-length", "")
+        if length.isascii() and length.isdigit():
+            body = self.rfile.read(int(length))
+            error = self.verify(body, headers)
+        else:
+            # Without its length the end of the body is unknown, and so is the next request of this connection.
+            self.close_connection = True
+            body, error = b"", "the request has no valid Content-Length"
         request = {"path": self.path, "headers": headers, "body": body.decode(errors="replace"), "error": error}
-        print(json.dumps(request), flush=True)
+        write(json.dumps(request))
         self.send_response(204 if error is None else 400)
         self.send_header("content-length", "0")
         self.end_headers()
@@ -35,14 +53,30 @@ class Receiver(BaseHTTPRequestHandler):
         reason = "the receiver has no signing key yet"
         for key in keys:
             try:
-                Webhook(key).verify(body, headers)
+                # The library parses the body after it has verified it; that is not the signature's concern.
+                Webhook(key).verify(body, headers, json_parse=False)
                 return None
             except WebhookVerificationError as error:
                 reason = str(error)
+            except Exception as error:  # pylint: disable=broad-except
+                # The library fails in its own way on a body that is not UTF-8, on a malformed header or key.
+                reason = f"{type(error).__name__}: {error}"
         return reason
 
     def log_message(self, *_):
         """Print nothing besides the lines above."""
+
+
+class Server(ThreadingHTTPServer):
+    """One thread per connection."""
+
+    # Python's default of 5 makes a burst of connections wait for a second.
+    request_queue_size = 128
+
+    def handle_error(self, request, client_address):
+        """Print a failure as whole lines; a client that disconnects is none."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            write(traceback.format_exc().rstrip())
 
 
 def main():
@@ -52,7 +86,7 @@ def main():
     parser.add_argument("--secrets", type=Path, required=True)
     options = parser.parse_args()
     Receiver.secrets = options.secrets
-    ThreadingHTTPServer(("127.0.0.1", options.port), Receiver).serve_forever()
+    Server(("127.0.0.1", options.port), Receiver).serve_forever()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import json
 import threading
 
 from aws import Aws, http
-from base import REGION, Problem, say
+from base import REGION, Problem
 
 # Concurrent batches per queue, as on the local stack.
 WORKERS = 4
@@ -13,12 +13,16 @@ INVOKE_SECONDS = 600
 
 
 class Relay:
-    """Receives batches, posts each as an SQS event, and deletes the messages that did not fail."""
+    """Receives batches, posts each as an SQS event, and deletes the messages that did not fail.
 
-    def __init__(self, endpoint_url, queue_url, invoke_url):
+    `report` is called with the text of each failure, from several threads.
+    """
+
+    def __init__(self, endpoint_url, queue_url, invoke_url, report):
         self.aws = Aws(endpoint_url)
         self.queue_url = queue_url
         self.invoke_url = invoke_url
+        self.report = report
         self.stopped = threading.Event()
 
     def stop(self):
@@ -34,9 +38,11 @@ class Relay:
         while not self.stopped.is_set():
             try:
                 self.relay_batch()
-            except Problem as problem:
+            except Exception as error:  # pylint: disable=broad-except
+                # Whatever it was, the queue needs this worker for its next messages.
                 if not self.stopped.is_set():
-                    say(f"relay: {problem}")
+                    shown = error if isinstance(error, Problem) else repr(error)
+                    self.report(f"relay of {self.queue_url.rpartition('/')[2]}: {shown}")
                     self.stopped.wait(1)
 
     def relay_batch(self):

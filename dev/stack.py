@@ -16,6 +16,7 @@ import procs
 from aws import http
 from base import ADMIN, LOCAL, REGION, ROOT, Problem, aws_env, main, new_run_dir, say
 from deploy import deploy
+from parts import Part
 
 PYTHON = LOCAL / "stack" / "bin" / "python"
 START_SECONDS = 30
@@ -41,16 +42,16 @@ class Stack:
             "stacks": {},
         }
         self.port = port
-        self.processes = []
+        self.parts = []
 
     def __enter__(self):
         try:
             procs.require_free(self.port, "the local stack", "PORT")
             functions_endpoint = self._start_proxy() or self.options.aws_proxy or self.state["endpoint_url"]
-            stand_in = self._start_stand_in(functions_endpoint)
-            self._await_ready(stand_in)
+            self.stand_in = self._start_stand_in(functions_endpoint)
+            self._await_ready(self.stand_in.process)
             self.add(self.options.stack_name, ROOT / "template.yaml", self.state["parameters"])
-            procs.require_loopback(stand_in)
+            procs.require_loopback(self.stand_in.process)
             save(self.state_file, self.state)
         except BaseException:
             self.__exit__()
@@ -59,17 +60,27 @@ class Stack:
 
     def __exit__(self, *_):
         # A second Ctrl-C must not interrupt the cleanup.
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        for process in reversed(self.processes):
-            procs.stop(process)
+        for part in reversed(self.parts):
+            part.stop()
         self.state_file.unlink(missing_ok=True)
 
-    def start(self, name, command, env, cwd=None):
-        """Start a background process of this run. It is stopped with the stack."""
-        process = procs.start(command, env, self.run_dir / "logs" / f"{name}.log", cwd)
-        self.processes.append(process)
-        return process
+    def start(self, name, title, command, env, cwd=None, loss=None):
+        """Start a background process of this run. It is stopped with the stack. See `Part` for title and loss."""
+        part = Part(title, command, env, self.run_dir / "logs" / f"{name}.log", cwd, loss)
+        self.parts.append(part)
+        return part
+
+    def check(self):
+        """Report parts that have ended, and start those again that have no state."""
+        for part in self.parts:
+            part.check()
+
+    def function_names(self):
+        """The short names of all deployed functions, by their deployed names."""
+        stacks = self.state["stacks"].values()
+        return {deployed: name for stack in stacks for name, deployed in stack["functions"].items()}
 
     def add(self, name, template, given):
         """Deploy the template under a further name."""
@@ -88,7 +99,8 @@ class Stack:
             "--control", f"127.0.0.1:{control}",
             "--upstream", self.state["endpoint_url"],
         ]  # fmt: skip
-        self.start("chaos-proxy", command, aws_env(self.state["endpoint_url"]))
+        loss = "The functions reach AWS through it, so they fail from now on: stop, and start again."
+        self.start("chaos-proxy", "The chaos proxy", command, aws_env(self.state["endpoint_url"]), loss=loss)
         self.state["proxy_control"] = f"http://127.0.0.1:{control}"
         return f"http://127.0.0.1:{listen}"
 
@@ -111,7 +123,12 @@ class Stack:
             PYTHONUNBUFFERED="1",
             RUST_BACKTRACE="1",
         )
-        return self.start("ministack", [PYTHON, "-m", "ministack"], env, self.run_dir)
+        loss = (
+            "It held all data, queues and keys in memory, so nothing works any more: "
+            "stop this run (Ctrl-C), and start it again."
+        )
+        command = [PYTHON, "-m", "ministack"]
+        return self.start("ministack", "MiniStack, which stands in for AWS,", command, env, self.run_dir, loss)
 
     def _await_ready(self, stand_in):
         deadline = time.monotonic() + START_SECONDS
@@ -144,8 +161,11 @@ def stop_on_signals():
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
+    # nohup ignores it, so that the script survives its terminal.
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, interrupt)
 
 
 def up(options):
@@ -157,9 +177,9 @@ def up(options):
             say(f"ready: {stack.state['stacks'][options.stack_name]['api_url']}, state in {stack.state_file}")
             # Polled, because the kernel's signal would already come when the starting thread ends.
             while os.getppid() == starter:
-                for process in stack.processes:
-                    if process.poll() is not None:
-                        raise Problem(f"a process of the stack exited; see {stack.state['log_dir']}")
+                for part in stack.parts:
+                    if (code := part.process.poll()) is not None:
+                        raise Problem(f"{part.title} ended ({procs.ending(code)}); its log is {part.log}")
                 time.sleep(0.2)
     except KeyboardInterrupt:
         pass
@@ -192,7 +212,11 @@ def run_with(options):
         child = subprocess.Popen(options.command, env=os.environ | {"CW_STACK_STATE": str(stack.state_file)})
         try:
             while (code := child.poll()) is None and os.getppid() == starter:
+                stack.check()
                 time.sleep(0.1)
+            # Again at the end, because the command's own output is long and fails for this reason.
+            for part in stack.parts:
+                part.remind()
             return code
         finally:
             if child.poll() is None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -27,30 +28,47 @@ def prctl(option, value):
         raise OSError(ctypes.get_errno(), "prctl")
 
 
-def parents():
-    """The parent of every process, by process id."""
-    parent_of = {}
+class Process(NamedTuple):
+    """A process as the kernel lists it in /proc/PID/stat, see proc_pid_stat(5)."""
+
+    pid: int
+    parent: int
+    # The first 15 bytes of its executable's name.
+    name: str
+    # The status that wait(2) returns, of a process that has ended and whose parent has not read it; otherwise None.
+    ended: "int | None"
+
+
+def processes():
+    """All processes of this machine, by process id."""
+    found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                stat = (entry / "stat").read_text()
+                stat = (entry / "stat").read_text(errors="replace")
             except OSError:
                 continue
-            # The name in brackets may hold spaces; state and parent follow its last bracket.
-            state, parent = stat.rpartition(")")[2].split()[:2]
-            if state != "Z":
-                parent_of[int(entry.name)] = int(parent)
-    return parent_of
+            # The name in brackets may hold spaces and brackets; the other fields follow its last bracket.
+            before, _, after = stat.rpartition(")")
+            fields = after.split()
+            ended = int(fields[-1]) if fields[0] == "Z" else None
+            pid = int(entry.name)
+            found[pid] = Process(pid, int(fields[1]), before.partition("(")[2], ended)
+    return found
+
+
+def below(root, found):
+    """The descendants of process `root` among the processes that `processes` found, also those that have ended."""
+    descending, frontier = [], {root}
+    while frontier:
+        frontier = {process.pid for process in found.values() if process.parent in frontier}
+        descending.extend(found[pid] for pid in frontier)
+    return descending
 
 
 def descendants(root):
-    """The running descendants of process `root`."""
-    parent_of = parents()
-    below, frontier = [], {root}
-    while frontier:
-        frontier = {pid for pid, parent in parent_of.items() if parent in frontier}
-        below.extend(frontier)
-    return below
+    """The process ids of the running descendants of process `root`."""
+    return [process.pid for process in below(root, processes()) if process.ended is None]
 
 
 def kill_descendants(root):
@@ -87,7 +105,7 @@ def _die_with_parent():
 
 
 def main():
-    """Run the command in sys.argv, kill its descendants, and return its exit code."""
+    """Run the command in sys.argv, kill its descendants, and return its exit code, or 128 + N after signal N."""
     starter = int(os.environ.pop("CW_STARTER", "0"))
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -105,7 +123,9 @@ def main():
         except subprocess.TimeoutExpired:
             pass
     kill_descendants(os.getpid())
-    return code if code is not None and code >= 0 else 1
+    if code is None:
+        return 1
+    return code if code >= 0 else 128 - code
 
 
 if __name__ == "__main__":

@@ -7,18 +7,21 @@ roles are not tested; `make run` and `make test` do that.
 
 import json
 import os
+import queue
+import socket
 import threading
 import time
-from pathlib import Path
 
 import procs
 from aws import Aws, http
 from base import ROOT, Problem, aws_env, main, say
 from build import BINARIES
 from demo import options, port, stop_earlier_run
+from parts import WatchedFunctions, stay_up
 from relay import Relay
 from setup import search_path, setup
 from stack import Stack, stop_on_signals
+from terminal import Condenser, Repeats, Tail
 
 # The function that consumes each queue, by the template's output.
 QUEUES = {
@@ -78,19 +81,19 @@ def start_watch(stack, deployed, watch_port):
         disable_mappings(aws, function)
     env = aws_env(stack.state["endpoint_url"], **environment(aws, deployed), PATH=search_path())
     command = ["cargo", "lambda", "watch", "--invoke-address", "127.0.0.1", "--invoke-port", watch_port]
-    process = stack.start("watch", command, env, ROOT)
+    part = stack.start("watch", "cargo lambda watch", command, env, ROOT)
     deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
+    while part.process.poll() is None and time.monotonic() < deadline:
         try:
-            http("GET", f"http://127.0.0.1:{watch_port}/", timeout=2)
-            return process
-        except Problem:
+            # A request would be one for an unknown function, which cargo-lambda logs as an error.
+            socket.create_connection(("127.0.0.1", watch_port), timeout=2).close()
+            return part
+        except OSError:
             time.sleep(0.2)
-    log = stack.run_dir / "logs" / "watch.log"
-    raise Problem("cargo lambda watch did not start:\n" + log.read_text()[-3000:])
+    raise Problem("cargo lambda watch did not start:\n" + part.log.read_text(errors="replace")[-3000:])
 
 
-def run_scheduler(base, stopped):
+def run_scheduler(base, stopped, report):
     """Run the job for due deliveries every minute in the background, until `stopped` is set."""
 
     def work():
@@ -99,26 +102,38 @@ def run_scheduler(base, stopped):
             try:
                 http("POST", f"{base}/2015-03-31/functions/scheduler/invocations", body, timeout=600)
             except Problem as problem:
-                say(f"scheduler: {problem}")
+                report(f"scheduler: {problem}")
 
     threading.Thread(target=work, daemon=True).start()
 
 
-def follow(log, position):
-    """Print the new part of a log; returns the position after it."""
-    with open(log, "rb") as file:
-        file.seek(position)
-        added = file.read()
-    if added:
-        os.write(1, added)
-    return position + len(added)
+class Output:
+    """What the terminal shows: cargo's output as it is, the functions' log lines condensed, failures of our threads."""
+
+    def __init__(self, part):
+        self.part = part
+        self.log = Tail(part.log)
+        self.functions = Condenser(f"log lines of functions, which are in {part.log},")
+        self.failures = queue.SimpleQueue()
+        self.repeats = Repeats()
+
+    def show(self):
+        """Print what is new since the last call."""
+        for line in self.log.lines():
+            if line.startswith("{"):
+                self.functions.show(line)
+            else:
+                say(line)
+        self.functions.flush()
+        while not self.failures.empty():
+            self.repeats.show(self.failures.get())
 
 
 def run():
     """Run stack, cargo-lambda and relays until Ctrl-C."""
     starter = os.getppid()
     chosen = options()
-    watch_port = port("WATCH_PORT", 4590)
+    watch_port = port("WATCH_PORT")
     stop_on_signals()
     stop_earlier_run("watch")
     procs.require_free(chosen.port, "the local stack", "PORT")
@@ -127,38 +142,33 @@ def run():
     say("Starting the local stack ...")
     stack = Stack(chosen, name="watch")
     chosen.bin_dir = empty_functions(stack.run_dir)
-    try:
-        with stack:
-            deployed = stack.state["stacks"][chosen.stack_name]
-            say("Starting cargo lambda watch ...")
-            process = start_watch(stack, deployed, watch_port)
-            procs.require_loopback(process)
-            base = f"http://127.0.0.1:{watch_port}"
-            relays = [
-                Relay(
-                    stack.state["endpoint_url"],
-                    deployed["outputs"][output],
-                    f"{base}/2015-03-31/functions/{function}/invocations",
-                )
-                for output, function in QUEUES.items()
-            ]
+    with stack:
+        deployed = stack.state["stacks"][chosen.stack_name]
+        say("Starting cargo lambda watch ...")
+        part = start_watch(stack, deployed, watch_port)
+        procs.require_loopback(part.process)
+        output = Output(part)
+        base = f"http://127.0.0.1:{watch_port}"
+        relays = [
+            Relay(
+                stack.state["endpoint_url"],
+                deployed["outputs"][url],
+                f"{base}/2015-03-31/functions/{function}/invocations",
+                output.failures.put,
+            )
+            for url, function in QUEUES.items()
+        ]
+        for relay in relays:
+            relay.start()
+        stopped = threading.Event()
+        run_scheduler(base, stopped, output.failures.put)
+        say(INSTRUCTIONS.format(base=base, **stack.state, operator_key=deployed["operator_key"]))
+        try:
+            stay_up(starter, output.show, stack.check, WatchedFunctions(part, BINARIES).check)
+        finally:
+            stopped.set()
             for relay in relays:
-                relay.start()
-            stopped = threading.Event()
-            run_scheduler(base, stopped)
-            say(INSTRUCTIONS.format(base=base, **stack.state, operator_key=deployed["operator_key"]))
-            position, log = 0, Path(stack.state["log_dir"]) / "watch.log"
-            try:
-                while process.poll() is None and os.getppid() == starter:
-                    position = follow(log, position)
-                    time.sleep(0.2)
-            finally:
-                stopped.set()
-                for relay in relays:
-                    relay.stop()
-            raise Problem("cargo lambda watch exited; see its output above")
-    except KeyboardInterrupt:
-        say("\nStopped.")
+                relay.stop()
 
 
 if __name__ == "__main__":
