@@ -128,7 +128,7 @@ class Stack:
             "stop this run (Ctrl-C), and start it again."
         )
         command = [PYTHON, "-m", "ministack"]
-        return self.start("ministack", "MiniStack, which stands in for AWS,", command, env, self.run_dir, loss)
+        return self.start("ministack", "MiniStack, the stand-in for AWS,", command, env, self.run_dir, loss)
 
     def _await_ready(self, stand_in):
         deadline = time.monotonic() + START_SECONDS
