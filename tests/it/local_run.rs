@@ -179,6 +179,12 @@ async fn delivers(tenant: &Client, receiver: &Receiver, key: &str) {
     receiver.wait_for(before + 1, AFTER_A_CRASH).await;
 }
 
+/// Waits until cargo-lambda responds, whatever it is.
+async fn reaches_functions(run: &Run) {
+    let url = run.api();
+    eventually("cargo-lambda to respond", SOON, || async { http_client().get(&url).send().await.ok() }).await;
+}
+
 /// A load test by its place, because it compiles: `make soak` installs cargo-lambda.
 #[tokio::test]
 async fn a_watch_names_each_part_that_ends_and_goes_on() {
@@ -192,10 +198,11 @@ async fn a_watch_names_each_part_that_ends_and_goes_on() {
     process::kill(dispatcher);
     let line = run.says("The function dispatcher ended").await;
     assert!(line.ends_with("watch.log"), "{line}");
+    reaches_functions(&run).await;
     delivers(&tenant, &receiver, "after the function").await;
     process::kill(run.part("watch")[1]);
     run.says("cargo lambda watch ended (killed by SIGKILL).").await;
-    eventually("another one", SOON, || async { http_client().get(run.api()).send().await.ok() }).await;
+    reaches_functions(&run).await;
     delivers(&tenant, &receiver, "after cargo-lambda").await;
     process::kill(run.part("ministack")[1]);
     run.says("MiniStack, the stand-in for AWS, ended (killed by SIGKILL).").await;
