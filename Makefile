@@ -34,7 +34,8 @@ watch: ## the same stack; cargo lambda watch rebuilds the functions on every cha
 test: lint ## lints, then all tests except the load tests, on a local stack (ARGS for cargo nextest run)
 	$(ON_A_STACK) cargo nextest run --locked --workspace $(ARGS)
 
-soak: ## the load tests: thousands of webhooks, on a local stack (ARGS for cargo nextest run)
+soak: ## the load tests and the test of make watch, on a local stack (ARGS for cargo nextest run)
+	@$(PYTHON) dev/setup.py build
 	$(ON_A_STACK) cargo nextest run --locked --workspace --profile soak $(ARGS)
 
 chaos: ## a minute of random faults and killed functions under load; no event may be lost (SEED, SECONDS)

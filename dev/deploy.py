@@ -9,6 +9,7 @@ from base import LOCAL, REGION, Problem, aws_env
 from package import architecture, declared, localise
 
 BUCKET = "local-packages"
+MAPPINGS = "/2015-03-31/event-source-mappings/"
 SAM = LOCAL / "sam" / "bin" / "sam"
 
 
@@ -49,6 +50,18 @@ def deploy(endpoint_url, run_dir, name, template, bin_dir, given=None):
             if key.endswith("FunctionName")
         },
     }
+
+
+def remove(endpoint_url, name, deployed):
+    """Remove what of a deployment works without being called: its schedules, queues' readers and functions."""
+    aws = Aws(endpoint_url)
+    rules = aws.target("events", "AWSEvents.ListRules", {"NamePrefix": f"{name}-"})["Rules"]
+    for rule in rules:
+        aws.target("events", "AWSEvents.DisableRule", {"Name": rule["Name"]})
+    for function in deployed["functions"].values():
+        for mapping in aws.rest("lambda", "GET", f"{MAPPINGS}?FunctionName={function}")["EventSourceMappings"]:
+            aws.rest("lambda", "DELETE", MAPPINGS + mapping["UUID"])
+        aws.rest("lambda", "DELETE", f"/2015-03-31/functions/{function}")
 
 
 def _sam_deploy(endpoint_url, run_dir, name, template, chosen):
@@ -126,10 +139,9 @@ def _create_route(aws, api_id, key, integration, names):
 
 def _repair_mappings(aws, function):
     """Set the concurrency as a number: from a parameter the stand-in keeps text, and its poller then fails."""
-    mappings = "/2015-03-31/event-source-mappings/"
-    for mapping in aws.rest("lambda", "GET", f"{mappings}?FunctionName={function}")["EventSourceMappings"]:
+    for mapping in aws.rest("lambda", "GET", f"{MAPPINGS}?FunctionName={function}")["EventSourceMappings"]:
         limit = int(mapping["ScalingConfig"]["MaximumConcurrency"])
-        aws.rest("lambda", "PUT", mappings + mapping["UUID"], {"ScalingConfig": {"MaximumConcurrency": limit}})
+        aws.rest("lambda", "PUT", MAPPINGS + mapping["UUID"], {"ScalingConfig": {"MaximumConcurrency": limit}})
 
 
 def _physical_names(aws, name):

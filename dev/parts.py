@@ -131,9 +131,13 @@ class WatchedFunctions:
     for ever. So it is started again as a whole; it has no state.
     """
 
+    # Cargo prints this before it becomes the function, which may crash before its process is seen.
+    STARTED = re.compile(r"Running `(?:.*/)?([\w-]+)`")
+
     def __init__(self, part, names):
         self.part = part
         self.names = names
+        self.log = Tail(part.log)
         self.running = set()
         self.missing = {}
         self.next_scan = 0.0
@@ -147,25 +151,27 @@ class WatchedFunctions:
         if now < self.next_scan:
             return
         self.next_scan = now + SCAN_SECONDS
+        started = [self.STARTED.search(line) for line in self.log.lines()]
+        started = {line[1] for line in started if line and line[1] in self.names}
         alive = {}
         for process in below(self.part.process.pid, processes()):
             name = procs.variables(process.pid).get("AWS_LAMBDA_FUNCTION_NAME")
             if name in self.names and process.ended is None:
                 alive.setdefault(name, set()).add(process.name)
-        for name in self.running:
+        for name in self.running | started:
             if name not in alive:
                 self.missing.setdefault(name, now)
         # What is being built, by cargo and rustc, is not running yet; if its build fails, that is no crash.
         self.missing = {name: since for name, since in self.missing.items() if name not in alive}
-        self.running = {name for name, found in alive.items() if name[:15] in found}
+        self.running = {name for name, found in alive.items() if name[:15] in found} | (started & alive.keys())
         for name, since in self.missing.items():
             if now - since >= REBUILD_SECONDS:
-                say(
-                    f"The function {name} ended, and cargo lambda watch does not start it again: "
-                    f"starting cargo lambda watch again. Its log is {self.part.log}"
-                )
                 self.part.stop()
                 self.part.start()
+                say(
+                    f"The function {name} ended, which cargo lambda watch does not notice, "
+                    f"so cargo lambda watch was started again. Its log is {self.part.log}"
+                )
                 self.running, self.missing = set(), {}
                 return
 

@@ -9,13 +9,14 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 import procs
 from aws import http
 from base import ADMIN, LOCAL, REGION, ROOT, Problem, aws_env, main, new_run_dir, say
-from deploy import deploy
+from deploy import deploy, remove
 from parts import Part
 
 PYTHON = LOCAL / "stack" / "bin" / "python"
@@ -128,7 +129,7 @@ class Stack:
             "stop this run (Ctrl-C), and start it again."
         )
         command = [PYTHON, "-m", "ministack"]
-        return self.start("ministack", "MiniStack, which stands in for AWS,", command, env, self.run_dir, loss)
+        return self.start("ministack", "MiniStack, the stand-in for AWS,", command, env, self.run_dir, loss)
 
     def _await_ready(self, stand_in):
         deadline = time.monotonic() + START_SECONDS
@@ -200,8 +201,32 @@ def add(options):
     with open(run_dir / "lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         state = json.loads(state_file.read_text())
-        state["stacks"][options.stack_name] = deployed
+        state["stacks"][options.stack_name] = deployed | ({"owner": os.getppid()} if options.ephemeral else {})
         save(state_file, state)
+
+
+def remove_ended(state_file):
+    """Remove the deployments whose owners have ended: their schedules and queues cost the stand-in time."""
+    with open(state_file.parent / "lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        state = json.loads(state_file.read_text())
+        ended = [name for name, known in state["stacks"].items() if "owner" in known and not _lives(known["owner"])]
+        removed = [state["stacks"].pop(name) for name in ended]
+        if ended:
+            save(state_file, state)
+    for name, known in zip(ended, removed):
+        try:
+            remove(state["endpoint_url"], name, known)
+        except Problem as problem:
+            say(f"{name} could not be removed: {problem}")
+
+
+def _lives(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def run_with(options):
@@ -210,6 +235,9 @@ def run_with(options):
     stop_on_signals()
     with Stack(options) as stack:
         child = subprocess.Popen(options.command, env=os.environ | {"CW_STACK_STATE": str(stack.state_file)})
+        ended = threading.Event()
+        remover = threading.Thread(target=_remove_until, args=(stack.state_file, ended), daemon=True)
+        remover.start()
         try:
             while (code := child.poll()) is None and os.getppid() == starter:
                 stack.check()
@@ -219,9 +247,19 @@ def run_with(options):
                 part.remind()
             return code
         finally:
+            ended.set()
             if child.poll() is None:
                 child.terminate()
                 child.wait()
+            remover.join(5)
+
+
+def _remove_until(state_file, ended):
+    while not ended.wait(1):
+        try:
+            remove_ended(state_file)
+        except (OSError, Problem) as problem:
+            say(f"deployments that ended could not be removed: {problem}")
 
 
 def _pair(text):
@@ -252,6 +290,7 @@ def parse():
     one = commands.add_parser("deploy", help=add.__doc__)
     one.add_argument("--state", required=True, metavar="FILE")
     one.add_argument("--template", default=ROOT / "template.yaml")
+    one.add_argument("--ephemeral", action="store_true", help="remove it when the starting process ends")
     add_options(one)
     one.set_defaults(run=add)
     one = commands.add_parser("with", help=run_with.__doc__)

@@ -44,12 +44,7 @@ pub struct Client {
 impl Stack {
     /// A client with the operator's key.
     pub fn operator(&self) -> Client {
-        Client {
-            http: http_client(),
-            base: self.api_url.clone(),
-            key: Some(self.operator_key.clone()),
-            tenant: None,
-        }
+        Client::at(&self.api_url, &self.operator_key)
     }
 
     /// A client without a key.
@@ -59,16 +54,25 @@ impl Stack {
 
     /// A new tenant, and a client with a key of its own.
     pub async fn tenant(&self) -> Client {
-        let id = crate::unique("t");
-        let operator = self.operator();
-        operator.post("/v1/tenants", &json!({ "id": id, "name": "A tenant" })).await.expect(201);
-        let key = operator.post(&format!("/v1/tenants/{id}/keys"), &json!({ "name": "test" })).await;
-        let key: KeyView = key.read(201);
-        Client { key: Some(key.key), tenant: Some(id), ..operator }
+        self.operator().new_tenant().await
     }
 }
 
 impl Client {
+    /// A client of the API at this address, without `/v1`, with this key.
+    pub fn at(api_url: &str, key: &str) -> Self {
+        Self { http: http_client(), base: api_url.to_owned(), key: Some(key.to_owned()), tenant: None }
+    }
+
+    /// A new tenant, which this operator's client creates, and a client with a key of its own.
+    pub async fn new_tenant(&self) -> Self {
+        let id = crate::unique("t");
+        self.post("/v1/tenants", &json!({ "id": id, "name": "A tenant" })).await.expect(201);
+        let key = self.post(&format!("/v1/tenants/{id}/keys"), &json!({ "name": "test" })).await;
+        let key: KeyView = key.read(201);
+        Self { key: Some(key.key), tenant: Some(id), ..self.clone() }
+    }
+
     /// Whose key it is.
     pub fn tenant_id(&self) -> &str {
         self.tenant.as_deref().expect("a tenant's client")

@@ -49,7 +49,7 @@ impl Stack {
         fs::write(&file, text).expect("a copy of the template");
         let status = Command::new("python3")
             .arg(root().join("dev/stack.py"))
-            .args(["deploy", "--state"])
+            .args(["deploy", "--ephemeral", "--state"])
             .arg(state_file())
             .args(["--stack-name", name, "--template"])
             .arg(&file)
