@@ -6,6 +6,9 @@ use domain::pointer;
 /// How deep serde reads objects and arrays that lie in each other.
 const DEPTH_LIMIT: usize = 127;
 
+/// The longest pointer below which flaws are looked for, in bytes. It is copied for each object and array.
+const POINTER_LIMIT: usize = 4096;
+
 const HALF: &str = "must not hold a lone surrogate (\\ud800 to \\udfff), which is half of a character";
 const RANGE: &str = "must be a number within the range of a double, about ±1.8e308";
 const DEPTH: &str = "must not be nested more than 127 deep";
@@ -22,23 +25,25 @@ pub(super) struct Flaw {
 /// to, where reading stopped; else the first of all. None is found where a valid value was
 /// expected to be another one.
 pub(super) fn flaw(text: &str, at: &str) -> Option<Flaw> {
-    let mut flaws = Vec::new();
+    // A body can have a flaw in each of its values, so only the first ones are kept.
+    let (mut first, mut first_within) = (None, None);
     let mut is_null = false;
+    let is_within =
+        |pointer: &str| pointer.strip_prefix(at).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     Walk { text, rest: text }.values(|pointer, reason| match reason {
         Some(NULL) => is_null |= pointer == at,
-        Some(reason) => flaws.push(Flaw { pointer: pointer.to_owned(), reason }),
+        Some(reason) => {
+            let flaw = || Flaw { pointer: pointer.to_owned(), reason };
+            if first_within.is_none() && is_within(pointer) {
+                first_within = Some(flaw());
+            } else if first.is_none() {
+                first = Some(flaw());
+            }
+        }
         None => {}
     });
-    let within = |flaw: &Flaw| {
-        flaw.pointer.strip_prefix(at).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    if let Some(found) = flaws.iter().position(within) {
-        return Some(flaws.swap_remove(found));
-    }
-    if is_null {
-        return Some(Flaw { pointer: at.to_owned(), reason: NULL });
-    }
-    flaws.into_iter().next()
+    let null = is_null.then(|| Flaw { pointer: at.to_owned(), reason: NULL });
+    first_within.or(null).or(first)
 }
 
 /// Where a value lies in what is around it.
@@ -66,6 +71,9 @@ impl<'a> Walk<'a> {
             match first {
                 b'{' | b'[' => {
                     self.skip(1);
+                    if pointer.len() > POINTER_LIMIT {
+                        return;
+                    }
                     if around.len() == DEPTH_LIMIT {
                         seen(&pointer, Some(DEPTH));
                         // What lies deeper would only repeat it.
@@ -90,7 +98,9 @@ impl<'a> Walk<'a> {
                     match around.last_mut() {
                         Some((Place::Item(index), parent)) => {
                             *index += 1;
-                            pointer = pointer::member(parent, &index.to_string());
+                            // In place: a long name is not copied for each item of an array below it.
+                            pointer.truncate(parent.len());
+                            pointer.push_str(&pointer::member("", &index.to_string()));
                         }
                         Some((Place::Member, _)) => expect_name = true,
                         None => return,

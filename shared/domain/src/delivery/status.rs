@@ -1,4 +1,4 @@
-//! The words for where a delivery stands: its status, its group, what it waits for.
+//! The words for the state of a delivery: its status, its group, what it waits for.
 
 use crate::text::text_enum;
 

@@ -55,18 +55,18 @@ pub const fn leaves_lane(again: bool, received: u32) -> bool {
     again || received >= FAULTS_IN_LANE
 }
 
-/// The change that postpones a delivery after failures of ours, for longer the older it is: it is known
-/// `since` then. `None` where it is finished or held for its endpoint. A place that it has is replaced: its
-/// message is at hand.
+/// The change that postpones a delivery after failures of ours, for longer the longer its attempt is overdue:
+/// that is how long the failure has lasted for it. `since` is when its event was accepted, where that is
+/// known. `None` where it is finished or held for its endpoint. A place that it has is replaced: its message is
+/// at hand. When the attempt was due stays, so that the next postponement is longer.
 #[must_use]
 pub fn postpone(stored: Option<&Delivery>, since: Option<Timestamp>, now: Timestamp) -> Option<Change> {
     if stored.is_some_and(|stored| stored.status.is_final() || stored.status == Status::Parked) {
         return None;
     }
-    let age = since.map_or(Duration::ZERO, |since| now.since(since));
-    let at = now + (age / 2).clamp(SHORTEST_DELAY, LONGEST_DELAY);
-    let at = stored.and_then(|stored| stored.next_attempt_at).map_or(at, |next| at.max(next));
-    Some(Change::retried(stored.map(attempt_count), at, Some(Place::Due(at))))
+    let due = stored.and_then(|stored| stored.next_attempt_at).or(since).unwrap_or(now);
+    let at = now + (now.since(due) / 2).clamp(SHORTEST_DELAY, LONGEST_DELAY);
+    Some(Change::retried(stored.map(attempt_count), due, Some(Place::Due(at.max(due)))))
 }
 
 /// The change by which the due index brings a lost delivery back `now`.

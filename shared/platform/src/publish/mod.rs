@@ -418,3 +418,6 @@ fn fill(
         Snapshot::Pages { count, .. } => outbox.pages.extend((0..*count).map(page)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,6 +113,14 @@ struct Limits<'a> {
 /// How many due deliveries a run may still send.
 struct Sendable(AtomicUsize);
 
+/// How much was taken of a page.
+enum Taken {
+    All,
+    /// All but some deliveries: no more of them may be sent.
+    NotAllDeliveries,
+    Nothing,
+}
+
 impl Sendable {
     fn new(limit: usize) -> Self {
         Self(AtomicUsize::new(limit))
@@ -266,27 +274,36 @@ impl Scheduler {
     ) -> Result<BucketScan, Fault> {
         let mut found = BucketScan::default();
         let end = now.min(keys::bucket_end(bucket));
+        let mut after = None;
         loop {
-            let page = self.due.page(keys::due_partition(bucket, shard), end, DUE_PAGE).await?;
+            let partition = keys::due_partition(bucket, shard);
+            let page = self.due.page_after(partition, end, DUE_PAGE, after).await?;
             if page.is_empty() {
                 return Ok(found);
             }
             found.any = true;
-            // Nothing was taken: the index is behind the table, or another run has the entries.
-            if !self.take_page(page, now, limits.sendable, &mut found).await || limits.stop.has_passed() {
+            let next = page.end.clone();
+            after = match self.take_page(page, now, limits.sendable, &mut found).await {
+                // What was taken is no longer there, so the next page is again the first.
+                Taken::All => None,
+                // What is left stays. Behind it there may be endpoints, whose probes must not wait.
+                Taken::NotAllDeliveries if next.is_some() => next,
+                Taken::NotAllDeliveries | Taken::Nothing => return Ok(found),
+            };
+            if limits.stop.has_passed() {
                 return Ok(found);
             }
         }
     }
 
-    /// Takes a page of what is due; whether anything was taken.
+    /// Takes a page of what is due, as far as deliveries may be sent.
     async fn take_page(
         &self,
         mut page: DuePage,
         now: Timestamp,
         sendable: &Sendable,
         found: &mut BucketScan,
-    ) -> bool {
+    ) -> Taken {
         let oldest = page.deliveries.first().map(|due| due.place.at);
         let oldest = oldest.into_iter().chain(page.endpoints.first().map(|due| due.place.at)).min();
         found.totals.lag = found.totals.lag.max(oldest.map_or(Duration::ZERO, |at| now.since(at)));
@@ -301,8 +318,14 @@ impl Scheduler {
         let before = found.leased();
         found.endpoints.extend(endpoints.into_iter().flatten());
         found.replays.extend(replays.into_iter().flatten());
-        let all = page.deliveries.len() == deliveries;
-        all && (sent > 0 || found.leased() > before)
+        if page.deliveries.len() < deliveries {
+            Taken::NotAllDeliveries
+        } else if sent > 0 || found.leased() > before {
+            Taken::All
+        } else {
+            // The index is behind the table, or another run has the entries.
+            Taken::Nothing
+        }
     }
 
     /// Takes due deliveries and sends them; how many.

@@ -208,7 +208,8 @@ impl Secrets {
         if present && own.is_some_and(|own| own.bars_changes(now)) {
             return Err(SecretsError::Conflict);
         }
-        let gone = departures.iter().filter(|one| one.is_due(now) || one.left && one.owner == owner);
+        let gone =
+            departures.iter().filter(|one| one.is_due(now) || one.owner == owner && (one.left || !present));
         let gone: Vec<_> = gone.collect();
         let removed = gone.iter().filter(|gone| document.remove(&gone.owner)).count();
         let cleans = matches!(change, SecretChange::Clean);

@@ -22,42 +22,51 @@ fn a_first_message_may_fail_three_times_in_its_lane() {
 }
 
 #[test]
-fn what_fails_on_our_side_is_postpone_for_longer_each_time() {
-    let now = at(100_000);
+fn what_fails_on_our_side_is_postponed_for_longer_the_longer_it_is_overdue() {
+    let now = at(10_000_000);
     let hours = |hours| Duration::from_hours(hours);
-    for (age, wait) in [
+    for (overdue, wait) in [
         (Duration::ZERO, SHORTEST_DELAY),
         (Duration::from_secs(140), SHORTEST_DELAY),
         (hours(1), hours(1) / 2),
         (hours(20), LONGEST_DELAY),
     ] {
-        let change = postpone(None, Some(now - age), now).unwrap();
-        assert_eq!(change, Change::retried(None, now + wait, Some(Place::Due(now + wait))), "{age:?}");
+        let due = now - overdue;
+        let change = Change::retried(None, due, Some(Place::Due(now + wait)));
+        assert_eq!(postpone(None, Some(due), now), Some(change), "{overdue:?}");
+        // However old the delivery is, and however it was driven before.
+        for in_due_index in [false, true] {
+            let retrying = stored(Status::Retrying, Some(due), in_due_index);
+            let change = Change::retried(Some(1), due, Some(Place::Due(now + wait)));
+            assert_eq!(postpone(Some(&retrying), Some(at(0)), now), Some(change), "{overdue:?}");
+        }
     }
-    // Within the 28 days of a delivery it comes back some hundred times.
-    let mut count = 0;
-    let mut time = Duration::ZERO;
-    while time < hours(24 * 28) {
-        time += (time / 2).clamp(SHORTEST_DELAY, LONGEST_DELAY);
+}
+
+#[test]
+fn a_delivery_that_fails_for_weeks_comes_back_some_hundred_times() {
+    let due = at(0);
+    let end = due + Duration::from_hours(24 * 28);
+    let mut delivery = stored(Status::Retrying, Some(due), true);
+    let (mut now, mut count) = (due, 0);
+    while now < end {
+        let change = postpone(Some(&delivery), None, now).unwrap();
+        delivery.next_attempt_at = change.next_attempt_at;
+        now = change.place.unwrap().at();
         count += 1;
     }
     assert!((100..150).contains(&count), "{count}");
 }
 
 #[test]
-fn postponing_keeps_what_is_stored() {
+fn what_is_finished_held_or_not_due_is_not_postponed() {
     let now = at(1000);
-    let due = now + SHORTEST_DELAY;
-    let postpone = |stored: &Delivery| postpone(Some(stored), Some(now), now);
     for status in [Status::Succeeded, Status::Exhausted, Status::Cancelled, Status::Expired, Status::Parked] {
-        assert_eq!(postpone(&stored(status, None, false)), None, "{status:?}");
-    }
-    for in_due_index in [false, true] {
-        let retrying = stored(Status::Retrying, Some(at(990)), in_due_index);
-        assert_eq!(postpone(&retrying), Some(Change::retried(Some(1), due, Some(Place::Due(due)))));
+        assert_eq!(postpone(Some(&stored(status, None, false)), Some(now), now), None, "{status:?}");
     }
     // A retry is not made earlier.
     let later = now + Duration::from_hours(1);
     let retrying = stored(Status::Retrying, Some(later), false);
-    assert_eq!(postpone(&retrying), Some(Change::retried(Some(1), later, Some(Place::Due(later)))));
+    let change = Change::retried(Some(1), later, Some(Place::Due(later)));
+    assert_eq!(postpone(Some(&retrying), Some(now), now), Some(change));
 }

@@ -69,7 +69,13 @@ pub struct DuePage {
     pub endpoints: Vec<DueEndpoint>,
     /// Replays.
     pub replays: Vec<DueReplay>,
+    /// Where the next page begins, if there may be one.
+    pub end: Option<PageEnd>,
 }
+
+/// Where a page ended.
+#[derive(Debug, Clone)]
+pub struct PageEnd(Item);
 
 impl DuePage {
     fn add(&mut self, item: &Item) -> Result<(), Fault> {
@@ -109,6 +115,17 @@ impl DueIndex {
 
     /// What is due in one partition of the index by `until`, at most `limit` entries.
     pub async fn page(&self, pk: String, until: Timestamp, limit: i32) -> Result<DuePage, Fault> {
+        self.page_after(pk, until, limit, None).await
+    }
+
+    /// The same, behind what an earlier page ended with.
+    pub async fn page_after(
+        &self,
+        pk: String,
+        until: Timestamp,
+        limit: i32,
+        after: Option<PageEnd>,
+    ) -> Result<DuePage, Fault> {
         let doing = "reading the due index";
         let response = self
             .table
@@ -118,10 +135,12 @@ impl DueIndex {
             .expression_attribute_values(":pk", AttributeValue::S(pk))
             .expression_attribute_values(":until", number(until.millis()))
             .limit(limit)
+            .set_exclusive_start_key(after.map(|PageEnd(key)| key))
             .send()
             .await
             .map_err(Fault::on(doing))?;
-        let mut page = DuePage::default();
+        let end = response.last_evaluated_key.clone().map(PageEnd);
+        let mut page = DuePage { end, ..DuePage::default() };
         for item in response.items() {
             // One malformed entry must not block all behind it.
             if let Err(fault) = page.add(item) {

@@ -136,8 +136,10 @@ pub struct EventOverview {
 }
 
 /// The attributes that an overview reads.
-const OVERVIEW: [&str; 11] = [
+const OVERVIEW: [&str; 13] = [
     "sk",
+    "list_sk",
+    "at",
     "gen",
     "n",
     "status",
@@ -172,30 +174,19 @@ impl Deliveries {
         item.map(|item| read_delivery(&item)).transpose()
     }
 
-    /// The same, with the time at which it was first written.
-    pub(super) async fn get_with_age(
-        &self,
-        key: &DeliveryKey,
-        accepted_at: Option<Timestamp>,
-    ) -> Result<(Option<Delivery>, Option<Timestamp>), Fault> {
-        let Some(item) = self.item(key).await?.filter(|item| !is_leftover(item, accepted_at)) else {
-            return Ok((None, None));
-        };
-        Ok((Some(read_delivery(&item)?), written_at(&item)))
-    }
-
     async fn item(&self, key: &DeliveryKey) -> Result<Option<Item>, Fault> {
         self.table.get(keys::delivery(&key.tenant, key.id, key.generation), true, "reading a delivery").await
     }
 
     /// An event's deliveries that have a row, and the endpoints that it goes to, in one query where that
-    /// finds less than 1 MB; `None` where the event is not there.
+    /// finds less than 1 MB; `None` where the event is not there. Rows of an earlier event of the same id are
+    /// left out.
     ///
     /// Read eventually consistently: callers verify it later, by a condition on their write or by a
     /// message that is checked.
     pub async fn overview(&self, tenant: &TenantId, event: EventId) -> Result<Option<EventOverview>, Fault> {
         let (pk, event_sk) = keys::event(tenant, event);
-        let mut summaries = Vec::new();
+        let mut rows: Vec<(Item, EndpointId)> = Vec::new();
         let mut start = None;
         loop {
             // The event's own item is behind those of its deliveries; its pages are behind both.
@@ -204,7 +195,7 @@ impl Deliveries {
                 .between(pk.clone(), keys::DELIVERIES.to_owned(), event_sk.clone())
                 // Some of these words are reserved, so all of them go by another name. The payload stays out.
                 .projection_expression(
-                    "#sk, #gen, #n, #status, #next_at, #due_pk, #operator, \
+                    "#sk, #list_sk, #at, #gen, #n, #status, #next_at, #due_pk, #operator, \
                      #endpoints, #operator_endpoints, #pages, #snapshot",
                 );
             for name in OVERVIEW {
@@ -219,10 +210,14 @@ impl Deliveries {
             for item in response.items() {
                 let sk = text(item, "sk")?;
                 if sk == event_sk {
+                    let accepted_at = Some(millis(item, "at")?);
+                    let of_this_event = |(row, _): &(Item, _)| !is_leftover(row, accepted_at);
+                    let rows = rows.into_iter().filter(of_this_event);
+                    let summaries = rows.map(|(row, endpoint)| (endpoint, read_summary(&row))).collect();
                     return Ok(Some(EventOverview { snapshot: read_snapshot(item)?, summaries }));
                 }
                 let (endpoint, _) = keys::parse_delivery(sk).ok_or_else(|| malformed("sk"))?;
-                summaries.push((endpoint, read_summary(item)));
+                rows.push((item.clone(), endpoint));
             }
             start = response.last_evaluated_key;
             if start.is_none() {

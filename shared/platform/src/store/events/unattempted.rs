@@ -18,7 +18,7 @@ use crate::{Fault, runtime::clock};
 pub struct StoredDelivery<'a> {
     /// `None` where nothing is stored.
     pub delivery: Option<&'a Delivery>,
-    /// When its event was accepted, or else when it was first written.
+    /// When its event was accepted, where its message says so.
     pub since: Option<Timestamp>,
     /// The time of this reading.
     pub now: Timestamp,
@@ -39,9 +39,8 @@ impl Deliveries {
             generation: message.generation,
         };
         loop {
-            let (stored, written_at) = self.get_with_age(&key, message.at).await?;
-            let now = clock::now();
-            let since = message.at.or(written_at);
+            let stored = self.get(&key, message.at).await?;
+            let (since, now) = (message.at, clock::now());
             let Some(change) = decide(StoredDelivery { delivery: stored.as_ref(), since, now }) else {
                 return Ok(false);
             };

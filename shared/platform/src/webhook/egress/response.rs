@@ -24,6 +24,10 @@ use self::line::{Line, is_control, is_field_space, is_line_space, is_token, trim
 /// The longest head of a response, and the longest trailer section, in bytes.
 const SECTION_LIMIT: usize = 256 * 1024;
 
+/// All of a response that is not its body, interim responses and chunk sizes included, in bytes. What is
+/// dropped costs time that the attempts beside it share.
+const OVERHEAD_LIMIT: usize = 1024 * 1024;
+
 /// Bytes of a header's value that are passed on.
 const VALUE_LIMIT: usize = 1024;
 
@@ -67,18 +71,21 @@ pub(super) struct Responses {
     line: Line,
     /// Bytes of the head or of the trailers so far.
     section: usize,
+    /// The same of the response as a whole.
+    overhead: usize,
     head: Head,
 }
 
 impl Responses {
     pub(super) fn new() -> Self {
-        Self { part: Part::Nothing, line: Line::default(), section: 0, head: Head::default() }
+        Self { part: Part::Nothing, line: Line::default(), section: 0, overhead: 0, head: Head::default() }
     }
 
     /// A request is being sent: what comes next is its response. Without effect while one is
     /// coming already.
     pub(super) fn expect(&mut self) {
         if self.part == Part::Nothing {
+            self.overhead = 0;
             self.begin(Part::StatusLine);
         }
     }
@@ -149,7 +156,9 @@ impl Responses {
         let part = &bytes[..end.unwrap_or(bytes.len())];
         let used = end.map_or(part.len(), |end| end + 1);
         self.section += used;
-        if self.section > SECTION_LIMIT || part.contains(&0) {
+        self.overhead += used;
+        let too_long = self.section > SECTION_LIMIT || self.overhead > OVERHEAD_LIMIT;
+        if too_long || part.contains(&0) {
             return Err(MalformedResponse);
         }
         self.line.add(part);
@@ -208,6 +217,8 @@ impl Responses {
             // Whatever its headers say, it ends here.
             let part = if code == 101 { Part::UntilClose } else { Part::Nothing };
             let shown = if let Length::Is(length) = head.length { Some(length) } else { None };
+            // A body that comes all the same would be read as the next response.
+            close |= head.codings.is_some() || !matches!(head.length, Length::Unknown | Length::Is(0));
             (part, shown.filter(|_| code != 101).map(|length| format!("content-length: {length}\r\n")))
         } else if let Some(codings) = head.codings {
             // Faulty framing: in HTTP/1.0 (section 6.1), or beside an invalid length.

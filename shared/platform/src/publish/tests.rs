@@ -1,0 +1,57 @@
+use super::*;
+use crate::store::events::stored::Payload;
+
+const NOW: Timestamp = Timestamp::EPOCH;
+
+fn event(endpoints: u8, size: usize) -> StoredEvent {
+    let target = |n| Target { endpoint: EndpointId::new(NOW, [n; 10]), operator: false };
+    let json = RawValue::from_string(format!("\"{}\"", "x".repeat(size - 2))).unwrap();
+    StoredEvent {
+        id: EventId::new(NOW, [0; 10]),
+        event_type: "contact.created".parse().unwrap(),
+        timestamp: NOW,
+        at: NOW,
+        source_id: None,
+        payload: Payload::Here { json, encoded: None },
+        fingerprint: [0; 32],
+        snapshot: Snapshot::Inline((0..endpoints).map(target).collect()),
+        channels: Channels::new(),
+    }
+}
+
+/// How many messages each queue gets for so many events.
+fn filled(events: usize, endpoints: u8, size: usize) -> (usize, usize) {
+    let tenant = TenantId::operator();
+    let mut outbox = Outbox::default();
+    for _ in 0..events {
+        fill(&mut outbox, &tenant, event(endpoints, size), false, Duration::ZERO, |_| false);
+    }
+    (outbox.fast.len(), outbox.pages.len())
+}
+
+#[test]
+fn a_call_sends_so_many_messages_and_bytes_itself() {
+    for (events, endpoints, size, expected) in [
+        (1, 100, 1000, (100, 0)),
+        (20, 100, 1000, (2000, 0)),
+        (21, 100, 1000, (2000, 1)),
+        // 50 x 50,000 bytes fit six times into 16 MiB.
+        (10, 50, 50_000, (300, 4)),
+        // A payload that does not ride in the message takes no room there.
+        (10, 50, 100_000, (500, 0)),
+    ] {
+        assert_eq!(filled(events, endpoints, size), expected, "{events} {endpoints} {size}");
+    }
+}
+
+#[test]
+fn a_page_stands_for_the_endpoints_of_an_event_that_has_no_room() {
+    let tenant = TenantId::operator();
+    let mut outbox = Outbox::default();
+    for endpoints in [100; 20].into_iter().chain([1, 1]) {
+        fill(&mut outbox, &tenant, event(endpoints, 1000), true, Duration::ZERO, |_| true);
+    }
+    assert_eq!((outbox.fast.len(), outbox.slow.len(), outbox.pages.len()), (0, 2000, 2));
+    let Body::Page(page) = &outbox.pages[0].body else { panic!("a page") };
+    assert_eq!((page.page, page.check), (0, true));
+}
