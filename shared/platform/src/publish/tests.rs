@@ -45,7 +45,7 @@ fn a_call_sends_so_many_messages_and_bytes_itself() {
 }
 
 #[test]
-fn a_page_stands_for_the_endpoints_of_an_event_that_has_no_room() {
+fn the_endpoints_of_an_event_that_has_no_room_are_a_page() {
     let tenant = TenantId::operator();
     let mut outbox = Outbox::default();
     for endpoints in [100; 20].into_iter().chain([1, 1]) {

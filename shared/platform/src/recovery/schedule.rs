@@ -114,7 +114,7 @@ struct Limits<'a> {
 struct Sendable(AtomicUsize);
 
 /// How much was taken of a page.
-enum Taken {
+enum TakeResult {
     All,
     /// All but some deliveries: no more of them may be sent.
     NotAllDeliveries,
@@ -285,10 +285,10 @@ impl Scheduler {
             let next = page.end.clone();
             after = match self.take_page(page, now, limits.sendable, &mut found).await {
                 // What was taken is no longer there, so the next page is again the first.
-                Taken::All => None,
+                TakeResult::All => None,
                 // What is left stays. Behind it there may be endpoints, whose probes must not wait.
-                Taken::NotAllDeliveries if next.is_some() => next,
-                Taken::NotAllDeliveries | Taken::Nothing => return Ok(found),
+                TakeResult::NotAllDeliveries if next.is_some() => next,
+                TakeResult::NotAllDeliveries | TakeResult::Nothing => return Ok(found),
             };
             if limits.stop.has_passed() {
                 return Ok(found);
@@ -303,7 +303,7 @@ impl Scheduler {
         now: Timestamp,
         sendable: &Sendable,
         found: &mut BucketScan,
-    ) -> Taken {
+    ) -> TakeResult {
         let oldest = page.deliveries.first().map(|due| due.place.at);
         let oldest = oldest.into_iter().chain(page.endpoints.first().map(|due| due.place.at)).min();
         found.totals.lag = found.totals.lag.max(oldest.map_or(Duration::ZERO, |at| now.since(at)));
@@ -319,12 +319,12 @@ impl Scheduler {
         found.endpoints.extend(endpoints.into_iter().flatten());
         found.replays.extend(replays.into_iter().flatten());
         if page.deliveries.len() < deliveries {
-            Taken::NotAllDeliveries
+            TakeResult::NotAllDeliveries
         } else if sent > 0 || found.leased() > before {
-            Taken::All
+            TakeResult::All
         } else {
             // The index is behind the table, or another run has the entries.
-            Taken::Nothing
+            TakeResult::Nothing
         }
     }
 

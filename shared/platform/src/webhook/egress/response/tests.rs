@@ -27,7 +27,7 @@ fn one_form_is_passed_on() {
         ),
         (
             "HTTP/1.1 103\r\n\r\nHTTP/1.1 204 No\r\nLocation: a\r\n b\r\ncontent-length: x\r\n\r\n",
-            "HTTP/1.1 204\r\nlocation: a b\r\n\r\n",
+            "HTTP/1.1 204\r\nconnection: close\r\nlocation: a b\r\n\r\n",
         ),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\nConnection: close\r\n\r\n00A;x\r\n0123456789\r\n0\r\nt: \x01\r\n\r\n",
