@@ -110,7 +110,7 @@ impl Dispatcher {
                 drains: parts.drains.clone(),
                 secrets: parts.secrets()?,
                 egress,
-                payloads: Payloads::default(),
+                payloads: Payloads::new(),
                 slow_hosts: SlowHosts::new(),
                 lanes: parts.lanes.clone(),
                 longest_lane_wait: limits.longest_lane_wait,

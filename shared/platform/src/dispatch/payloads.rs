@@ -1,17 +1,17 @@
 //! Payloads that were read from their events. A wide event with a large payload is read once per function
 //! and not once per delivery: the reads of one item are limited, and a payload never changes.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{sync::Arc, time::Duration};
 
 use domain::{EventId, TenantId, Timestamp};
-use tokio::sync::OnceCell;
 
-use crate::{Fault, store::events::stored::StoredEvents};
+use crate::{
+    Fault,
+    runtime::{cache::Cache, flights::Flights},
+    store::events::stored::StoredEvents,
+};
 
-/// Bytes of payloads that are kept. Beyond, the oldest go.
+/// Bytes of payloads that are kept.
 const KEPT_BYTES: usize = 8 * 1024 * 1024;
 
 /// Payloads that are kept, however small.
@@ -27,104 +27,68 @@ pub(super) struct StoredPayload {
 }
 
 type Key = (TenantId, EventId);
-type Cell = Arc<OnceCell<StoredPayload>>;
 
 /// The payloads that were read last.
-#[derive(Debug, Default)]
-pub(super) struct Payloads(Mutex<VecDeque<(Key, Cell)>>);
+#[derive(Debug)]
+pub(super) struct Payloads {
+    kept: Cache<Key, StoredPayload>,
+    reads: Flights<Key, Option<StoredPayload>>,
+}
 
 impl Payloads {
-    /// The payload of an event, if that is still stored.
+    pub(super) fn new() -> Self {
+        // A payload never changes, so age is only a matter of how long it stays in memory.
+        Self { kept: Cache::new(Duration::from_hours(1), KEPT_BYTES), reads: Flights::default() }
+    }
+
+    /// The payload of an event, if that is still stored. Deliveries of one event in a batch read it once.
     pub(super) async fn get(
         &self,
         events: &StoredEvents,
         tenant: &TenantId,
         id: EventId,
     ) -> Result<Option<StoredPayload>, Fault> {
-        // Deliveries of one event in a batch read it once.
-        let read = async || {
-            let event = events.get(tenant, id).await.map_err(ReadError::Fault)?;
-            let event = event.ok_or(ReadError::Expired)?;
-            let accepted_at = event.at;
-            let text = events.payload(event).await.map_err(ReadError::Fault)?.get().into();
-            Ok(StoredPayload { text, accepted_at })
-        };
         let key = (tenant.clone(), id);
-        let cell = self.cell(&key);
-        let result = cell.get_or_try_init(read).await.cloned();
-        match result {
-            Ok(payload) => {
-                self.trim();
-                Ok(Some(payload))
-            }
-            Err(error) => {
-                self.with(|kept| kept.retain(|(known, _)| *known != key));
-                match error {
-                    ReadError::Expired => Ok(None),
-                    ReadError::Fault(fault) => Err(fault),
-                }
-            }
+        if let Some(payload) = self.kept.get(&key) {
+            return Ok(Some(payload));
         }
-    }
-
-    fn cell(&self, key: &Key) -> Cell {
-        self.with(|kept| {
-            if let Some((_, cell)) = kept.iter().find(|(known, _)| known == key) {
-                return Arc::clone(cell);
-            }
-            let cell = Cell::default();
-            kept.push_back((key.clone(), Arc::clone(&cell)));
-            cell
-        })
-    }
-
-    fn trim(&self) {
-        self.with(|kept| {
-            let size = |(_, cell): &(Key, Cell)| cell.get().map_or(0, |payload| payload.text.len());
-            let mut bytes: usize = kept.iter().map(size).sum();
-            while bytes > KEPT_BYTES || kept.len() > KEPT {
-                let Some(oldest) = kept.pop_front() else { return };
-                bytes -= size(&oldest);
-            }
-        });
-    }
-
-    fn with<T>(&self, act: impl FnOnce(&mut VecDeque<(Key, Cell)>) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        let (events, tenant) = (events.clone(), tenant.clone());
+        let read = async move {
+            let Some(event) = events.get(&tenant, id).await? else { return Ok(None) };
+            let accepted_at = event.at;
+            let text = events.payload(event).await?.get().into();
+            Ok(Some(StoredPayload { text, accepted_at }))
+        };
+        let payload = self.reads.join(&key, "reading a payload", read).await?;
+        if let Some(payload) = &payload {
+            self.kept.put_weighing(key, payload.clone(), weight(payload.text.len()));
+        }
+        Ok(payload)
     }
 }
 
-enum ReadError {
-    Expired,
-    Fault(Fault),
+/// What a payload of so many bytes weighs in the cache: a small one as much as its part of [`KEPT`].
+fn weight(bytes: usize) -> usize {
+    bytes.max(KEPT_BYTES / KEPT)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn key(n: u8) -> Key {
-        (TenantId::operator(), EventId::new(Timestamp::EPOCH, [n; 10]))
-    }
-
     #[test]
-    fn the_oldest_go_when_there_are_too_many_bytes() {
-        let payloads = Payloads::default();
-        let fill = |n: u8, size: usize| {
-            let payload = StoredPayload { text: "x".repeat(size).into(), accepted_at: Timestamp::EPOCH };
-            payloads.cell(&key(n)).set(payload).unwrap();
-            payloads.trim();
+    fn as_many_are_kept_as_have_room() {
+        let kept = |count: u8, size: usize| {
+            let payloads = Payloads::new();
+            let key = |n| (TenantId::operator(), EventId::new(Timestamp::EPOCH, [n; 10]));
+            for n in 0..count {
+                let payload = StoredPayload { text: "x".repeat(size).into(), accepted_at: Timestamp::EPOCH };
+                payloads.kept.put_weighing(key(n), payload, weight(size));
+            }
+            (0..count).filter(|n| payloads.kept.get(&key(*n)).is_some()).collect::<Vec<_>>()
         };
-        let kept = || payloads.with(|kept| kept.iter().map(|(key, _)| key.1).collect::<Vec<_>>());
-        let ids = |of: &[u8]| of.iter().map(|n| key(*n).1).collect::<Vec<_>>();
-        fill(1, KEPT_BYTES / 2);
-        fill(2, KEPT_BYTES / 2);
-        assert_eq!(kept(), ids(&[1, 2]));
-        // What is found there is the same cell.
-        assert_eq!(payloads.cell(&key(1)).get().unwrap().text.len(), KEPT_BYTES / 2);
-        fill(3, 1);
-        assert_eq!(kept(), ids(&[2, 3]));
-        fill(4, KEPT_BYTES + 1);
-        assert_eq!(kept(), ids(&[]), "one that is too large is not kept");
+        assert_eq!(kept(3, KEPT_BYTES / 2), [1, 2]);
+        assert_eq!(kept(2, KEPT_BYTES + 1), [0; 0], "one that is too large is not kept");
+        assert_eq!(KEPT * weight(1), KEPT_BYTES);
     }
 }

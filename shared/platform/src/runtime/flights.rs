@@ -55,18 +55,37 @@ impl<K: Eq + Hash + Clone, V: Clone> Flights<K, V> {
                 flight
             }
         };
-        let result = flight.clone().await;
+        let place = Place { flights: self, key, flight };
+        place.flight.clone().await.map_err(Fault::on(doing))
+    }
+
+    fn leave(&self, key: &K, flight: &Flight<V>) {
         let mut flights = self.lock();
-        // Another call for the key may be under way by now.
-        if flights.get(key).is_some_and(|other| other.ptr_eq(&flight)) {
+        // Another call for the key may be under way by now, or others may wait for this one.
+        let is_this = flights.get(key).is_some_and(|other| other.ptr_eq(flight));
+        let is_last = flight.strong_count().is_none_or(|holders| holders <= 2);
+        if is_this && (flight.peek().is_some() || is_last) {
             flights.remove(key);
         }
-        result.map_err(Fault::on(doing))
     }
 
     /// Each change of the map is one call, so a panic leaves it whole.
     fn lock(&self) -> MutexGuard<'_, HashMap<K, Flight<V>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A waiter's place in a call. When the last one is dropped before the result, the call ends with it: no other
+/// waiter would continue it until the next comes, which may be minutes later.
+struct Place<'a, K: Eq + Hash + Clone, V: Clone> {
+    flights: &'a Flights<K, V>,
+    key: &'a K,
+    flight: Flight<V>,
+}
+
+impl<K: Eq + Hash + Clone, V: Clone> Drop for Place<'_, K, V> {
+    fn drop(&mut self) {
+        self.flights.leave(self.key, &self.flight);
     }
 }
 
@@ -100,5 +119,17 @@ mod tests {
             assert_eq!(calls.load(Ordering::SeqCst), round);
             assert!(flights.lock().is_empty());
         }
+    }
+
+    #[tokio::test]
+    async fn a_call_ends_with_the_last_that_waits_for_it() {
+        let flights = Flights::default();
+        let never = || flights.join(&"key", "testing", std::future::pending::<Result<u32, Fault>>());
+        let second = Duration::from_millis(20);
+        let (one, other) =
+            tokio::join!(tokio::time::timeout(second, never()), tokio::time::timeout(2 * second, never()));
+        assert!(one.is_err() && other.is_err());
+        assert!(flights.lock().is_empty());
+        assert_eq!(flights.join(&"key", "testing", async { Ok(7) }).await.unwrap(), 7);
     }
 }
