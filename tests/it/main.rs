@@ -31,6 +31,7 @@ mod retries;
 mod round_trip;
 mod routes;
 mod stats;
+mod subscribers;
 mod tables;
 mod tracking;
 mod wide;

@@ -18,6 +18,12 @@ use domain::{
 
 use crate::{Fault, store::registry::event_types::EventTypes};
 
+/// How long rules are used while the catalog cannot be read.
+const USED_ON_FAULT: Duration = Duration::from_mins(1);
+
+/// When the catalog is read again after it could not be.
+const WAIT_AFTER_FAULT: Duration = Duration::from_secs(1);
+
 /// Why the catalog does not let an event be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unfit {
@@ -38,8 +44,10 @@ pub struct Catalog {
 
 #[derive(Debug, Clone, Default)]
 struct CachedRules {
-    /// When it was read last.
-    at: Option<Instant>,
+    /// When it was known to be the latest.
+    confirmed_at: Option<Instant>,
+    /// Until when it is used without a look at the table.
+    used_until: Option<Instant>,
     revision: u64,
     rules: Arc<Rules>,
 }
@@ -55,6 +63,12 @@ struct Rule {
     schema: OnceLock<Option<Schema>>,
 }
 
+impl CachedRules {
+    fn is_usable_on_fault(&self, now: Instant) -> bool {
+        self.confirmed_at.is_some_and(|at| now.duration_since(at) < USED_ON_FAULT)
+    }
+}
+
 impl Catalog {
     /// The catalog of these event types, read again after `cache_age`.
     #[must_use]
@@ -62,26 +76,42 @@ impl Catalog {
         Self { event_types, cache_age, known: Mutex::default() }
     }
 
-    /// What the catalog requires of events, at most as old as the cache may be.
+    /// What the catalog requires of events: at most as old as the cache may be, or a minute while the catalog
+    /// cannot be read.
     pub async fn rules(&self) -> Result<Arc<Rules>, Fault> {
         let known = self.lock().clone();
-        if known.at.is_some_and(|at| at.elapsed() < self.cache_age) {
+        let now = Instant::now();
+        if known.used_until.is_some_and(|until| now < until) {
             return Ok(known.rules);
         }
+        let latest = match self.latest(&known, now).await {
+            Err(fault) if known.is_usable_on_fault(now) => {
+                tracing::warn!(%fault, "could not read the catalog; what was read before is used");
+                CachedRules { used_until: Some(now + WAIT_AFTER_FAULT), ..known }
+            }
+            latest => latest?,
+        };
+        let rules = Arc::clone(&latest.rules);
+        *self.lock() = latest;
+        Ok(rules)
+    }
+
+    async fn latest(&self, known: &CachedRules, now: Instant) -> Result<CachedRules, Fault> {
         // The count before the list: the next read detects a change in between.
-        let (at, revision) = (Instant::now(), self.event_types.revision().await?);
+        let revision = self.event_types.revision().await?;
         let rules = if revision == known.revision {
-            known.rules
+            Arc::clone(&known.rules)
         } else {
             Arc::new(known.rules.renewed(self.event_types.all().await?))
         };
-        *self.lock() = CachedRules { at: Some(at), revision, rules: Arc::clone(&rules) };
-        Ok(rules)
+        let used_until = Some(now + self.cache_age);
+        Ok(CachedRules { confirmed_at: Some(now), used_until, revision, rules })
     }
 
     /// Makes the next read skip the cache.
     pub fn forget(&self) {
-        self.lock().at = None;
+        let mut known = self.lock();
+        (known.used_until, known.confirmed_at) = (None, None);
     }
 
     /// A panic while the lock was held leaves it whole: each change is one assignment.

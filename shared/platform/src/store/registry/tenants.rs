@@ -22,6 +22,9 @@ pub struct Tenant {
     pub created_at: i64,
     /// How many endpoints it has.
     pub endpoint_count: u32,
+    /// Counts the changes to what its endpoints subscribe to.
+    #[serde(default)]
+    pub subscribers_revision: u64,
 }
 
 /// The result of making a tenant.
@@ -67,7 +70,12 @@ impl Tenants {
         // Listed first: a name in the list without a tenant does no harm, a tenant that no job
         // ever visits would.
         self.add_to_list(id).await?;
-        let row = Tenant { name: name.to_owned(), created_at: now.millis(), endpoint_count: 0 };
+        let row = Tenant {
+            name: name.to_owned(),
+            created_at: now.millis(),
+            endpoint_count: 0,
+            subscribers_revision: 0,
+        };
         let put =
             self.table.put(item(keys::tenant(id), &row)?).condition_expression("attribute_not_exists(pk)");
         Ok(if put_if(put, "writing a tenant").await? {

@@ -39,16 +39,20 @@ pub fn api_key_lookup(hash: &str) -> Key {
 /// What the sort keys of the catalog's event types begin with.
 pub const EVENT_TYPES: &str = "event_type#";
 
-/// One event type of the catalog, which is the operator's.
+/// The catalog's partition. It is the operator's, but not in the operator's partition: each function reads the whole
+/// catalog after a change to it, and each publish needs the operator's endpoints.
+const CATALOG: &str = "catalog#";
+
+/// One event type of the catalog.
 #[must_use]
 pub fn event_type(event_type: &EventType) -> Key {
-    (TenantId::OPERATOR.to_owned(), format!("{EVENT_TYPES}{event_type}"))
+    (CATALOG.to_owned(), format!("{EVENT_TYPES}{event_type}"))
 }
 
 /// What counts the catalog's types and the changes to them.
 #[must_use]
 pub fn catalog() -> Key {
-    (TenantId::OPERATOR.to_owned(), "catalog".to_owned())
+    (CATALOG.to_owned(), "catalog".to_owned())
 }
 
 /// What the sort keys of a tenant's endpoints begin with.

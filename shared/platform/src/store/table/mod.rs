@@ -14,6 +14,7 @@ use aws_sdk_dynamodb::{
     types::AttributeValue,
 };
 
+use self::transactions::{CONFLICT_RETRIES, after_conflict};
 use crate::Fault;
 
 pub(crate) mod attributes;
@@ -139,21 +140,25 @@ impl Table {
     }
 }
 
-/// Makes an update and returns its response; `None` where its condition did not hold.
+/// Makes an update and returns its response; `None` where its condition did not hold. One that conflicts with a
+/// transaction on its row is retried here, since the SDK does not retry it.
 pub(crate) async fn update_if(
     update: UpdateItemFluentBuilder,
     doing: &'static str,
 ) -> Result<Option<UpdateItemOutput>, Fault> {
-    match update.send().await {
-        Ok(response) => Ok(Some(response)),
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-        {
-            Ok(None)
+    let mut retries = 0..CONFLICT_RETRIES;
+    loop {
+        let error = match update.clone().send().await {
+            Ok(response) => return Ok(Some(response)),
+            Err(error) => error,
+        };
+        match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(_)) => return Ok(None),
+            Some(UpdateItemError::TransactionConflictException(_)) if retries.next().is_some() => {
+                after_conflict().await;
+            }
+            _ => return Err(Fault::on(doing)(error)),
         }
-        Err(error) => Err(Fault::on(doing)(error)),
     }
 }
 

@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::{
-    error::SdkError,
-    operation::transact_write_items::TransactWriteItemsError,
-    types::{TransactWriteItem, error::TransactionCanceledException},
+    error::{BuildError, SdkError},
+    operation::{
+        transact_write_items::TransactWriteItemsError, update_item::builders::UpdateItemFluentBuilder,
+    },
+    types::{TransactWriteItem, Update, error::TransactionCanceledException},
 };
 
 use super::Table;
 use crate::{Fault, runtime::clock};
 
-/// Retries of a transaction that conflicts with another one.
-const CONFLICT_RETRIES: u32 = 4;
+/// Retries of a write that conflicts with a transaction.
+pub(super) const CONFLICT_RETRIES: u32 = 4;
 
 impl Table {
     /// Makes all writes or none. A transaction that conflicts on a row is retried here, since the SDK
@@ -27,12 +29,30 @@ impl Table {
             match transaction.send().await {
                 Ok(_) => return Ok(()),
                 Err(error) if has_reason(&error, "TransactionConflict") && retries.next().is_some() => {
-                    tokio::time::sleep(Duration::from_millis(200).mul_f64(clock::jitter())).await;
+                    after_conflict().await;
                 }
                 Err(error) => return Err(error),
             }
         }
     }
+}
+
+/// Waits until a write that conflicted with a transaction is tried again.
+pub(super) async fn after_conflict() {
+    tokio::time::sleep(Duration::from_millis(200).mul_f64(clock::jitter())).await;
+}
+
+/// An update as one write of a transaction.
+pub(crate) fn as_part_of_transaction(update: &UpdateItemFluentBuilder) -> Result<Update, BuildError> {
+    let input = update.as_input();
+    Update::builder()
+        .set_table_name(input.get_table_name().clone())
+        .set_key(input.get_key().clone())
+        .set_update_expression(input.get_update_expression().clone())
+        .set_condition_expression(input.get_condition_expression().clone())
+        .set_expression_attribute_names(input.get_expression_attribute_names().clone())
+        .set_expression_attribute_values(input.get_expression_attribute_values().clone())
+        .build()
 }
 
 /// False where the condition of the first write did not hold.

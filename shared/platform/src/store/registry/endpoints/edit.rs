@@ -47,6 +47,11 @@ pub struct Enabling {
 }
 
 impl Edit {
+    /// Whether it can change which events go to the endpoint.
+    fn changes_subscription(&self) -> bool {
+        self.event_types.is_some() || self.channels.is_some() || self.filter != Patch::Absent
+    }
+
     /// The endpoint as it is after this.
     #[must_use]
     pub fn applied(&self, endpoint: &Endpoint) -> Endpoint {
@@ -105,7 +110,11 @@ impl Endpoints {
                 .condition_expression(format!("{LIVE}{SETTINGS_UNCHANGED}"))
                 .expression_attribute_values(":before", value(from)?);
         }
-        self.write(tenant, id, update).await
+        if edit.changes_subscription() {
+            self.write_subscription(tenant, id, update).await
+        } else {
+            self.write(tenant, id, update).await
+        }
     }
 
     /// Records that an endpoint's keys are in another shard from now on. False where there is none, or
@@ -134,7 +143,7 @@ impl Endpoints {
         disabled: Disablement,
     ) -> Result<bool, Fault> {
         let update = self.disabling(owner, id, disabled, LIVE)?;
-        self.write(owner, id, update).await
+        self.write_subscription(owner, id, update).await
     }
 
     /// Disables an endpoint because of its failures, all of which came after it was enabled for the
@@ -155,7 +164,7 @@ impl Endpoints {
         let update = self
             .disabling(owner, id, disabled, &condition)?
             .expression_attribute_values(":known", AttributeValue::N(enable_count.to_string()));
-        self.write(owner, id, update).await
+        self.write_subscription(owner, id, update).await
     }
 
     fn disabling(
@@ -195,7 +204,7 @@ impl Endpoints {
             .update_expression(set + "REMOVE disabled, health ADD health_version :one, enable_count :one")
             .condition_expression(condition)
             .expression_attribute_values(":one", AttributeValue::N("1".to_owned()));
-        self.write(owner, id, update).await
+        self.write_subscription(owner, id, update).await
     }
 
     /// Saves the health of an endpoint, unless it was changed since it was read; then false, and the

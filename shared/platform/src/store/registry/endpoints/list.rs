@@ -1,70 +1,22 @@
-//! Several endpoints at once: a tenant's list, the subscribers of a publish, the targets of an event.
+//! Several endpoints at once: a tenant's list, the targets of an event. The subscribers of a publish are in
+//! `subscribers`.
 
 use std::{collections::HashMap, sync::Arc};
 
 use domain::{
     EndpointId, TenantId,
-    endpoint::{Endpoint, Subscriber, Target},
+    endpoint::{Endpoint, Target},
     saturating,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::{
-    Endpoints,
-    rows::{EndpointRow, SubscriberRow},
-};
+use super::{Endpoints, rows::EndpointRow};
 use crate::{Fault, store::table::keys};
 
 /// Endpoints read concurrently.
 const TARGET_READS: usize = 16;
 
-/// The longest list of subscribers that is cached, of some 150 bytes each as a rule.
-const CACHED_SUBSCRIBERS: usize = 1000;
-
-/// As many subscribers without a content filter take the memory of one with it, which is about a
-/// kilobyte: 20 conditions of 100 bytes are rare.
-const FILTER_WEIGHT: usize = 7;
-
 impl Endpoints {
-    /// The endpoints of a tenant that could get an event, in the order of their ids, at most a second
-    /// old. A long list is read each time: it would take the memory of all others.
-    pub async fn subscribers(&self, tenant: &TenantId) -> Result<Arc<Vec<Subscriber>>, Fault> {
-        if let Some(subscribers) = self.cache.fan_outs.get(tenant) {
-            return Ok(subscribers);
-        }
-        let doing = "reading who is subscribed";
-        let prefix = keys::ENDPOINTS;
-        let mut subscribers = Vec::new();
-        let mut from = None;
-        loop {
-            let response = self
-                .table
-                .between(tenant.to_string(), prefix.to_owned(), format!("{prefix}~"))
-                .projection_expression("id, event_types, disabled, health, channels, #filter")
-                .expression_attribute_names("#filter", "filter")
-                .consistent_read(true)
-                .set_exclusive_start_key(from)
-                .send()
-                .await
-                .map_err(Fault::on(doing))?;
-            for item in response.items.unwrap_or_default() {
-                let row: SubscriberRow = serde_dynamo::from_item(item).map_err(Fault::on(doing))?;
-                subscribers.push(row.into());
-            }
-            from = response.last_evaluated_key;
-            if from.is_none() {
-                break;
-            }
-        }
-        let subscribers = Arc::new(subscribers);
-        let filters =
-            subscribers.iter().filter(|subscriber: &&Subscriber| subscriber.filter.is_some()).count();
-        if subscribers.len() + filters * FILTER_WEIGHT <= CACHED_SUBSCRIBERS {
-            self.cache.fan_outs.put(tenant.clone(), Arc::clone(&subscribers));
-        }
-        Ok(subscribers)
-    }
-
     /// Endpoints of a tenant, the newest first: up to `limit` of those before `before`.
     pub async fn list(
         &self,

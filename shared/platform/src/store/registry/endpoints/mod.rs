@@ -1,8 +1,10 @@
-//! Endpoints: making, reading and deleting them. Edits are in `edit`, lists in `list`.
+//! Endpoints: making, reading and deleting them. Edits are in `edit`, lists in `list`,
+//! and those that a publish goes to in `subscribers`.
 
 pub mod edit;
 mod list;
 mod rows;
+mod subscribers;
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,29 +14,26 @@ use aws_sdk_dynamodb::{
 };
 use domain::{
     EndpointId, TenantId, Timestamp,
-    endpoint::{self, Endpoint, State, Subscriber},
+    endpoint::{self, Endpoint, State},
 };
 
-use self::rows::{EndpointRow, TombstoneRow};
+use self::{
+    rows::{EndpointRow, TombstoneRow},
+    subscribers::SubscriberLists,
+};
 use super::tenants::Tenant;
 use crate::{
     Fault,
     runtime::cache::Cache,
     store::table::{
         Table, keys,
-        transactions::{first_condition_failed, first_condition_held},
+        transactions::{as_part_of_transaction, first_condition_failed, first_condition_held},
         update_if,
     },
 };
 
-/// How old the list of a tenant's endpoints can be when an event is published.
-const FAN_OUT_AGE: Duration = Duration::from_secs(1);
-
 /// Endpoints cached: with a long URL and a hundred filters one takes up to 20 KB.
 const ENDPOINT_CAPACITY: usize = 300;
-
-/// Tenants whose whole list of endpoints is cached, for its one second.
-const FAN_OUT_CAPACITY: usize = 10;
 
 /// The result of making an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,14 +56,14 @@ pub struct Endpoints {
 #[derive(Debug)]
 struct EndpointCache {
     endpoints: Cache<(TenantId, EndpointId), Arc<Endpoint>>,
-    fan_outs: Cache<TenantId, Arc<Vec<Subscriber>>>,
+    subscribers: SubscriberLists,
 }
 
 impl Endpoints {
     pub(crate) fn new(table: Table, cache_age: Duration) -> Self {
         let cache = EndpointCache {
             endpoints: Cache::new(cache_age, ENDPOINT_CAPACITY),
-            fan_outs: Cache::new(FAN_OUT_AGE, FAN_OUT_CAPACITY),
+            subscribers: SubscriberLists::new(),
         };
         Self { table, cache: Arc::new(cache) }
     }
@@ -107,7 +106,7 @@ impl Endpoints {
             .table_name(self.table.name())
             .key("pk", AttributeValue::S(pk))
             .key("sk", AttributeValue::S(sk))
-            .update_expression("SET #name = if_not_exists(#name, :name), created_at = if_not_exists(created_at, :now) ADD endpoint_count :one")
+            .update_expression("SET #name = if_not_exists(#name, :name), created_at = if_not_exists(created_at, :now) ADD endpoint_count :one, subscribers_revision :one")
             .condition_expression(condition)
             .expression_attribute_names("#name", "name")
             .expression_attribute_values(":name", AttributeValue::S(TenantId::OPERATOR.to_owned()))
@@ -120,7 +119,7 @@ impl Endpoints {
         let writes = vec![count, self.table.put_new(keys::endpoint(tenant, endpoint.id), &row)?];
         match self.table.transact(writes).await {
             Ok(()) => {
-                self.cache.fan_outs.forget(tenant);
+                self.cache.subscribers.forget(tenant);
                 Ok(CreateEndpointOutcome::New)
             }
             Err(error) if first_condition_failed(&error) => {
@@ -185,8 +184,9 @@ impl Endpoints {
             .table_name(self.table.name())
             .key("pk", AttributeValue::S(pk))
             .key("sk", AttributeValue::S(sk))
-            .update_expression("ADD endpoint_count :less")
+            .update_expression("ADD endpoint_count :less, subscribers_revision :one")
             .expression_attribute_values(":less", AttributeValue::N("-1".to_owned()))
+            .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
             .build()
             .map_err(Fault::on(doing))?;
         let writes = vec![
@@ -196,6 +196,7 @@ impl Endpoints {
         ];
         let deleted = first_condition_held(self.table.transact(writes).await, doing)?;
         self.forget(tenant, id);
+        self.cache.subscribers.forget(tenant);
         Ok(deleted)
     }
 
@@ -203,7 +204,25 @@ impl Endpoints {
         self.table.update(keys::endpoint(owner, id))
     }
 
-    /// Makes an update; false where its condition did not hold.
+    /// Makes an update of what decides whether an event goes to the endpoint; false where its condition did not
+    /// hold.
+    async fn write_subscription(
+        &self,
+        owner: &TenantId,
+        id: EndpointId,
+        update: UpdateItemFluentBuilder,
+    ) -> Result<bool, Fault> {
+        let doing = "writing an endpoint";
+        let update = as_part_of_transaction(&update).map_err(Fault::on(doing))?;
+        let writes = [update, self.counting_change(owner)?];
+        let writes = writes.map(|update| TransactWriteItem::builder().update(update).build());
+        let written = self.table.transact(writes.to_vec()).await;
+        self.forget(owner, id);
+        self.cache.subscribers.forget(owner);
+        first_condition_held(written, doing)
+    }
+
+    /// Makes an update of what a publish does not read; false where its condition did not hold.
     async fn write(
         &self,
         owner: &TenantId,
@@ -217,7 +236,6 @@ impl Endpoints {
 
     fn forget(&self, owner: &TenantId, id: EndpointId) {
         self.cache.endpoints.forget(&(owner.clone(), id));
-        self.cache.fan_outs.forget(owner);
     }
 }
 
