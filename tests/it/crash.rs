@@ -109,6 +109,24 @@ async fn a_record_whose_response_was_lost_is_not_written_twice() {
     // is dropped without another request.
     stack.until_lanes_are_idle(AFTER_A_CRASH).await;
     assert_eq!(receiver.requests().len(), 2);
+
+    // A last attempt is the occasion of an alert and a line of the log, although its record got no response.
+    let tenant = stack.tenant().await;
+    let failing = Receiver::responding(|_| Reply::status(500)).await;
+    let endpoint =
+        tenant.endpoint(&failing.url()).event_types(&["contact.*"]).retry_schedule(&[]).create().await;
+    let watcher = Receiver::start().await;
+    tenant.endpoint(&watcher.url()).event_types(&["delivery.exhausted"]).create().await;
+    let only = [tenant.tenant_id(), "delivery#", "INSERT"];
+    let only = stack.rule(&Rule::new("BatchExecuteStatement", &only, Fault::LoseResponse, 1)).await;
+    let event_id = tenant.publish("contact.created", &json!({}), "exhausted unheard").await;
+    let alert = watcher.wait_for(1, AFTER_A_CRASH).await.remove(0).json();
+    let delivery_id = endpoint.delivery_id(&event_id);
+    assert_eq!(alert["data"]["delivery_id"], delivery_id.as_str());
+    assert_eq!((only.count().await, failing.requests().len()), (1, 1));
+    let logs = stack.logs("dispatcher").await;
+    let lines = logs.lines().filter(|line| line.contains(&delivery_id) && line.contains("\"attempt\""));
+    assert_eq!(lines.count(), 1, "{logs}");
 }
 
 #[tokio::test]

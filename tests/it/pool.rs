@@ -206,6 +206,35 @@ async fn a_shard_without_versions_left_today_stops_no_change() {
     assert_eq!((shown.secret, shown.previous.len()), (Some(second), 0));
 }
 
+/// Keys of an endpoint that was not made, and of one that is deleted while they move.
+#[tokio::test]
+async fn keys_that_no_endpoint_uses_are_removed() {
+    let stack = Stack::deploy("cw-pool-unused").await;
+    let tenant = stack.tenant().await;
+    let deleted = other(&tenant).await;
+    set_versions(&stack, Holder::Endpoints, 0, pool::VERSIONS_A_DAY).await;
+    let other_endpoint = other(&tenant).await;
+    let row = [tenant.tenant_id(), "SET secret_shard"];
+    let slow = stack.rule(&Rule::new("UpdateItem", &row, Fault::Delay { ms: 3_000 }, 1)).await;
+    let rotation = async {
+        let path = deleted.path("/secret/rotate");
+        tenant.post(&path, &json!({})).await.expect_problem(404, "not-found");
+    };
+    let deletion = async {
+        eventually("the keys to move", SOON, || async { (slow.count().await == 1).then_some(()) }).await;
+        deleted.delete().await;
+    };
+    tokio::join!(rotation, deletion);
+
+    let registry = Table::registry(&stack);
+    registry.delete(keys::tenant(&tables::tenant(&tenant))).await;
+    let refused = json!({ "url": "https://example.com/webhooks" });
+    tenant.post("/v1/endpoints", &refused).await.expect_problem(404, "not-found");
+    let entries = document(&stack, 1).await.unwrap();
+    let entries: Vec<_> = entries.as_object().unwrap().keys().collect();
+    assert_eq!(entries, [&format!("{}/{}", tenant.tenant_id(), other_endpoint.id)]);
+}
+
 #[tokio::test]
 async fn the_secrets_of_a_source_move_too() {
     const OLD: &str = "whsec_the_first_secret_of_this_test";

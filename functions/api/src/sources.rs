@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    endpoints::key::{forget_old_shard, secrets_problem},
+    endpoints::key::{forget_old_shard, remove_unused, secrets_problem},
     http::{body::Description, call::Call},
     state::Api,
 };
@@ -115,6 +115,10 @@ pub(crate) async fn set_secrets(
     let place = api.secrets.set(secret, &body.secrets).await.map_err(secrets_problem)?;
     if place.shard != source.secret_shard {
         if !api.sources.move_secrets(&source, place.shard).await? {
+            let now = api.sources.get_within(id, Duration::ZERO).await?;
+            if now.is_none_or(|now| now.secret_shard != place.shard) {
+                remove_unused(&api, SecretRef::of_source(tenant, place.shard, &name)).await;
+            }
             return Err(secrets_problem(SecretsError::Conflict));
         }
         forget_old_shard(&api, Holder::Sources, place).await;

@@ -4,7 +4,7 @@ use domain::{Secret, ids::holder::Holder, signing::SigningKey};
 use platform::{
     lambda::problem::{Kind, Problem},
     runtime::clock,
-    secrets::{Place, SecretsError},
+    secrets::{Place, SecretRef, SecretsError},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -79,6 +79,13 @@ pub(crate) fn requested_key(
 pub(crate) async fn forget_old_shard(api: &Api, holder: Holder, place: Place) {
     if let Err(fault) = api.secrets.moved(holder, place).await {
         tracing::warn!(%fault, "could not have moved secrets removed; nothing refers to them");
+    }
+}
+
+/// Removes secrets that no row refers to. If that fails they remain, and sign or verify nothing.
+pub(crate) async fn remove_unused(api: &Api, secret: SecretRef<'_>) {
+    if let Err(error) = api.secrets.remove(secret).await {
+        tracing::warn!(?error, tenant = %secret.tenant, owner = secret.id, "could not remove unused secrets");
     }
 }
 

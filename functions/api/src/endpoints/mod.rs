@@ -30,7 +30,7 @@ use platform::{
 use crate::{
     endpoints::{
         find::find,
-        key::{EndpointSecret, Signing, requested_key, secrets_problem},
+        key::{EndpointSecret, Signing, remove_unused, requested_key, secrets_problem},
         requests::{CreateEndpoint, DisableEndpoint, EnableEndpoint, HeldDeliveries, UpdateEndpoint},
         settings::SettingsChange,
         view::{CreatedEndpoint, EndpointStatus, EndpointView},
@@ -65,10 +65,15 @@ pub(crate) async fn create(
     let owner = SecretOwner { tenant, holder: Holder::Endpoints, id: &name };
     let added = api.secrets.add(owner, &[key.to_secret()]).await;
     endpoint.secret_shard = added.map_err(secrets_problem)?;
-    match api.endpoints.create(tenant, &endpoint).await? {
-        CreateEndpointOutcome::New => {}
-        CreateEndpointOutcome::LimitReached => return Err(limit_reached()),
-        CreateEndpointOutcome::NoTenant => return Err(Problem::not_found("tenant")),
+    // After a fault it is not known whether there is a row, so the key stays.
+    let problem = match api.endpoints.create(tenant, &endpoint).await? {
+        CreateEndpointOutcome::New => None,
+        CreateEndpointOutcome::LimitReached => Some(limit_reached()),
+        CreateEndpointOutcome::NoTenant => Some(Problem::not_found("tenant")),
+    };
+    if let Some(problem) = problem {
+        remove_unused(&api, SecretRef::of_endpoint(tenant, endpoint.secret_shard, &name)).await;
+        return Err(problem);
     }
     Ok(CreatedEndpoint { endpoint: EndpointView::new(&endpoint), key: EndpointSecret::from(&key) })
 }
@@ -198,13 +203,8 @@ pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {
     if !api.endpoints.delete(tenant, endpoint.id, call.now).await? {
         return Err(Problem::not_found("endpoint"));
     }
-    // If this fails, the key remains and signs nothing.
     let id = endpoint.id.to_string();
-    let keys = SecretRef::of_endpoint(tenant, endpoint.secret_shard, &id);
-    let removed = api.secrets.remove(keys).await;
-    if let Err(error) = removed {
-        tracing::warn!(?error, tenant = %tenant, endpoint_id = %endpoint.id, "could not remove signing key of deleted endpoint");
-    }
+    remove_unused(&api, SecretRef::of_endpoint(tenant, endpoint.secret_shard, &id)).await;
     // What is held is cancelled by the next run of the scheduler.
     api.drains.wake(tenant, endpoint.id, call.now, call.now).await?;
     Ok(())

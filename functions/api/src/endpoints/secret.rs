@@ -24,7 +24,7 @@ use serde_json::json;
 
 use super::{
     find::find,
-    key::{EndpointSecret, Signing, forget_old_shard, requested_key, secrets_problem},
+    key::{EndpointSecret, Signing, forget_old_shard, remove_unused, requested_key, secrets_problem},
 };
 use crate::{
     http::{body::within, call::Call},
@@ -180,8 +180,13 @@ async fn move_keys(api: &Api, call: &Call, endpoint: &Endpoint, place: Place) ->
         return Ok(());
     }
     // Another rotation may have moved them there, and then this one's key is among them.
-    let now = find(api, call).await?;
-    if now.secret_shard == to { Ok(()) } else { Err(secrets_problem(SecretsError::Conflict)) }
+    let now = find(api, call).await;
+    if now.as_ref().is_ok_and(|now| now.secret_shard == to) {
+        return Ok(());
+    }
+    // It was deleted, or its keys moved elsewhere.
+    remove_unused(api, SecretRef::of_endpoint(call.tenant()?, to, &endpoint.id.to_string())).await;
+    now.and(Err(secrets_problem(SecretsError::Conflict)))
 }
 
 async fn raise_rotated(

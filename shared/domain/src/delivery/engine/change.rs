@@ -100,6 +100,16 @@ impl Change {
         Self { attempt: Some(attempt), ..self }
     }
 
+    /// Whether what is stored has the attempt of this change already: the change was made, but its response was
+    /// lost, and a repeat of it found its own work. No other function made an attempt of this number in the same
+    /// millisecond and took as long for it.
+    #[must_use]
+    pub fn is_made_in(&self, stored: &Delivery) -> bool {
+        let facts = |attempt: &Attempt| (attempt.number, attempt.started_at, attempt.duration_ms);
+        let made = self.attempt.as_ref().map(facts);
+        made.is_some() && stored.attempts.iter().any(|attempt| Some(facts(attempt)) == made)
+    }
+
     /// Whether a message is to be the delivery's only driver. The change then also requires that the
     /// due index has no place for it: one that was made meanwhile may be the only driver.
     #[must_use]

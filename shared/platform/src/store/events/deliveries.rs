@@ -295,9 +295,13 @@ impl Deliveries {
             }
         }
         let stored = stored.map(|item| read_delivery(&item)).transpose()?;
-        stored
-            .map(RecordOutcome::Conflict)
-            .ok_or_else(|| Fault::new(DOING, "the delivery of an earlier attempt is missing"))
+        let stored =
+            stored.ok_or_else(|| Fault::new(DOING, "the delivery of an earlier attempt is missing"))?;
+        Ok(if change.change.is_made_in(&stored) {
+            RecordOutcome::New
+        } else {
+            RecordOutcome::Conflict(stored)
+        })
     }
 
     fn statement(&self, all: &DeliveryChange) -> Result<Statement, Fault> {
