@@ -30,6 +30,7 @@ fn subject(call: &Call, event: &StoredEvent, found: &EventDelivery) -> Result<Re
         id: found.id(event),
         operator: found.target.operator,
         event_type: event.event_type.clone(),
+        accepted_at: event.at,
     })
 }
 

@@ -47,6 +47,8 @@ pub struct ResendSubject {
     pub operator: bool,
     /// The event's type.
     pub event_type: EventType,
+    /// When the event was accepted.
+    pub accepted_at: Timestamp,
 }
 
 /// The result of sending a delivery again.
@@ -131,6 +133,7 @@ impl Resender<'_> {
             key,
             change,
             operator: of.operator,
+            accepted_at: of.accepted_at,
             event_type: Some(of.event_type.clone()),
             replay: None,
         };

@@ -35,8 +35,15 @@ pub(super) struct Candidate {
     /// Whose event it is.
     pub(super) tenant: TenantId,
     pub(super) event: EventId,
-    /// The generation that is listed, and its event's type, where the replay goes through deliveries.
-    listed: Option<(u32, Option<EventType>)>,
+    /// The generation that is listed, where the replay goes through deliveries.
+    listed: Option<u32>,
+}
+
+/// The choice about a candidate, and what of its event a new generation needs.
+pub(super) struct ChosenEvent {
+    pub(super) choice: Choice,
+    pub(super) event_type: EventType,
+    pub(super) accepted_at: Timestamp,
 }
 
 /// What comes next in a span.
@@ -47,27 +54,26 @@ pub(super) struct Batch {
 }
 
 impl Replayer {
-    /// Decides about one candidate.
+    /// Decides about one candidate; `None` where there is no event for the endpoint.
     pub(super) async fn choose(
         &self,
         replay: &Replay,
         subscriber: &Subscriber,
         candidate: &Candidate,
-    ) -> Result<(Choice, Option<EventType>), Fault> {
+    ) -> Result<Option<ChosenEvent>, Fault> {
         let tenant = &candidate.tenant;
         let id = DeliveryId { event: candidate.event, endpoint: replay.endpoint_id };
-        if let Some((listed, event_type)) = &candidate.listed {
-            // A delivery's item outlives its event by its own age.
-            if self.events.get(tenant, id.event).await?.is_none() {
-                return Ok((Choice::Leave, None));
-            }
+        // A delivery's row can outlive its event.
+        let Some(event) = self.events.get(tenant, id.event).await? else { return Ok(None) };
+        let chosen = |choice, event: StoredEvent| {
+            Some(ChosenEvent { choice, event_type: event.event_type, accepted_at: event.at })
+        };
+        if let Some(listed) = candidate.listed {
             let kept = self.kept(replay, tenant, id).await?;
-            return Ok((replay::choose(replay.selection, Some(*listed), true, &kept), event_type.clone()));
+            return Ok(chosen(replay::choose(replay.selection, Some(listed), true, &kept), event));
         }
-        let event = self.events.get(tenant, id.event).await?;
-        let Some(event) = event else { return Ok((Choice::Leave, None)) };
         if !self.matches(subscriber, &event).await? {
-            return Ok((Choice::Leave, None));
+            return Ok(None);
         }
         let kept = self.kept(replay, tenant, id).await?;
         let contains = |targets: &[Target]| targets.iter().any(|target| target.endpoint == id.endpoint);
@@ -79,7 +85,7 @@ impl Replayer {
             }
             Snapshot::Pages { .. } => false,
         };
-        Ok((replay::choose(replay.selection, None, in_snapshot, &kept), Some(event.event_type)))
+        Ok(chosen(replay::choose(replay.selection, None, in_snapshot, &kept), event))
     }
 
     /// Whether a stored event would go to the endpoint if it were published now, by the same rules as a
@@ -152,7 +158,7 @@ impl Replayer {
             place: keys::list_place(listed.place.at, listed.place.event, listed.place.generation),
             tenant: listed.key.tenant,
             event: listed.key.id.event,
-            listed: Some((listed.key.generation, listed.event_type)),
+            listed: Some(listed.key.generation),
         });
         Ok(Batch { candidates: candidates.collect(), more })
     }

@@ -232,20 +232,22 @@ impl Replayer {
         let mut known = 0;
         let mut generations = Vec::new();
         for (candidate, choice) in batch.candidates.iter().zip(choices) {
-            match choice? {
-                (Choice::Begin(generation), event_type) => generations.push(NewGeneration {
+            let Some(chosen) = choice? else { continue };
+            match chosen.choice {
+                Choice::Begin(generation) => generations.push(NewGeneration {
                     key: DeliveryKey {
                         tenant: candidate.tenant.clone(),
                         id: DeliveryId { event: candidate.event, endpoint: replay.endpoint_id },
                         generation,
                     },
                     operator: owner.is_operator() && !candidate.tenant.is_operator(),
-                    event_type,
+                    accepted_at: chosen.accepted_at,
+                    event_type: Some(chosen.event_type),
                     change: Change::due_now(None, now),
                     replay: Some(replay.id),
                 }),
-                (Choice::Begun, _) => known += 1,
-                (Choice::Leave, _) => {}
+                Choice::Begun => known += 1,
+                Choice::Leave => {}
             }
         }
         let mut failed = None;

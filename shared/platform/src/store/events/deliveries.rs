@@ -38,7 +38,7 @@ const LEFTOVER_AGE: Duration = Duration::from_mins(10);
 
 /// By how much a delivery's row ends before its event's, so that an id that is used again finds none.
 /// DynamoDB removes both some days late.
-const ENDS_BEFORE_EVENT: Duration = Duration::from_hours(24);
+pub(super) const ENDS_BEFORE_EVENT: Duration = Duration::from_hours(24);
 
 /// Summaries that one call reads: about 1 MB in memory.
 const SUMMARIES: i32 = 1000;

@@ -1,16 +1,18 @@
 //! Generations of a delivery: what is delivered again is a new one, since a final state stays.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     DeliveryId, ReplayId, TenantId, Timestamp,
     delivery::{
-        Status,
+        RETENTION, Status,
         engine::change::{Change, Place},
     },
     event::EventType,
 };
 
-use super::deliveries::{DeliveryKey, UNFINISHED};
+use super::deliveries::{DeliveryKey, ENDS_BEFORE_EVENT, UNFINISHED};
 use crate::{
     Fault,
     store::table::{
@@ -20,6 +22,9 @@ use crate::{
         statements::Statement,
     },
 };
+
+/// How long the row of a generation stays at least.
+const SHORTEST_STAY: Duration = Duration::from_hours(24);
 
 /// One generation of a delivery, without its attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +46,8 @@ pub struct NewGeneration {
     pub operator: bool,
     /// How it starts.
     pub change: Change,
+    /// When its event was accepted.
+    pub accepted_at: Timestamp,
     /// The event's type, for lists.
     pub event_type: Option<EventType>,
     /// The replay that begins it, if one does.
@@ -113,6 +120,12 @@ impl Generations {
     }
 }
 
+/// From when the retention of a generation counts that begins `now`. It ends with the delivery's first one, before its
+/// event, so that an id that is used again finds none; but one that begins on the event's last days stays for a day.
+fn ends_from(accepted_at: Timestamp, now: Timestamp) -> Timestamp {
+    (accepted_at - ENDS_BEFORE_EVENT).max(now + SHORTEST_STAY - RETENTION)
+}
+
 fn first_item(new: &NewGeneration, now: Timestamp) -> Item {
     let NewGeneration { key: DeliveryKey { tenant, id, generation }, .. } = new;
     let (pk, sk) = keys::delivery(tenant, *id, *generation);
@@ -130,7 +143,7 @@ fn first_item(new: &NewGeneration, now: Timestamp) -> Item {
         ("due_at", place.map(|at| number(at.millis()))),
         ("list_pk", Some(text(keys::list(&owner, *id, new.change.status.group())))),
         ("list_sk", Some(text(keys::list_place(now, id.event, *generation)))),
-        ("expires_at", Some(expires_at(now))),
+        ("expires_at", Some(expires_at(ends_from(new.accepted_at, now)))),
         ("operator", new.operator.then_some(AttributeValue::Bool(true))),
         ("type", new.event_type.as_ref().map(|name| text(name.to_string()))),
         ("replay_id", new.replay.map(|id| text(id.to_string()))),
@@ -144,4 +157,19 @@ fn read_generation(item: &Item) -> Result<Generation, Fault> {
         status: parsed(item, "status")?,
         replay: optional(item, "replay_id", parsed)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_ends_before_its_event_but_stays_for_a_day() {
+        let accepted = Timestamp::from_secs(1_700_000_000);
+        let day = Duration::from_hours(24);
+        for (started_after, ends_after) in [(0, 29), (20, 29), (28, 29), (29, 30), (30, 31)] {
+            let end = ends_from(accepted, accepted + day * started_after) + RETENTION;
+            assert_eq!(end, accepted + day * ends_after, "started after {started_after} days");
+        }
+    }
 }
