@@ -4,7 +4,10 @@ use std::{collections::VecDeque, time::Duration};
 
 use domain::{
     Timestamp,
-    delivery::{Delivery, Status, driver::LaneKind, engine::change::Place},
+    delivery::{
+        driver::LaneKind,
+        engine::{change::Place, due::DueChange},
+    },
     recovery::drain::{self, DRAIN_LEASE, DRAIN_STEP, Next, Plan, Then},
 };
 
@@ -93,8 +96,8 @@ impl World {
             Stage::Next => match run.page.pop_front() {
                 None => None,
                 Some((Key::Delivery(id), found)) => {
-                    let lease = (!self.is(Flaw::TakesWithoutLease)).then_some(Place::leased(run.since));
-                    let taken = self.call(luck, |world| world.take(id, found, lease, |_| ()));
+                    let take = DueChange::take(run.since);
+                    let taken = self.call(luck, |world| world.change_due(id, found, take));
                     let taken = taken.transpose()?.unwrap_or(false);
                     Some(if taken { Stage::SendDue(id) } else { Stage::Next })
                 }
@@ -159,14 +162,11 @@ impl World {
         let page = self.held(until, PAGE);
         let mut moved = 0;
         for (id, found) in &page {
-            let cancel = |delivery: &mut Delivery| {
-                delivery.status = Status::Cancelled;
-                (delivery.next_attempt_at, delivery.parked_reason) = (None, None);
-            };
-            let Some(cancelled) = self.call(luck, |world| world.take(*id, *found, None, cancel)) else {
+            let discard = DueChange::Discard;
+            let Some(discarded) = self.call(luck, |world| world.change_due(*id, *found, discard)) else {
                 return Ok(None);
             };
-            moved += usize::from(cancelled?);
+            moved += usize::from(discarded?);
         }
         Ok(Some(if moved > 0 {
             Stage::Cancel(until)
@@ -186,13 +186,8 @@ impl World {
             if self.discarded_until.is_some_and(|until| found.at() <= until) && self.is_held(id, found) {
                 return Err(format!("{id:?} was to be discarded, and is released"));
             }
-            let release = |delivery: &mut Delivery| {
-                let attempts = u32::try_from(delivery.attempts.len()).unwrap();
-                delivery.status = Status::shown(Status::Retrying, attempts);
-                (delivery.next_attempt_at, delivery.parked_reason) = (Some(now), None);
-            };
-            let lease = Some(Place::leased(now));
-            let taken = self.call(luck, |world| world.take(id, found, lease, release)).transpose()?;
+            let release = DueChange::release(now);
+            let taken = self.call(luck, |world| world.change_due(id, found, release)).transpose()?;
             if taken == Some(true) {
                 run.outbox.push(id);
             }

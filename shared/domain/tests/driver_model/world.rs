@@ -11,7 +11,10 @@ use domain::{
     delivery::{
         Delivery, Status,
         driver::LaneKind,
-        engine::change::{Change, Place, RecordOutcome, attempt_count},
+        engine::{
+            change::{Change, Place, RecordOutcome, attempt_count},
+            due::DueChange,
+        },
         lane,
     },
     endpoint::{
@@ -348,19 +351,14 @@ impl World {
     }
 
     /// Changes what has a place in the index, if it still has the place where it was found.
-    pub(crate) fn take(
-        &mut self,
-        id: Id,
-        found: Place,
-        place: Option<Place>,
-        change: impl FnOnce(&mut Delivery),
-    ) -> Result<bool, Violation> {
+    pub(crate) fn change_due(&mut self, id: Id, found: Place, change: DueChange) -> Result<bool, Violation> {
         let Some(mut item) = self.items.get(&id).cloned() else { return Ok(false) };
         if item.place != Some(found) && !self.is(Flaw::TrustsTheIndex) {
             return Ok(false);
         }
-        item.place = place;
-        change(&mut item.delivery);
+        let leases = !(matches!(change, DueChange::Take(_)) && self.is(Flaw::TakesWithoutLease));
+        item.place = change.place().filter(|_| leases);
+        item.delivery = change.applied(&item.delivery);
         self.put(id, item).map(|()| true)
     }
 

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     Timestamp,
+    delivery::engine::due::DueChange,
     endpoint::Endpoint,
     recovery::drain::{self, DRAIN_LEASE, DRAIN_STEP, Next, Then},
     saturating,
@@ -198,7 +199,7 @@ impl Drainer {
                     break;
                 }
                 empty = false;
-                let taken = self.due.release(&page.deliveries, now).await;
+                let taken = self.due.change(&page.deliveries, DueChange::release(now)).await;
                 let spread = |index: usize| {
                     let position = saturating::<u32>(released + index);
                     DRAIN_STEP * position / saturating::<u32>(budget.max(1))
@@ -229,25 +230,25 @@ impl Drainer {
                 }
                 let pk = keys::held_partition(&entry.owner, entry.endpoint, shard);
                 let page = self.due.page(pk, before, DUE_PAGE).await?;
-                let mut cancelled = 0;
+                let mut changed = 0;
                 let mut failed = None;
-                for result in self.due.cancel(&page.deliveries).await {
+                for result in self.due.change(&page.deliveries, DueChange::Discard).await {
                     match result {
-                        Ok(done) => cancelled += usize::from(done),
+                        Ok(done) => changed += usize::from(done),
                         Err(fault) => failed = Some(fault),
                     }
                 }
                 if let Some(fault) = failed {
                     // Too much at once for the table, most likely; the rest is discarded in a minute.
                     tracing::warn!(%fault, "could not discard all held deliveries; retrying in a minute");
-                    return Ok((discarded + cancelled, false));
+                    return Ok((discarded + changed, false));
                 }
-                discarded += cancelled;
+                discarded += changed;
                 if page.deliveries.is_empty() {
                     break;
                 }
-                // Nothing was cancelled: the index is behind the table, so it may hide more.
-                if cancelled == 0 {
+                // Nothing was discarded: the index is behind the table, so it may hide more.
+                if changed == 0 {
                     return Ok((discarded, false));
                 }
             }

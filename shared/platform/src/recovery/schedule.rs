@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use domain::{Timestamp, saturating};
+use domain::{Timestamp, delivery::engine::due::DueChange, saturating};
 use futures_util::{StreamExt, future::join_all, stream};
 use serde::{Deserialize, Serialize};
 
@@ -330,7 +330,7 @@ impl Scheduler {
 
     /// Takes due deliveries and sends them; how many.
     async fn send_due(&self, due: &[DueDelivery], now: Timestamp) -> usize {
-        let taken = self.due.take(due, now).await;
+        let taken = self.due.change(due, DueChange::take(now)).await;
         self.drainer.send(due, taken, |_| Duration::ZERO).await
     }
 

@@ -10,6 +10,7 @@
 //! | [`message`] | one message: claim, attempt, record, and the fate of the message |
 //! | [`health`] | an endpoint after a batch: its health, its circuit, its disabling |
 //! | [`resend`] | one delivery that a person resends or cancels |
+//! | [`due`] | one delivery that the scheduler found in the due index |
 //!
 //! How held deliveries are released, what a replay starts and which deliveries are lost is in
 //! [`crate::recovery`]. Nothing here reads a clock: `now` is a parameter.
@@ -17,6 +18,7 @@
 pub mod admission;
 pub mod change;
 pub mod claim;
+pub mod due;
 pub mod health;
 pub mod message;
 pub mod resend;

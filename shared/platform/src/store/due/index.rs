@@ -3,7 +3,10 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     EndpointId, ReplayId, TenantId, Timestamp,
-    delivery::{Status, engine::change::DUE_LEASE},
+    delivery::{
+        Status,
+        engine::{change::Place, due::DueChange},
+    },
 };
 
 use crate::{
@@ -150,55 +153,35 @@ impl DueIndex {
         Ok(page)
     }
 
-    /// Takes due deliveries: each stays in the index, a lease ahead. Says which were taken; the
-    /// others are no longer where they were.
-    pub async fn take(&self, due: &[DueDelivery], now: Timestamp) -> Vec<Result<bool, Fault>> {
-        let lease = now + DUE_LEASE;
-        let statements = due.iter().map(|due| {
-            Statement::update(&self.table)
-                .set("due_pk", AttributeValue::S(keys::due(due.key.id, lease)))
-                .set("due_at", number(lease.millis()))
-                .at(keys::delivery(&due.key.tenant, due.key.id, due.key.generation))
-                .and("due_pk", AttributeValue::S(due.place.pk.clone()))
-                .and("due_at", number(due.place.at.millis()))
-                .done()
-        });
-        self.table.apply(statements.collect(), "taking what is due").await
+    /// Makes the same change to deliveries that were found in the index. Says to which; the others are no longer
+    /// where they were found.
+    pub async fn change(&self, found: &[DueDelivery], change: DueChange) -> Vec<Result<bool, Fault>> {
+        let statements = found.iter().map(|found| self.statement(found, change)).collect();
+        let doing = match change {
+            DueChange::Take(_) => "taking what is due",
+            DueChange::Release(..) => "releasing held deliveries",
+            DueChange::Discard => "discarding held deliveries",
+        };
+        self.table.apply(statements, doing).await
     }
 
-    /// Releases held deliveries: each is due now, and stays in the index, a lease ahead.
-    pub async fn release(&self, held: &[DueDelivery], now: Timestamp) -> Vec<Result<bool, Fault>> {
-        let lease = now + DUE_LEASE;
-        let statements = held.iter().map(|held| {
-            Statement::update(&self.table)
-                .set("status", AttributeValue::S(Status::Retrying.as_str().to_owned()))
-                .set("next_at", number(now.millis()))
-                .set("due_pk", AttributeValue::S(keys::due(held.key.id, lease)))
-                .set("due_at", number(lease.millis()))
-                .remove("parked_reason")
-                .at(keys::delivery(&held.key.tenant, held.key.id, held.key.generation))
-                .and("due_pk", AttributeValue::S(held.place.pk.clone()))
-                .and("due_at", number(held.place.at.millis()))
-                .done()
-        });
-        self.table.apply(statements.collect(), "releasing held deliveries").await
-    }
-
-    /// Finishes held deliveries without delivering them.
-    pub async fn cancel(&self, held: &[DueDelivery]) -> Vec<Result<bool, Fault>> {
-        let statements = held.iter().map(|held| {
-            Statement::update(&self.table)
-                .set("status", AttributeValue::S(Status::Cancelled.as_str().to_owned()))
-                .set("list_pk", AttributeValue::S(held.list(Status::Cancelled)))
-                .remove("next_at")
-                .remove("parked_reason")
-                .remove("due_pk")
-                .remove("due_at")
-                .at(keys::delivery(&held.key.tenant, held.key.id, held.key.generation))
-                .and("due_pk", AttributeValue::S(held.place.pk.clone()))
-                .and("due_at", number(held.place.at.millis()))
-                .done()
-        });
-        self.table.apply(statements.collect(), "cancelling held deliveries").await
+    fn statement(&self, found: &DueDelivery, change: DueChange) -> Statement {
+        let DeliveryKey { tenant, id, generation } = &found.key;
+        let mut update = Statement::update(&self.table);
+        if let Some(status) = change.status() {
+            update = update
+                .set("status", AttributeValue::S(status.as_str().to_owned()))
+                .set("list_pk", AttributeValue::S(found.list(status)))
+                .put("next_at", change.next_attempt_at().map(|at| number(at.millis())))
+                .remove("parked_reason");
+        }
+        let place = change.place().map(Place::at);
+        update
+            .put("due_pk", place.map(|at| AttributeValue::S(keys::due(*id, at))))
+            .put("due_at", place.map(|at| number(at.millis())))
+            .at(keys::delivery(tenant, *id, *generation))
+            .and("due_pk", AttributeValue::S(found.place.pk.clone()))
+            .and("due_at", number(found.place.at.millis()))
+            .done()
     }
 }
