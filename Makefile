@@ -54,12 +54,14 @@ lint: ## formatting, clippy, licences and duplicate crates, the template and its
 	.local/sam/bin/cfn-lint template.yaml
 	.local/sam/bin/python dev/grants.py
 
-bench: ## release binaries: cold start, size, AWS calls, CPU and time per delivery, with their limits
+bench: ## release binaries: cold start, size, AWS calls, CPU and time per delivery beside their floors (ARGS=--save, PROFILE=1)
 	@$(PYTHON) dev/setup.py stack sam
 	cargo build --locked --release --workspace --bins --examples
 	$(PYTHON) benches/cold_start.py
 	@$(PYTHON) dev/stack.py with --aws-proxy-bin target/release/chaos-proxy --bin-dir target/release \
 		--param DispatcherConcurrency=2 -- $(PYTHON) benches/engine.py
+	@$(PYTHON) dev/stack.py with --aws-proxy-bin target/release/chaos-proxy --bin-dir target/release -- \
+		$(PYTHON) benches/hot.py $(ARGS)
 
 build: ## release binaries for Lambda by sam build and cargo-lambda (ARCH=x86_64 only to try)
 	@$(PYTHON) dev/setup.py sam build

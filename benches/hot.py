@@ -1,0 +1,195 @@
+"""Measures CPU per event and per delivery of functions that are fed back to back, beside floors of the same run.
+
+dev/stack.py with --bin-dir DIR -- hot.py [--bin-dir DIR] [--save]
+
+The rig (`hot-rig` of testkit) is each function's Runtime API and its AWS, which responds at once: writes succeed
+without effect, and what a function reads comes from the real stack, once. So nothing but the function's own process is
+measured, with warm caches. The receiver of the webhooks is a process of its own. Machines differ, so the ratios to the
+floors count; they are compared with those in benches/hot.json.
+
+PROFILE=1 records each function with perf and prints the top of the profile.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import time
+from pathlib import Path
+
+from rig import Receiver, Rig, bare_client, cpu_seconds, expect
+
+# pylint: disable=wrong-import-order
+from base import ROOT, main, say
+
+BODY_BYTES = 1024
+ENVELOPE_BYTES = len('{"type":"bench.happened","timestamp":"2026-11-23T20:00:00.000Z","data":{"pad":""}}')
+EVENT = {"type": "bench.happened", "data": {"pad": "x" * (BODY_BYTES - ENVELOPE_BYTES)}}
+BARE_POSTS = 10_000
+# A ratio that moved by more than this since it was saved is reported.
+MOVED = 0.15
+SAVED = Path(__file__).with_name("hot.json")
+
+
+class Hot:
+    """The stack and the set-up of the rig."""
+
+    def __init__(self, bin_dir, receiver):
+        self.bin_dir = bin_dir
+        self.receiver = receiver
+        self.rig = Rig()
+        self.keys = {}
+        for endpoints in (1, 10):
+            client = self.rig.tenant()
+            for index in range(endpoints):
+                expect(201, client("POST", "/v1/endpoints", {"url": f"{receiver.url}/{index}"}))
+            self.keys[endpoints] = client.headers["Authorization"]
+        # A request, so that a process of each of these functions shows its environment.
+        expect(202, client("POST", "/v1/events", EVENT))
+        receiver.wait(10)
+
+    def environment(self, name):
+        """The variables of a function, with the credentials that a running one has."""
+        pid = next(pid for pid, running in self.rig.functions().items() if running == "api")
+        lines = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        variables = dict(line.decode().partition("=")[::2] for line in lines if b"=" in line)
+        kept = {key: value for key, value in variables.items() if key.startswith(("AWS_", "PATH"))}
+        if name not in self.rig.deployed["functions"]:
+            return kept | {"EVENTS_TABLE": variables["EVENTS_TABLE"]}
+        path = f"/2015-03-31/functions/{self.rig.deployed['functions'][name]}/configuration"
+        own = self.rig.aws.rest("lambda", "GET", path)["Environment"]["Variables"]
+        return kept | own | {"AWS_LAMBDA_FUNCTION_NAME": self.rig.deployed["functions"][name]}
+
+    def functions(self):
+        """The functions that the scenarios name."""
+        examples = {"hello_lambda", "sdk_call"}
+        names = {row[key] for row in self.scenarios() for key in ("function", "consumer") if row.get(key)}
+        where = {name: self.bin_dir / "examples" / name if name in examples else self.bin_dir / name for name in names}
+        return {name: {"binary": str(where[name]), "environment": self.environment(name)} for name in names}
+
+    def request(self, endpoints, path, body):
+        """A request of the tenant with this number of endpoints."""
+        headers = {"authorization": self.keys[endpoints], "content-type": "application/json"}
+        feed = {"method": "POST", "path": path, "headers": headers, "body": json.dumps(body, separators=(",", ":"))}
+        return {"request": feed}
+
+    def scenarios(self):
+        """What is measured: a new function is a row."""
+        single, batch = "/v1/events", "/v1/events/batch"
+        hundred = {"events": [EVENT] * 100}
+        delivered = {"function": "api", "consumer": "dispatcher"}
+        return [
+            {"name": "bare loop", "function": "hello_lambda", "feed": {"same": {}}, "warm": 500, "rounds": 10},
+            {"name": "SDK call", "function": "sdk_call", "feed": {"same": {}}, "warm": 200, "rounds": 10},
+            {"name": "single", "feed": self.request(1, single, EVENT), "warm": 200, "rounds": 10} | delivered,
+            {"name": "batch", "feed": self.request(1, batch, hundred), "warm": 5, "rounds": 10} | delivered,
+            {"name": "fan-out 10", "feed": self.request(10, single, EVENT), "warm": 50, "rounds": 10} | delivered,
+        ]
+
+    def measure(self):
+        """CPU of each scenario's functions per invocation and message, in µs."""
+        setup = {"upstream": self.rig.aws.endpoint_url, "functions": self.functions(), "scenarios": self.scenarios()}
+        command = [self.bin_dir / "hot-rig"]
+        results = {}
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            process.stdin.write(json.dumps(setup) + "\n")
+            process.stdin.flush()
+            before, profiles = {}, []
+            for text in process.stdout:
+                line = json.loads(text)
+                if line["stage"] == "warm":
+                    profiles = [profile(pid, line["scenario"]) for pid in line["pids"] if pid]
+                    before = {pid: cpu_seconds(pid) for pid in line["pids"] if pid}
+                elif line["stage"] == "done":
+                    spent = [(cpu_seconds(pid) - before[pid]) * 1e6 for pid in line["pids"] if pid]
+                    for stop in profiles:
+                        stop()
+                    results[line["scenario"]] = (line["invocations"], line["messages"], spent)
+                else:
+                    say(f"reads that went to the stack: {line['forwarded']}")
+                process.stdin.write("\n")
+                process.stdin.flush()
+                if line["stage"] == "end":
+                    break
+        expect(0, (process.wait(), "the rig failed"))
+        return results
+
+
+def profile(pid, scenario):
+    """Records a process, if that is asked for; returns what ends the recording and prints its top."""
+    if not os.environ.get("PROFILE"):
+        return lambda: None
+    data = ROOT / "target" / f"perf-{pid}.data"
+    recorder = subprocess.Popen(
+        ["perf", "record", "-q", "-F", "2000", "-g", "-o", data, "-p", str(pid)], stdin=subprocess.DEVNULL
+    )
+    time.sleep(0.5)
+
+    def stop():
+        recorder.send_signal(2)
+        recorder.wait()
+        say(f"\n{scenario}, process {pid}:")
+        report = ["perf", "report", "-i", data, "--stdio", "--no-children", "-g", "none", "--percent-limit", "1"]
+        out = subprocess.run(report, capture_output=True, text=True, check=False).stdout
+        say("\n".join(row for row in out.splitlines() if row and not row.startswith("#"))[:6000])
+
+    return stop
+
+
+def run(options):
+    """Measure everything, then print it beside its floors and limits."""
+    with Receiver(options.bin_dir / "receiver") as receiver:
+        hot = Hot(options.bin_dir, receiver)
+        bares, samples = [], []
+        for _ in range(options.samples):
+            bares.append(bare_client(options.bin_dir / "examples" / "bare_client", receiver.url, BARE_POSTS, BODY_BYTES))
+            samples.append(hot.measure())
+    post = statistics.median(bares) * 1e6
+
+    def per(scenario, index, unit):
+        """The median of µs per invocation (unit 0) or message (unit 1) of a scenario's function."""
+        return statistics.median(sample[scenario][2][index] / sample[scenario][unit] for sample in samples)
+
+    loop, call = per("bare loop", 0, 0), per("SDK call", 0, 0)
+    say(f"\nfloors, µs: bare signed post {post:.0f}, bare loop {loop:.0f}, loop with an SDK call {call:.0f}")
+    calls = call - loop
+    delivered = {
+        "single": per("single", 0, 1) + per("single", 1, 1),
+        "fan-out 10": per("fan-out 10", 0, 1) + per("fan-out 10", 1, 1),
+    }
+    rows = [
+        ("api, single publish / (two SDK calls + loop)", per("single", 0, 0), 2 * calls + loop, 1.3),
+        ("api, batch publish, per event / a third of an SDK call", per("batch", 0, 1), calls / 3, 1.0),
+        ("dispatcher, batches of 10, per delivery / post", per("batch", 1, 1), post, 3.0),
+        ("all, per delivery at fan-out 1 / post", delivered["single"], post, None),
+        ("all, per delivery at fan-out 10 / post", delivered["fan-out 10"], post, None),
+    ]
+    saved = json.loads(SAVED.read_text(encoding="utf-8")) if SAVED.exists() else {}
+    say(f"\n{'measure':<58}{'µs':>8}{'floor':>8}{'ratio':>7}{'limit':>7}{'saved':>7}")
+    ratios = {}
+    for name, measured, floor, limit in rows:
+        ratio = ratios[name] = round(measured / floor, 2)
+        verdict = "" if limit is None else ("  ok" if ratio <= limit else "  MISSED")
+        before = saved.get(name)
+        if before and abs(ratio / before - 1) > MOVED:
+            verdict += f"  MOVED by {ratio / before - 1:+.0%}"
+        shown = f"{limit:>7.2f}" if limit else f"{'':>7}"
+        say(f"{name:<58}{measured:>8.0f}{floor:>8.0f}{ratio:>7.2f}{shown}{before or 0:>7.2f}{verdict}")
+    if options.save:
+        SAVED.write_text(json.dumps(ratios, indent=2) + "\n", encoding="utf-8")
+
+
+def parse():
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    where = ROOT / "target" / "release"
+    parser.add_argument("--bin-dir", type=Path, default=where, help="directory of the functions and the examples")
+    parser.add_argument("--samples", type=int, default=3, help="runs of everything, of which medians are taken")
+    parser.add_argument("--save", action="store_true", help="save the ratios to compare later runs with")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    arguments = parse()
+    main(lambda: run(arguments))
