@@ -172,7 +172,7 @@ impl DueIndex {
         let statements = held.iter().map(|held| {
             Statement::update(&self.table)
                 .set("status", AttributeValue::S(Status::Retrying.as_str().to_owned()))
-                .set("next_at", number(now.millis()))
+                .set("next_attempt_at", number(now.millis()))
                 .set("due_pk", AttributeValue::S(keys::due(held.key.id, lease)))
                 .set("due_at", number(lease.millis()))
                 .remove("parked_reason")
@@ -190,7 +190,7 @@ impl DueIndex {
             Statement::update(&self.table)
                 .set("status", AttributeValue::S(Status::Cancelled.as_str().to_owned()))
                 .set("list_pk", AttributeValue::S(held.list(Status::Cancelled)))
-                .remove("next_at")
+                .remove("next_attempt_at")
                 .remove("parked_reason")
                 .remove("due_pk")
                 .remove("due_at")
