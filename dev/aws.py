@@ -41,6 +41,10 @@ class Aws:
         data = None if body is None else json.dumps(body).encode()
         return _json(self._send(service, method, path, data, {"Content-Type": "application/json"}))
 
+    def put_object(self, bucket, key, data):
+        """Store bytes in a bucket."""
+        self._send("s3", "PUT", f"/{bucket}/{key}", data, {"Content-Type": "application/octet-stream"})
+
     def target(self, service, target, body, version="1.1"):
         """Call a JSON service by its target."""
         headers = {"X-Amz-Target": target, "Content-Type": f"application/x-amz-json-{version}"}

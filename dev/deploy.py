@@ -1,8 +1,14 @@
-"""Deploys the real template to the local stack: `sam deploy`, then the routes that the stand-in does not create."""
+"""Deploys the real template to the local stack, then the routes that the stand-in does not create.
+
+The first deployment of a run is made by the real `sam deploy`. The copies that tests add are made by CloudFormation's own
+API from the same text, because each start of the SAM CLI takes seconds of CPU and uploads the functions again.
+"""
 
 import json
 import re
 import subprocess
+import time
+from pathlib import Path
 
 from aws import Aws
 from base import LOCAL, REGION, Problem, aws_env
@@ -11,9 +17,14 @@ from package import architecture, declared, localise
 BUCKET = "local-packages"
 MAPPINGS = "/2015-03-31/event-source-mappings/"
 SAM = LOCAL / "sam" / "bin" / "sam"
+# Of CloudFormation's API.
+VERSION = "2010-05-15"
+# The stand-in takes the API's id from this tag, so its URL is known before the API exists.
+API_ID_TAG = "ms-custom-id"
+CREATE_SECONDS = 120
 
 
-def deploy(endpoint_url, run_dir, name, template, bin_dir, given=None):
+def deploy(endpoint_url, run_dir, name, template, bin_dir, given=None, by_sam=True):
     """Deploy a template under a stack name; returns the stack's URL, key, outputs and functions."""
     aws = Aws(endpoint_url)
     api_url = f"{endpoint_url}/_aws/execute-api/{name}"
@@ -28,10 +39,14 @@ def deploy(endpoint_url, run_dir, name, template, bin_dir, given=None):
         "PublicUrl": api_url,
     }
     chosen = declared(text, local) | (given or {})
-    copy = run_dir / f"{name}.template.yaml"
-    copy.write_text(localise(text, bin_dir))
-    aws.rest("s3", "PUT", f"/{BUCKET}")
-    _sam_deploy(endpoint_url, run_dir, name, copy, chosen)
+    local_text = localise(text, bin_dir)
+    if by_sam:
+        copy = run_dir / f"{name}.template.yaml"
+        copy.write_text(local_text)
+        aws.rest("s3", "PUT", f"/{BUCKET}")
+        _sam_deploy(endpoint_url, run_dir, name, copy, chosen)
+    else:
+        _create_stack(aws, name, _upload_code(aws, run_dir, local_text), chosen)
     outputs = _outputs(aws, name)
     _create_routes(aws, name, outputs["HttpApiId"])
     for key, function in outputs.items():
@@ -76,8 +91,7 @@ def _sam_deploy(endpoint_url, run_dir, name, template, chosen):
         "--no-confirm-changeset",
         "--no-fail-on-empty-changeset",
         "--no-progressbar",
-        # The stand-in takes the API's id from this tag, so its URL is known before the API exists.
-        "--tags", f"ms-custom-id={name}",
+        "--tags", f"{API_ID_TAG}={name}",
         "--parameter-overrides", *(f"{key}={value}" for key, value in chosen.items()),
     ]  # fmt: skip
     env = aws_env(endpoint_url, SAM_CLI_TELEMETRY="0", SAM_CLI_POLL_DELAY="0.2")
@@ -90,8 +104,56 @@ def _sam_deploy(endpoint_url, run_dir, name, template, chosen):
         raise Problem(f"sam deploy of {name} failed:\n" + "\n".join(output.splitlines()[-40:]))
 
 
+def _upload_code(aws, run_dir, text):
+    """Upload the zips that a template names, once in a run; returns the template with their places in the bucket."""
+
+    def place(match):
+        path = Path(match[2])
+        uploaded = run_dir / f"{path.name}.uploaded"
+        if not uploaded.exists():
+            aws.put_object(BUCKET, path.name, path.read_bytes())
+            uploaded.touch()
+        return f"{match[1]}s3://{BUCKET}/{path.name}"
+
+    return re.sub(r"^(\s+CodeUri: )(.+\.zip)$", place, text, flags=re.MULTILINE)
+
+
+def _create_stack(aws, name, text, chosen):
+    """Create a stack as `sam deploy` does, with the transform and the tag, and wait until it is complete."""
+    key = f"{name}.template.yaml"
+    # A template of more than 51,200 bytes must be in the bucket.
+    aws.put_object(BUCKET, key, text.encode())
+    members = {
+        "Capabilities.member.1": "CAPABILITY_IAM",
+        "Capabilities.member.2": "CAPABILITY_AUTO_EXPAND",
+        "Tags.member.1.Key": API_ID_TAG,
+        "Tags.member.1.Value": name,
+    }
+    for number, (parameter, value) in enumerate(chosen.items(), 1):
+        members[f"Parameters.member.{number}.ParameterKey"] = parameter
+        members[f"Parameters.member.{number}.ParameterValue"] = value
+    url = f"{aws.endpoint_url}/{BUCKET}/{key}"
+    aws.query("cloudformation", VERSION, "CreateStack", StackName=name, TemplateURL=url, **members)
+    deadline = time.monotonic() + CREATE_SECONDS
+    while (status := _status(aws, name)) == "CREATE_IN_PROGRESS" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if status != "CREATE_COMPLETE":
+        events = aws.query("cloudformation", VERSION, "DescribeStackEvents", StackName=name)
+        reasons = [
+            f"{event.findtext('LogicalResourceId')}: {event.findtext('ResourceStatusReason')}"
+            for event in events.findall(".//StackEvents/member")
+            if event.findtext("ResourceStatus", "").endswith("FAILED")
+        ]
+        raise Problem(f"{name} could not be created, {status}:\n" + "\n".join(reasons))
+
+
+def _status(aws, name):
+    response = aws.query("cloudformation", VERSION, "DescribeStacks", StackName=name)
+    return response.findtext(".//StackStatus")
+
+
 def _outputs(aws, name):
-    response = aws.query("cloudformation", "2010-05-15", "DescribeStacks", StackName=name)
+    response = aws.query("cloudformation", VERSION, "DescribeStacks", StackName=name)
     return {
         output.findtext("OutputKey"): output.findtext("OutputValue")
         for output in response.findall(".//Outputs/member")
@@ -101,7 +163,7 @@ def _outputs(aws, name):
 def _create_routes(aws, name, api_id):
     """Create the routes of the OpenAPI body that SAM wrote. API Gateway does so; the stand-in does not."""
     response = aws.query(
-        "cloudformation", "2010-05-15", "GetTemplate", StackName=name, TemplateStage="Processed"
+        "cloudformation", VERSION, "GetTemplate", StackName=name, TemplateStage="Processed"
     )
     processed = json.loads(response.findtext(".//TemplateBody"))
     names = _physical_names(aws, name)
@@ -145,7 +207,7 @@ def _repair_mappings(aws, function):
 
 
 def _physical_names(aws, name):
-    response = aws.query("cloudformation", "2010-05-15", "DescribeStackResources", StackName=name)
+    response = aws.query("cloudformation", VERSION, "DescribeStackResources", StackName=name)
     return {
         member.findtext("LogicalResourceId"): member.findtext("PhysicalResourceId")
         for member in response.findall(".//StackResources/member")

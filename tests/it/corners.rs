@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use platform::store::table::keys;
 use serde_json::json;
 use testkit::{
     Receiver, Reply, Stack, eventually,
@@ -83,7 +84,7 @@ async fn a_message_that_kills_its_function_is_quarantined_and_delivered_later() 
         stack.set_queue_attributes(lane, json!({ "RedrivePolicy": policy.to_string() })).await;
     }
     stack.hide_messages_for(HIDDEN).await;
-    let contains = [tenant.tenant_id(), "delivery#", "INSERT"];
+    let contains = [tenant.tenant_id(), keys::DELIVERIES, "INSERT"];
     let hits = stack.rule(&Rule::new("BatchExecuteStatement", &contains, Fault::KillBefore, 2)).await;
     let event_id = tenant.publish("contact.created", &json!({}), "poison").await;
     let alert = watcher.wait_for(1, Duration::from_mins(4)).await.remove(0).json();

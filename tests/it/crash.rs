@@ -3,6 +3,8 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use domain::ids::holder::Holder;
+use platform::store::table::keys;
 use serde_json::json;
 use testkit::{
     Receiver, Reply, Stack,
@@ -77,7 +79,7 @@ async fn a_dispatcher_that_died_between_post_and_record_posts_again_under_the_sa
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url()).create().await;
-    let contains = [tenant.tenant_id(), "delivery#"];
+    let contains = [tenant.tenant_id(), keys::DELIVERIES];
     let hits = stack.rule(&Rule::new("BatchExecuteStatement", &contains, Fault::KillBefore, 1)).await;
     let event_id = tenant.publish("contact.created", &json!({}), "unrecorded").await;
 
@@ -97,8 +99,8 @@ async fn a_record_whose_response_was_lost_is_not_written_twice() {
     let tenant = stack.tenant().await;
     let receiver = Receiver::responding(|n| Reply::status(if n == 0 { 503 } else { 200 })).await;
     tenant.endpoint(&receiver.url()).create().await;
-    let first = [tenant.tenant_id(), "delivery#", "INSERT"];
-    let second = [tenant.tenant_id(), "delivery#", "UPDATE"];
+    let first = [tenant.tenant_id(), keys::DELIVERIES, "INSERT"];
+    let second = [tenant.tenant_id(), keys::DELIVERIES, "UPDATE"];
     let first = stack.rule(&Rule::new("BatchExecuteStatement", &first, Fault::LoseResponse, 1)).await;
     let second = stack.rule(&Rule::new("BatchExecuteStatement", &second, Fault::KillAfter, 1)).await;
     let event_id = tenant.publish("contact.created", &json!({}), "unheard").await;
@@ -174,7 +176,7 @@ async fn a_rotation_that_died_loses_no_key_of_any_tenant() {
         let before = endpoints[0].secret().await;
         let stops = Rule::new(
             "PutItem",
-            &[stack.output("RegistryTableName"), "secrets#endpoints", "pointer#0"],
+            &[stack.output("RegistryTableName"), &keys::secrets_partition(Holder::Endpoints), keys::SECRETS],
             fault,
             1,
         );

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use platform::store::table::keys;
 use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::{
@@ -275,7 +276,7 @@ async fn a_delivery_is_due(stack: &Stack) {
 /// The list of tenants cannot be read for hours, so no pass ends.
 async fn the_jobs_cannot_go_on(stack: &Stack, clock: &Clock) {
     stack
-        .rule(&Rule::new("Query", &[stack.output("RegistryTableName"), "tenants#"], Fault::Cut, 1_000))
+        .rule(&Rule::new("Query", &[stack.output("RegistryTableName"), keys::TENANTS], Fault::Cut, 1_000))
         .await;
     clock.ahead(Duration::from_hours(8));
     stack.try_invoke("SchedulerFunctionName", json!({ "job": "reconcile" })).await.expect_err("it fails");

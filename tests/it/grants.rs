@@ -14,17 +14,17 @@ const OWNER: &str =
 /// The template without the statement of this `Sid` in this role or managed policy.
 pub(crate) fn without(template: &str, role: &str, sid: &str) -> String {
     let lines: Vec<_> = template.lines().collect();
-    let role_at = lines.iter().position(|line| line.trim() == format!("{role}:")).expect("the role");
-    let at = lines[role_at..]
+    let role_line = lines.iter().position(|line| line.trim() == format!("{role}:")).expect("the role");
+    let line = lines[role_line..]
         .iter()
         .position(|line| line.trim() == format!("- Sid: {sid}"))
-        .map_or_else(|| panic!("{role} has no statement {sid}"), |at| role_at + at);
+        .map_or_else(|| panic!("{role} has no statement {sid}"), |index| role_line + index);
     let indent = |line: &str| line.len() - line.trim_start().len();
-    let depth = indent(lines[at]);
-    let end = (at + 1..lines.len())
+    let depth = indent(lines[line]);
+    let end = (line + 1..lines.len())
         .find(|next| !lines[*next].trim().is_empty() && indent(lines[*next]) <= depth)
         .unwrap_or(lines.len());
-    [&lines[..at], &lines[end..]].concat().join("\n") + "\n"
+    [&lines[..line], &lines[end..]].concat().join("\n") + "\n"
 }
 
 #[tokio::test]

@@ -127,7 +127,8 @@ async fn a_commit_whose_response_was_lost_is_found() {
     let stack = Stack::deploy("cw-pool-lost").await;
     let tenant = stack.tenant().await;
     let endpoint = tenant.endpoint("https://example.com/webhooks").create().await;
-    let contains = [stack.output("RegistryTableName"), "secrets#endpoints", "pointer#0"];
+    let partition = keys::secrets_partition(Holder::Endpoints);
+    let contains = [stack.output("RegistryTableName"), &partition, keys::SECRETS];
     let hits = stack.rule(&Rule::new("PutItem", &contains, Fault::LoseResponse, 1)).await;
     let new = endpoint.rotate(json!({})).await.secret;
     assert_eq!((hits.count().await, endpoint.secret().await.secret), (1, new));

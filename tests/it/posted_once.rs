@@ -61,7 +61,7 @@ async fn a_record_that_the_table_has_no_capacity_for_is_written_later() {
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url()).create().await;
     // More often than the SDK repeats one call.
-    let contains = [tenant.tenant_id(), "delivery#", "INSERT"];
+    let contains = [tenant.tenant_id(), keys::DELIVERIES, "INSERT"];
     let hits = stack.rule(&Rule::new("BatchExecuteStatement", &contains, Fault::Throttle, 8)).await;
     let event_id = tenant.publish("contact.created", &json!({}), "throttled").await;
     tenant.only_delivery(&event_id, "succeeded", SOON).await;

@@ -129,9 +129,9 @@ async fn large_payloads_arrive_whole_and_too_large_ones_are_refused() {
         json!({ "noncharacters": "\u{fffe}\u{ffff}\u{1f600}" }),
         json!({ "control": "\u{0}\u{1f}\u{7f}\\\"" }),
     ];
-    for (at, data) in cases.iter().enumerate() {
-        tenant.publish("contact.created", data, &format!("large-{at}")).await;
-        let received = receiver.wait_for(at + 1, SOON).await.remove(at);
+    for (index, data) in cases.iter().enumerate() {
+        tenant.publish("contact.created", data, &format!("large-{index}")).await;
+        let received = receiver.wait_for(index + 1, SOON).await.remove(index);
         assert_eq!(&foreign::verify(&received, &secret).await.expect("the library accepts it")["data"], data);
     }
     // The limit is on the payload, of which the envelope is some 80 bytes.

@@ -3,14 +3,13 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use domain::Timestamp;
+use platform::{recovery::schedule::DUE_JOB, store::table::keys};
 use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::{FlakyReceiver, Receiver, Reply, Stack, eventually, proxy::Rule, within};
 
-use crate::{AFTER_A_CRASH, CACHE_AGE, SOON};
-
-/// One bucket of the due index.
-const BUCKET: Duration = Duration::from_mins(5);
+use crate::{AFTER_A_CRASH, CACHE_AGE, SOON, tables::Table};
 
 /// The lines of the scheduler's log about the job `repair`, with this message.
 fn about_repair(logs: &str, message: &str) -> Vec<Value> {
@@ -46,7 +45,8 @@ async fn a_run_that_is_out_of_time_says_so_and_the_next_one_goes_on() {
     let path = format!("/2015-03-31/functions/{}/configuration", stack.output("SchedulerFunctionName"));
     stack.rest(Method::PUT, "lambda", &path, json!({ "Timeout": 21 })).await;
     let events = stack.output("EventsTableName").to_owned();
-    let queries = stack.rule(&Rule::counting("Query", &[&events, tenant.tenant_id(), "delivery#"])).await;
+    let queries =
+        stack.rule(&Rule::counting("Query", &[&events, tenant.tenant_id(), keys::DELIVERIES])).await;
     let ticks = cpu_ticks(&stack);
     clock.ahead(Duration::from_mins(80));
     let lines = eventually("the pass to be finished", AFTER_A_CRASH, || async {
@@ -103,15 +103,14 @@ async fn entries_behind_the_mark_are_found_again_within_a_day() {
     let tried = down.requests().len();
 
     // The mark is ahead of both, as it is after the table was restored to a time before.
-    let begun = Duration::from_mins(1) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let bucket = |at: Duration| json!({ "N": (at.as_millis() / BUCKET.as_millis()).to_string() });
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let begun = Timestamp::from_secs(since_1970.as_secs().cast_signed()) + Duration::from_mins(1);
+    let bucket = |at: Timestamp| json!({ "N": keys::bucket(at).to_string() });
     let mark = json!({
-        "pk": { "S": "progress#" }, "sk": { "S": "due" },
         "bucket": bucket(begun + Duration::from_hours(2)),
-        "looked_back": bucket(begun.saturating_sub(Duration::from_hours(22))),
+        "looked_back": bucket(begun - Duration::from_hours(22)),
     });
-    let put = json!({ "TableName": stack.output("RegistryTableName"), "Item": mark });
-    stack.aws("dynamodb", "DynamoDB_20120810.PutItem", put).await;
+    Table::registry(&stack).put(keys::progress(DUE_JOB), &mark).await;
     clock.ahead(Duration::from_mins(61));
     stack.run_due().await;
     tokio::time::sleep(Duration::from_secs(2)).await;

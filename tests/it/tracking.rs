@@ -16,7 +16,10 @@ use domain::{
         engine::change::{Change, RecordOutcome},
     },
 };
-use platform::store::events::deliveries::{Deliveries, DeliveryChange, DeliveryKey};
+use platform::store::{
+    events::deliveries::{Deliveries, DeliveryChange, DeliveryKey},
+    table::keys,
+};
 use serde_json::json;
 use testkit::{
     Client, Receiver, Reply, Stack,
@@ -289,11 +292,11 @@ struct List {
 /// Publishes events, each once: a batch that got no response is repeated under the same keys.
 async fn publish(tenant: &Client, count: usize) {
     const BATCH: usize = 25;
-    for at in (0..count).step_by(BATCH) {
+    for first in (0..count).step_by(BATCH) {
         let run = testkit::unique("batch");
         let event =
             |n| json!({ "type": "contact.created", "data": {}, "idempotency_key": format!("{run}-{n}") });
-        let events: Vec<_> = (0..BATCH.min(count - at)).map(event).collect();
+        let events: Vec<_> = (0..BATCH.min(count - first)).map(event).collect();
         eventually("a batch to be accepted", Duration::from_mins(2), || async {
             let response = tenant.post("/v1/events/batch", &json!({ "events": events })).await;
             let all = response.json["data"].as_array().cloned().unwrap_or_default();
@@ -353,7 +356,7 @@ async fn is_whole_while_new_deliveries_come(stack_name: &str, list: List) {
         }
         published
     });
-    let queries = stack.rule(&Rule::counting("Query", &["list#", &endpoint.id])).await;
+    let queries = stack.rule(&Rule::counting("Query", &[keys::LISTS, &endpoint.id])).await;
     let scans = stack.rule(&Rule::counting("Scan", &[stack.output("EventsTableName")])).await;
     let began = Instant::now();
     let listed = read("").await;

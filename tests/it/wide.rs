@@ -136,12 +136,12 @@ async fn a_megabyte_arrives_as_it_was_published() {
         })
         .filter(|c| !matches!(c, '"' | '\\'))
         .collect();
-    for (at, value) in ["ü".repeat(500_000), noise].into_iter().enumerate() {
+    for (index, value) in ["ü".repeat(500_000), noise].into_iter().enumerate() {
         let data = json!({ "value": value });
-        let event_id = tenant.publish("contact.created", &data, &format!("megabyte-{at}")).await;
+        let event_id = tenant.publish("contact.created", &data, &format!("megabyte-{index}")).await;
         tenant.only_delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
         let received = receiver.requests();
-        let both = &received[at * 2..at * 2 + 2];
+        let both = &received[index * 2..index * 2 + 2];
         assert_eq!(both[0].body, both[1].body, "the same bytes again");
         for one in both {
             assert_eq!(one.id(), event_id);

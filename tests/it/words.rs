@@ -153,6 +153,19 @@ fn a_long_file_says_why() {
     none(&faults);
 }
 
+/// One word has one meaning, and `at` is a time.
+#[test]
+fn no_index_is_named_at() {
+    let mut faults = Vec::new();
+    for text in text::all().iter().filter(|text| text.is("rs")) {
+        for line in text::indices_named_at(&text.content) {
+            let shown = text.content.lines().nth(line - 1).unwrap_or_default().trim();
+            faults.push(format!("{}:{line}: {shown}", text.path));
+        }
+    }
+    none(&faults);
+}
+
 /// Diffs stay small, and a long sentence is seen.
 #[test]
 fn documents_have_one_sentence_a_line() {

@@ -66,11 +66,11 @@ fn every_sample_verifies_and_becomes_what_lies_beside_it() {
             assert_eq!(serde_json::to_value(&event.data).unwrap(), expected["event"]["data"], "{case}");
             assert_eq!(event.data.as_str().as_bytes(), body, "{case}: byte for byte");
 
-            for at in 0..body.len() {
+            for index in 0..body.len() {
                 let mut flipped = body.to_vec();
-                flipped[at] ^= 1;
+                flipped[index] ^= 1;
                 let refused = verify(&adapter.scheme, header, &flipped, &secrets, now).err();
-                assert_eq!(refused, Some(Reject::WrongSignature), "{case}: byte {at}");
+                assert_eq!(refused, Some(Reject::WrongSignature), "{case}: byte {index}");
             }
         }
     }

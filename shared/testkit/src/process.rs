@@ -83,7 +83,7 @@ fn socket_inode(own: u16, other: u16) -> Option<u64> {
     let table = fs::read_to_string("/proc/net/tcp").ok()?;
     table.lines().skip(1).find_map(|line| {
         let columns: Vec<_> = line.split_whitespace().collect();
-        let port = |at: usize| u16::from_str_radix(columns.get(at)?.split(':').nth(1)?, 16).ok();
+        let port = |index: usize| u16::from_str_radix(columns.get(index)?.split(':').nth(1)?, 16).ok();
         // State 01: established.
         (port(1)? == own && port(2)? == other && columns.get(3) == Some(&"01"))
             .then(|| columns.get(9)?.parse().ok())?

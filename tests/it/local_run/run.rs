@@ -108,9 +108,9 @@ impl Run {
     async fn within(&self, limit: Duration, text: &str, from: usize) -> String {
         let found = testkit::within(limit, || async {
             let lines = self.lines.lock().unwrap();
-            let at = from + lines[from..].iter().position(|line| line.contains(text))?;
-            *self.awaited.lock().unwrap() = at + 1;
-            Some(lines[at].clone())
+            let index = from + lines[from..].iter().position(|line| line.contains(text))?;
+            *self.awaited.lock().unwrap() = index + 1;
+            Some(lines[index].clone())
         });
         found.await.unwrap_or_else(|| panic!("{text:?} was not printed:\n{}", self.output()))
     }

@@ -65,8 +65,8 @@ pub fn words(content: &str) -> Vec<Word> {
     for (index, line) in content.lines().enumerate() {
         let mut word = String::new();
         let letters: Vec<char> = line.chars().collect();
-        for (at, letter) in letters.iter().enumerate() {
-            let next = letters.get(at + 1).copied().unwrap_or(' ');
+        for (index_in_line, letter) in letters.iter().enumerate() {
+            let next = letters.get(index_in_line + 1).copied().unwrap_or(' ');
             let joins = matches!(letter, '-' | '\'') && !word.is_empty() && next.is_alphabetic();
             if letter.is_alphanumeric() || joins {
                 word.extend(letter.to_lowercase());
@@ -149,6 +149,39 @@ pub fn holds_two_sentences(line: &str) -> bool {
     })
 }
 
+/// The lines of a program that use the name `at` as an index; it is a time.
+pub fn indices_named_at(content: &str) -> Vec<usize> {
+    let lines = content.lines().enumerate().map(|(index, line)| (index + 1, code(line)));
+    lines.filter(|(_, line)| names_an_index_at(line)).map(|(number, _)| number).collect()
+}
+
+fn code(line: &str) -> &str {
+    line.split_once("//").map_or(line, |(code, _)| code)
+}
+
+fn names_an_index_at(line: &str) -> bool {
+    let is_part = |letter: char| letter.is_alphanumeric() || "_.\"".contains(letter);
+    line.match_indices("at").any(|(begin, word)| {
+        let (before, after) = (&line[..begin], &line[begin + word.len()..]);
+        let is_range = before.ends_with("..") || before.ends_with("..=");
+        let is_name = !after.starts_with(|letter: char| letter.is_alphanumeric() || "_(".contains(letter))
+            && (is_range || !before.ends_with(is_part));
+        let before = before.trim_end_matches('*');
+        let picks = before
+            .strip_suffix('[')
+            .is_some_and(|of| of.ends_with(|c: char| c.is_alphanumeric() || ")]\"".contains(c)))
+            || [".get(", ".get_mut(", ".nth(", ".remove(", "split_at("]
+                .iter()
+                .any(|call| before.ends_with(call))
+            || (is_range && after.starts_with(']'));
+        let counts = [": usize", " + 1", " - 1"].iter().any(|end| after.starts_with(end))
+            || (before.ends_with("for ") && after.starts_with(" in ") && after.contains(".."))
+            || (before.ends_with("let ") && after.contains(".position("))
+            || (["for (", "|("].iter().any(|start| before.ends_with(start)) && line.contains(".enumerate()"));
+        is_name && (picks || counts)
+    })
+}
+
 /// A call of one of `tracing`'s macros.
 pub struct LogCall {
     pub line: usize,
@@ -198,6 +231,35 @@ fn phrases_are_found_in_prose_and_in_names() {
     let words = words("let SqsAnswer = 1; // it is\n/// over. Nothing is.\n// Over there");
     assert_eq!(find(&words, &pattern("answer*")), [1]);
     assert_eq!(find(&words, &pattern("is|are over")), [1]);
+}
+
+#[test]
+fn an_index_that_has_the_name_of_a_time_is_found() {
+    for line in [
+        "lines[at]",
+        "bytes[*at].len()",
+        "&text[..at]",
+        "list.get(at + 2)",
+        "|at: usize| 1",
+        "for (at, one) in all.iter().enumerate() {",
+        "for at in 0..10 {",
+        "let at = all.iter().position(fits)?;",
+        "end(at + 1)",
+    ] {
+        assert_eq!(indices_named_at(line), [1], "{line}");
+    }
+    for line in [
+        "vec![at, later]",
+        "let at = clock::now();",
+        "known[at(\"acme\")]",
+        "self.at..end",
+        "created_at[1]",
+        "// lines[at]",
+        "for at in times {",
+        "due.map(|(at, id)| at)",
+    ] {
+        assert_eq!(indices_named_at(line), [0; 0], "{line}");
+    }
 }
 
 #[test]

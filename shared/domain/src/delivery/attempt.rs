@@ -210,7 +210,7 @@ pub fn fitting(text: &str, room: usize) -> &str {
         used += json_len(*char);
         used > room
     });
-    end.map_or(text, |(at, _)| &text[..at])
+    end.map_or(text, |(index, _)| &text[..index])
 }
 
 /// Bytes of a header in JSON: `"name":"value",`.

@@ -141,7 +141,7 @@ fn bin(duration_ms: u32) -> usize {
 
 /// The geometric middle of a bin, in milliseconds.
 fn middle(bin: usize) -> u32 {
-    let Some(beginning) = bin.checked_sub(1).and_then(|at| BEGINNINGS.get(at)) else {
+    let Some(beginning) = bin.checked_sub(1).and_then(|before| BEGINNINGS.get(before)) else {
         return BEGINNINGS[0] / 2;
     };
     let end = BEGINNINGS.get(bin).unwrap_or(&LONGEST);

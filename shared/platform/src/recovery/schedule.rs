@@ -4,6 +4,7 @@
 //! that is running has one: both are leased here and continued by `drain` and `replay`.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -32,7 +33,7 @@ use crate::{
     },
     setup::Parts,
     store::{
-        due::index::{DueDelivery, DueIndex, DuePage},
+        due::index::{DueDelivery, DueIndex, DuePage, PageEnd},
         registry::progress::JobProgress,
         table::keys::{self, DUE_SHARDS},
     },
@@ -43,6 +44,13 @@ const MARK_TRAIL: Duration = Duration::from_mins(15);
 
 /// What must be left of an invocation for one more round.
 const ROUND: Duration = Duration::from_secs(20);
+
+/// Buckets of which the first pages are read before the first of them is worked on. Nearly all buckets
+/// are empty, so that after an outage a run is not held up by one query after the other.
+const BUCKETS_AHEAD: usize = 4;
+
+/// First pages that are read concurrently.
+const CONCURRENT_READS: usize = 2 * DUE_SHARDS as usize;
 
 /// Endpoints, or replays, that are continued concurrently.
 const CONCURRENT_DRAINS: usize = 4;
@@ -61,7 +69,7 @@ const SLOW_LANE_BUSY: u32 = 10_000;
 const REPLAYED_AT_ONCE: usize = 30_000;
 
 /// The job's name among those whose progress is saved.
-const JOB: &str = "due";
+pub const DUE_JOB: &str = "due";
 
 /// From which bucket of the due index on there may be something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -201,7 +209,7 @@ impl Scheduler {
             self.scan(mark.bucket, trailing, now, limits).await;
         let next = Mark { bucket: next_mark, ..mark };
         if next != known {
-            self.progress.save(JOB, &next).await?;
+            self.progress.save(DUE_JOB, &next).await?;
         }
         let drains = endpoints.into_iter().map(|leased| self.drainer.drain(leased, full, now, stop));
         let mut drains = stream::iter(drains).buffer_unordered(CONCURRENT_DRAINS);
@@ -228,12 +236,18 @@ impl Scheduler {
     async fn scan(&self, mark: i64, trailing: i64, now: Timestamp, limits: Limits<'_>) -> Scan {
         let mut scan = Scan { next_mark: mark, ..Scan::default() };
         let mut emptied = true;
+        let mut first_pages = VecDeque::new();
         for bucket in mark..=keys::bucket(now) {
             if limits.stop.has_passed() {
                 tracing::warn!(bucket, "scheduler ran out of time with work left");
                 break;
             }
-            let shards = (0..DUE_SHARDS).map(|shard| self.bucket(bucket, shard, now, limits));
+            if first_pages.is_empty() {
+                first_pages = self.first_pages(bucket, now).await;
+            }
+            let pages = first_pages.pop_front().unwrap_or_default();
+            let shards =
+                (0..DUE_SHARDS).zip(pages).map(|(shard, page)| self.shard(bucket, shard, page, now, limits));
             for shard in join_all(shards).await {
                 // One shard that cannot be read must not block the others.
                 let found = shard.unwrap_or_else(|fault| {
@@ -256,34 +270,54 @@ impl Scheduler {
     /// The first bucket to read. Before the first run nothing can be older than the trail, and that is
     /// saved at once: the first runs may fail, and what is due in the meantime must not be passed.
     async fn mark(&self, trailing: i64, now: Timestamp) -> Result<Mark, Fault> {
-        if let Some(mark) = self.progress.get::<Mark>(JOB).await? {
+        if let Some(mark) = self.progress.get::<Mark>(DUE_JOB).await? {
             return Ok(mark);
         }
         let mark = Mark { bucket: trailing, looked_back: keys::bucket(now) };
-        self.progress.save(JOB, &mark).await?;
+        self.progress.save(DUE_JOB, &mark).await?;
         Ok(mark)
     }
 
-    /// One shard of a bucket: due deliveries are sent, endpoints and replays are leased.
-    async fn bucket(
+    /// The first page of each shard of some buckets, from this one up to now.
+    async fn first_pages(&self, bucket: i64, now: Timestamp) -> VecDeque<Vec<Result<DuePage, Fault>>> {
+        let buckets = (bucket..=keys::bucket(now)).take(BUCKETS_AHEAD);
+        let partitions = buckets.flat_map(|bucket| (0..DUE_SHARDS).map(move |shard| (bucket, shard)));
+        let pages = partitions.map(|(bucket, shard)| self.page(bucket, shard, now, None));
+        let pages = stream::iter(pages).buffered(CONCURRENT_READS);
+        pages.chunks(usize::from(DUE_SHARDS)).collect().await
+    }
+
+    /// A page of one shard of a bucket.
+    async fn page(
         &self,
         bucket: i64,
         shard: u8,
         now: Timestamp,
+        after: Option<PageEnd>,
+    ) -> Result<DuePage, Fault> {
+        let end = now.min(keys::bucket_end(bucket));
+        self.due.page_after(keys::due_partition(bucket, shard), end, DUE_PAGE, after).await
+    }
+
+    /// One shard of a bucket, from its first page on: due deliveries are sent, endpoints and replays are
+    /// leased.
+    async fn shard(
+        &self,
+        bucket: i64,
+        shard: u8,
+        first: Result<DuePage, Fault>,
+        now: Timestamp,
         limits: Limits<'_>,
     ) -> Result<BucketScan, Fault> {
         let mut found = BucketScan::default();
-        let end = now.min(keys::bucket_end(bucket));
-        let mut after = None;
+        let mut page = first?;
         loop {
-            let partition = keys::due_partition(bucket, shard);
-            let page = self.due.page_after(partition, end, DUE_PAGE, after).await?;
             if page.is_empty() {
                 return Ok(found);
             }
             found.any = true;
             let next = page.end.clone();
-            after = match self.take_page(page, now, limits.sendable, &mut found).await {
+            let after = match self.take_page(page, now, limits.sendable, &mut found).await {
                 // What was taken is no longer there, so the next page is again the first.
                 TakeResult::All => None,
                 // What is left stays. Behind it there may be endpoints, whose probes must not wait.
@@ -293,6 +327,7 @@ impl Scheduler {
             if limits.stop.has_passed() {
                 return Ok(found);
             }
+            page = self.page(bucket, shard, now, after).await?;
         }
     }
 

@@ -6,8 +6,8 @@ use std::{env, net::SocketAddr};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let value = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name);
-        at.and_then(|at| arguments.get(at + 1)).ok_or_else(|| format!("{name} is missing"))
+        let index = arguments.iter().position(|argument| argument == name);
+        index.and_then(|index| arguments.get(index + 1)).ok_or_else(|| format!("{name} is missing"))
     };
     let address =
         |name: &str| -> Result<SocketAddr, Box<dyn std::error::Error>> { Ok(value(name)?.parse()?) };

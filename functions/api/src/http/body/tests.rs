@@ -46,8 +46,8 @@ fn errors_point_at_the_field() {
         let found = result.as_ref().err().map(|problem| problem.kind);
         assert_eq!(found, kind, "{text} {result:?}");
         if let Err(problem) = result {
-            let at = problem.errors.first().and_then(|error| error.pointer.clone()).unwrap_or_default();
-            assert_eq!(at, pointer, "{text}");
+            let found = problem.errors.first().and_then(|error| error.pointer.clone()).unwrap_or_default();
+            assert_eq!(found, pointer, "{text}");
             assert!(
                 !problem.detail.contains("line 1 column") || kind == Some(Kind::InvalidRequest),
                 "{text}"

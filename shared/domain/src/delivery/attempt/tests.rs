@@ -57,8 +57,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
     fn what_a_success_keeps_has_room(body in ".{0,700}", values in proptest::collection::vec(".{0,250}", KEPT_HEADERS.len())) {
-        let at = |name: &str| KEPT_HEADERS.iter().position(|known| *known == name).unwrap();
-        let headers = kept_headers(200, |name| Some(values[at(name)].as_bytes()));
+        let index = |name: &str| KEPT_HEADERS.iter().position(|known| *known == name).unwrap();
+        let headers = kept_headers(200, |name| Some(values[index(name)].as_bytes()));
         let excerpt = success_excerpt(&body, &headers);
         let stored = serde_json::to_string(&headers).unwrap().len() - 2 + serde_json::to_string(excerpt).unwrap().len() - 2;
         prop_assert!(stored <= SUCCESS_ROOM, "{stored}");

@@ -45,9 +45,9 @@ fn verification() {
 #[test]
 fn any_flipped_bit_is_noticed() {
     let header = format!("t=1700000000,v1={SIGNATURE}");
-    for at in 0..BODY.len() {
+    for index in 0..BODY.len() {
         let mut body = BODY.to_vec();
-        body[at] ^= 1;
+        body[index] ^= 1;
         assert_eq!(check(Some(&header), &body, &[SECRET], 1_700_000_000), Err(Reject::WrongSignature));
     }
 }

@@ -82,14 +82,14 @@ impl Progress {
     pub(super) fn partitions(&self, tenant: &TenantId) -> Vec<Within> {
         let (from, to) = self.span();
         let begun = self.within.as_ref().filter(|within| within.tenant == tenant.as_str());
-        let begun_at = begun.map(|within| (within.day, within.shard));
+        let begun_from = begun.map(|within| (within.day, within.shard));
         let all = (from.day()..=to.day()).flat_map(|day| (0..TIMELINE_SHARDS).map(move |shard| (day, shard)));
-        let left = all.filter(|at| begun_at.is_none_or(|begun| *at >= begun));
+        let left = all.filter(|partition| begun_from.is_none_or(|begun| *partition >= begun));
         let within = |(day, shard)| Within {
             tenant: tenant.to_string(),
             day,
             shard,
-            after: begun.filter(|_| begun_at == Some((day, shard))).and_then(|begun| begun.after.clone()),
+            after: begun.filter(|_| begun_from == Some((day, shard))).and_then(|begun| begun.after.clone()),
         };
         left.map(within).collect()
     }

@@ -139,8 +139,8 @@ impl Replayer {
             }
             let batch = self.next_batch(&entry.owner, replay, horizon, left.min(REPLAY_CHUNK)).await?;
             if !batch.candidates.is_empty() {
-                let spread = |at: usize| {
-                    let place = saturating::<u32>(*started + at);
+                let spread = |index: usize| {
+                    let place = saturating::<u32>(*started + index);
                     STEP * place / saturating::<u32>(budget).max(1)
                 };
                 let (new, known) = self.start(&entry.owner, replay, &endpoint, &batch, spread, now).await?;

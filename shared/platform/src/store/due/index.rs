@@ -172,7 +172,7 @@ impl DueIndex {
             update = update
                 .set("status", AttributeValue::S(status.as_str().to_owned()))
                 .set("list_pk", AttributeValue::S(found.list(status)))
-                .put("next_at", change.next_attempt_at().map(|at| number(at.millis())))
+                .put("next_attempt_at", change.next_attempt_at().map(|at| number(at.millis())))
                 .remove("parked_reason");
         }
         let place = change.place().map(Place::at);

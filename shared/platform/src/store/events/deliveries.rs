@@ -139,11 +139,11 @@ pub struct EventOverview {
 const OVERVIEW: [&str; 13] = [
     "sk",
     "list_sk",
-    "at",
-    "gen",
-    "n",
+    "created_at",
+    "generation",
+    "attempt_count",
     "status",
-    "next_at",
+    "next_attempt_at",
     "due_pk",
     "operator",
     "endpoints",
@@ -195,7 +195,7 @@ impl Deliveries {
                 .between(pk.clone(), keys::DELIVERIES.to_owned(), event_sk.clone())
                 // Some of these words are reserved, so all of them go by another name. The payload stays out.
                 .projection_expression(
-                    "#sk, #list_sk, #at, #gen, #n, #status, #next_at, #due_pk, #operator, \
+                    "#sk, #list_sk, #created_at, #generation, #attempt_count, #status, #next_attempt_at, #due_pk, #operator, \
                      #endpoints, #operator_endpoints, #pages, #snapshot",
                 );
             for name in OVERVIEW {
@@ -210,7 +210,7 @@ impl Deliveries {
             for item in response.items() {
                 let sk = text(item, "sk")?;
                 if sk == event_sk {
-                    let accepted_at = Some(millis(item, "at")?);
+                    let accepted_at = Some(millis(item, "created_at")?);
                     let of_this_event = |(row, _): &(Item, _)| !is_leftover(row, accepted_at);
                     let rows = rows.into_iter().filter(of_this_event);
                     let summaries = rows.map(|(row, endpoint)| (endpoint, read_summary(&row))).collect();
@@ -311,7 +311,7 @@ impl Deliveries {
         };
         let written = ChangeAttributes::of(all)?;
         let mut update = Statement::update(&self.table)
-            .set("n", written.n)
+            .set("attempt_count", written.attempt_count)
             .set("status", written.status)
             .set("list_pk", written.list_pk);
         if let Some((name, text)) = written.attempt {
@@ -319,12 +319,12 @@ impl Deliveries {
             update = update.set(&name, text).put("last_excerpt", written.excerpt);
         }
         let condition = update
-            .put("next_at", written.next_at)
+            .put("next_attempt_at", written.next_attempt_at)
             .put("parked_reason", written.parked_reason)
             .put("due_pk", written.due_pk)
             .put("due_at", written.due_at)
             .at(keys::delivery(tenant, *id, *generation))
-            .and("n", number(i64::from(known)))
+            .and("attempt_count", number(i64::from(known)))
             .and_one_of("status", &UNFINISHED);
         Ok(if change.leaves_it_to_a_message() { condition.and_missing("due_pk") } else { condition }.done())
     }
@@ -338,8 +338,8 @@ impl Deliveries {
         let mut item = Item::from([
             ("pk".to_owned(), AttributeValue::S(pk)),
             ("sk".to_owned(), AttributeValue::S(sk)),
-            ("gen".to_owned(), number(i64::from(*generation))),
-            ("n".to_owned(), written.n),
+            ("generation".to_owned(), number(i64::from(*generation))),
+            ("attempt_count".to_owned(), written.attempt_count),
             ("status".to_owned(), written.status),
             ("list_pk".to_owned(), written.list_pk),
             ("list_sk".to_owned(), AttributeValue::S(keys::list_place(all.now, id.event, *generation))),
@@ -347,7 +347,7 @@ impl Deliveries {
         ]);
         item.extend(written.attempt);
         let more = [
-            ("next_at", written.next_at),
+            ("next_attempt_at", written.next_attempt_at),
             ("parked_reason", written.parked_reason),
             ("due_pk", written.due_pk),
             ("due_at", written.due_at),
@@ -362,13 +362,13 @@ impl Deliveries {
 
 /// What a change writes, as attributes.
 struct ChangeAttributes {
-    n: AttributeValue,
+    attempt_count: AttributeValue,
     status: AttributeValue,
     list_pk: AttributeValue,
     /// The attempt's name and text.
     attempt: Option<(String, AttributeValue)>,
     excerpt: Option<AttributeValue>,
-    next_at: Option<AttributeValue>,
+    next_attempt_at: Option<AttributeValue>,
     parked_reason: Option<AttributeValue>,
     due_pk: Option<AttributeValue>,
     due_at: Option<AttributeValue>,
@@ -389,12 +389,12 @@ impl ChangeAttributes {
         let place = all.place();
         let count = attempt.map_or(change.recorded_attempts.unwrap_or(0), |attempt| attempt.number);
         Ok(Self {
-            n: number(i64::from(count)),
+            attempt_count: number(i64::from(count)),
             status: AttributeValue::S(change.status.as_str().to_owned()),
             list_pk: AttributeValue::S(keys::list(&all.owner(), all.key.id, change.status.group())),
             attempt: attempt_text,
             excerpt,
-            next_at: change.next_attempt_at.map(|at| number(at.millis())),
+            next_attempt_at: change.next_attempt_at.map(|at| number(at.millis())),
             parked_reason: change.parked_reason.map(|reason| AttributeValue::S(reason.as_str().to_owned())),
             due_at: place.as_ref().map(|place| number(place.at.millis())),
             due_pk: place.map(|place| AttributeValue::S(place.pk)),
@@ -419,16 +419,16 @@ fn written_at(item: &Item) -> Option<Timestamp> {
 pub(crate) const UNFINISHED: [&str; 3] = ["pending", "retrying", "parked"];
 
 pub(crate) fn read_delivery(item: &Item) -> Result<Delivery, Fault> {
-    let count: u32 = integer(item, "n")?;
+    let count: u32 = integer(item, "attempt_count")?;
     let last_excerpt = item.get("last_excerpt").map(|_| text(item, "last_excerpt")).transpose()?;
     let attempts = (1..=count)
         .map(|n| attempts::read(text(item, &format!("a{n}"))?, last_excerpt.filter(|_| n == count)));
     let status = parsed(item, "status")?;
     Ok(Delivery {
         status: Status::shown(status, count),
-        generation: integer(item, "gen")?,
+        generation: integer(item, "generation")?,
         attempts: attempts.collect::<Result<_, _>>()?,
-        next_attempt_at: optional(item, "next_at", millis)?,
+        next_attempt_at: optional(item, "next_attempt_at", millis)?,
         parked_reason: optional(item, "parked_reason", parsed)?,
         in_due_index: item.contains_key("due_pk"),
     })
@@ -436,10 +436,10 @@ pub(crate) fn read_delivery(item: &Item) -> Result<Delivery, Fault> {
 
 fn read_summary(item: &Item) -> Result<DeliverySummary, Fault> {
     Ok(DeliverySummary {
-        generation: integer(item, "gen")?,
-        attempts: integer(item, "n")?,
+        generation: integer(item, "generation")?,
+        attempts: integer(item, "attempt_count")?,
         status: parsed(item, "status")?,
-        next_attempt_at: optional(item, "next_at", millis)?,
+        next_attempt_at: optional(item, "next_attempt_at", millis)?,
         in_due_index: item.contains_key("due_pk"),
         operator: flag(item, "operator"),
     })

@@ -74,8 +74,7 @@ impl Generations {
             let response = self
                 .table
                 .between(pk.clone(), first.clone(), format!("{first}~"))
-                .projection_expression("#gen, #status, replay_id")
-                .expression_attribute_names("#gen", "gen")
+                .projection_expression("generation, #status, replay_id")
                 .expression_attribute_names("#status", "status")
                 .consistent_read(true)
                 .set_exclusive_start_key(start)
@@ -107,12 +106,12 @@ impl Generations {
         let place = change.place.map(Place::at);
         let statement = Statement::update(&self.table)
             .set("status", AttributeValue::S(change.status.as_str().to_owned()))
-            .put("next_at", change.next_attempt_at.map(|at| number(at.millis())))
+            .put("next_attempt_at", change.next_attempt_at.map(|at| number(at.millis())))
             .put("due_pk", place.map(|at| AttributeValue::S(keys::due(key.id, at))))
             .put("due_at", place.map(|at| number(at.millis())))
             .remove("parked_reason")
             .at(keys::delivery(&key.tenant, key.id, key.generation))
-            .and("n", number(i64::from(change.recorded_attempts.unwrap_or(0))))
+            .and("attempt_count", number(i64::from(change.recorded_attempts.unwrap_or(0))))
             .and_one_of("status", &UNFINISHED)
             .done();
         let applied = self.table.apply(vec![statement], "making a delivery due").await.pop();
@@ -135,10 +134,10 @@ fn first_item(new: &NewGeneration, now: Timestamp) -> Item {
     let item = [
         ("pk", Some(text(pk))),
         ("sk", Some(text(sk))),
-        ("gen", Some(number(i64::from(*generation)))),
-        ("n", Some(number(0))),
+        ("generation", Some(number(i64::from(*generation)))),
+        ("attempt_count", Some(number(0))),
         ("status", Some(text(new.change.status.as_str().to_owned()))),
-        ("next_at", new.change.next_attempt_at.map(|at| number(at.millis()))),
+        ("next_attempt_at", new.change.next_attempt_at.map(|at| number(at.millis()))),
         ("due_pk", place.map(|at| text(keys::due(*id, at)))),
         ("due_at", place.map(|at| number(at.millis()))),
         ("list_pk", Some(text(keys::list(&owner, *id, new.change.status.group())))),
@@ -153,7 +152,7 @@ fn first_item(new: &NewGeneration, now: Timestamp) -> Item {
 
 fn read_generation(item: &Item) -> Result<Generation, Fault> {
     Ok(Generation {
-        generation: integer(item, "gen")?,
+        generation: integer(item, "generation")?,
         status: parsed(item, "status")?,
         replay: optional(item, "replay_id", parsed)?,
     })

@@ -212,14 +212,14 @@ fn from_time(at: Timestamp) -> String {
 fn read_listed(item: &Item) -> Result<ListEntry, Fault> {
     let place = keys::parse_list_place(text(item, "list_sk")?).ok_or_else(|| malformed("list_sk"))?;
     let (at, event, generation) = place;
-    let attempts = integer(item, "n")?;
+    let attempts = integer(item, "attempt_count")?;
     let status = parsed(item, "status")?;
     Ok(ListEntry {
         key: read_key(item)?,
         place: ListPlace { at, event, generation },
         status: Status::shown(status, attempts),
         attempts,
-        next_attempt_at: optional(item, "next_at", millis)?,
+        next_attempt_at: optional(item, "next_attempt_at", millis)?,
         parked_reason: optional(item, "parked_reason", parsed)?,
         event_type: optional(item, "type", parsed)?,
         operator: flag(item, "operator"),

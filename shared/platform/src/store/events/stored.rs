@@ -217,7 +217,7 @@ fn event_item(tenant: &TenantId, event: &StoredEvent) -> Item {
         ("sk".to_owned(), AttributeValue::S(sk)),
         ("type".to_owned(), AttributeValue::S(event.event_type.to_string())),
         ("timestamp".to_owned(), number(event.timestamp.millis())),
-        ("at".to_owned(), number(event.at.millis())),
+        ("created_at".to_owned(), number(event.at.millis())),
         ("fingerprint".to_owned(), AttributeValue::B(Blob::new(event.fingerprint))),
         ("timeline_pk".to_owned(), AttributeValue::S(day)),
         ("timeline_sk".to_owned(), AttributeValue::S(place)),
@@ -281,7 +281,7 @@ fn read_event(id: EventId, item: &Item) -> Result<StoredEvent, Fault> {
         id,
         event_type: parsed(item, "type")?,
         timestamp: millis(item, "timestamp")?,
-        at: millis(item, "at")?,
+        at: millis(item, "created_at")?,
         source_id: optional(item, "source_id", parsed)?,
         payload: read_payload(item)?,
         fingerprint: fingerprint

@@ -230,10 +230,13 @@ pub fn list_shards(owner: &TenantId) -> u8 {
     if owner.is_operator() { 16 } else { 4 }
 }
 
+/// What the partitions of endpoints' deliveries begin with.
+pub const LISTS: &str = "list#";
+
 /// One shard of one group of an endpoint's deliveries; `owner` is whose endpoint it is.
 #[must_use]
 pub fn list_partition(owner: &TenantId, endpoint: EndpointId, group: Group, shard: u8) -> String {
-    format!("list#{owner}#{endpoint}#{}#{shard}", group.as_str())
+    format!("{LISTS}{owner}#{endpoint}#{}#{shard}", group.as_str())
 }
 
 /// The partition of a delivery among those of its endpoint.
@@ -374,10 +377,13 @@ pub fn job_lease(job: &str) -> Key {
 /// Shards of the list of all tenants.
 pub const TENANT_SHARDS: u8 = 4;
 
+/// What the partitions of the list of all tenants begin with.
+pub const TENANTS: &str = "tenants#";
+
 /// One shard of the list of all tenants.
 #[must_use]
 pub fn tenants_partition(shard: u8) -> String {
-    format!("tenants#{shard}")
+    format!("{TENANTS}{shard}")
 }
 
 /// A tenant's place in the list of all tenants.

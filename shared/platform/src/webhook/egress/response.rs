@@ -134,12 +134,12 @@ impl Responses {
                 self.part = if left == 0 { Part::ChunkEnd(0) } else { Part::Chunk(left) };
                 Ok(taken)
             }
-            Part::ChunkEnd(at) => {
-                if bytes[0] != b"\r\n"[at] {
+            Part::ChunkEnd(index) => {
+                if bytes[0] != b"\r\n"[index] {
                     return Err(MalformedResponse);
                 }
                 out.push(bytes[0]);
-                if at == 0 {
+                if index == 0 {
                     self.part = Part::ChunkEnd(1);
                 } else {
                     self.begin(Part::ChunkSize);

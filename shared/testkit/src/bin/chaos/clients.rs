@@ -71,7 +71,7 @@ impl Publisher {
                 continue;
             }
             let count = if self.batch == 1 { 1 } else { 1 + self.random.below(self.batch) };
-            let orders = (0..count).map(|at| self.order(n + at)).collect();
+            let orders = (0..count).map(|index| self.order(n + index)).collect();
             n += count;
             self.publish(orders).await;
             tokio::time::sleep(self.pause).await;

@@ -77,7 +77,7 @@ impl Ledger {
         let fits = |endpoint: &Endpoint| {
             endpoint.tenant == event.tenant && endpoint.only.is_none_or(|only| only == event.event_type)
         };
-        self.endpoints.iter().enumerate().filter(move |(_, endpoint)| fits(endpoint)).map(|(at, _)| at)
+        self.endpoints.iter().enumerate().filter(move |(_, endpoint)| fits(endpoint)).map(|(index, _)| index)
     }
 
     /// Notes what must not have happened.
@@ -96,21 +96,21 @@ impl Ledger {
             return;
         }
         books.expected += due.len() as u64;
-        let early = due.into_iter().filter(|at| taken(&books, *at, id) > 0).count();
+        let early = due.into_iter().filter(|index| taken(&books, *index, id) > 0).count();
         books.delivered += early as u64;
     }
 
     /// A webhook came to the endpoint at this place; says how often it has come there before.
-    pub fn arrive(&self, at: usize, webhook: &hyper::Request<Bytes>) -> Option<(String, u32)> {
+    pub fn arrive(&self, index: usize, webhook: &hyper::Request<Bytes>) -> Option<(String, u32)> {
         let header = |name: &str| webhook.headers().get(name)?.to_str().ok();
         let (id, body) = (header("webhook-id")?.to_owned(), webhook.body());
-        let signed = signature(&self.endpoints[at].secret, &id, header("webhook-timestamp")?, body);
+        let signed = signature(&self.endpoints[index].secret, &id, header("webhook-timestamp")?, body);
         if header("webhook-signature") != Some(&signed) {
             self.wrong(format!("{id} has a signature that is not right"));
         }
         let mut books = self.books();
         let same = books.bodies.entry(id.clone()).or_insert_with(|| body.clone()) == body;
-        let (requests, _) = books.arrivals.entry((at, id.clone())).or_default();
+        let (requests, _) = books.arrivals.entry((index, id.clone())).or_default();
         *requests += 1;
         let before = *requests - 1;
         drop(books);
@@ -121,9 +121,9 @@ impl Ledger {
     }
 
     /// The endpoint responds with 2xx.
-    pub fn take(&self, at: usize, id: &str) {
+    pub fn take(&self, index: usize, id: &str) {
         let mut books = self.books();
-        let (_, taken) = books.arrivals.entry((at, id.to_owned())).or_default();
+        let (_, taken) = books.arrivals.entry((index, id.to_owned())).or_default();
         *taken += 1;
         if *taken == 1 && books.accepted.contains_key(id) {
             books.delivered += 1;
@@ -139,9 +139,13 @@ impl Ledger {
     /// Events and endpoints' places that nothing came to.
     pub fn missing(&self) -> Vec<(String, usize)> {
         let books = self.books();
-        let due =
-            books.accepted.iter().flat_map(|(id, event)| self.subscribed(event).map(move |at| (id, at)));
-        due.filter(|(id, at)| taken(&books, *at, id) == 0).map(|(id, at)| (id.clone(), at)).collect()
+        let due = books
+            .accepted
+            .iter()
+            .flat_map(|(id, event)| self.subscribed(event).map(move |index| (id, index)));
+        due.filter(|(id, index)| taken(&books, *index, id) == 0)
+            .map(|(id, index)| (id.clone(), index))
+            .collect()
     }
 
     /// Ids of accepted events, by tenant.
@@ -168,9 +172,9 @@ impl Ledger {
         if alien > without_response {
             wrong.insert(format!("{alien} events arrived that no client published"));
         }
-        for (at, id) in books.arrivals.keys() {
+        for (index, id) in books.arrivals.keys() {
             let fits =
-                books.accepted.get(id).is_none_or(|event| self.subscribed(event).any(|due| due == *at));
+                books.accepted.get(id).is_none_or(|event| self.subscribed(event).any(|due| due == *index));
             if !fits {
                 wrong.insert(format!("{id} came to an endpoint that it was not for"));
             }
@@ -188,6 +192,6 @@ impl Ledger {
     }
 }
 
-fn taken(books: &Books, at: usize, id: &str) -> u32 {
-    books.arrivals.get(&(at, id.to_owned())).map_or(0, |(_, taken)| *taken)
+fn taken(books: &Books, index: usize, id: &str) -> u32 {
+    books.arrivals.get(&(index, id.to_owned())).map_or(0, |(_, taken)| *taken)
 }

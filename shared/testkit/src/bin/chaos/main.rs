@@ -162,8 +162,8 @@ async fn main() -> ExitCode {
 async fn endpoints(tenants: &[Client], ward: &Arc<Ward>, random: &mut Random) -> Vec<Endpoint> {
     let mut made = Vec::new();
     let wide = std::iter::repeat_n((WIDE_TENANT, "well", None), WIDE);
-    for (at, (tenant, mood, only)) in ENDPOINTS.into_iter().chain(wide).enumerate() {
-        let url = receivers::start(Arc::clone(ward), at, random.fork()).await;
+    for (index, (tenant, mood, only)) in ENDPOINTS.into_iter().chain(wide).enumerate() {
+        let url = receivers::start(Arc::clone(ward), index, random.fork()).await;
         let mut body = json!({ "url": url });
         if let Some(only) = only {
             body["event_types"] = json!([only]);
@@ -237,27 +237,27 @@ async fn weather(stack: &Stack, stop: Instant, mut random: Random) -> BTreeMap<S
 async fn switches(ledger: &Ledger, tenants: &[Client], stop: Instant, mut random: Random) -> u64 {
     let mut switched = 0;
     let mut disabled = BTreeSet::new();
-    let switch = async |at: usize, action: &str, body: Value| {
-        let Endpoint { tenant, id, .. } = &ledger.endpoints[at];
+    let switch = async |index: usize, action: &str, body: Value| {
+        let Endpoint { tenant, id, .. } = &ledger.endpoints[index];
         tenants[*tenant].post(&format!("/v1/endpoints/{id}/{action}"), &body).await.status == 200
     };
     while Instant::now() < stop {
         tokio::time::sleep(random.up_to(BETWEEN_SWITCHES)).await;
-        let at = random.below(u32::try_from(ENDPOINTS.len()).expect("few")) as usize;
+        let index = random.below(u32::try_from(ENDPOINTS.len()).expect("few")) as usize;
         // A request that failed may have been carried out.
-        let done = if disabled.insert(at) {
-            switch(at, "disable", json!({ "mode": "hold" })).await
+        let done = if disabled.insert(index) {
+            switch(index, "disable", json!({ "mode": "hold" })).await
         } else {
-            let done = switch(at, "enable", json!({ "delivery_rate": 500 })).await;
+            let done = switch(index, "enable", json!({ "delivery_rate": 500 })).await;
             if done {
-                disabled.remove(&at);
+                disabled.remove(&index);
             }
             done
         };
         switched += u64::from(done);
     }
-    for at in disabled {
-        while !switch(at, "enable", json!({ "delivery_rate": 500 })).await {
+    for index in disabled {
+        while !switch(index, "enable", json!({ "delivery_rate": 500 })).await {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }

@@ -37,7 +37,7 @@ pub struct Ward {
 }
 
 /// Starts the receiver of the endpoint at this place; returns its URL.
-pub async fn start(ward: Arc<Ward>, at: usize, mut random: Random) -> String {
+pub async fn start(ward: Arc<Ward>, index: usize, mut random: Random) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}/webhooks", listener.local_addr().expect("its own address"));
     let dice = std::sync::Mutex::new(random.fork());
@@ -47,7 +47,7 @@ pub async fn start(ward: Arc<Ward>, at: usize, mut random: Random) -> String {
             (dice.below(1000), dice.up_to(SLOW))
         };
         let ward = Arc::clone(&ward);
-        async move { response(&ward, at, &request, thrown).await }
+        async move { response(&ward, index, &request, thrown).await }
     };
     tokio::spawn(server::serve(listener, handle));
     url
@@ -55,20 +55,20 @@ pub async fn start(ward: Arc<Ward>, at: usize, mut random: Random) -> String {
 
 async fn response(
     ward: &Ward,
-    at: usize,
+    index: usize,
     request: &Request<Bytes>,
     (chance, wait): (u32, Duration),
 ) -> Option<Response<Bytes>> {
     let ledger = ward.ledger.get().expect("nothing is published before the endpoints are made");
     let status = |status| Response::builder().status(status).body(Bytes::from_static(b"noted")).ok();
-    let Some((id, before)) = ledger.arrive(at, request) else {
+    let Some((id, before)) = ledger.arrive(index, request) else {
         ledger.wrong("a request without the headers of a webhook".to_owned());
         return status(StatusCode::BAD_REQUEST);
     };
     let since = ledger.began.elapsed().as_millis() % PERIOD.as_millis();
     let sick = !ward.healed.load(Ordering::Relaxed) && since < SICK.as_millis();
     let may_fail = sick && (before == 0 || !ward.gentle.load(Ordering::Relaxed));
-    match ledger.endpoints[at].mood {
+    match ledger.endpoints[index].mood {
         "failing" if may_fail && chance < 800 => return status(StatusCode::INTERNAL_SERVER_ERROR),
         // The whole request is here: its sender cannot know whether it counts.
         "cutting" if may_fail && chance < 500 => return None,
@@ -76,6 +76,6 @@ async fn response(
         "crawling" if sick && chance < 50 => tokio::time::sleep(CRAWLING).await,
         _ => {}
     }
-    ledger.take(at, &id);
+    ledger.take(index, &id);
     status(StatusCode::OK)
 }

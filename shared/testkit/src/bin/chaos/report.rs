@@ -62,8 +62,8 @@ impl Run<'_> {
         for what in &totals.wrong {
             println!("  wrong: {what}");
         }
-        for (id, at) in self.ledger.missing().iter().take(LISTED) {
-            let endpoint = &self.ledger.endpoints[*at];
+        for (id, index) in self.ledger.missing().iter().take(LISTED) {
+            let endpoint = &self.ledger.endpoints[*index];
             let state = self.state(endpoint.tenant, id, &endpoint.id).await;
             println!("  lost: {id} at {} ({}): {state}", endpoint.id, endpoint.mood);
         }
