@@ -17,7 +17,7 @@ use crate::{
     tables::{self, Table},
 };
 
-/// After this the copies of messages that may have been sent are received, which are held back.
+/// After this the copies of messages that may have been sent have been received, which are held back.
 const COPIES_COME: Duration = Duration::from_secs(8);
 
 /// The message of a delivery, as it is in a lane.
@@ -85,7 +85,7 @@ async fn messages_that_were_not_sent_are_sent_again() {
     let ids = tenant.publish_many("contact.created", 5).await;
     assert_eq!(hits.count().await, 2, "the third call was heard");
     for id in &ids {
-        tenant.only_delivery(id, "succeeded", SOON).await;
+        tenant.only_delivery(id, "succeeded", AFTER_A_CRASH).await;
     }
     assert_eq!(receiver.requests().len(), 5);
 }
