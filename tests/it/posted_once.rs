@@ -17,6 +17,9 @@ use crate::{
     tables::{self, Table},
 };
 
+/// After this the copies of messages that may have been sent have been received, which are held back.
+const COPIES_COME: Duration = Duration::from_secs(8);
+
 /// The message of a delivery, as it is in a lane.
 fn message(tenant: &Client, event_id: &str, endpoint_id: &str, again: bool) -> String {
     let payload = serde_json::value::RawValue::from_string(r#"{"sent":"directly"}"#.to_owned()).unwrap();
@@ -52,6 +55,39 @@ async fn two_copies_in_one_batch_are_one_attempt() {
     // The other copy finds the attempt on record.
     stack.until_lanes_are_idle(AFTER_A_CRASH).await;
     assert_eq!(receiver.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn messages_that_are_sent_twice_because_a_response_was_lost_are_one_attempt() {
+    let stack = Stack::deploy("cw-sent-twice").await;
+    let tenant = stack.tenant().await;
+    // Slow enough for the copies to be received meanwhile, if nothing held them back.
+    let receiver = Receiver::responding(|_| Reply::after(Duration::from_secs(1))).await;
+    tenant.endpoint(&receiver.url()).create().await;
+    let lost = Rule::new("SendMessageBatch", &[tenant.tenant_id()], Fault::LoseResponse, 1);
+    let hits = stack.rule(&lost).await;
+    tenant.publish_many("contact.created", 5).await;
+    assert_eq!(hits.count().await, 1);
+    receiver.wait_for(5, SOON).await;
+    tokio::time::sleep(COPIES_COME).await;
+    stack.until_lanes_are_idle(AFTER_A_CRASH).await;
+    assert_eq!(receiver.requests().len(), 5);
+}
+
+#[tokio::test]
+async fn messages_that_were_not_sent_are_sent_again() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::start().await;
+    tenant.endpoint(&receiver.url()).create().await;
+    let cut = Rule::new("SendMessageBatch", &[tenant.tenant_id()], Fault::Cut, 2);
+    let hits = stack.rule(&cut).await;
+    let ids = tenant.publish_many("contact.created", 5).await;
+    assert_eq!(hits.count().await, 2, "the third call was heard");
+    for id in &ids {
+        tenant.only_delivery(id, "succeeded", AFTER_A_CRASH).await;
+    }
+    assert_eq!(receiver.requests().len(), 5);
 }
 
 #[tokio::test]

@@ -42,12 +42,26 @@ impl<'a> Table<'a> {
 
     /// The rows of a partition whose sort keys begin with `prefix`.
     pub(crate) async fn rows_under(&self, pk: String, prefix: &str) -> Vec<Value> {
-        let query = json!({
+        let mut query = json!({
             "ConsistentRead": true,
             "KeyConditionExpression": "pk = :pk AND begins_with(sk, :prefix)",
             "ExpressionAttributeValues": { ":pk": { "S": pk }, ":prefix": { "S": prefix } },
         });
-        self.call("Query", query).await["Items"].as_array().cloned().expect("rows")
+        let mut rows = Vec::new();
+        loop {
+            let mut page = self.call("Query", query.clone()).await;
+            rows.extend(page["Items"].as_array().cloned().expect("rows"));
+            match page["LastEvaluatedKey"].take() {
+                Value::Null => return rows,
+                last => query["ExclusiveStartKey"] = last,
+            }
+        }
+    }
+
+    /// The row of this key.
+    pub(crate) async fn get(&self, (pk, sk): Key) -> Value {
+        let rows = self.rows_under(pk, &sk).await.into_iter();
+        rows.last().expect("the row")
     }
 
     /// Sets one attribute of a row.
@@ -73,6 +87,25 @@ impl<'a> Table<'a> {
 
     pub(crate) async fn delete(&self, key: Key) {
         self.call("DeleteItem", json!({ "Key": attributes(key) })).await;
+    }
+
+    /// How many rows a partition of the due index has.
+    pub(crate) async fn count_due(&self, pk: String) -> u64 {
+        let mut query = json!({
+            "IndexName": "due",
+            "Select": "COUNT",
+            "KeyConditionExpression": "due_pk = :pk",
+            "ExpressionAttributeValues": { ":pk": { "S": pk } },
+        });
+        let mut count = 0;
+        loop {
+            let mut page = self.call("Query", query.clone()).await;
+            count += page["Count"].as_u64().expect("a count");
+            match page["LastEvaluatedKey"].take() {
+                Value::Null => return count,
+                last => query["ExclusiveStartKey"] = last,
+            }
+        }
     }
 
     async fn call(&self, operation: &str, mut body: Value) -> Value {

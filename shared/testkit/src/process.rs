@@ -3,6 +3,10 @@
 
 use std::{fs, net::SocketAddr, path::Path, process::Command, sync::OnceLock};
 
+use serde::{Deserialize, Serialize};
+
+use crate::wait::millis_now;
+
 /// The variable by which a function's process knows its deployed name.
 const FUNCTION_NAME: &str = "AWS_LAMBDA_FUNCTION_NAME=";
 
@@ -100,4 +104,21 @@ pub fn try_kill(pid: u32) -> bool {
     let mut command = Command::new("kill");
     command.args(["-9", &pid.to_string()]).stderr(std::process::Stdio::null());
     command.status().is_ok_and(|status| status.success())
+}
+
+/// The end of a process that was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kill {
+    /// Which process.
+    pub pid: u32,
+    /// When, in milliseconds since 1970: just before the signal.
+    pub at: u64,
+}
+
+impl Kill {
+    /// Kills a process; nothing if it has ended on its own.
+    pub fn now(pid: u32) -> Option<Self> {
+        let at = millis_now();
+        try_kill(pid).then_some(Self { pid, at })
+    }
 }

@@ -8,6 +8,7 @@ mod call;
 mod chaos;
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -23,7 +24,7 @@ pub use chaos::{PerMille, Plan, Report};
 
 use crate::{
     http_client,
-    process::{self, Peer},
+    process::{Kill, Peer},
     server,
 };
 use call::{Counts, listed};
@@ -111,6 +112,9 @@ struct Proxy {
     rules: Rules,
     chaos: Chaos,
     counts: Counts,
+    kills: Mutex<Vec<Kill>>,
+    /// The events of messages whose sender did not hear that they were sent.
+    unheard: Mutex<BTreeSet<String>>,
 }
 
 /// Runs the proxy until the process ends. On `control`:
@@ -123,6 +127,8 @@ struct Proxy {
 /// | `GET /chaos`, `DELETE /chaos` | its [`Report`]; `DELETE` ends it |
 /// | `GET /counts` | a [`Count`] per operation and function, of the calls that the stack responded to |
 /// | `POST /counts/reset` | counts from 0 again |
+/// | `GET /kills` | each [`Kill`] since the proxy began |
+/// | `GET /unheard` | ids of the events in messages that were sent, and whose sender got no response |
 pub async fn run(listen: SocketAddr, control: SocketAddr, upstream: String) -> std::io::Result<()> {
     let calls = TcpListener::bind(listen).await?;
     let controls = TcpListener::bind(control).await?;
@@ -132,6 +138,8 @@ pub async fn run(listen: SocketAddr, control: SocketAddr, upstream: String) -> s
         rules: Rules::default(),
         chaos: Chaos::default(),
         counts: Counts::default(),
+        kills: Mutex::default(),
+        unheard: Mutex::default(),
     });
     let steered = Arc::clone(&proxy);
     let forward = move |peer: Arc<Peer>, request| {
@@ -160,6 +168,8 @@ impl Proxy {
                 self.counts.reset();
                 Some(String::new())
             }
+            (&Method::GET, "/kills") => Some(text(&*self.kills.lock().expect("no panic with it"))),
+            (&Method::GET, "/unheard") => Some(text(&*self.unheard.lock().expect("no panic with it"))),
             (&Method::GET, path) => {
                 path[1..].parse().ok().and_then(|id| self.rules.hits(id)).map(|hits| hits.to_string())
             }
@@ -182,12 +192,18 @@ impl Proxy {
         });
         match disturbed {
             Some((_, Fault::KillBefore)) => {
-                kill(peer);
+                self.kill(peer);
                 return None;
             }
             Some((_, Fault::Cut)) => return None,
             Some((call, Fault::Throttle)) => return Some(call.throttled()),
             Some((_, Fault::Delay { ms })) => tokio::time::sleep(Duration::from_millis(ms)).await,
+            Some((call, Fault::KillAfter | Fault::LoseResponse))
+                if call.operation.starts_with("SendMessage") =>
+            {
+                let events = event_ids(&String::from_utf8_lossy(request.body()));
+                self.unheard.lock().expect("no panic with it").extend(events);
+            }
             Some((_, Fault::KillAfter | Fault::LoseResponse)) | None => {}
         }
         let response = self.ask(request).await?;
@@ -196,12 +212,17 @@ impl Proxy {
         }
         match disturbed {
             Some((_, Fault::KillAfter)) => {
-                kill(peer);
+                self.kill(peer);
                 None
             }
             Some((_, Fault::LoseResponse)) => None,
             _ => Some(response),
         }
+    }
+
+    fn kill(&self, peer: &Peer) {
+        let Some(kill) = peer.pid().and_then(Kill::now) else { return };
+        self.kills.lock().expect("no panic with it").push(kill);
     }
 
     async fn ask(&self, request: Request<Bytes>) -> Option<Response<Bytes>> {
@@ -227,19 +248,22 @@ impl Proxy {
     }
 }
 
+/// The ids of events in a text.
+fn event_ids(text: &str) -> Vec<String> {
+    const PREFIX: &str = "evt_";
+    let ids = text.match_indices(PREFIX).map(|(at, _)| {
+        let end = text[at + PREFIX.len()..].find(|letter: char| !letter.is_ascii_alphanumeric());
+        text[at..end.map_or(text.len(), |end| at + PREFIX.len() + end)].to_owned()
+    });
+    ids.collect()
+}
+
 fn json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Option<T> {
     serde_json::from_slice(body).ok()
 }
 
 fn text(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("it is JSON")
-}
-
-fn kill(peer: &Peer) {
-    if let Some(pid) = peer.pid() {
-        // It may have ended on its own meanwhile.
-        process::try_kill(pid);
-    }
 }
 
 #[cfg(test)]

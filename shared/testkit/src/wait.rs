@@ -1,8 +1,8 @@
-//! Waiting on a condition, with a deadline.
+//! Waiting on a condition, with a deadline; the time.
 
 use std::{
     panic::Location,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// Calls `probe` until it returns something. Panics with `what` and the caller's line after `limit`.
@@ -31,4 +31,10 @@ where
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// The machine's time, in milliseconds since 1970.
+pub fn millis_now() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock after 1970");
+    u64::try_from(now.as_millis()).expect("a time of today")
 }

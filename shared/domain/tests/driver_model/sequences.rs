@@ -30,8 +30,10 @@ fn rare_sequences() {
     let opened = vec![Ask(Request::EnableAndDeliver), api(), api(), api(), pass(660), Schedule];
     let runs = vec![run(false), run(false), run(true), run(false)];
     let unseen = [held, steps(5), opened, runs].concat();
+    // A message that may not be the first waits once.
+    let wait = || vec![receive(), step(0, 3), step(0, 3), pass(23), receive()];
     // A repeat makes the first attempt, which makes the endpoint slow; then it is moved.
-    let repeat = vec![Publish(0, refused), Publish(0, fine), pass(35), receive()];
+    let repeat = [vec![Publish(0, refused), Publish(0, fine), pass(35)], wait()].concat();
     let slow = vec![step(0, 3), step(0, 3), step(0, 6), step(0, 3), step(0, 3), KillDispatcher(0)];
     let again = [vec![pass(180), receive()], steps(5), vec![receive()], steps(3)].concat();
     let moved = [repeat, slow.clone(), again].concat();
@@ -48,7 +50,7 @@ fn rare_sequences() {
     let over_attempts = [first.clone(), race, steps(2), vec![step(1, 3); 2]].concat();
     let over_place = [first, both, vec![step(1, 3); 8], steps(2)].concat();
     // One copy is deleted because the delivery is not due yet, the other comes when it is.
-    let slow_lane = vec![Publish(0, refused), pass(900), Reconcile(0, fine), receive()];
+    let slow_lane = [vec![Publish(0, refused), pass(900), Reconcile(0, fine)], wait()].concat();
     let indexed = vec![step(0, 3), step(0, 3), step(0, 9), step(0, 3), KillDispatcher(0), pass(3978)];
     let late = [vec![receive(), step(0, 3), pass(23), copy(), step(1, 3)], steps(5)].concat();
     let left = [slow_lane, indexed, late].concat();

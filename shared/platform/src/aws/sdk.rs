@@ -17,7 +17,7 @@ use aws_smithy_runtime_api::{
     },
     http::StatusCode,
 };
-use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::{body::SdkBody, retry::ErrorKind};
 use aws_types::{SdkConfig, region::Region};
 
 use super::throttles::{self, Service};
@@ -115,8 +115,15 @@ impl HttpConnector for Connector {
 }
 
 /// What went wrong, in the kinds by which the SDK decides whether to try again.
+/// Without a connection nothing was sent; after any other error the service may have the request.
 fn connector_error(error: reqwest::Error) -> ConnectorError {
-    if error.is_timeout() { ConnectorError::timeout(error.into()) } else { ConnectorError::io(error.into()) }
+    if error.is_timeout() {
+        ConnectorError::timeout(error.into())
+    } else if error.is_connect() {
+        ConnectorError::other(error.into(), Some(ErrorKind::TransientError))
+    } else {
+        ConnectorError::io(error.into())
+    }
 }
 
 /// A client of DynamoDB.

@@ -4,6 +4,13 @@ use std::time::Duration;
 
 use aws_sdk_sqs::{
     Client,
+    config::{
+        Config,
+        interceptors::InterceptorContext,
+        retry::{ClassifyRetry, RetryAction},
+    },
+    error::SdkError,
+    operation::send_message_batch::SendMessageBatchError,
     types::{ChangeMessageVisibilityBatchRequestEntry, QueueAttributeName, SendMessageBatchRequestEntry},
 };
 
@@ -36,6 +43,49 @@ pub struct Hide {
     pub wait: Duration,
 }
 
+/// Why a call that sends did not return what it did.
+#[derive(Debug)]
+pub enum SendFault {
+    /// SQS has none of the messages.
+    NotSent(Fault),
+    /// It may have them: its response was lost, or late, or said that it failed.
+    Unknown(Fault),
+}
+
+impl From<SendFault> for Fault {
+    fn from((SendFault::NotSent(fault) | SendFault::Unknown(fault)): SendFault) -> Self {
+        fault
+    }
+}
+
+/// Keeps the SDK from repeating a call whose effect is unknown: it would send the same messages, and
+/// nothing would distinguish the copies.
+#[derive(Debug)]
+struct OnlyIfNotSent;
+
+impl ClassifyRetry for OnlyIfNotSent {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let Some(Err(error)) = context.output_or_error() else { return RetryAction::NoActionIndicated };
+        let refused = error.is_operation_error()
+            && !context.response().is_some_and(|response| response.status().is_server_error());
+        let unconnected = error.as_connector_error().is_some_and(|error| error.as_other().is_some());
+        if refused || unconnected { RetryAction::NoActionIndicated } else { RetryAction::RetryForbidden }
+    }
+
+    fn name(&self) -> &'static str {
+        "repeat a send only if nothing was sent"
+    }
+}
+
+fn may_be_sent(error: &SdkError<SendMessageBatchError>) -> bool {
+    match error {
+        SdkError::ConstructionFailure(_) => false,
+        SdkError::DispatchFailure(failure) => !failure.is_other(),
+        SdkError::ServiceError(failure) => failure.raw().status().is_server_error(),
+        _ => true,
+    }
+}
+
 /// One queue.
 #[derive(Debug)]
 pub struct Queue {
@@ -56,8 +106,12 @@ impl Queue {
         self.url.rsplit('/').next().unwrap_or_default()
     }
 
-    /// Sends up to [`BATCH`] messages in one call; for each, whether it was accepted.
-    pub async fn send_batch(&self, messages: Vec<QueueMessage<'_>>) -> Result<Vec<Result<(), Fault>>, Fault> {
+    /// Sends up to [`BATCH`] messages in one call; for each, whether it was accepted. A call whose effect
+    /// is unknown is not repeated.
+    pub async fn send_batch(
+        &self,
+        messages: Vec<QueueMessage<'_>>,
+    ) -> Result<Vec<Result<(), Fault>>, SendFault> {
         const DOING: &str = "sending to a queue";
         let mut results: Vec<_> = messages.iter().map(|_| Ok(())).collect();
         let entries = messages.into_iter().enumerate().map(|(index, message)| {
@@ -69,9 +123,14 @@ impl Queue {
                 .set_delay_seconds((delay > 0).then_some(delay))
                 .build()
         });
-        let entries: Vec<_> = entries.collect::<Result<_, _>>().map_err(Fault::on(DOING))?;
+        let entries: Vec<_> =
+            entries.collect::<Result<_, _>>().map_err(|error| SendFault::NotSent(Fault::on(DOING)(error)))?;
         let request = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
-        let response = request.send().await.map_err(Fault::on(DOING))?;
+        let once = Config::builder().retry_classifier(OnlyIfNotSent);
+        let response = request.customize().config_override(once).send().await.map_err(|error| {
+            let wrap = if may_be_sent(&error) { SendFault::Unknown } else { SendFault::NotSent };
+            wrap(Fault::on(DOING)(error))
+        })?;
         for failed in response.failed() {
             let fault = Fault::new(DOING, failed.message().unwrap_or(failed.code()));
             if let Some(result) = failed.id().parse().ok().and_then(|index: usize| results.get_mut(index)) {

@@ -17,12 +17,23 @@ use futures_util::future::join_all;
 
 use crate::{
     Fault,
-    aws::sqs::{BATCH, Hide, Queue, QueueMessage},
+    aws::sqs::{BATCH, Hide, Queue, QueueMessage, SendFault},
+    runtime::clock,
     store::events::{deliveries::DeliveryKey, stored::StoredEvent},
 };
 
 /// Calls under way at once. A call holds up to 600 KB, and a small function has 128 MB.
 const SEND_CALLS: usize = 4;
+
+/// How often a call is made whose effect is unknown. Each has 5 s.
+const SEND_TRIES: u32 = 3;
+
+/// How long the messages of such a call are held back when it is repeated: the attempts that their first
+/// copies lead to are then on record, unless the endpoint is slow.
+const COPY_DELAY: Duration = Duration::from_secs(5);
+
+/// The longest pause before the first repeat; it doubles.
+const SEND_PAUSE: Duration = Duration::from_millis(200);
 
 /// How long a lane's pressure is cached; what SQS reports is about as old itself.
 const PRESSURE_AGE: Duration = Duration::from_secs(30);
@@ -69,6 +80,17 @@ pub struct Outgoing {
 impl Outgoing {
     fn to_queue_message(&self) -> Result<QueueMessage<'_>, Fault> {
         Ok(QueueMessage { group: self.tenant.as_str(), body: self.text()?, delay: self.delay })
+    }
+
+    /// The same message, if it may have been sent before.
+    fn copy(&self) -> Self {
+        let mut copy = Self { delay: self.delay.max(COPY_DELAY), ..self.clone() };
+        match &mut copy.body {
+            Body::First { check, .. } | Body::Page(PageMessage { check, .. }) => *check = true,
+            // The delivery of these is read in any case.
+            Body::Again { .. } | Body::Text(_) => copy.delay = self.delay + COPY_DELAY,
+        }
+        copy
     }
 
     fn text(&self) -> Result<String, Fault> {
@@ -181,18 +203,25 @@ impl Lane {
     }
 
     async fn send_batch(&self, messages: &[Outgoing]) -> Vec<Result<(), Fault>> {
-        match self.try_send_batch(messages).await {
-            Ok(results) => results,
-            Err(fault) => {
-                let text = fault.to_string();
-                messages.iter().map(|_| Err(Fault::new("sending to a lane", text.clone()))).collect()
-            }
+        let mut sent = self.try_send_batch(messages).await;
+        let mut pause = SEND_PAUSE;
+        for _ in 1..SEND_TRIES {
+            let Err(SendFault::Unknown(fault)) = &sent else { break };
+            tracing::warn!(%fault, "unknown whether messages were sent; sending copies");
+            tokio::time::sleep(pause.mul_f64(clock::jitter())).await;
+            pause *= 2;
+            let copies: Vec<_> = messages.iter().map(Outgoing::copy).collect();
+            sent = self.try_send_batch(&copies).await;
         }
+        sent.unwrap_or_else(|fault| {
+            let text = Fault::from(fault).to_string();
+            messages.iter().map(|_| Err(Fault::new("sending to a lane", text.clone()))).collect()
+        })
     }
 
-    async fn try_send_batch(&self, messages: &[Outgoing]) -> Result<Vec<Result<(), Fault>>, Fault> {
-        let messages = messages.iter().map(Outgoing::to_queue_message).collect::<Result<_, _>>()?;
-        self.queue.send_batch(messages).await
+    async fn try_send_batch(&self, messages: &[Outgoing]) -> Result<Vec<Result<(), Fault>>, SendFault> {
+        let messages = messages.iter().map(Outgoing::to_queue_message).collect::<Result<_, _>>();
+        self.queue.send_batch(messages.map_err(SendFault::NotSent)?).await
     }
 
     /// How many messages wait, approximately.

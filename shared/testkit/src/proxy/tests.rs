@@ -33,3 +33,10 @@ fn faults_are_named_as_before_and_a_delay_says_how_long() {
         assert!(serde_json::from_str::<Fault>(json).is_ok());
     }
 }
+
+#[test]
+fn the_events_of_messages_are_found_in_escaped_text() {
+    let body = r#"{"Entries":[{"MessageBody":"{\"event_id\":\"evt_01ab\"}"},{"MessageBody":"evt_2"}]}"#;
+    assert_eq!(event_ids(body), ["evt_01ab", "evt_2"]);
+    assert_eq!(event_ids("evt_3"), ["evt_3"]);
+}

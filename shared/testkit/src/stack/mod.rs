@@ -5,15 +5,20 @@ mod aws;
 mod clock;
 mod deploy;
 
-use std::{collections::HashMap, env, fs, path::PathBuf};
+use std::{
+    collections::{BTreeSet, HashMap},
+    env, fs,
+    path::PathBuf,
+};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 pub use self::clock::Clock;
 
 use crate::{
-    http_client, process,
+    http_client,
+    process::{self, Kill},
     proxy::{Plan, Report, Rule},
 };
 
@@ -116,6 +121,22 @@ impl Stack {
         let response = http_client().delete(format!("{}/chaos", self.control())).send().await;
         let text = response.expect("the proxy responds").text().await.expect("a report");
         serde_json::from_str(&text).expect("a report")
+    }
+
+    /// The processes that the proxy has killed, and when.
+    pub async fn kills(&self) -> Vec<Kill> {
+        self.ask_proxy("/kills").await
+    }
+
+    /// The events in messages whose sender got no response, although they were sent.
+    pub async fn unheard_events(&self) -> BTreeSet<String> {
+        self.ask_proxy("/unheard").await
+    }
+
+    async fn ask_proxy<T: DeserializeOwned>(&self, path: &str) -> T {
+        let response = http_client().get(format!("{}{path}", self.control())).send().await;
+        let text = response.expect("the proxy responds").text().await.expect("a text");
+        serde_json::from_str(&text).expect("what was asked for")
     }
 
     /// Sets a rule of the proxy between functions and stack; returns a probe for its hits.

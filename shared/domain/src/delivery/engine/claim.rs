@@ -56,11 +56,15 @@ pub enum Claim {
 /// A parked delivery, and one that has a place in the due index and is not due yet, has its driver
 /// there: another message is one too many. A message that a repeated publish sent (`check`) and
 /// that is received for the first time is dropped as soon as the delivery is stored: the writer of
-/// that item holds the driver. Where the next attempt is long overdue that driver is lost, and the
+/// that item holds the driver; where nothing is stored yet, it waits once, because the message before it
+/// may be worked on. Where the next attempt is long overdue that driver is lost, and the
 /// message takes its place; so does one that is received again, since it may be the driver itself.
 #[must_use]
 pub fn claim(stored: Option<&Delivery>, origin: Origin, now: Timestamp) -> Claim {
-    let Some(delivery) = stored else { return Claim::Attempt(1) };
+    let Some(delivery) = stored else {
+        let behind_first = origin.check && origin.received <= 1;
+        return if behind_first { Claim::Keep(now + BEHIND) } else { Claim::Attempt(1) };
+    };
     if delivery.status.is_final() || delivery.status == Status::Parked {
         return Claim::Drop;
     }

@@ -58,6 +58,8 @@ pub struct Publisher {
 
 struct Order {
     key: String,
+    /// Whether an earlier request for it got no 202.
+    repeated: bool,
     event: PublishedEvent,
 }
 
@@ -85,7 +87,7 @@ impl Publisher {
             event_type: if self.random.per_mille(500) { "contact.created" } else { "deal.won" },
             data: json!({ "client": self.name, "n": n, "pad": "x".repeat(size as usize) }),
         };
-        Order { key: format!("{}-{}-{n}", self.shop.run, self.name), event }
+        Order { key: format!("{}-{}-{n}", self.shop.run, self.name), repeated: false, event }
     }
 
     async fn publish(&mut self, mut orders: Vec<Order>) {
@@ -101,6 +103,9 @@ impl Publisher {
                 tokio::time::sleep(self.random.up_to(most)).await;
             }
             tries += 1;
+            for order in &mut orders {
+                order.repeated = tries > 1;
+            }
             orders = if self.batch == 1 {
                 self.publish_one(orders.remove(0)).await.into_iter().collect()
             } else {
@@ -110,11 +115,12 @@ impl Publisher {
     }
 
     /// Gives back what must be published again.
-    async fn publish_one(&mut self, order: Order) -> Option<Order> {
+    async fn publish_one(&mut self, mut order: Order) -> Option<Order> {
         let body = json!({ "type": order.event.event_type, "data": order.event.data });
         let headers = [("idempotency-key", order.key.as_str())];
         let Some(response) = self.post("/v1/events", &headers, &body).await else { return Some(order) };
         if response.status == 202 && self.random.per_mille(AGAIN) {
+            order.repeated = true;
             let again = self.post("/v1/events", &headers, &body).await;
             let other = again.filter(|again| again.status == 202 && again.json["id"] != response.json["id"]);
             if let Some(other) = other {
@@ -125,7 +131,7 @@ impl Publisher {
     }
 
     async fn publish_batch(&mut self, orders: Vec<Order>) -> Vec<Order> {
-        let event = |Order { key, event }: &Order| json!({ "type": event.event_type, "data": event.data, "idempotency_key": key });
+        let event = |Order { key, event, .. }: &Order| json!({ "type": event.event_type, "data": event.data, "idempotency_key": key });
         let body = json!({ "events": orders.iter().map(event).collect::<Vec<_>>() });
         let Some(response) = self.post("/v1/events/batch", &[], &body).await else { return orders };
         if response.status != 202 {
@@ -146,7 +152,7 @@ impl Publisher {
     fn settle(&self, order: Order, status: u16, event: &Value) -> Option<Order> {
         match status {
             202 => {
-                self.shop.ledger.accept(&text(event, "id"), &order.event);
+                self.shop.ledger.accept(&text(event, "id"), &order.event, order.repeated);
                 None
             }
             429 | 500.. => Some(order),

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use serde_json::Value;
-use testkit::sign::signature;
+use testkit::{sign::signature, wait::millis_now};
 
 /// What went wrong is listed up to here.
 const LISTED: usize = 20;
@@ -32,13 +32,35 @@ pub struct PublishedEvent {
     pub data: Value,
 }
 
+/// One request at an endpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// When it came, in milliseconds since 1970.
+    pub at: u64,
+    /// The process that sent it, if that still existed when it was looked up.
+    pub sender: Option<u32>,
+    /// When that was, in milliseconds since 1970.
+    pub looked_up: u64,
+    /// Whether the endpoint responded with 2xx.
+    pub taken: bool,
+}
+
+/// A delivery that came again after a 2xx, with all its requests.
+pub struct Repetition {
+    pub event_id: String,
+    /// The endpoint's place.
+    pub index: usize,
+    pub arrivals: Vec<Arrival>,
+}
+
 #[derive(Default)]
 struct Books {
     accepted: HashMap<String, PublishedEvent>,
+    published_again: BTreeSet<String>,
     /// What the first request of an event held.
     bodies: HashMap<String, Bytes>,
-    /// Requests and responses of 2xx, by endpoint's place and event.
-    arrivals: HashMap<(usize, String), (u32, u32)>,
+    /// Requests by endpoint's place and event.
+    arrivals: HashMap<(usize, String), Vec<Arrival>>,
     expected: u64,
     /// Expected ones that got a 2xx.
     delivered: u64,
@@ -57,8 +79,6 @@ pub struct Totals {
     pub accepted: u64,
     pub expected: u64,
     pub delivered: u64,
-    /// Requests for what had already got a 2xx.
-    pub duplicates: u64,
     /// Requests that the endpoint did not say 2xx to.
     pub refused: u64,
     pub wrong: BTreeSet<String>,
@@ -88,20 +108,23 @@ impl Ledger {
         }
     }
 
-    /// A client got a 202.
-    pub fn accept(&self, id: &str, event: &PublishedEvent) {
+    /// A client got a 202, to its first request or to a later one.
+    pub fn accept(&self, id: &str, event: &PublishedEvent, repeated: bool) {
         let due: Vec<_> = self.subscribed(event).collect();
         let mut books = self.books();
+        if repeated {
+            books.published_again.insert(id.to_owned());
+        }
         if books.accepted.insert(id.to_owned(), event.clone()).is_some() {
             return;
         }
         books.expected += due.len() as u64;
-        let early = due.into_iter().filter(|index| taken(&books, *index, id) > 0).count();
+        let early = due.into_iter().filter(|index| is_taken(&books, *index, id)).count();
         books.delivered += early as u64;
     }
 
     /// A webhook came to the endpoint at this place; says how often it has come there before.
-    pub fn arrive(&self, index: usize, webhook: &hyper::Request<Bytes>) -> Option<(String, u32)> {
+    pub fn arrive(&self, index: usize, webhook: &hyper::Request<Bytes>) -> Option<(String, usize)> {
         let header = |name: &str| webhook.headers().get(name)?.to_str().ok();
         let (id, body) = (header("webhook-id")?.to_owned(), webhook.body());
         let signed = signature(&self.endpoints[index].secret, &id, header("webhook-timestamp")?, body);
@@ -110,9 +133,9 @@ impl Ledger {
         }
         let mut books = self.books();
         let same = books.bodies.entry(id.clone()).or_insert_with(|| body.clone()) == body;
-        let (requests, _) = books.arrivals.entry((index, id.clone())).or_default();
-        *requests += 1;
-        let before = *requests - 1;
+        let arrivals = books.arrivals.entry((index, id.clone())).or_default();
+        let before = arrivals.len();
+        arrivals.push(Arrival { at: millis_now(), sender: None, looked_up: 0, taken: false });
         drop(books);
         if !same {
             self.wrong(format!("{id} came with another body than before"));
@@ -120,12 +143,21 @@ impl Ledger {
         Some((id, before))
     }
 
-    /// The endpoint responds with 2xx.
-    pub fn take(&self, index: usize, id: &str) {
+    /// Which process sent the request that came there after `before` others.
+    pub fn sent_by(&self, index: usize, id: &str, before: usize, sender: Option<u32>) {
+        if let Some(arrivals) = self.books().arrivals.get_mut(&(index, id.to_owned())) {
+            arrivals[before].sender = sender;
+            arrivals[before].looked_up = millis_now();
+        }
+    }
+
+    /// The endpoint responds with 2xx to the request that came there after `before` others.
+    pub fn take(&self, index: usize, id: &str, before: usize) {
         let mut books = self.books();
-        let (_, taken) = books.arrivals.entry((index, id.to_owned())).or_default();
-        *taken += 1;
-        if *taken == 1 && books.accepted.contains_key(id) {
+        let first = !is_taken(&books, index, id);
+        let arrivals = books.arrivals.get_mut(&(index, id.to_owned())).expect("it has arrived");
+        arrivals[before].taken = true;
+        if first && books.accepted.contains_key(id) {
             books.delivered += 1;
         }
     }
@@ -143,8 +175,27 @@ impl Ledger {
             .accepted
             .iter()
             .flat_map(|(id, event)| self.subscribed(event).map(move |index| (id, index)));
-        due.filter(|(id, index)| taken(&books, *index, id) == 0)
+        due.filter(|(id, index)| !is_taken(&books, *index, id))
             .map(|(id, index)| (id.clone(), index))
+            .collect()
+    }
+
+    /// Whether more than one request published an event.
+    pub fn is_published_again(&self, id: &str) -> bool {
+        self.books().published_again.contains(id)
+    }
+
+    /// What came again after a 2xx.
+    pub fn repeated(&self) -> Vec<Repetition> {
+        let books = self.books();
+        let often = |arrivals: &[Arrival]| arrivals.iter().filter(|one| one.taken).count() > 1;
+        let repeated = books.arrivals.iter().filter(|(_, arrivals)| often(arrivals));
+        repeated
+            .map(|((index, id), arrivals)| Repetition {
+                event_id: id.clone(),
+                index: *index,
+                arrivals: arrivals.clone(),
+            })
             .collect()
     }
 
@@ -179,19 +230,17 @@ impl Ledger {
                 wrong.insert(format!("{id} came to an endpoint that it was not for"));
             }
         }
-        let sum =
-            |count: fn(&(u32, u32)) -> u32| books.arrivals.values().map(|row| u64::from(count(row))).sum();
+        let refused = books.arrivals.values().flatten().filter(|one| !one.taken).count();
         Totals {
             accepted: books.accepted.len() as u64,
             expected: books.expected,
             delivered: books.delivered,
-            duplicates: sum(|(_, taken)| taken.saturating_sub(1)),
-            refused: sum(|(requests, taken)| requests - taken),
+            refused: refused as u64,
             wrong,
         }
     }
 }
 
-fn taken(books: &Books, index: usize, id: &str) -> u32 {
-    books.arrivals.get(&(index, id.to_owned())).map_or(0, |(_, taken)| *taken)
+fn is_taken(books: &Books, index: usize, id: &str) -> bool {
+    books.arrivals.get(&(index, id.to_owned())).is_some_and(|arrivals| arrivals.iter().any(|one| one.taken))
 }

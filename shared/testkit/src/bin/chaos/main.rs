@@ -2,18 +2,20 @@
 //!
 //! Clients publish, calls of AWS fail by chance, functions are killed and endpoints have moods,
 //! all at once. Then everything heals, and what was accepted must arrive: every event at every
-//! endpoint that was subscribed, under one id, with one body, signed. Exit code 1 where it does not.
+//! endpoint that was subscribed, under one id, with one body, signed. Exit code 1 where it does not, or where
+//! more comes twice than killed dispatchers explain.
 //!
 //! The seed fixes the dice, not the scheduler: a run with the same seed is much like the first,
 //! not the same.
 
 mod clients;
+mod disturbances;
+mod duplicates;
 mod ledger;
 mod receivers;
 mod report;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     process::ExitCode,
     sync::{
         Arc,
@@ -23,16 +25,11 @@ use std::{
 };
 
 use clients::{Publisher, Shop};
+use disturbances::{kills, switches, weather};
 use ledger::{Endpoint, Ledger};
 use receivers::Ward;
-use serde_json::{Value, json};
-use testkit::{
-    Client, Stack, process,
-    proxy::{PerMille, Plan},
-    random::Random,
-    stack::text,
-    unique,
-};
+use serde_json::json;
+use testkit::{Client, Stack, random::Random, stack::text, unique};
 use tokio::task::JoinSet;
 
 /// The endpoints of the run: tenant, mood, the one event type that it subscribes to.
@@ -55,24 +52,6 @@ const WIDE: usize = 110;
 /// Between two events that go to so many.
 const BETWEEN_WIDE: Duration = Duration::from_secs(6);
 
-/// Between two requests that disable or enable an endpoint, at most.
-const BETWEEN_SWITCHES: Duration = Duration::from_secs(2);
-
-/// What a call meets most of the time; the SDK's own retries hide most of it. Deaths are rarer than
-/// they could be: after each, the stand-in leaves the lane alone for a second.
-const WEATHER: PerMille =
-    PerMille { kill_before: 2, kill_after: 2, lose_response: 8, throttle: 20, cut: 10, delay: 30 };
-
-/// What it meets now and then: three tries in a row fail often enough.
-const STORM: PerMille =
-    PerMille { kill_before: 3, kill_after: 3, lose_response: 100, throttle: 300, cut: 150, delay: 100 };
-
-const BETWEEN_STORMS: Duration = Duration::from_secs(8);
-const STORM_LASTS: Duration = Duration::from_secs(2);
-
-/// Between two functions' deaths, at most.
-const BETWEEN_KILLS: Duration = Duration::from_secs(3);
-
 /// How long clients go on repeating after the chaos.
 const LAST_REPEATS: Duration = Duration::from_mins(1);
 
@@ -90,8 +69,9 @@ impl Options {
         let mut options = Self {
             seed: Random::fresh_seed(),
             lasts: Duration::from_mins(1),
-            // Two kills (35 s each until the message is back) and two failures of ours (20 s and 40 s).
-            settle: Duration::from_mins(4),
+            // The lease of a due entry (10 min) whose message was lost, then two kills (35 s each until the
+            // message is back) and two failures of ours (20 s and 40 s).
+            settle: Duration::from_mins(13),
         };
         let mut arguments = std::env::args().skip(1);
         while let Some(name) = arguments.next() {
@@ -140,7 +120,7 @@ async fn main() -> ExitCode {
     });
     let clients = clients(&shop, &tenants, &mut random);
     println!("{} s of chaos", options.lasts.as_secs());
-    let (faults, killed, switched) = tokio::join!(
+    let (faults, kills, switched) = tokio::join!(
         weather(&stack, stop, random.fork()),
         kills(&stack, stop, random.fork()),
         switches(&ledger, &tenants, stop, random.fork()),
@@ -153,8 +133,16 @@ async fn main() -> ExitCode {
         options.settle.as_secs()
     );
     let settled = settle(&ledger, options.settle).await;
-    let run =
-        report::Run { ledger: &ledger, shop: &shop, tenants: &tenants, faults, killed, switched, settled };
+    let run = report::Run {
+        stack: &stack,
+        ledger: &ledger,
+        shop: &shop,
+        tenants: &tenants,
+        faults,
+        kills,
+        switched,
+        settled,
+    };
     run.print().await
 }
 
@@ -205,87 +193,6 @@ fn clients(shop: &Arc<Shop>, tenants: &[Client], random: &mut Random) -> JoinSet
         clients.spawn(publisher.run());
     }
     clients
-}
-
-/// Faults of AWS by chance, in waves; returns how many there were of each.
-async fn weather(stack: &Stack, stop: Instant, mut random: Random) -> BTreeMap<String, u64> {
-    let mut sum = BTreeMap::new();
-    let mut add = |report: testkit::proxy::Report| {
-        for (fault, hits) in report.hits {
-            *sum.entry(fault).or_default() += hits;
-        }
-        *sum.entry("calls".to_owned()).or_default() += report.calls;
-    };
-    let waves = [(WEATHER, BETWEEN_STORMS), (STORM, STORM_LASTS)].into_iter().cycle();
-    for (per_mille, lasts) in waves {
-        let left = stop.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break;
-        }
-        let seed = u64::from(random.below(u32::MAX));
-        let plan =
-            Plan { seed, per_mille, delay_ms: 300, operations: Vec::new(), only_functions: Vec::new() };
-        stack.begin_chaos(&plan).await;
-        tokio::time::sleep(lasts.min(left)).await;
-        add(stack.end_chaos().await);
-    }
-    sum
-}
-
-/// Disables and enables endpoints at random times, holding what comes meanwhile; returns how often. In the
-/// end all are enabled.
-async fn switches(ledger: &Ledger, tenants: &[Client], stop: Instant, mut random: Random) -> u64 {
-    let mut switched = 0;
-    let mut disabled = BTreeSet::new();
-    let switch = async |index: usize, action: &str, body: Value| {
-        let Endpoint { tenant, id, .. } = &ledger.endpoints[index];
-        tenants[*tenant].post(&format!("/v1/endpoints/{id}/{action}"), &body).await.status == 200
-    };
-    while Instant::now() < stop {
-        tokio::time::sleep(random.up_to(BETWEEN_SWITCHES)).await;
-        let index = random.below(u32::try_from(ENDPOINTS.len()).expect("few")) as usize;
-        // A request that failed may have been carried out.
-        let done = if disabled.insert(index) {
-            switch(index, "disable", json!({ "mode": "hold" })).await
-        } else {
-            let done = switch(index, "enable", json!({ "delivery_rate": 500 })).await;
-            if done {
-                disabled.remove(&index);
-            }
-            done
-        };
-        switched += u64::from(done);
-    }
-    for index in disabled {
-        while !switch(index, "enable", json!({ "delivery_rate": 500 })).await {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    }
-    switched
-}
-
-/// Kills functions at random times, each function as often as any other; returns how often.
-async fn kills(stack: &Stack, stop: Instant, mut random: Random) -> BTreeMap<String, u64> {
-    let mut killed = BTreeMap::new();
-    while Instant::now() < stop {
-        tokio::time::sleep(random.up_to(BETWEEN_KILLS)).await;
-        let mut alive: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
-        for (pid, deployed) in stack.processes() {
-            let function = stack.functions.iter().find(|(_, name)| **name == deployed);
-            if let Some((function, _)) = function {
-                alive.entry(function).or_default().push(pid);
-            }
-        }
-        let mut pick = |count: usize| random.below(u32::try_from(count).expect("few")) as usize;
-        if alive.is_empty() {
-            continue;
-        }
-        let (function, pids) = alive.iter().nth(pick(alive.len())).expect("one of them");
-        if process::try_kill(pids[pick(pids.len())]) {
-            *killed.entry((*function).to_owned()).or_default() += 1;
-        }
-    }
-    killed
 }
 
 /// Waits until all has arrived, or for this long; returns how long that was.

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use hyper::{Request, Response, StatusCode};
-use testkit::{random::Random, server};
+use testkit::{process::Peer, random::Random, server};
 use tokio::net::TcpListener;
 
 use crate::ledger::Ledger;
@@ -41,22 +41,23 @@ pub async fn start(ward: Arc<Ward>, index: usize, mut random: Random) -> String 
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}/webhooks", listener.local_addr().expect("its own address"));
     let dice = std::sync::Mutex::new(random.fork());
-    let handle = move |_, request: Request<Bytes>| {
+    let handle = move |peer: Arc<Peer>, request: Request<Bytes>| {
         let thrown = {
             let mut dice = dice.lock().expect("no panic with it");
             (dice.below(1000), dice.up_to(SLOW))
         };
         let ward = Arc::clone(&ward);
-        async move { response(&ward, index, &request, thrown).await }
+        async move { response(&ward, index, &request, peer, thrown).await }
     };
     tokio::spawn(server::serve(listener, handle));
     url
 }
 
 async fn response(
-    ward: &Ward,
+    ward: &Arc<Ward>,
     index: usize,
     request: &Request<Bytes>,
+    peer: Arc<Peer>,
     (chance, wait): (u32, Duration),
 ) -> Option<Response<Bytes>> {
     let ledger = ward.ledger.get().expect("nothing is published before the endpoints are made");
@@ -65,6 +66,9 @@ async fn response(
         ledger.wrong("a request without the headers of a webhook".to_owned());
         return status(StatusCode::BAD_REQUEST);
     };
+    // It looks through the files of all processes, while the endpoint responds.
+    let (known, name) = (Arc::clone(ledger), id.clone());
+    tokio::task::spawn_blocking(move || known.sent_by(index, &name, before, peer.pid()));
     let since = ledger.began.elapsed().as_millis() % PERIOD.as_millis();
     let sick = !ward.healed.load(Ordering::Relaxed) && since < SICK.as_millis();
     let may_fail = sick && (before == 0 || !ward.gentle.load(Ordering::Relaxed));
@@ -76,6 +80,6 @@ async fn response(
         "crawling" if sick && chance < 50 => tokio::time::sleep(CRAWLING).await,
         _ => {}
     }
-    ledger.take(index, &id);
+    ledger.take(index, &id, before);
     status(StatusCode::OK)
 }

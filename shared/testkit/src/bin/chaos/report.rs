@@ -2,10 +2,15 @@
 
 use std::{collections::BTreeMap, process::ExitCode, sync::atomic::Ordering, time::Duration};
 
-use serde_json::Value;
-use testkit::Client;
+use serde_json::{Value, json};
+use testkit::{Client, Stack};
 
-use crate::{clients::Shop, ledger::Ledger};
+use crate::{
+    clients::Shop,
+    disturbances::Kills,
+    duplicates::{Duplicates, Evidence},
+    ledger::Ledger,
+};
 
 /// Missing deliveries are listed up to here.
 const LISTED: usize = 20;
@@ -15,11 +20,12 @@ const LOOKED_AT: usize = 200;
 
 /// A run that has ended.
 pub struct Run<'a> {
+    pub stack: &'a Stack,
     pub ledger: &'a Ledger,
     pub shop: &'a Shop,
     pub tenants: &'a [Client],
     pub faults: BTreeMap<String, u64>,
-    pub killed: BTreeMap<String, u64>,
+    pub kills: Kills,
     /// How often an endpoint was disabled or enabled.
     pub switched: u64,
     pub settled: Duration,
@@ -44,19 +50,29 @@ impl Run<'_> {
         line("due", format!("{} deliveries at {endpoints} endpoints", totals.expected));
         line("delivered", format!("{}, until {settled} s after the clients' last 202", totals.delivered));
         line("lost", lost.to_string());
-        line(
-            "duplicates",
-            format!(
-                "{} after a 2xx, {:.3} % of what was delivered: its record was lost with a function or a response; {} requests refused or cut on purpose",
-                totals.duplicates,
-                percent(totals.duplicates, totals.delivered),
-                totals.refused
-            ),
-        );
+        let mut kills = self.kills.list.clone();
+        kills.extend(self.stack.kills().await);
+        let unheard = self.stack.unheard_events().await;
+        let evidence = Evidence { ledger: self.ledger, kills: &kills, unheard: &unheard };
+        let duplicates = Duplicates::find(&evidence, self.tenants).await;
+        let share =
+            |count| format!("{count}, {:.3} % of what was delivered", percent(count, totals.delivered));
+        line("refused", format!("{} requests refused or cut on purpose", totals.refused));
+        line("duplicates", format!("{} came again after a 2xx", share(duplicates.count())));
+        for (cause, count) in duplicates.causes() {
+            println!("  {count}: {cause}");
+        }
+        let too_many = duplicates.are_too_many(totals.delivered);
+        let unexplained = share(duplicates.unexplained.len() as u64);
+        let verdict = if too_many { "too many" } else { "at most 0.1 % is allowed" };
+        line("of these", format!("{unexplained} without a kill that explains it; {verdict}"));
+        for duplicate in duplicates.unexplained.iter().take(LISTED) {
+            println!("  again: {duplicate}");
+        }
         line("wrong", totals.wrong.len().to_string());
         let calls = self.faults.remove("calls").unwrap_or_default();
         line("proxy", format!("{calls} calls of AWS in the chaos: {}", listing(&self.faults)));
-        line("killed", listing(&self.killed));
+        line("killed", format!("{}; the proxy killed more", listing(&self.kills.by_function)));
         line("switched", format!("{} times an endpoint was disabled or enabled", self.switched));
         line("on record", self.on_record().await);
         for what in &totals.wrong {
@@ -65,12 +81,16 @@ impl Run<'_> {
         for (id, index) in self.ledger.missing().iter().take(LISTED) {
             let endpoint = &self.ledger.endpoints[*index];
             let state = self.state(endpoint.tenant, id, &endpoint.id).await;
-            println!("  lost: {id} at {} ({}): {state}", endpoint.id, endpoint.mood);
+            let rows = self.rows(id, &endpoint.id).await;
+            println!("  lost: {id} at {} ({}): {state}; {rows}", endpoint.id, endpoint.mood);
+        }
+        if lost > 0 {
+            println!("  lanes: {}", self.lanes().await);
         }
         if totals.accepted == 0 {
             println!("nothing was accepted, so nothing was shown");
         }
-        let good = lost == 0 && totals.wrong.is_empty() && totals.accepted > 0;
+        let good = lost == 0 && totals.wrong.is_empty() && totals.accepted > 0 && !too_many;
         ExitCode::from(u8::from(!good))
     }
 
@@ -85,6 +105,35 @@ impl Run<'_> {
         let Some(delivery) = delivery else { return "the API shows no such delivery".to_owned() };
         let (status, count) = (&delivery["status"], &delivery["attempt_count"]);
         format!("{status} after {count} attempts, the next at {}", delivery["next_attempt_at"])
+    }
+
+    /// The rows of a delivery, for what drives it.
+    async fn rows(&self, event_id: &str, endpoint_id: &str) -> Value {
+        let scan = json!({
+            "TableName": self.stack.output("EventsTableName"),
+            "FilterExpression": "contains(pk, :event) AND contains(sk, :endpoint)",
+            "ExpressionAttributeValues": { ":event": { "S": event_id }, ":endpoint": { "S": endpoint_id } },
+            "ProjectionExpression": "sk, n, next_at, due_pk, due_at, parked_reason",
+        });
+        self.stack.aws("dynamodb", "DynamoDB_20120810.Scan", scan).await["Items"].take()
+    }
+
+    /// How many messages each queue holds.
+    async fn lanes(&self) -> String {
+        let mut counts = BTreeMap::new();
+        for queue in ["FastLaneUrl", "SlowLaneUrl", "FanOutPagesUrl", "DeadLettersUrl"] {
+            counts.insert(queue, self.stack.queue_attributes(queue, &["All"]).await);
+        }
+        let text = |name: &str, attributes: &Value| {
+            let count = |state: &str| attributes[format!("ApproximateNumberOfMessages{state}")].clone();
+            format!(
+                "{name} {} visible, {} hidden, {} delayed",
+                count(""),
+                count("NotVisible"),
+                count("Delayed")
+            )
+        };
+        counts.iter().map(|(name, attributes)| text(name, attributes)).collect::<Vec<_>>().join("; ")
     }
 
     /// What the API says of some events. A delivery that arrived and is not on record as succeeded

@@ -45,7 +45,8 @@ fn claims() {
     let again = Origin { again: true, ..FIRST };
     for (stored, origin, now, expected) in [
         (None, second, 0, Claim::Attempt(1)),
-        (None, check, 0, Claim::Attempt(1)),
+        (None, check, 0, Claim::Keep(at(20))),
+        (None, Origin { received: 2, ..check }, 20, Claim::Attempt(1)),
         (Some(&retrying), second, 99, Claim::Keep(at(120))),
         (Some(&retrying), second, 100, Claim::Attempt(3)),
         (Some(&retrying), check, 100, Claim::Drop),
