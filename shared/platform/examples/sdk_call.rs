@@ -6,7 +6,7 @@ use platform::{aws::sdk, runtime::config};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let config = sdk::sdk_config(sdk::http_client()?, &config::Runtime::read()?);
+    let config = sdk::sdk_config(&config::Runtime::read()?)?;
     let (client, table) = (&sdk::dynamodb(&config), &config::events_table()?);
     // About the item of an event with a payload of 1 KiB.
     let payload = &"x".repeat(1024);

@@ -88,13 +88,13 @@ impl Parts {
         let runtime = config::Runtime::read()?;
         telemetry::start(runtime.log_level, runtime.metrics_namespace.clone());
         let http = sdk::http_client()?;
-        let sdk = sdk::sdk_config(http.clone(), &runtime);
+        let sdk = sdk::sdk_config(&runtime)?;
         let dynamodb = sdk::dynamodb(&sdk);
         let registry = Table::new(dynamodb.clone(), &config::registry_table()?);
         let events = Table::new(dynamodb, &config::events_table()?);
         let objects = Objects::new(http.clone(), &runtime, &config::payloads_bucket()?);
         let cache_age = config::cache_age()?;
-        let lane = |url| Arc::new(Lane::new(Queue::new(sdk::sqs(&sdk), url)));
+        let lane = |url| Arc::new(Lane::new(Queue::new(&sdk, url)));
         Ok(Self {
             tenants: Tenants::new(registry.clone(), cache_age),
             api_keys: ApiKeys::new(registry.clone(), cache_age),
@@ -125,7 +125,7 @@ impl Parts {
     /// Another queue.
     #[must_use]
     pub fn queue(&self, url: String) -> Arc<Lane> {
-        Arc::new(Lane::new(Queue::new(sdk::sqs(&self.sdk), url)))
+        Arc::new(Lane::new(Queue::new(&self.sdk, url)))
     }
 
     /// The publisher of events.

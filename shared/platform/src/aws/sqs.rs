@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_sqs::{
     Client,
     config::{
-        Config,
+        Builder,
         interceptors::InterceptorContext,
         retry::{ClassifyRetry, RetryAction},
     },
@@ -13,6 +13,7 @@ use aws_sdk_sqs::{
     operation::send_message_batch::SendMessageBatchError,
     types::{ChangeMessageVisibilityBatchRequestEntry, QueueAttributeName, SendMessageBatchRequestEntry},
 };
+use aws_types::SdkConfig;
 
 use crate::Fault;
 
@@ -90,14 +91,17 @@ fn may_be_sent(error: &SdkError<SendMessageBatchError>) -> bool {
 #[derive(Debug)]
 pub struct Queue {
     client: Client,
+    /// For calls that send. It is a client of its own, because a setting for one call is applied anew each time.
+    sender: Client,
     url: String,
 }
 
 impl Queue {
     /// The queue with this URL.
     #[must_use]
-    pub fn new(client: Client, url: String) -> Self {
-        Self { client, url }
+    pub fn new(sdk: &SdkConfig, url: String) -> Self {
+        let once = Builder::from(sdk).retry_classifier(OnlyIfNotSent).build();
+        Self { client: Client::new(sdk), sender: Client::from_conf(once), url }
     }
 
     /// Its name.
@@ -125,9 +129,8 @@ impl Queue {
         });
         let entries: Vec<_> =
             entries.collect::<Result<_, _>>().map_err(|error| SendFault::NotSent(Fault::on(DOING)(error)))?;
-        let request = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
-        let once = Config::builder().retry_classifier(OnlyIfNotSent);
-        let response = request.customize().config_override(once).send().await.map_err(|error| {
+        let request = self.sender.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
+        let response = request.send().await.map_err(|error| {
             let wrap = if may_be_sent(&error) { SendFault::Unknown } else { SendFault::NotSent };
             wrap(Fault::on(DOING)(error))
         })?;

@@ -1,0 +1,83 @@
+//! How the SDK's requests reach AWS: over hyper's own client, without a library between. The SDK has parsed the URL,
+//! converted the headers and counted the time already, and an SDK call is most of what a publish costs.
+
+use std::{error::Error as _, io, time::Duration};
+
+use aws_smithy_runtime_api::client::{
+    http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector},
+    orchestrator::{HttpRequest, HttpResponse},
+    result::ConnectorError,
+};
+use aws_smithy_types::{body::SdkBody, retry::ErrorKind};
+use http_body_util::BodyExt as _;
+use hyper_rustls::HttpsConnector;
+use hyper_util::{
+    client::legacy::{Client, Error, connect},
+    rt::{TokioExecutor, TokioTimer},
+};
+
+use super::{
+    sdk::CONNECT_TIMEOUT,
+    throttles::{self, Service},
+};
+use crate::{Fault, runtime::tls};
+
+/// How long an unused connection is kept. AWS closes its own after minutes.
+const IDLE: Duration = Duration::from_secs(90);
+
+/// A connector with connections of its own. Timeouts and retries are the SDK's.
+pub(super) fn connector() -> Result<SharedHttpConnector, Fault> {
+    let mut tcp = connect::HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    let https = hyper_rustls::HttpsConnectorBuilder::new()
+        // It sets the protocols itself.
+        .with_tls_config(tls::client_config(&[])?)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(tcp);
+    let client = Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .build(https);
+    Ok(SharedHttpConnector::new(Connector(client)))
+}
+
+#[derive(Debug, Clone)]
+struct Connector(Client<HttpsConnector<connect::HttpConnector>, SdkBody>);
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let client = self.0.clone();
+        HttpConnectorFuture::new(async move {
+            let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+            let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok());
+            let service = target.and_then(Service::of_target);
+            let response = client.request(request).await.map_err(client_error)?;
+            let (parts, body) = response.into_parts();
+            let body = body.collect().await.map_err(|error| ConnectorError::io(error.into()))?.to_bytes();
+            if !parts.status.is_success() {
+                throttles::count(service, &body);
+            }
+            let response = http::Response::from_parts(parts, SdkBody::from(body));
+            HttpResponse::try_from(response).map_err(|error| ConnectorError::other(error.into(), None))
+        })
+    }
+}
+
+/// What went wrong, in the kinds by which the SDK decides whether to try again.
+/// Without a connection nothing was sent; after any other error the service may have the request.
+fn client_error(error: Error) -> ConnectorError {
+    if error.is_connect() {
+        return ConnectorError::other(error.into(), Some(ErrorKind::TransientError));
+    }
+    let mut cause = error.source();
+    while let Some(one) = cause {
+        if one.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
+            return ConnectorError::timeout(error.into());
+        }
+        cause = one.source();
+    }
+    ConnectorError::io(error.into())
+}
