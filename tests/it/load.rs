@@ -219,8 +219,8 @@ async fn five_hundred_endpoints_that_fail_get_no_more_than_what_is_due() {
 }
 
 /// Endpoints that respond with 500 get 10 events, with two attempts each. After more than half a minute of
-/// failures their circuits open, so a part of the deliveries is held; in the end all endpoints are removed,
-/// which cancels what is left.
+/// failures their circuits open, so a part of the deliveries is held; in the end the rows of all endpoints are
+/// removed, so nothing more is attempted.
 async fn failing_endpoints_get_what_is_due(stack_name: &str, tenants: u32, each: usize) {
     const EVENTS: usize = 10;
     let stack = Stack::deploy(stack_name).await;
