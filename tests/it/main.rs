@@ -21,6 +21,7 @@ mod isolation;
 mod journey;
 mod keys;
 mod listings;
+mod load;
 mod local_run;
 mod pool;
 mod posted_once;
