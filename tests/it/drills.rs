@@ -12,7 +12,6 @@ use std::{
 };
 
 use platform::store::table::keys;
-use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::{
     Client, Receiver, Reply, Stack,
@@ -151,7 +150,9 @@ async fn alarms_fire_when_the_queues_are_not_read() {
     let meter = Meter::new(stack.clone());
     let alarms = find(&stack, &AT_REST).await;
     quiet(&meter, &alarms).await;
-    rest(&stack).await;
+    for output in ["DispatcherFunctionName", "FanOutFunctionName", "RescuerFunctionName"] {
+        stack.read_queues(output, false).await;
+    }
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
     tenant.endpoint(&receiver.url()).create().await;
@@ -285,21 +286,6 @@ async fn the_jobs_cannot_go_on(stack: &Stack, clock: &Clock) {
 async fn send(stack: &Stack, output: &str, body: &str) {
     let message = json!({ "QueueUrl": stack.output(output), "MessageBody": body });
     stack.aws("sqs", "AmazonSQS.SendMessage", message).await;
-}
-
-/// Lets functions take nothing more from their queues.
-async fn rest(stack: &Stack) {
-    const MAPPINGS: &str = "/2015-03-31/event-source-mappings/";
-    for output in ["DispatcherFunctionName", "FanOutFunctionName", "RescuerFunctionName"] {
-        let path = format!("{MAPPINGS}?FunctionName={}", stack.output(output));
-        let listed = stack.rest(Method::GET, "lambda", &path, Value::Null).await;
-        for mapping in listed["EventSourceMappings"].as_array().expect("mappings") {
-            let path = format!("{MAPPINGS}{}", text(mapping, "UUID"));
-            stack.rest(Method::PUT, "lambda", &path, json!({ "Enabled": false })).await;
-        }
-    }
-    // A poll that had begun has ended by then.
-    tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
 /// A queue that receives the messages of the alarms' topic.

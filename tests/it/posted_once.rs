@@ -50,7 +50,10 @@ async fn two_copies_in_one_batch_are_one_attempt() {
     let body = message(&tenant, &event_id, &endpoint.id, false);
     let copies: Vec<_> = ["one", "other"].iter().map(|id| json!({ "Id": id, "MessageBody": body })).collect();
     let batch = json!({ "QueueUrl": stack.output("FastLaneUrl"), "Entries": copies });
+    // A poll between the two would make two batches of them.
+    stack.read_queues("DispatcherFunctionName", false).await;
     stack.aws("sqs", "AmazonSQS.SendMessageBatch", batch).await;
+    stack.read_queues("DispatcherFunctionName", true).await;
     receiver.wait_for(1, SOON).await;
     // The other copy finds the attempt on record.
     stack.until_lanes_are_idle(AFTER_A_CRASH).await;

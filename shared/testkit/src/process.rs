@@ -10,6 +10,9 @@ use crate::wait::millis_now;
 /// The variable by which a function's process knows its deployed name.
 const FUNCTION_NAME: &str = "AWS_LAMBDA_FUNCTION_NAME=";
 
+/// The file that a function's process runs.
+const FUNCTION_FILE: &str = "bootstrap";
+
 /// The other end of a connection. Who it is takes milliseconds to find out, so that is asked once.
 #[derive(Debug)]
 pub struct Peer {
@@ -55,7 +58,7 @@ pub fn functions_below(directory: &Path) -> Vec<(u32, String)> {
     let function = |process: fs::DirEntry| {
         let pid = process.file_name().to_str()?.parse().ok()?;
         let code = fs::read_link(process.path().join("exe")).ok()?;
-        if code.file_name()? == "bootstrap" && code.starts_with(directory) {
+        if code.file_name()? == FUNCTION_FILE && code.starts_with(directory) {
             Some((pid, function(pid)?))
         } else {
             None
@@ -68,16 +71,17 @@ pub fn functions_below(directory: &Path) -> Vec<(u32, String)> {
 pub fn of_peer(peer: SocketAddr, ours: SocketAddr) -> Option<u32> {
     let inode = socket_inode(peer.port(), ours.port())?;
     let socket = format!("socket:[{inode}]");
-    for process in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let Ok(files) = fs::read_dir(process.path().join("fd")) else { continue };
-        let holds =
-            |file: fs::DirEntry| fs::read_link(file.path()).is_ok_and(|to| to.to_str() == Some(&socket));
-        if files.flatten().any(holds) {
-            return Some(pid);
-        }
-    }
-    None
+    let files = |pid: &u32| fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let leads_there =
+        |link: fs::DirEntry| fs::read_link(link.path()).is_ok_and(|to| to.to_str() == Some(&socket));
+    let pid = |process: fs::DirEntry| process.file_name().to_str()?.parse().ok();
+    let is_function = |pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == FUNCTION_FILE)
+    };
+    let processes = fs::read_dir("/proc").ok()?.flatten().filter_map(pid);
+    // It is nearly always a function, and others, such as the stand-in, have thousands of open files.
+    let (functions, others): (Vec<u32>, Vec<u32>) = processes.partition(is_function);
+    functions.into_iter().chain(others).find(|pid| files(pid).any(leads_there))
 }
 
 /// The inode of the socket with these ports, its own and the one that it is connected to. The own

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::{Stack, State, root};
+use super::{Stack, State, root, text};
 use crate::{eventually, http_client};
 
 impl Stack {
@@ -102,6 +102,21 @@ impl Stack {
                 COUNTS.iter().all(|count| attributes[count] == "0").then_some(())
             })
             .await;
+        }
+    }
+
+    /// Lets a function take messages from its queues, or nothing more; `output` names it.
+    pub async fn read_queues(&self, output: &str, enabled: bool) {
+        const MAPPINGS: &str = "/2015-03-31/event-source-mappings/";
+        let path = format!("{MAPPINGS}?FunctionName={}", self.output(output));
+        let listed = self.rest(Method::GET, "lambda", &path, Value::Null).await;
+        for mapping in listed["EventSourceMappings"].as_array().expect("mappings") {
+            let path = format!("{MAPPINGS}{}", text(mapping, "UUID"));
+            self.rest(Method::PUT, "lambda", &path, json!({ "Enabled": enabled })).await;
+        }
+        if !enabled {
+            // A poll that had begun has ended by then.
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 
