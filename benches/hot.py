@@ -71,8 +71,8 @@ class Hot:
     def request(self, endpoints, path, body):
         """A request of the tenant with this number of endpoints."""
         headers = {"authorization": self.keys[endpoints], "content-type": "application/json"}
-        feed = {"method": "POST", "path": path, "headers": headers, "body": json.dumps(body, separators=(",", ":"))}
-        return {"request": feed}
+        request = {"method": "POST", "path": path, "headers": headers, "body": json.dumps(body, separators=(",", ":"))}
+        return {"request": request}
 
     def scenarios(self):
         """What is measured: a new function is a row."""
@@ -80,11 +80,11 @@ class Hot:
         hundred = {"events": [EVENT] * 100}
         delivered = {"function": "api", "consumer": "dispatcher"}
         return [
-            {"name": "bare loop", "function": "hello_lambda", "feed": {"same": {}}, "warm": 500, "rounds": 10},
-            {"name": "SDK call", "function": "sdk_call", "feed": {"same": {}}, "warm": 200, "rounds": 10},
-            {"name": "single", "feed": self.request(1, single, EVENT), "warm": 200, "rounds": 10} | delivered,
-            {"name": "batch", "feed": self.request(1, batch, hundred), "warm": 5, "rounds": 10} | delivered,
-            {"name": "fan-out 10", "feed": self.request(10, single, EVENT), "warm": 50, "rounds": 10} | delivered,
+            {"name": "bare loop", "function": "hello_lambda", "input": {"same": {}}, "warm": 500, "rounds": 10},
+            {"name": "SDK call", "function": "sdk_call", "input": {"same": {}}, "warm": 200, "rounds": 10},
+            {"name": "single", "input": self.request(1, single, EVENT), "warm": 200, "rounds": 10} | delivered,
+            {"name": "batch", "input": self.request(1, batch, hundred), "warm": 5, "rounds": 10} | delivered,
+            {"name": "fan-out 10", "input": self.request(10, single, EVENT), "warm": 50, "rounds": 10} | delivered,
         ]
 
     def measure(self):

@@ -53,7 +53,7 @@ async fn held_deliveries_can_be_discarded_and_skipped_events_are_never_held() {
     }
     // A request that fails discards nothing.
     let discard = json!({ "held_deliveries": "discard", "delivery_rate": 5 });
-    let refused = Rule::new("UpdateItem", &[&endpoint.id, "discard_held_until"], Fault::Cut, 3);
+    let refused = Rule::new("TransactWriteItems", &[&endpoint.id, "discard_held_until"], Fault::Cut, 3);
     let refused = stack.rule(&refused).await;
     tenant.post(&endpoint.path("/enable"), &discard).await.expect_problem(500, "internal");
     assert_eq!(refused.count().await, 3);

@@ -270,7 +270,8 @@ async fn failing_endpoints_get_what_is_due(stack_name: &str, tenants: u32, each:
         let rows = Table::events(&stack).rows_under(partition, keys::DELIVERIES).await;
         assert_eq!(rows.len(), each, "each delivery has a row");
         for row in rows {
-            let attempts: u64 = row["n"]["N"].as_str().and_then(|n| n.parse().ok()).expect("a number");
+            let attempts: u64 =
+                row["attempt_count"]["N"].as_str().and_then(|count| count.parse().ok()).expect("a number");
             *states.entry((row["status"]["S"].to_string(), attempts)).or_insert(0) += 1;
             let sk = row["sk"]["S"].as_str().expect("a key");
             let (endpoint, _) = keys::parse_delivery(sk).expect("a delivery's key");

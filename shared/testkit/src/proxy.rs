@@ -251,9 +251,9 @@ impl Proxy {
 /// The ids of events in a text.
 fn event_ids(text: &str) -> Vec<String> {
     const PREFIX: &str = "evt_";
-    let ids = text.match_indices(PREFIX).map(|(at, _)| {
-        let end = text[at + PREFIX.len()..].find(|letter: char| !letter.is_ascii_alphanumeric());
-        text[at..end.map_or(text.len(), |end| at + PREFIX.len() + end)].to_owned()
+    let ids = text.match_indices(PREFIX).map(|(start, _)| {
+        let end = text[start + PREFIX.len()..].find(|letter: char| !letter.is_ascii_alphanumeric());
+        text[start..end.map_or(text.len(), |end| start + PREFIX.len() + end)].to_owned()
     });
     ids.collect()
 }

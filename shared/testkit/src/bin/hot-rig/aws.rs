@@ -24,10 +24,10 @@ pub(crate) struct SentMessage {
 /// The responses and what was sent.
 pub(crate) struct Aws {
     url: String,
-    shared: Arc<Shared>,
+    shared: Arc<AwsState>,
 }
 
-struct Shared {
+struct AwsState {
     upstream: String,
     client: reqwest::Client,
     reads: Mutex<HashMap<(String, Bytes), Bytes>>,
@@ -40,7 +40,7 @@ impl Aws {
     pub(crate) async fn start(upstream: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(AwsState {
             upstream: upstream.to_owned(),
             client: http_client(),
             reads: Mutex::default(),
@@ -70,7 +70,7 @@ impl Aws {
     }
 }
 
-impl Shared {
+impl AwsState {
     async fn respond(&self, request: Request<Bytes>) -> Response<Bytes> {
         let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok());
         let target = target.unwrap_or_default().to_owned();

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 /// How long an invocation may take.
-const LIMIT: Duration = Duration::from_secs(30);
+const INVOCATION_LIMIT: Duration = Duration::from_secs(30);
 
 /// A function that runs, and waits for its next event.
 pub(crate) struct Function {
@@ -73,7 +73,7 @@ impl Function {
     /// those of something else.
     pub(crate) async fn invoke(&mut self, event: &Value) {
         self.events.send(Bytes::from(event.to_string())).await.expect("the function runs");
-        let response = timeout(LIMIT, self.responses.recv()).await.expect("a response in time");
+        let response = timeout(INVOCATION_LIMIT, self.responses.recv()).await.expect("a response in time");
         let body = match response.expect("the function runs") {
             Ok(body) => body,
             Err(body) => panic!("the invocation failed: {}", String::from_utf8_lossy(&body)),
@@ -87,7 +87,7 @@ impl Function {
 
 fn invocation(event: Bytes) -> Response<Bytes> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
-    let deadline = (now + LIMIT).as_millis().to_string();
+    let deadline = (now + INVOCATION_LIMIT).as_millis().to_string();
     Response::builder()
         .header("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd")
         .header("lambda-runtime-deadline-ms", deadline)

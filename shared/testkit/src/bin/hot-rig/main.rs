@@ -47,7 +47,7 @@ struct Scenario {
     /// The function that is fed.
     function: String,
     /// What it is fed with.
-    feed: Feed,
+    input: Input,
     /// Invocations of a round before any is counted.
     warm: usize,
     /// Rounds that are counted, each as long as the warm one.
@@ -59,7 +59,7 @@ struct Scenario {
 /// The events of a function.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Feed {
+enum Input {
     /// The same event every time.
     Same(Value),
     /// A request at the API Gateway.
@@ -75,7 +75,7 @@ enum Feed {
     },
 }
 
-impl Feed {
+impl Input {
     fn event(&self, number: usize) -> Value {
         match self {
             Self::Same(event) => event.clone(),
@@ -106,13 +106,13 @@ impl Rig {
         Function::start(&setup.binary, &setup.environment, self.aws.url()).await
     }
 
-    /// Feeds one round: the function with its events, and the consumer with all messages that come of them.
+    /// Feeds one round: the function with its events, and the consumer with all messages that it sends.
     async fn round(&mut self, index: usize, running: &mut (Function, Option<Function>)) -> Counts {
         let mut counts = Counts::default();
         let warm = self.setup.scenarios[index].warm;
         for _ in 0..warm {
             self.number += 1;
-            let event = self.setup.scenarios[index].feed.event(self.number);
+            let event = self.setup.scenarios[index].input.event(self.number);
             running.0.invoke(&event).await;
             counts.invocations += 1;
         }
