@@ -126,7 +126,7 @@ struct Proxy {
 /// | `POST /chaos` of a [`Plan`] | begins chaos, instead of any that runs |
 /// | `GET /chaos`, `DELETE /chaos` | its [`Report`]; `DELETE` ends it |
 /// | `GET /counts` | a [`Count`] per operation and function, of the calls that the stack responded to |
-/// | `POST /counts/reset` | counts from 0 again |
+/// | `POST /counts/reset` | begins to count at 0 |
 /// | `GET /kills` | each [`Kill`] since the proxy began |
 /// | `GET /unheard` | ids of the events in messages that were sent, and whose sender got no response |
 pub async fn run(listen: SocketAddr, control: SocketAddr, upstream: String) -> std::io::Result<()> {
@@ -165,7 +165,7 @@ impl Proxy {
             (&Method::DELETE, "/chaos") => Some(text(&self.chaos.end())),
             (&Method::GET, "/counts") => Some(text(&self.counts.all())),
             (&Method::POST, "/counts/reset") => {
-                self.counts.reset();
+                self.counts.begin();
                 Some(String::new())
             }
             (&Method::GET, "/kills") => Some(text(&*self.kills.lock().expect("no panic with it"))),
@@ -208,7 +208,7 @@ impl Proxy {
         }
         let response = self.ask(request).await?;
         if let Some(call) = &call {
-            self.counts.add(call, peer.function());
+            self.counts.add(call, peer);
         }
         match disturbed {
             Some((_, Fault::KillAfter)) => {

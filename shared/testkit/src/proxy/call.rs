@@ -6,6 +6,8 @@ use bytes::Bytes;
 use hyper::{Request, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use crate::process::Peer;
+
 /// A signed call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
@@ -66,15 +68,25 @@ pub struct Count {
     pub count: u64,
 }
 
-/// Counts of calls that the stack responded to.
+/// Counts of calls that the stack responded to, once counting has begun: it takes longer to find out
+/// which function called than to pass the call on.
 #[derive(Debug, Default)]
-pub struct Counts(Mutex<BTreeMap<(String, Option<String>), u64>>);
+pub struct Counts(Mutex<Option<CountsByCall>>);
+
+/// By operation and function.
+type CountsByCall = BTreeMap<(String, Option<String>), u64>;
 
 impl Counts {
     /// One more.
-    pub fn add(&self, call: &Call, function: Option<&str>) {
-        let key = (format!("{}.{}", call.service, call.operation), function.map(str::to_owned));
-        *self.0.lock().expect("no panic with it").entry(key).or_default() += 1;
+    pub fn add(&self, call: &Call, peer: &Peer) {
+        let begun = self.0.lock().expect("no panic with it").is_some();
+        if !begun {
+            return;
+        }
+        let key = (format!("{}.{}", call.service, call.operation), peer.function().map(str::to_owned));
+        if let Some(counts) = &mut *self.0.lock().expect("no panic with it") {
+            *counts.entry(key).or_default() += 1;
+        }
     }
 
     /// All, by operation.
@@ -85,12 +97,12 @@ impl Counts {
             function: function.clone(),
             count: *count,
         };
-        counts.iter().map(row).collect()
+        counts.iter().flatten().map(row).collect()
     }
 
-    /// From 0 again.
-    pub fn reset(&self) {
-        self.0.lock().expect("no panic with it").clear();
+    /// Begins at 0, also where it has begun before.
+    pub fn begin(&self) {
+        *self.0.lock().expect("no panic with it") = Some(CountsByCall::new());
     }
 }
 
