@@ -68,12 +68,14 @@ async fn a_long_list_is_read_when_it_changes_and_used_for_a_minute_when_it_canno
     }
     receiver.wait_for(6, SOON).await;
 
-    // The partition of the operator and that of the catalog, which all tenants' publishes read.
+    // The partition of the operator and that of the catalog, which all tenants' publishes read. The proxy serves the
+    // stacks of other tests too.
     let operator = format!("\"{}\"", TenantId::operator());
+    let table = stack.output("RegistryTableName");
     let throttled = [
-        Rule::new("GetItem", &[&operator, "\"tenant\""], Fault::Throttle, 1_000),
-        Rule::new("Query", &[&operator, keys::ENDPOINTS], Fault::Throttle, 1_000),
-        Rule::new("GetItem,Query", &["catalog#"], Fault::Throttle, 1_000),
+        Rule::new("GetItem", &[table, &operator, "\"tenant\""], Fault::Throttle, 1_000),
+        Rule::new("Query", &[table, &operator, keys::ENDPOINTS], Fault::Throttle, 1_000),
+        Rule::new("GetItem,Query", &[table, "catalog#"], Fault::Throttle, 1_000),
     ];
     for rule in &throttled {
         stack.rule(rule).await;
