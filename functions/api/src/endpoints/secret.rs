@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     EndpointId, Secret, Timestamp,
-    endpoint::Endpoint,
+    endpoint::{Endpoint, State},
     ids::holder::Holder,
     saturating,
     signing::{
@@ -180,13 +180,18 @@ async fn move_keys(api: &Api, call: &Call, endpoint: &Endpoint, place: Place) ->
         return Ok(());
     }
     // Another rotation may have moved them there, and then this one's key is among them.
-    let now = find(api, call).await;
-    if now.as_ref().is_ok_and(|now| now.secret_shard == to) {
+    // After a fault that is not known, so nothing is removed.
+    let tenant = call.tenant()?;
+    let now = api.endpoints.get_now(tenant, endpoint.id).await?.filter(|now| now.state != State::Deleted);
+    if now.as_ref().is_some_and(|now| now.secret_shard == to) {
         return Ok(());
     }
     // It was deleted, or its keys moved elsewhere.
-    remove_unused(api, SecretRef::of_endpoint(call.tenant()?, to, &endpoint.id.to_string())).await;
-    now.and(Err(secrets_problem(SecretsError::Conflict)))
+    remove_unused(api, SecretRef::of_endpoint(tenant, to, &endpoint.id.to_string())).await;
+    Err(match now {
+        Some(_) => secrets_problem(SecretsError::Conflict),
+        None => Problem::not_found("endpoint"),
+    })
 }
 
 async fn raise_rotated(

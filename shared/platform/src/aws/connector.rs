@@ -22,8 +22,9 @@ use super::{
 };
 use crate::{Fault, runtime::tls};
 
-/// How long an unused connection is kept. AWS closes its own after minutes.
-const IDLE: Duration = Duration::from_secs(90);
+/// How long an unused connection is kept. A function that was frozen in between does not see that AWS has closed it,
+/// and after a send over such a connection it is unknown whether messages were sent.
+const IDLE: Duration = Duration::from_secs(20);
 
 /// A connector with connections of its own. Timeouts and retries are the SDK's.
 pub(super) fn connector() -> Result<SharedHttpConnector, Fault> {

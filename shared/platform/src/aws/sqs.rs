@@ -81,7 +81,7 @@ impl ClassifyRetry for OnlyIfNotSent {
 fn may_be_sent(error: &SdkError<SendMessageBatchError>) -> bool {
     match error {
         SdkError::ConstructionFailure(_) => false,
-        SdkError::DispatchFailure(failure) => !failure.is_other(),
+        SdkError::DispatchFailure(failure) => failure.as_other().is_none(),
         SdkError::ServiceError(failure) => failure.raw().status().is_server_error(),
         _ => true,
     }

@@ -16,13 +16,16 @@ use domain::{
     pointer::Violation,
 };
 
-use crate::{Fault, store::registry::event_types::EventTypes};
+use crate::{
+    Fault,
+    store::registry::{event_types::EventTypes, in_time},
+};
 
 /// How long rules are used while the catalog cannot be read.
 const USED_ON_FAULT: Duration = Duration::from_mins(1);
 
 /// When the catalog is read again after it could not be.
-const WAIT_AFTER_FAULT: Duration = Duration::from_secs(1);
+const WAIT_AFTER_FAULT: Duration = Duration::from_secs(5);
 
 /// Why the catalog does not let an event be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,10 +87,12 @@ impl Catalog {
         if known.used_until.is_some_and(|until| now < until) {
             return Ok(known.rules);
         }
-        let latest = match self.latest(&known, now).await {
-            Err(fault) if known.is_usable_on_fault(now) => {
+        let usable = known.is_usable_on_fault(now);
+        let reading = self.latest(&known, now);
+        let latest = match if usable { in_time(reading).await } else { reading.await } {
+            Err(fault) if usable => {
                 tracing::warn!(%fault, "could not read the catalog; what was read before is used");
-                CachedRules { used_until: Some(now + WAIT_AFTER_FAULT), ..known }
+                CachedRules { used_until: Some(Instant::now() + WAIT_AFTER_FAULT), ..known }
             }
             latest => latest?,
         };

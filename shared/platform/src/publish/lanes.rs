@@ -32,6 +32,10 @@ const SEND_TRIES: u32 = 3;
 /// copies lead to are then on record, unless the endpoint is slow.
 const COPY_DELAY: Duration = Duration::from_secs(5);
 
+/// The same for messages that are no first ones and cannot wait behind another one: longer than an attempt and its
+/// record together.
+const UNMARKED_COPY_DELAY: Duration = Duration::from_secs(20);
+
 /// The longest pause before the first repeat; it doubles.
 const SEND_PAUSE: Duration = Duration::from_millis(200);
 
@@ -82,18 +86,32 @@ impl Outgoing {
         Ok(QueueMessage { group: self.tenant.as_str(), body: self.text()?, delay: self.delay })
     }
 
-    /// The same message, if it may have been sent before.
-    fn copy(&self) -> Self {
-        let mut copy = Self { delay: self.delay.max(COPY_DELAY), ..self.clone() };
-        match &mut copy.body {
-            Body::First { check, .. } | Body::Page(PageMessage { check, .. }) => *check = true,
-            // The delivery of these is read in any case.
-            Body::Again { .. } | Body::Text(_) => copy.delay = self.delay + COPY_DELAY,
-        }
+    /// The `nth` copy of a message that may have been sent before. No two come together, since each would find
+    /// nothing on record.
+    pub(super) fn copy(&self, nth: u32) -> Self {
+        let mut copy = self.clone();
+        let delay = match &mut copy.body {
+            Body::First { check, .. } | Body::Page(PageMessage { check, .. }) => {
+                *check = true;
+                COPY_DELAY
+            }
+            Body::Again { .. } => UNMARKED_COPY_DELAY,
+            // Marked as one whose delivery was changed, so that it is read. As a repeat it could be dropped,
+            // although it may be the only driver.
+            Body::Text(text) => {
+                if let Ok(message) = serde_json::from_str::<Message<'_>>(text)
+                    && let Ok(marked) = serde_json::to_string(&message.moved(true))
+                {
+                    *text = marked;
+                }
+                UNMARKED_COPY_DELAY
+            }
+        };
+        copy.delay += delay * nth;
         copy
     }
 
-    fn text(&self) -> Result<String, Fault> {
+    pub(super) fn text(&self) -> Result<String, Fault> {
         let message = match &self.body {
             Body::First { event, target, inline, check } => Message {
                 v: lane::VERSION,
@@ -205,12 +223,12 @@ impl Lane {
     async fn send_batch(&self, messages: &[Outgoing]) -> Vec<Result<(), Fault>> {
         let mut sent = self.try_send_batch(messages).await;
         let mut pause = SEND_PAUSE;
-        for _ in 1..SEND_TRIES {
+        for nth in 1..SEND_TRIES {
             let Err(SendFault::Unknown(fault)) = &sent else { break };
             tracing::warn!(%fault, "unknown whether messages were sent; sending copies");
             tokio::time::sleep(pause.mul_f64(clock::jitter())).await;
             pause *= 2;
-            let copies: Vec<_> = messages.iter().map(Outgoing::copy).collect();
+            let copies: Vec<_> = messages.iter().map(|message| message.copy(nth)).collect();
             sent = self.try_send_batch(&copies).await;
         }
         sent.unwrap_or_else(|fault| {

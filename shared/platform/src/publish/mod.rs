@@ -250,12 +250,14 @@ impl Publisher {
     }
 
     async fn subscribers(&self, tenant: &TenantId) -> Result<Subscribers, Fault> {
-        let own = self.endpoints.subscribers(tenant).await?;
-        let operator = if tenant.is_operator() {
-            Arc::default()
-        } else {
-            self.endpoints.subscribers(&TenantId::operator()).await?
+        let operators = async {
+            if tenant.is_operator() {
+                Ok(Arc::default())
+            } else {
+                self.endpoints.subscribers(&TenantId::operator()).await
+            }
         };
+        let (own, operator) = futures_util::try_join!(self.endpoints.subscribers(tenant), operators)?;
         Ok(Subscribers { own, operator })
     }
 

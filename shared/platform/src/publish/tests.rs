@@ -55,3 +55,25 @@ fn the_endpoints_of_an_event_that_has_no_room_are_a_page() {
     let Body::Page(page) = &outbox.pages[0].body else { panic!("a page") };
     assert_eq!((page.page, page.check), (0, true));
 }
+
+/// Messages that may have been sent before: no two of them come together, and each has its delivery read.
+#[test]
+fn copies_come_one_after_the_other_and_are_marked() {
+    let tenant = TenantId::operator();
+    let mut outbox = Outbox::default();
+    fill(&mut outbox, &tenant, event(1, 1000), false, Duration::ZERO, |_| false);
+    let first = outbox.fast.remove(0);
+    let moved = Outgoing { body: Body::Text(first.text().unwrap()), ..first.clone() };
+    let delayed = Outgoing { delay: Duration::from_secs(30), ..first.clone() };
+    for (message, delays, check, again) in
+        [(&first, [5, 10], true, false), (&delayed, [35, 40], true, false), (&moved, [20, 40], false, true)]
+    {
+        for (nth, delay) in (1..).zip(delays) {
+            let copy = message.copy(nth);
+            let text = copy.text().unwrap();
+            let sent: lane::Message<'_> = serde_json::from_str(&text).unwrap();
+            assert_eq!((copy.delay.as_secs(), sent.check, sent.again), (delay, check, again), "{text}");
+            assert!(sent.payload.is_some());
+        }
+    }
+}

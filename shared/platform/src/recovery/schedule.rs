@@ -311,6 +311,8 @@ impl Scheduler {
     ) -> Result<BucketScan, Fault> {
         let mut found = BucketScan::default();
         let mut page = first?;
+        // It was read before the buckets ahead of it were worked on.
+        let mut is_old = true;
         loop {
             if page.is_empty() {
                 return Ok(found);
@@ -322,8 +324,10 @@ impl Scheduler {
                 TakeResult::All => None,
                 // What is left stays. Behind it there may be endpoints, whose probes must not wait.
                 TakeResult::NotAllDeliveries if next.is_some() => next,
+                TakeResult::Nothing if is_old => None,
                 TakeResult::NotAllDeliveries | TakeResult::Nothing => return Ok(found),
             };
+            is_old = false;
             if limits.stop.has_passed() {
                 return Ok(found);
             }

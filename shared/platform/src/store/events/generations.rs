@@ -23,8 +23,9 @@ use crate::{
     },
 };
 
-/// How long the row of a generation stays at least.
-const SHORTEST_STAY: Duration = Duration::from_hours(24);
+/// How long the row of a generation stays at least: longer than the default schedule, so that what is sent again on an
+/// event's last days ends with a status.
+const SHORTEST_STAY: Duration = Duration::from_hours(5 * 24);
 
 /// One generation of a delivery, without its attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +121,7 @@ impl Generations {
 }
 
 /// From when the retention of a generation counts that begins `now`. It ends with the delivery's first one, before its
-/// event, so that an id that is used again finds none; but one that begins on the event's last days stays for a day.
+/// event, so that an id that is used again finds none; but one that begins on the event's last days stays for five days.
 fn ends_from(accepted_at: Timestamp, now: Timestamp) -> Timestamp {
     (accepted_at - ENDS_BEFORE_EVENT).max(now + SHORTEST_STAY - RETENTION)
 }
@@ -163,10 +164,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_generation_ends_before_its_event_but_stays_for_a_day() {
+    fn a_generation_ends_before_its_event_but_stays_for_five_days() {
         let accepted = Timestamp::from_secs(1_700_000_000);
         let day = Duration::from_hours(24);
-        for (started_after, ends_after) in [(0, 29), (20, 29), (28, 29), (29, 30), (30, 31)] {
+        for (started_after, ends_after) in [(0, 29), (20, 29), (24, 29), (28, 33), (30, 35)] {
             let end = ends_from(accepted, accepted + day * started_after) + RETENTION;
             assert_eq!(end, accepted + day * ends_after, "started after {started_after} days");
         }

@@ -154,9 +154,10 @@ pub(crate) async fn update_if(
         };
         match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(_)) => return Ok(None),
-            Some(UpdateItemError::TransactionConflictException(_)) if retries.next().is_some() => {
-                after_conflict().await;
-            }
+            Some(UpdateItemError::TransactionConflictException(_)) => match retries.next() {
+                Some(retry) => after_conflict(retry).await,
+                None => return Err(Fault::on(doing)(error)),
+            },
             _ => return Err(Fault::on(doing)(error)),
         }
     }

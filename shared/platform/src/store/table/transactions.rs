@@ -11,14 +11,19 @@ use aws_sdk_dynamodb::{
 };
 
 use super::Table;
-use crate::{Fault, runtime::clock};
+use crate::{Fault, aws::throttles, runtime::clock};
 
-/// Retries of a write that conflicts with a transaction.
-pub(super) const CONFLICT_RETRIES: u32 = 4;
+/// Retries of a write that conflicts with a transaction, or of a transaction that was throttled: some three seconds.
+pub(super) const CONFLICT_RETRIES: u32 = 7;
+
+/// Why a transaction was not carried out and may be later. The SDK retries none of these, since they are reasons within
+/// one error.
+/// Source: <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>.
+const CONFLICT: &str = "TransactionConflict";
+const THROTTLED: [&str; 2] = ["ThrottlingError", "ProvisionedThroughputExceeded"];
 
 impl Table {
-    /// Makes all writes or none. A transaction that conflicts on a row is retried here, since the SDK
-    /// does not retry it.
+    /// Makes all writes or none. A transaction that conflicts on a row, or was throttled, is retried here.
     pub(crate) async fn transact(
         &self,
         writes: Vec<TransactWriteItem>,
@@ -28,18 +33,29 @@ impl Table {
             let transaction = self.client.transact_write_items().set_transact_items(Some(writes.clone()));
             match transaction.send().await {
                 Ok(_) => return Ok(()),
-                Err(error) if has_reason(&error, "TransactionConflict") && retries.next().is_some() => {
-                    after_conflict().await;
-                }
-                Err(error) => return Err(error),
+                Err(error) => match retries.next() {
+                    Some(retry) if may_succeed_later(&error) => after_conflict(retry).await,
+                    _ => return Err(error),
+                },
             }
         }
     }
 }
 
-/// Waits until a write that conflicted with a transaction is tried again.
-pub(super) async fn after_conflict() {
-    tokio::time::sleep(Duration::from_millis(200).mul_f64(clock::jitter())).await;
+/// Whether no condition failed, and whatever stopped the transaction may pass.
+fn may_succeed_later(error: &SdkError<TransactWriteItemsError>) -> bool {
+    if THROTTLED.iter().any(|reason| has_reason(error, reason)) {
+        throttles::add(throttles::Service::DynamoDb);
+    } else if !has_reason(error, CONFLICT) {
+        return false;
+    }
+    !has_reason(error, "ConditionalCheckFailed")
+}
+
+/// Waits until a write is tried again that conflicted with a transaction: up to 100 ms, doubling up to a second.
+pub(super) async fn after_conflict(retry: u32) {
+    let longest = Duration::from_millis(100 << retry.min(4)).min(Duration::from_secs(1));
+    tokio::time::sleep(longest.mul_f64(clock::jitter())).await;
 }
 
 /// An update as one write of a transaction.

@@ -16,7 +16,7 @@ use crate::{
     Fault,
     runtime::{cache::Cache, flights::Flights},
     store::{
-        registry::tenants::Tenant,
+        registry::{in_time, tenants::Tenant},
         table::{Item, keys},
     },
 };
@@ -113,9 +113,12 @@ impl Endpoints {
         // A batch raises ten alerts at once, and each is published.
         let read = {
             let (endpoints, tenant, known) = (self.clone(), tenant.clone(), known.clone());
-            async move { endpoints.latest(&tenant, known).await }
+            // Boxed: the SDK's futures are large, and two of these are a part of every publish's.
+            Box::pin(async move { endpoints.latest(&tenant, known).await })
         };
-        let list = match (lists.reads.join(tenant, DOING, read).await, known) {
+        let reading = lists.reads.join(tenant, DOING, read);
+        let read = if known.is_some() { in_time(reading).await } else { reading.await };
+        let list = match (read, known) {
             (Ok(list), _) => list,
             (Err(fault), Some(known)) if known.confirmed_at.elapsed() < UNCHECKED_ON_FAULT => {
                 tracing::warn!(%fault, %tenant, "could not read the subscribers of a tenant; the list read before is used");
