@@ -39,8 +39,8 @@ async fn hold_copies(stack: &Stack, tenant: &Client, endpoint: &Endpoint, event_
     let held = of(tables::id(event_id));
     let event = events.get(keys::event(&owner, held.event)).await;
     let delivery = events.get(keys::delivery(&owner, held, 0)).await;
-    let at = event["at"]["N"].as_str().and_then(|at| at.parse().ok()).expect("a time");
-    let at = domain::Timestamp::from_millis(at);
+    let accepted = event["created_at"]["N"].as_str().and_then(|millis| millis.parse().ok()).expect("a time");
+    let at = domain::Timestamp::from_millis(accepted);
     let list_sk = delivery["list_sk"]["S"].as_str().expect("its place in the list");
     let (listed_at, ..) = keys::parse_list_place(list_sk).expect("its place in the list");
     let copies = |n: usize| {
