@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     EndpointId, Secret, Timestamp,
-    endpoint::{Endpoint, State},
+    endpoint::Endpoint,
     ids::holder::Holder,
     saturating,
     signing::{
@@ -180,18 +180,16 @@ async fn move_keys(api: &Api, call: &Call, endpoint: &Endpoint, place: Place) ->
         return Ok(());
     }
     // Another rotation may have moved them there, and then this one's key is among them.
-    // After a fault that is not known, so nothing is removed.
-    let tenant = call.tenant()?;
-    let now = api.endpoints.get_now(tenant, endpoint.id).await?.filter(|now| now.state != State::Deleted);
-    if now.as_ref().is_some_and(|now| now.secret_shard == to) {
-        return Ok(());
-    }
+    let problem = match find(api, call).await {
+        Ok(now) if now.secret_shard == to => return Ok(()),
+        Ok(_) => secrets_problem(SecretsError::Conflict),
+        Err(problem) if problem.kind == Kind::NotFound => problem,
+        // It is not known where they are, so nothing is removed.
+        Err(problem) => return Err(problem),
+    };
     // It was deleted, or its keys moved elsewhere.
-    remove_unused(api, SecretRef::of_endpoint(tenant, to, &endpoint.id.to_string())).await;
-    Err(match now {
-        Some(_) => secrets_problem(SecretsError::Conflict),
-        None => Problem::not_found("endpoint"),
-    })
+    remove_unused(api, SecretRef::of_endpoint(call.tenant()?, to, &endpoint.id.to_string())).await;
+    Err(problem)
 }
 
 async fn raise_rotated(

@@ -96,7 +96,7 @@ impl World {
             Stage::Next => match run.page.pop_front() {
                 None => None,
                 Some((Key::Delivery(id), found)) => {
-                    let take = DueChange::take(run.since);
+                    let take = DueChange::Take(run.since);
                     let taken = self.call(luck, |world| world.change_due(id, found, take));
                     let taken = taken.transpose()?.unwrap_or(false);
                     Some(if taken { Stage::SendDue(id) } else { Stage::Next })
@@ -186,7 +186,7 @@ impl World {
             if self.discarded_until.is_some_and(|until| found.at() <= until) && self.is_held(id, found) {
                 return Err(format!("{id:?} was to be discarded, and is released"));
             }
-            let release = DueChange::release(now);
+            let release = DueChange::Release(now);
             let taken = self.call(luck, |world| world.change_due(id, found, release)).transpose()?;
             if taken == Some(true) {
                 run.outbox.push(id);

@@ -1,7 +1,7 @@
 //! How the SDK's requests reach AWS: over hyper's own client, without a library between. The SDK has parsed the URL,
 //! converted the headers and counted the time already, and an SDK call is most of what a publish costs.
 
-use std::{error::Error as _, io, time::Duration};
+use std::time::Duration;
 
 use aws_smithy_runtime_api::client::{
     http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector},
@@ -71,14 +71,8 @@ impl HttpConnector for Connector {
 /// Without a connection nothing was sent; after any other error the service may have the request.
 fn client_error(error: Error) -> ConnectorError {
     if error.is_connect() {
-        return ConnectorError::other(error.into(), Some(ErrorKind::TransientError));
+        ConnectorError::other(error.into(), Some(ErrorKind::TransientError))
+    } else {
+        ConnectorError::io(error.into())
     }
-    let mut cause = error.source();
-    while let Some(one) = cause {
-        if one.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
-            return ConnectorError::timeout(error.into());
-        }
-        cause = one.source();
-    }
-    ConnectorError::io(error.into())
 }

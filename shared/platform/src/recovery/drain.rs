@@ -199,7 +199,7 @@ impl Drainer {
                     break;
                 }
                 empty = false;
-                let taken = self.due.change(&page.deliveries, DueChange::release(now)).await;
+                let taken = self.due.change(&page.deliveries, DueChange::Release(now)).await;
                 let spread = |index: usize| {
                     let position = saturating::<u32>(released + index);
                     DRAIN_STEP * position / saturating::<u32>(budget.max(1))

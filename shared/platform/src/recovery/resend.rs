@@ -134,7 +134,7 @@ impl Resender<'_> {
             change,
             operator: of.operator,
             accepted_at: of.accepted_at,
-            event_type: Some(of.event_type.clone()),
+            event_type: of.event_type.clone(),
             replay: None,
         };
         let started = self.generations.start(&[new], now).await.pop();

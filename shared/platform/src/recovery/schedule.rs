@@ -369,7 +369,7 @@ impl Scheduler {
 
     /// Takes due deliveries and sends them; how many.
     async fn send_due(&self, due: &[DueDelivery], now: Timestamp) -> usize {
-        let taken = self.due.change(due, DueChange::take(now)).await;
+        let taken = self.due.change(due, DueChange::Take(now)).await;
         self.drainer.send(due, taken, |_| Duration::ZERO).await
     }
 

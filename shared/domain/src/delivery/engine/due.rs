@@ -1,7 +1,7 @@
 //! What a run of the scheduler makes of a delivery that it found in the due index, on the condition that the delivery
 //! is still at the place where it was found.
 
-use super::change::Place;
+use super::change::{Place, attempt_count};
 use crate::{
     Timestamp,
     delivery::{Delivery, Status},
@@ -10,33 +10,21 @@ use crate::{
 /// A change to a delivery in the due index. Its attempts stay as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DueChange {
-    /// It is due, and a message continues it. Its place is a lease ahead, in case the message is lost.
-    Take(Place),
+    /// It is due, and taken then: a message continues it. Its place is a lease ahead, in case the message is lost.
+    Take(Timestamp),
     /// It was held, and is due from then on. A message continues it, and its place is a lease ahead.
-    Release(Timestamp, Place),
+    Release(Timestamp),
     /// It was held, and is not delivered.
     Discard,
 }
 
 impl DueChange {
-    /// Takes what is due `now`.
-    #[must_use]
-    pub fn take(now: Timestamp) -> Self {
-        Self::Take(Place::leased(now))
-    }
-
-    /// Releases what was held.
-    #[must_use]
-    pub fn release(now: Timestamp) -> Self {
-        Self::Release(now, Place::leased(now))
-    }
-
     /// Its status from then on; `None` where that stays.
     #[must_use]
     pub fn status(self) -> Option<Status> {
         match self {
             Self::Take(_) => None,
-            Self::Release(..) => Some(Status::Retrying),
+            Self::Release(_) => Some(Status::Retrying),
             Self::Discard => Some(Status::Cancelled),
         }
     }
@@ -45,7 +33,7 @@ impl DueChange {
     #[must_use]
     pub fn next_attempt_at(self) -> Option<Timestamp> {
         match self {
-            Self::Release(at, _) => Some(at),
+            Self::Release(at) => Some(at),
             Self::Take(_) | Self::Discard => None,
         }
     }
@@ -54,7 +42,7 @@ impl DueChange {
     #[must_use]
     pub fn place(self) -> Option<Place> {
         match self {
-            Self::Take(place) | Self::Release(_, place) => Some(place),
+            Self::Take(now) | Self::Release(now) => Some(Place::leased(now)),
             Self::Discard => None,
         }
     }
@@ -64,7 +52,7 @@ impl DueChange {
     pub fn applied(self, delivery: &Delivery) -> Delivery {
         let mut after = Delivery { in_due_index: self.place().is_some(), ..delivery.clone() };
         if let Some(status) = self.status() {
-            after.status = Status::shown(status, super::change::attempt_count(delivery));
+            after.status = Status::shown(status, attempt_count(delivery));
             (after.next_attempt_at, after.parked_reason) = (self.next_attempt_at(), None);
         }
         after
@@ -87,9 +75,9 @@ mod tests {
             parked_reason: Some(ParkedReason::RateLimit),
             in_due_index: true,
         };
-        assert_eq!(DueChange::take(now).applied(&held), held);
+        assert_eq!(DueChange::Take(now).applied(&held), held);
         let due = Delivery { next_attempt_at: Some(now), parked_reason: None, ..held.clone() };
-        let released = DueChange::release(now);
+        let released = DueChange::Release(now);
         assert_eq!(released.applied(&held), Delivery { status: Status::Pending, ..due.clone() });
         assert_eq!(released.place(), Some(Place::Due(now + DUE_LEASE)));
         let ended = Delivery { status: Status::Cancelled, next_attempt_at: None, in_due_index: false, ..due };

@@ -242,7 +242,7 @@ impl Replayer {
                     },
                     operator: owner.is_operator() && !candidate.tenant.is_operator(),
                     accepted_at: chosen.accepted_at,
-                    event_type: Some(chosen.event_type),
+                    event_type: chosen.event_type,
                     change: Change::due_now(None, now),
                     replay: Some(replay.id),
                 }),

@@ -159,7 +159,7 @@ impl DueIndex {
         let statements = found.iter().map(|found| self.statement(found, change)).collect();
         let doing = match change {
             DueChange::Take(_) => "taking what is due",
-            DueChange::Release(..) => "releasing held deliveries",
+            DueChange::Release(_) => "releasing held deliveries",
             DueChange::Discard => "discarding held deliveries",
         };
         self.table.apply(statements, doing).await

@@ -50,7 +50,7 @@ pub struct NewGeneration {
     /// When its event was accepted.
     pub accepted_at: Timestamp,
     /// The event's type, for lists.
-    pub event_type: Option<EventType>,
+    pub event_type: EventType,
     /// The replay that begins it, if one does.
     pub replay: Option<ReplayId>,
 }
@@ -145,7 +145,7 @@ fn first_item(new: &NewGeneration, now: Timestamp) -> Item {
         ("list_sk", Some(text(keys::list_place(now, id.event, *generation)))),
         ("expires_at", Some(expires_at(ends_from(new.accepted_at, now)))),
         ("operator", new.operator.then_some(AttributeValue::Bool(true))),
-        ("type", new.event_type.as_ref().map(|name| text(name.to_string()))),
+        ("type", Some(text(new.event_type.to_string()))),
         ("replay_id", new.replay.map(|id| text(id.to_string()))),
     ];
     item.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
