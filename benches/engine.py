@@ -16,24 +16,18 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from rig import BareFunction, Receiver, Rig, in_parallel, wait_until, bare_client, expect
+from rig import EVENT, BareFunction, Receiver, Rig, in_parallel, wait_until, bare_client, expect
 
 # pylint: disable=wrong-import-order
 from base import ROOT, main, say
 
-BODY_BYTES = 1024
-# Size of the envelope without the padding.
-ENVELOPE_BYTES = len('{"type":"bench.happened","timestamp":"2026-11-23T20:00:00.000Z","data":{"pad":""}}')
 # Lambda's own poller makes a ReceiveMessage and a DeleteMessageBatch per batch of 10, inside the stand-in where no
 # proxy counts them.
 POLLER_CALLS = 2 / 10
-BARE_POSTS = 10_000
 LATENCIES = 100
 # The stack must be idle when an event is published. After a batch the stand-in's poller polls once more, and pauses for
 # 50 ms if the queue is empty.
 PAUSE_SECONDS = 0.2
-
-EVENT = {"type": "bench.happened", "data": {"pad": "x" * (BODY_BYTES - ENVELOPE_BYTES)}}
 
 
 class Bench:
@@ -91,8 +85,7 @@ class Bench:
 
     def bare(self):
         """Take a further sample of the bare client's CPU seconds per post, because other work may load the machine."""
-        binary = self.bin_dir / "examples" / "bare_client"
-        self.bares.append(bare_client(binary, self.receiver.url, BARE_POSTS, BODY_BYTES))
+        self.bares.append(bare_client(self.bin_dir, self.receiver.url))
 
 
 def single(client, events):

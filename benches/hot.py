@@ -18,15 +18,11 @@ import subprocess
 import time
 from pathlib import Path
 
-from rig import Receiver, Rig, bare_client, cpu_seconds, expect
+from rig import EVENT, Receiver, Rig, bare_client, cpu_seconds, environment_of, expect
 
 # pylint: disable=wrong-import-order
 from base import ROOT, main, say
 
-BODY_BYTES = 1024
-ENVELOPE_BYTES = len('{"type":"bench.happened","timestamp":"2026-11-23T20:00:00.000Z","data":{"pad":""}}')
-EVENT = {"type": "bench.happened", "data": {"pad": "x" * (BODY_BYTES - ENVELOPE_BYTES)}}
-BARE_POSTS = 10_000
 # A ratio that moved by more than this since it was saved is reported.
 MOVED = 0.15
 SAVED = Path(__file__).with_name("hot.json")
@@ -52,8 +48,7 @@ class Hot:
     def environment(self, name):
         """The variables of a function, with the credentials that a running one has."""
         pid = next(pid for pid, running in self.rig.functions().items() if running == "api")
-        lines = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        variables = dict(line.decode().partition("=")[::2] for line in lines if b"=" in line)
+        variables = environment_of(pid)
         kept = {key: value for key, value in variables.items() if key.startswith(("AWS_", "PATH"))}
         if name not in self.rig.deployed["functions"]:
             return kept | {"EVENTS_TABLE": variables["EVENTS_TABLE"]}
@@ -143,7 +138,7 @@ def run(options):
         hot = Hot(options.bin_dir, receiver)
         bares, samples = [], []
         for _ in range(options.samples):
-            bares.append(bare_client(options.bin_dir / "examples" / "bare_client", receiver.url, BARE_POSTS, BODY_BYTES))
+            bares.append(bare_client(options.bin_dir, receiver.url))
             samples.append(hot.measure())
     post = statistics.median(bares) * 1e6
 

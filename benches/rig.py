@@ -19,6 +19,13 @@ from aws import Aws
 from base import ADMIN, REGION, Problem
 from package import package
 
+# The event that is published: its webhook's body has this size.
+BODY_BYTES = 1024
+# Size of the envelope without the padding.
+ENVELOPE_BYTES = len('{"type":"bench.happened","timestamp":"2026-11-23T20:00:00.000Z","data":{"pad":""}}')
+EVENT = {"type": "bench.happened", "data": {"pad": "x" * (BODY_BYTES - ENVELOPE_BYTES)}}
+# Posts of the bare client in one sample.
+BARE_POSTS = 10_000
 # Timeout of every wait.
 TIMEOUT_SECONDS = 60
 # Functions that run on a schedule and not per delivery. They make calls even if nothing is sent.
@@ -35,6 +42,12 @@ def cpu_seconds(pid):
         return time.clock_gettime(~pid << 3 | 2)
     except OSError:
         return 0.0
+
+
+def environment_of(pid):
+    """The environment variables of a process."""
+    lines = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return dict(line.decode().partition("=")[::2] for line in lines if b"=" in line)
 
 
 class Http:
@@ -127,21 +140,20 @@ class Rig:
                 continue
             try:
                 code = (entry / "exe").readlink()
-                environment = (entry / "environ").read_bytes().split(b"\0")
+                if code.name != "bootstrap" or self.run_dir not in code.parents:
+                    continue
+                variables = environment_of(entry.name)
             except OSError:
                 continue  # it has ended, or belongs to another user
-            if code.name == "bootstrap" and self.run_dir in code.parents:
-                variables = dict(line.decode().partition("=")[::2] for line in environment if b"=" in line)
-                name = self.names.get(variables["AWS_LAMBDA_FUNCTION_NAME"])
-                if name:
-                    names[int(entry.name)] = name
+            name = self.names.get(variables["AWS_LAMBDA_FUNCTION_NAME"])
+            if name:
+                names[int(entry.name)] = name
         return names
 
     def proxy(self):
         """The endpoint that the functions use for AWS: the proxy."""
         pid = next(iter(self.functions()))
-        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        return next(line.decode().partition("=")[2] for line in environment if line.startswith(b"AWS_ENDPOINT_URL="))
+        return environment_of(pid)["AWS_ENDPOINT_URL"]
 
     def clocks(self):
         """CPU time of each function process so far."""
@@ -237,9 +249,9 @@ class BareFunction:
         expect(200, self.through_proxy("POST", "/", body, headers))
 
 
-def bare_client(binary, url, count, size):
-    """CPU seconds per post of the bare client."""
-    command = [binary, url, str(count), str(size)]
+def bare_client(bin_dir, url):
+    """CPU seconds per post of the bare client, which posts bodies of the same size."""
+    command = [bin_dir / "examples" / "bare_client", url, str(BARE_POSTS), str(BODY_BYTES)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         clocks = []
         for word in ("warm", "done"):
@@ -248,7 +260,7 @@ def bare_client(binary, url, count, size):
             clocks.append(cpu_seconds(process.pid))
             process.stdin.write("\n")
             process.stdin.flush()
-    return (clocks[1] - clocks[0]) / count
+    return (clocks[1] - clocks[0]) / BARE_POSTS
 
 
 def expect(status, response):

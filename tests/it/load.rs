@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use testkit::{Client, ReceivedRequest, Receiver, Reply, Stack, client::Endpoint, eventually};
 
 use crate::{
-    AFTER_A_CRASH, CACHE_AGE, SOON, pool,
+    AFTER_A_CRASH, CACHE_AGE, SOON,
+    seed::copies_of_endpoint,
     tables::{self, Table},
 };
 
@@ -20,9 +21,6 @@ const BETWEEN_PUBLISHES: Duration = Duration::from_millis(100);
 
 /// The first of the shards that hold the keys of seeded endpoints: one for each tenant.
 const SEEDED_SHARD: u32 = 900;
-
-/// The text in place of an endpoint's id in the header of the endpoint that the others are copies of.
-const PLACEHOLDER: &str = "copied-endpoint";
 
 /// The header that has the id of an endpoint.
 const ID_HEADER: &str = "x-endpoint";
@@ -178,34 +176,6 @@ async fn healthy_tenants_do_not_wait_for_a_drain_of_twenty_thousand() {
     assert!(rounds.iter().any(|p99| *p99 <= bar), "{rounds:?} against {alone}");
 }
 
-/// Gives a tenant endpoints in the table itself, each with its id in a header: copies of one that the API
-/// made, which is removed.
-async fn seed_endpoints(
-    stack: &Stack,
-    tenant: &Client,
-    shard: u32,
-    settings: &Value,
-    count: usize,
-) -> Vec<String> {
-    let (owner, registry) = (tables::tenant(tenant), Table::registry(stack));
-    let made = tenant.endpoint("http://127.0.0.1:9").settings(settings).create().await;
-    let key = keys::endpoint(&owner, tables::id(&made.id));
-    let row = registry.get(key.clone()).await.to_string();
-    registry.delete(key).await;
-    let ids: Vec<_> = (0..count).map(|n| format!("ept_01m8{n:022}")).collect();
-    let copy = |id: &String| {
-        let row = row.replace(&made.id, id).replace(PLACEHOLDER, id);
-        let mut row: Value = serde_json::from_str(&row).expect("still JSON");
-        row["secret_shard"] = json!({ "N": shard.to_string() });
-        row
-    };
-    registry.put_all(&ids.iter().map(copy).collect::<Vec<_>>()).await;
-    let document: HashMap<_, _> =
-        ids.iter().map(|id| (format!("{owner}/{id}"), [made.secret.as_str()])).collect();
-    pool::replace(stack, shard, &json!(document)).await;
-    ids
-}
-
 #[tokio::test]
 async fn endpoints_that_fail_get_no_more_than_what_is_due() {
     failing_endpoints_get_what_is_due("cw-failing", 2, 15).await;
@@ -226,15 +196,15 @@ async fn failing_endpoints_get_what_is_due(stack_name: &str, tenants: u32, each:
     let stack = Stack::deploy(stack_name).await;
     let registry = Table::registry(&stack);
     let receiver = Receiver::responding(|_| Reply::status(500)).await;
-    let settings = json!({
-        "url": receiver.url(), "retry_schedule_seconds": [1], "headers": { ID_HEADER: PLACEHOLDER },
-    });
     let mut endpoints = Vec::new();
     let mut clients = Vec::new();
     for n in 0..tenants {
         let tenant = stack.tenant().await;
         let owner = tables::tenant(&tenant);
-        let ids = seed_endpoints(&stack, &tenant, SEEDED_SHARD + n, &settings, each).await;
+        let made = tenant.endpoint(&receiver.url()).retry_schedule(&[1]).create().await;
+        made.patch(&json!({ "headers": { ID_HEADER: made.id } })).await.expect(200);
+        let ids = copies_of_endpoint(&stack, &tenant, &made, SEEDED_SHARD + n, each).await;
+        registry.delete(keys::endpoint(&owner, tables::id(&made.id))).await;
         endpoints.extend(ids.into_iter().map(|id| keys::endpoint(&owner, tables::id(&id))));
         clients.push(tenant);
     }
@@ -249,7 +219,7 @@ async fn failing_endpoints_get_what_is_due(stack_name: &str, tenants: u32, each:
     let limit = Duration::from_mins(1) + Duration::from_millis(40) * u32::try_from(count).unwrap();
     eventually("the first attempts", limit, || async {
         // The probes of open circuits come through the slow lane.
-        let idle = is_idle(&stack, "FanOutPagesUrl").await && is_idle(&stack, "FastLaneUrl").await;
+        let idle = stack.is_idle("FanOutPagesUrl").await && stack.is_idle("FastLaneUrl").await;
         (idle && receiver.count() >= endpoints.len()).then_some(())
     })
     .await;
@@ -288,10 +258,4 @@ async fn failing_endpoints_get_what_is_due(stack_name: &str, tenants: u32, each:
     assert!(posted.is_empty(), "requests without a delivery");
     assert!(due > count as u64 / 2);
     assert!(posts * 100 <= due * 102, "{posts} requests for {due} attempts");
-}
-
-async fn is_idle(stack: &Stack, queue: &str) -> bool {
-    const COUNTS: [&str; 2] = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"];
-    let attributes = stack.queue_attributes(queue, &COUNTS).await;
-    COUNTS.iter().all(|count| attributes[count] == "0")
 }

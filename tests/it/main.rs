@@ -31,6 +31,7 @@ mod replays;
 mod retries;
 mod round_trip;
 mod routes;
+mod seed;
 mod stats;
 mod subscribers;
 mod tables;

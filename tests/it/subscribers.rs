@@ -12,26 +12,10 @@ use testkit::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::{
-    CACHE_AGE, SOON,
-    tables::{self, Table},
-};
+use crate::{CACHE_AGE, SOON, seed::copies_of_endpoint};
 
-/// Gives a tenant so many endpoints that get none of the events of these tests, in the table itself.
-async fn add_other_endpoints(stack: &Stack, tenant: &Client, count: usize) {
-    let owner = tables::tenant(tenant);
-    let row = |n: usize| {
-        let id = format!("ept_01m9{n:022}");
-        let attributes = json!({
-            "id": { "S": id }, "url": { "S": "https://example.com/" },
-            "event_types": { "L": [{ "S": "other.event" }] },
-            "description": { "S": "" }, "created_at": { "N": "1700000000000" },
-            "secret_shard": { "N": "0" }, "health_version": { "N": "0" },
-        });
-        tables::row(keys::endpoint(&owner, tables::id(&id)), &attributes)
-    };
-    Table::registry(stack).put_all(&(0..count).map(row).collect::<Vec<_>>()).await;
-}
+/// The shard that holds the keys of seeded endpoints.
+const SEEDED_SHARD: u32 = 999;
 
 /// Publishes `times` events, each after the time for which a list is used without a look.
 async fn publish_slowly(tenant: &Client, round: &str, times: usize) {
@@ -51,7 +35,8 @@ async fn a_long_list_is_read_when_it_changes_and_used_for_a_minute_when_it_canno
     // One function of each kind, as nothing else publishes here.
     let stack = Stack::deploy("cw-subscribers").await;
     let tenant = stack.tenant().await;
-    add_other_endpoints(&stack, &tenant, 1_100).await;
+    let other = tenant.endpoint("https://example.com/").event_types(&["other.event"]).create().await;
+    copies_of_endpoint(&stack, &tenant, &other, SEEDED_SHARD, 1_100).await;
     let receiver = Receiver::start().await;
     let endpoint = tenant.endpoint(&receiver.url()).event_types(&["contact.created"]).create().await;
     let reads = stack.rule(&Rule::counting("Query", &list_reads(&tenant))).await;

@@ -42,20 +42,13 @@ impl<'a> Table<'a> {
 
     /// The rows of a partition whose sort keys begin with `prefix`.
     pub(crate) async fn rows_under(&self, pk: String, prefix: &str) -> Vec<Value> {
-        let mut query = json!({
+        let query = json!({
             "ConsistentRead": true,
             "KeyConditionExpression": "pk = :pk AND begins_with(sk, :prefix)",
             "ExpressionAttributeValues": { ":pk": { "S": pk }, ":prefix": { "S": prefix } },
         });
-        let mut rows = Vec::new();
-        loop {
-            let mut page = self.call("Query", query.clone()).await;
-            rows.extend(page["Items"].as_array().cloned().expect("rows"));
-            match page["LastEvaluatedKey"].take() {
-                Value::Null => return rows,
-                last => query["ExclusiveStartKey"] = last,
-            }
-        }
+        let pages = self.pages(query).await;
+        pages.iter().flat_map(|page| page["Items"].as_array().expect("rows")).cloned().collect()
     }
 
     /// The row of this key.
@@ -91,19 +84,24 @@ impl<'a> Table<'a> {
 
     /// How many rows a partition of the due index has.
     pub(crate) async fn count_due(&self, pk: String) -> u64 {
-        let mut query = json!({
+        let query = json!({
             "IndexName": "due",
             "Select": "COUNT",
             "KeyConditionExpression": "due_pk = :pk",
             "ExpressionAttributeValues": { ":pk": { "S": pk } },
         });
-        let mut count = 0;
+        self.pages(query).await.iter().map(|page| page["Count"].as_u64().expect("a count")).sum()
+    }
+
+    /// All pages of a query.
+    async fn pages(&self, mut query: Value) -> Vec<Value> {
+        let mut pages = Vec::new();
         loop {
-            let mut page = self.call("Query", query.clone()).await;
-            count += page["Count"].as_u64().expect("a count");
-            match page["LastEvaluatedKey"].take() {
-                Value::Null => return count,
-                last => query["ExclusiveStartKey"] = last,
+            let page = self.call("Query", query.clone()).await;
+            query["ExclusiveStartKey"] = page["LastEvaluatedKey"].clone();
+            pages.push(page);
+            if query["ExclusiveStartKey"].is_null() {
+                return pages;
             }
         }
     }

@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use platform::store::table::keys;
 use serde_json::json;
 use testkit::{
     Client, ReceivedRequest, Receiver, Reply, Stack,
@@ -11,31 +10,10 @@ use testkit::{
     proxy::{Fault, Rule},
 };
 
-use crate::{
-    AFTER_A_CRASH, CACHE_AGE, HIDDEN, SOON, pool,
-    tables::{self, Table},
-};
+use crate::{AFTER_A_CRASH, CACHE_AGE, HIDDEN, SOON, seed::copies_of_endpoint};
 
 /// The shard that holds the keys of seeded endpoints.
 const SEEDED_SHARD: u32 = 999;
-
-/// Gives a tenant `count` endpoints more, all at this URL, in the table itself: through the API, one
-/// by one, they would take minutes. They share the signing key of an endpoint that was made.
-async fn seed_endpoints(stack: &Stack, tenant: &Client, like: &str, secret: &str, url: &str, count: usize) {
-    let ids: Vec<String> = (0..count).map(|n| format!("ept_01m8{n:022}")).collect();
-    let (owner, registry) = (tables::tenant(tenant), Table::registry(stack));
-    let row = |id: &String| {
-        let attributes = json!({
-            "id": { "S": id }, "url": { "S": url }, "event_types": { "L": [] },
-            "description": { "S": like }, "created_at": { "N": "1700000000000" },
-            "secret_shard": { "N": SEEDED_SHARD.to_string() }, "health_version": { "N": "0" },
-        });
-        tables::row(keys::endpoint(&owner, tables::id(id)), &attributes)
-    };
-    registry.put_all(&ids.iter().map(row).collect::<Vec<_>>()).await;
-    let document: HashMap<_, _> = ids.iter().map(|id| (format!("{owner}/{id}"), [secret])).collect();
-    pool::replace(stack, SEEDED_SHARD, &json!(document)).await;
-}
 
 fn count_by_id(received: &[ReceivedRequest]) -> HashMap<String, usize> {
     received.iter().fold(HashMap::new(), |mut counts, one| {
@@ -62,10 +40,9 @@ async fn reaches_each_endpoint_once(stack_name: &str, wide: usize) {
     let tenant = stack.tenant().await;
     let receiver = Receiver::start().await;
     let endpoint = tenant.endpoint(&receiver.url()).create().await;
-    let (like, secret) = (endpoint.id.clone(), endpoint.secret.clone());
     let operators = Receiver::start().await;
     stack.operator().endpoint(&operators.url()).event_types(&["contact.*"]).create().await;
-    seed_endpoints(&stack, &tenant, &like, &secret, &receiver.url(), wide - 2).await;
+    copies_of_endpoint(&stack, &tenant, &endpoint, SEEDED_SHARD, wide - 2).await;
     tokio::time::sleep(CACHE_AGE).await;
     // A fan-out dies in the middle of a page, which then comes again.
     let dies = Rule::new(
@@ -81,7 +58,7 @@ async fn reaches_each_endpoint_once(stack_name: &str, wide: usize) {
     let of_operator = operators.wait_for(1, SOON).await.remove(0);
     assert_eq!(of_operator.header("core-webhooks-tenant"), tenant.tenant_id());
     assert!(received.iter().all(|one| one.id() == event_id && one.body == received[0].body));
-    foreign::verify(&received[0], &secret).await.expect("signed");
+    foreign::verify(&received[0], &endpoint.secret).await.expect("signed");
     let path = format!("/v1/events/{event_id}/deliveries");
     let listed: Vec<DeliveryView> = tenant.list(&path, 250).await;
     assert_eq!(listed.len(), wide - 1, "the tenant does not see the operator's");

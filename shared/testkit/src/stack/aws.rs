@@ -95,14 +95,17 @@ impl Stack {
 
     /// Waits until the lanes hold no message but those that were sent with a delay.
     pub async fn until_lanes_are_idle(&self, limit: Duration) {
-        const COUNTS: [&str; 2] = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"];
         for lane in ["FastLaneUrl", "SlowLaneUrl"] {
-            eventually(&format!("{lane} to be idle"), limit, || async {
-                let attributes = self.queue_attributes(lane, &COUNTS).await;
-                COUNTS.iter().all(|count| attributes[count] == "0").then_some(())
-            })
-            .await;
+            let what = format!("{lane} to be idle");
+            eventually(&what, limit, || async { self.is_idle(lane).await.then_some(()) }).await;
         }
+    }
+
+    /// Whether a queue has no message, received or not, by the output that names its URL.
+    pub async fn is_idle(&self, output: &str) -> bool {
+        const COUNTS: [&str; 2] = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"];
+        let attributes = self.queue_attributes(output, &COUNTS).await;
+        COUNTS.iter().all(|count| attributes[count] == "0")
     }
 
     /// Lets a function take messages from its queues, or nothing more; `output` names it.

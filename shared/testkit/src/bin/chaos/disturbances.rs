@@ -14,7 +14,10 @@ use testkit::{
     random::Random,
 };
 
-use crate::ledger::{Endpoint, Ledger};
+use crate::{
+    ledger::{Endpoint, Ledger},
+    setup::ENDPOINTS,
+};
 
 /// Between two requests that disable or enable an endpoint, at most.
 const BETWEEN_SWITCHES: Duration = Duration::from_secs(2);
@@ -70,7 +73,7 @@ pub async fn switches(ledger: &Ledger, tenants: &[Client], stop: Instant, mut ra
     };
     while Instant::now() < stop {
         tokio::time::sleep(random.up_to(BETWEEN_SWITCHES)).await;
-        let index = random.below(u32::try_from(crate::ENDPOINTS.len()).expect("few")) as usize;
+        let index = random.below(u32::try_from(ENDPOINTS.len()).expect("few")) as usize;
         // A request that failed may have been carried out.
         let done = if disabled.insert(index) {
             switch(index, "disable", json!({ "mode": "hold" })).await

@@ -12,8 +12,10 @@ mod clients;
 mod disturbances;
 mod duplicates;
 mod ledger;
+mod options;
 mod receivers;
 mod report;
+mod setup;
 
 use std::{
     process::ExitCode,
@@ -24,69 +26,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clients::{Publisher, Shop};
+use clients::Shop;
 use disturbances::{kills, switches, weather};
-use ledger::{Endpoint, Ledger};
+use ledger::Ledger;
+use options::Options;
 use receivers::Ward;
-use serde_json::json;
-use testkit::{Client, Stack, random::Random, stack::text, unique};
-use tokio::task::JoinSet;
-
-/// The endpoints of the run: tenant, mood, the one event type that it subscribes to.
-const ENDPOINTS: [(usize, &str, Option<&str>); 9] = [
-    (0, "well", None),
-    (0, "failing", None),
-    (1, "well", None),
-    (1, "slow", None),
-    (1, "cutting", Some("contact.created")),
-    (2, "well", Some("deal.won")),
-    (2, "failing", Some("contact.created")),
-    (2, "cutting", None),
-    (2, "crawling", Some("deal.won")),
-];
-
-/// The tenant whose events go to many endpoints, and how many: more than an event's own item holds.
-const WIDE_TENANT: usize = 3;
-const WIDE: usize = 110;
-
-/// Between two events that go to so many.
-const BETWEEN_WIDE: Duration = Duration::from_secs(6);
+use setup::{WIDE_TENANT, clients, endpoints};
+use testkit::{Stack, random::Random, unique};
 
 /// How long clients go on repeating after the chaos.
 const LAST_REPEATS: Duration = Duration::from_mins(1);
 
 /// What the API may need to see new endpoints in each of its processes (docs/api.md: a second).
 const SUBSCRIBING: Duration = Duration::from_millis(1500);
-
-struct Options {
-    seed: u64,
-    lasts: Duration,
-    settle: Duration,
-}
-
-impl Options {
-    fn read() -> Result<Self, String> {
-        let mut options = Self {
-            seed: Random::fresh_seed(),
-            lasts: Duration::from_mins(1),
-            // The lease of a due entry (10 min) whose message was lost, then two kills (35 s each until the
-            // message is back) and two failures of ours (20 s and 40 s).
-            settle: Duration::from_mins(13),
-        };
-        let mut arguments = std::env::args().skip(1);
-        while let Some(name) = arguments.next() {
-            let value = arguments.next().and_then(|value| value.parse().ok());
-            let value: u64 = value.ok_or_else(|| format!("{name} requires a number"))?;
-            match name.as_str() {
-                "--seed" => options.seed = value,
-                "--seconds" => options.lasts = Duration::from_secs(value),
-                "--settle" => options.settle = Duration::from_secs(value),
-                _ => return Err(format!("{name} is not known")),
-            }
-        }
-        Ok(options)
-    }
-}
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -144,55 +96,6 @@ async fn main() -> ExitCode {
         settled,
     };
     run.print().await
-}
-
-/// Makes the endpoints. Where the API does not know retry schedules yet, only first tries fail.
-async fn endpoints(tenants: &[Client], ward: &Arc<Ward>, random: &mut Random) -> Vec<Endpoint> {
-    let mut made = Vec::new();
-    let wide = std::iter::repeat_n((WIDE_TENANT, "well", None), WIDE);
-    for (index, (tenant, mood, only)) in ENDPOINTS.into_iter().chain(wide).enumerate() {
-        let url = receivers::start(Arc::clone(ward), index, random.fork()).await;
-        let mut body = json!({ "url": url });
-        if let Some(only) = only {
-            body["event_types"] = json!([only]);
-        }
-        let mut short = body.clone();
-        short["retry_schedule_seconds"] = json!([1, 1, 2, 2, 5, 5, 5, 10, 10, 10, 10, 10, 20]);
-        let mut response = tenants[tenant].post("/v1/endpoints", &short).await;
-        if response.status == 422 {
-            ward.gentle.store(true, Ordering::Relaxed);
-            response = tenants[tenant].post("/v1/endpoints", &body).await;
-        }
-        let response = response.expect(201);
-        let (id, secret) = (text(&response, "id"), text(&response, "secret"));
-        made.push(Endpoint { tenant, id, secret, only, mood });
-    }
-    if ward.gentle.load(Ordering::Relaxed) {
-        println!("the API knows no retry_schedule: each delivery fails at its first try only");
-    }
-    made
-}
-
-fn clients(shop: &Arc<Shop>, tenants: &[Client], random: &mut Random) -> JoinSet<()> {
-    let mut clients = JoinSet::new();
-    let kinds = |tenant: (usize, _)| match tenant.0 {
-        WIDE_TENANT => vec![(tenant, 1, BETWEEN_WIDE)],
-        _ => [1, 1, 20, 100].map(|batch| (tenant, batch, Duration::ZERO)).to_vec(),
-    };
-    let kinds = tenants.iter().enumerate().flat_map(kinds);
-    for (name, ((tenant, client), batch, pause)) in kinds.enumerate() {
-        let publisher = Publisher {
-            shop: Arc::clone(shop),
-            client: client.clone(),
-            tenant,
-            name,
-            batch,
-            pause,
-            random: random.fork(),
-        };
-        clients.spawn(publisher.run());
-    }
-    clients
 }
 
 /// Waits until all has arrived, or for this long; returns how long that was.

@@ -3,13 +3,12 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
 use hyper::{Request, Response};
 use serde_json::{Value, json};
-use testkit::{http_client, server};
+use testkit::{http_client, server, wait::millis_now};
 use tokio::net::TcpListener;
 
 /// A message that a function sent to a queue.
@@ -91,13 +90,13 @@ impl AwsState {
     }
 
     fn sent(&self, request: &Value) -> Bytes {
-        let sent_at = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_millis();
+        let sent_at = millis_now();
         let entries = request["Entries"].as_array().into_iter().flatten();
         let message = |entry: &Value| SentMessage {
             queue_url: request["QueueUrl"].as_str().unwrap_or_default().to_owned(),
             body: entry["MessageBody"].as_str().unwrap_or_default().to_owned(),
             group: entry["MessageGroupId"].as_str().map(ToOwned::to_owned),
-            sent_at: u64::try_from(sent_at).unwrap_or_default(),
+            sent_at,
         };
         self.messages.lock().expect("no panic with it").extend(entries.map(message));
         text(&json!({ "Successful": ids(request), "Failed": [] }))

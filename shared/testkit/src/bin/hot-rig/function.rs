@@ -1,17 +1,12 @@
 //! A function's process, on a Runtime API of its own.
 //! Source: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    process::Stdio,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, path::Path, process::Stdio, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hyper::{Response, StatusCode};
 use serde_json::Value;
+use testkit::wait::millis_now;
 use tokio::{
     net::TcpListener,
     process::{Child, Command},
@@ -86,8 +81,7 @@ impl Function {
 }
 
 fn invocation(event: Bytes) -> Response<Bytes> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
-    let deadline = (now + INVOCATION_LIMIT).as_millis().to_string();
+    let deadline = (u128::from(millis_now()) + INVOCATION_LIMIT.as_millis()).to_string();
     Response::builder()
         .header("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd")
         .header("lambda-runtime-deadline-ms", deadline)
