@@ -52,6 +52,7 @@ async fn a_long_list_is_read_when_it_changes_and_used_for_a_minute_when_it_canno
         assert_eq!(reads.count().await, 2, "reads of a list that did not change");
     }
     receiver.wait_for(6, SOON).await;
+    a_change_counts_however_long_reading_takes(&stack).await;
 
     // The partition of the operator and that of the catalog, which all tenants' publishes read. The proxy serves the
     // stacks of other tests too.
@@ -71,6 +72,26 @@ async fn a_long_list_is_read_when_it_changes_and_used_for_a_minute_when_it_canno
     for message in ["the list read before is used", "what was read before is used"] {
         assert!(logs.contains(message), "{message}: {logs}");
     }
+}
+
+/// The list takes longer to read than a look at the count of its changes may.
+async fn a_change_counts_however_long_reading_takes(stack: &Stack) {
+    let tenant = stack.tenant().await;
+    let receiver = Receiver::start().await;
+    tenant.endpoint(&receiver.url()).create().await;
+    publish_slowly(&tenant, "known", 2).await;
+    stack.rule(&Rule::new("Query", &list_reads(&tenant), Fault::Delay { ms: 3_000 }, 1)).await;
+    tenant.endpoint(&receiver.url()).create().await;
+    publish_slowly(&tenant, "read slowly", 1).await;
+    receiver.wait_for(4, SOON).await;
+    // The same for the catalog of event types.
+    let table = stack.output("RegistryTableName");
+    stack.rule(&Rule::new("Query", &[table, "catalog#"], Fault::Delay { ms: 3_000 }, 1)).await;
+    let archived = json!({ "description": "no longer published", "archived": true });
+    stack.operator().put("/v1/event-types/deal.archived", &archived).await.expect(200);
+    sleep(CACHE_AGE).await;
+    let refused = tenant.post("/v1/events", &json!({ "type": "deal.archived", "data": {} })).await;
+    refused.expect_problem(422, "invalid-field");
 }
 
 /// What an endpoint gets after each change to it, where each publish is made by a function that knows the list

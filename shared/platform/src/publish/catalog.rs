@@ -87,10 +87,8 @@ impl Catalog {
         if known.used_until.is_some_and(|until| now < until) {
             return Ok(known.rules);
         }
-        let usable = known.is_usable_on_fault(now);
-        let reading = self.latest(&known, now);
-        let latest = match if usable { in_time(reading).await } else { reading.await } {
-            Err(fault) if usable => {
+        let latest = match self.latest(&known, now).await {
+            Err(fault) if known.is_usable_on_fault(now) => {
                 tracing::warn!(%fault, "could not read the catalog; what was read before is used");
                 CachedRules { used_until: Some(Instant::now() + WAIT_AFTER_FAULT), ..known }
             }
@@ -102,8 +100,10 @@ impl Catalog {
     }
 
     async fn latest(&self, known: &CachedRules, now: Instant) -> Result<CachedRules, Fault> {
-        // The count before the list: the next read detects a change in between.
-        let revision = self.event_types.revision().await?;
+        // The count before the list: the next read detects a change in between. Only the count is bounded in time:
+        // a long list takes as long as it takes, and would otherwise never be renewed.
+        let counting = self.event_types.revision();
+        let revision = if known.is_usable_on_fault(now) { in_time(counting).await } else { counting.await }?;
         let rules = if revision == known.revision {
             Arc::clone(&known.rules)
         } else {

@@ -95,6 +95,11 @@ impl SubscriberList {
         now.duration_since(self.read_at) >= READ_AGAIN.saturating_mul(thousands)
     }
 
+    /// Whether it may be used while the registry cannot be read.
+    fn is_usable_on_fault(&self, now: Instant) -> bool {
+        now.duration_since(self.confirmed_at) < UNCHECKED_ON_FAULT
+    }
+
     /// The same list, confirmed at `now`.
     fn confirmed(&self, now: Instant) -> Self {
         Self { subscribers: Arc::clone(&self.subscribers), confirmed_at: now, ..*self }
@@ -116,11 +121,9 @@ impl Endpoints {
             // Boxed: the SDK's futures are large, and two of these are a part of every publish's.
             Box::pin(async move { endpoints.latest(&tenant, known).await })
         };
-        let reading = lists.reads.join(tenant, DOING, read);
-        let read = if known.is_some() { in_time(reading).await } else { reading.await };
-        let list = match (read, known) {
+        let list = match (lists.reads.join(tenant, DOING, read).await, known) {
             (Ok(list), _) => list,
-            (Err(fault), Some(known)) if known.confirmed_at.elapsed() < UNCHECKED_ON_FAULT => {
+            (Err(fault), Some(known)) if known.is_usable_on_fault(Instant::now()) => {
                 tracing::warn!(%fault, %tenant, "could not read the subscribers of a tenant; the list read before is used");
                 known
             }
@@ -138,13 +141,20 @@ impl Endpoints {
     ) -> Result<Arc<SubscriberList>, Fault> {
         let now = Instant::now();
         let Some(known) = known else { return self.read_subscribers(tenant, None, now).await };
-        // Before the list: the next look detects a change in between.
-        let row = self.table.get_row::<Tenant>(keys::tenant(tenant), true).await?;
-        let revision = Some(row.map_or(0, |row| row.subscribers_revision));
+        // Before the list: the next look detects a change in between. Only the count is bounded in time: a long
+        // list takes as long as it takes, and would otherwise never be renewed.
+        let counting = self.subscribers_revision(tenant);
+        let revision = if known.is_usable_on_fault(now) { in_time(counting).await } else { counting.await }?;
+        let revision = Some(revision);
         if known.revision == revision && !known.is_outdated(now) {
             return Ok(Arc::new(known.confirmed(now)));
         }
         self.read_subscribers(tenant, revision, now).await
+    }
+
+    async fn subscribers_revision(&self, tenant: &TenantId) -> Result<u64, Fault> {
+        let row = self.table.get_row::<Tenant>(keys::tenant(tenant), true).await?;
+        Ok(row.map_or(0, |row| row.subscribers_revision))
     }
 
     async fn read_subscribers(
