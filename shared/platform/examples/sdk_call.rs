@@ -2,12 +2,12 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use platform::{aws::sdk, runtime::config};
+use platform::{aws::sdk::Aws, runtime::config};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let config = sdk::sdk_config(&config::Runtime::read()?)?;
-    let (client, table) = (&sdk::dynamodb(&config), &config::events_table()?);
+    let (client, table) =
+        (&Aws::new(&config::Runtime::read()?)?.dynamodb()?.client, &config::events_table()?);
     // About the item of an event with a payload of 1 KiB.
     let payload = &"x".repeat(1024);
     lambda_runtime::run(service_fn(|_: LambdaEvent<serde_json::Value>| async move {

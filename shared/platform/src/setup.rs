@@ -2,12 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aws_types::SdkConfig;
 use tokio::sync::Semaphore;
 
 use crate::{
+    Fault,
     alert::Alerts,
-    aws::{s3::Objects, sdk, sns::Topic, sqs::Queue},
+    aws::{
+        s3::Objects,
+        sdk::{self, Aws},
+        sns::Topic,
+        sqs::Queue,
+    },
     publish::{
         Publisher,
         lanes::{Lane, Lanes},
@@ -77,7 +82,7 @@ pub struct Parts {
     /// How old a cached row may be.
     pub cache_age: Duration,
     pointers: SecretPointers,
-    sdk: SdkConfig,
+    aws: Aws,
     http: reqwest::Client,
     runtime: config::Runtime,
 }
@@ -88,13 +93,13 @@ impl Parts {
         let runtime = config::Runtime::read()?;
         telemetry::start(runtime.log_level, runtime.metrics_namespace.clone());
         let http = sdk::http_client()?;
-        let sdk = sdk::sdk_config(&runtime)?;
-        let dynamodb = sdk::dynamodb(&sdk);
+        let aws = Aws::new(&runtime)?;
+        let dynamodb = aws.dynamodb()?;
         let registry = Table::new(dynamodb.clone(), &config::registry_table()?);
         let events = Table::new(dynamodb, &config::events_table()?);
         let objects = Objects::new(http.clone(), &runtime, &config::payloads_bucket()?);
         let cache_age = config::cache_age()?;
-        let lane = |url| Arc::new(Lane::new(Queue::new(&sdk, url)));
+        let lane = |url| Ok::<_, Fault>(Arc::new(Lane::new(Queue::new(&aws, url)?)));
         Ok(Self {
             tenants: Tenants::new(registry.clone(), cache_age),
             api_keys: ApiKeys::new(registry.clone(), cache_age),
@@ -114,18 +119,17 @@ impl Parts {
             due: DueIndex::new(events.clone()),
             drains: Drains::new(events.clone()),
             replays: Replays::new(events),
-            lanes: Lanes { fast: lane(config::fast_lane_url()?), slow: lane(config::slow_lane_url()?) },
+            lanes: Lanes { fast: lane(config::fast_lane_url()?)?, slow: lane(config::slow_lane_url()?)? },
             cache_age,
-            sdk,
+            aws,
             http,
             runtime,
         })
     }
 
     /// Another queue.
-    #[must_use]
-    pub fn queue(&self, url: String) -> Arc<Lane> {
-        Arc::new(Lane::new(Queue::new(&self.sdk, url)))
+    pub fn queue(&self, url: String) -> Result<Arc<Lane>, Error> {
+        Ok(Arc::new(Lane::new(Queue::new(&self.aws, url)?)))
     }
 
     /// The publisher of events.
@@ -135,7 +139,7 @@ impl Parts {
             events: self.events.clone(),
             snapshots: self.snapshots.clone(),
             lanes: self.lanes.clone(),
-            fan_out: self.queue(config::fan_out_url()?),
+            fan_out: self.queue(config::fan_out_url()?)?,
             wide: Semaphore::new(1),
         })
     }
@@ -148,12 +152,12 @@ impl Parts {
 
     /// Rate limits.
     pub fn leases(&self) -> Result<Leases, Error> {
-        Ok(Leases::new(sdk::dynamodb(&self.sdk), &config::leases_table()?))
+        Ok(Leases::new(self.aws.dynamodb()?, &config::leases_table()?))
     }
 
     /// The audit trails.
     pub fn audit(&self) -> Result<Audit, Error> {
-        Ok(Audit::new(sdk::dynamodb(&self.sdk), &config::audit_table()?))
+        Ok(Audit::new(self.aws.dynamodb()?, &config::audit_table()?))
     }
 
     /// The secrets of tenants.
@@ -164,6 +168,6 @@ impl Parts {
     /// A client of Secrets Manager.
     #[must_use]
     pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
-        sdk::secrets_manager(&self.sdk)
+        self.aws.secrets_manager()
     }
 }

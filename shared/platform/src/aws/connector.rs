@@ -26,8 +26,11 @@ use crate::{Fault, runtime::tls};
 /// and after a send over such a connection it is unknown whether messages were sent.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// A connector with connections of its own. Timeouts and retries are the SDK's.
-pub(super) fn connector() -> Result<SharedHttpConnector, Fault> {
+/// Connections to AWS. Its clones share them.
+pub(super) type Connections = Client<HttpsConnector<connect::HttpConnector>, SdkBody>;
+
+/// Connections that are made when they are needed.
+pub(super) fn connections() -> Result<Connections, Fault> {
     let mut tcp = connect::HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -38,15 +41,19 @@ pub(super) fn connector() -> Result<SharedHttpConnector, Fault> {
         .https_or_http()
         .enable_http1()
         .wrap_connector(tcp);
-    let client = Client::builder(TokioExecutor::new())
+    Ok(Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
-        .build(https);
-    Ok(SharedHttpConnector::new(Connector(client)))
+        .build(https))
+}
+
+/// The SDK's connector over these connections. Timeouts and retries are the SDK's.
+pub(super) fn connector(connections: Connections) -> SharedHttpConnector {
+    SharedHttpConnector::new(Connector(connections))
 }
 
 #[derive(Debug, Clone)]
-struct Connector(Client<HttpsConnector<connect::HttpConnector>, SdkBody>);
+struct Connector(Connections);
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {

@@ -5,18 +5,25 @@
 //! every cold start. Their HTTP is hyper's and their TLS rustls's, as in calls to endpoints, so that a binary
 //! holds one of each.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_runtime_api::client::http::http_client_fn;
 use aws_types::{SdkConfig, region::Region};
 
-use super::connector::connector;
+use super::{
+    connector::{Connections, connections, connector},
+    json::{DYNAMODB, JsonClient, JsonService, SQS},
+};
 use crate::{
     Fault,
     runtime::{config::Runtime, tls},
 };
+
+/// A call that hangs must not eat the invocation: three attempts fit into the time of a call.
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const OPERATION_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long a connection to AWS may take to come about.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,11 +52,64 @@ pub fn credentials(runtime: &Runtime) -> Credentials {
     )
 }
 
-/// The set-up that every client of the SDK is made from.
-pub fn sdk_config(runtime: &Runtime) -> Result<SdkConfig, Fault> {
+/// What calls AWS, over connections that all share.
+#[derive(Debug, Clone)]
+pub struct Aws {
+    sdk: SdkConfig,
+    connections: Connections,
+    runtime: Runtime,
+}
+
+/// What calls DynamoDB.
+#[derive(Debug, Clone)]
+pub struct DynamoDb {
+    /// Makes any call.
+    pub client: aws_sdk_dynamodb::Client,
+    /// Makes the calls that there are for each event.
+    pub(crate) json: Arc<JsonClient>,
+}
+
+impl Aws {
+    /// Set up from the variables of Lambda.
+    pub fn new(runtime: &Runtime) -> Result<Self, Fault> {
+        let connections = connections()?;
+        Ok(Self { sdk: sdk_config(runtime, connections.clone()), connections, runtime: runtime.clone() })
+    }
+
+    /// The set-up that every client of the SDK is made from.
+    #[must_use]
+    pub fn sdk(&self) -> &SdkConfig {
+        &self.sdk
+    }
+
+    /// Clients of DynamoDB.
+    pub fn dynamodb(&self) -> Result<DynamoDb, Fault> {
+        Ok(DynamoDb {
+            client: aws_sdk_dynamodb::Client::new(&self.sdk),
+            json: Arc::new(self.json(DYNAMODB)?),
+        })
+    }
+
+    /// What sends to queues.
+    pub(crate) fn sqs(&self) -> Result<JsonClient, Fault> {
+        self.json(SQS)
+    }
+
+    fn json(&self, service: JsonService) -> Result<JsonClient, Fault> {
+        JsonClient::new(self.connections.clone(), &self.runtime, service)
+    }
+
+    /// A client of Secrets Manager.
+    #[must_use]
+    pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
+        aws_sdk_secretsmanager::Client::new(&self.sdk)
+    }
+}
+
+fn sdk_config(runtime: &Runtime, connections: Connections) -> SdkConfig {
     use aws_sdk_sqs::config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig};
 
-    let connector = connector()?;
+    let connector = connector(connections);
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(runtime.region.clone()))
@@ -57,27 +117,14 @@ pub fn sdk_config(runtime: &Runtime) -> Result<SdkConfig, Fault> {
         .http_client(http_client_fn(move |_, _| connector.clone()))
         .sleep_impl(TokioSleep::new())
         .retry_config(RetryConfig::standard())
-        // A call that hangs must not eat the invocation: three tries fit into 15 s.
         .timeout_config(
             TimeoutConfig::builder()
-                .operation_attempt_timeout(Duration::from_secs(5))
-                .operation_timeout(Duration::from_secs(15))
+                .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+                .operation_timeout(OPERATION_TIMEOUT)
                 .build(),
         );
     if let Some(url) = &runtime.endpoint_url {
         config = config.endpoint_url(url);
     }
-    Ok(config.build())
-}
-
-/// A client of DynamoDB.
-#[must_use]
-pub fn dynamodb(sdk: &SdkConfig) -> aws_sdk_dynamodb::Client {
-    aws_sdk_dynamodb::Client::new(sdk)
-}
-
-/// A client of Secrets Manager.
-#[must_use]
-pub fn secrets_manager(sdk: &SdkConfig) -> aws_sdk_secretsmanager::Client {
-    aws_sdk_secretsmanager::Client::new(sdk)
+    config.build()
 }

@@ -2,23 +2,13 @@
 //! signed by the SDK's own signer, sent until there is a response.
 //!
 //! A client of the SDK would be a large part of every binary, for what is done with few events.
-//!
-//! Source: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use aws_sigv4::{
-    http_request::{
-        PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
-        UriPathNormalizationMode, sign,
-    },
-    sign::v4,
-};
-use aws_smithy_runtime_api::client::identity::Identity;
 use bytes::Bytes;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, header::CONTENT_TYPE};
 
-use super::sdk;
+use super::sigv4::Signer;
 use crate::{
     Fault,
     runtime::{clock, config::Runtime},
@@ -40,8 +30,7 @@ pub(crate) struct Service {
     pub(crate) timeout: Duration,
     /// The longest response that is read, in bytes.
     pub(crate) limit: usize,
-    /// Whether it signs as S3 alone does: the hash of the body is a header too, and a path is signed as
-    /// it is sent (<https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html>).
+    /// Whether it signs as S3 alone does.
     pub(crate) as_s3: bool,
 }
 
@@ -58,16 +47,15 @@ pub(crate) struct Request<'a> {
 #[derive(Clone)]
 pub(crate) struct Sender {
     client: Client,
-    region: String,
-    identity: Identity,
+    signer: Signer,
     service: Service,
 }
 
 impl Sender {
-    /// One over [`sdk::http_client`].
+    /// One over [`super::sdk::http_client`].
     pub(crate) fn new(client: Client, runtime: &Runtime, service: Service) -> Self {
-        let identity = sdk::credentials(runtime).into();
-        Self { client, region: runtime.region.clone(), identity, service }
+        let signer = Signer::new(runtime, service.name);
+        Self { client, signer: if service.as_s3 { signer.for_s3() } else { signer }, service }
     }
 
     /// Sends a request until the response is complete and not 5xx, or for the last time. Returns status
@@ -86,7 +74,9 @@ impl Sender {
                 .request(request.method.clone(), request.url)
                 .timeout(timeout)
                 .body(request.body.clone());
-            for (name, value) in self.signature(doing, request)? {
+            let headers = request.content_type.map(|content_type| ("content-type", content_type)).into_iter();
+            let signature = self.signer.headers(request.method.as_str(), request.url, headers, request.body);
+            for (name, value) in signature.map_err(|error| Fault::new(doing, error.to_string()))? {
                 builder = builder.header(name, value);
             }
             if let Some(content_type) = request.content_type {
@@ -102,36 +92,6 @@ impl Sender {
             tokio::time::sleep(BACKOFF.mul_f64(f64::from(tried) * (1.0 - clock::jitter() / 2.0))).await;
             tried += 1;
         }
-    }
-
-    /// The headers that sign a request: `authorization` and those of `x-amz-…`.
-    fn signature(
-        &self,
-        doing: &'static str,
-        request: Request<'_>,
-    ) -> Result<Vec<(&'static str, String)>, Fault> {
-        let mut settings = SigningSettings::default();
-        if self.service.as_s3 {
-            settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
-            settings.percent_encoding_mode = PercentEncodingMode::Single;
-            settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
-        }
-        let parameters = v4::SigningParams::builder()
-            .identity(&self.identity)
-            .region(&self.region)
-            .name(self.service.name)
-            .time(SystemTime::now())
-            .settings(settings)
-            .build()
-            .map_err(Fault::on(doing))?
-            .into();
-        let headers = request.content_type.map(|content_type| ("content-type", content_type));
-        let body = SignableBody::Bytes(request.body);
-        let request = SignableRequest::new(request.method.as_str(), request.url, headers.into_iter(), body)
-            .map_err(Fault::on(doing))?;
-        let (signed, _) = sign(request, &parameters).map_err(Fault::on(doing))?.into_parts();
-        let (headers, _) = signed.into_parts();
-        Ok(headers.iter().map(|header| (header.name(), header.value().to_owned())).collect())
     }
 
     /// The fault of an unexpected response. Of its text only the code is

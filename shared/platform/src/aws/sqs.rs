@@ -4,17 +4,14 @@ use std::time::Duration;
 
 use aws_sdk_sqs::{
     Client,
-    config::{
-        Builder,
-        interceptors::InterceptorContext,
-        retry::{ClassifyRetry, RetryAction},
-    },
-    error::SdkError,
-    operation::send_message_batch::SendMessageBatchError,
-    types::{ChangeMessageVisibilityBatchRequestEntry, QueueAttributeName, SendMessageBatchRequestEntry},
+    types::{ChangeMessageVisibilityBatchRequestEntry, QueueAttributeName},
 };
-use aws_types::SdkConfig;
+use serde::{Deserialize, Serialize};
 
+use super::{
+    json::{JsonClient, Operation},
+    sdk::Aws,
+};
 use crate::Fault;
 
 /// Entries in one call of SQS.
@@ -59,49 +56,54 @@ impl From<SendFault> for Fault {
     }
 }
 
-/// Keeps the SDK from repeating a call whose effect is unknown: it would send the same messages, and
-/// nothing would distinguish the copies.
-#[derive(Debug)]
-struct OnlyIfNotSent;
+/// A call whose effect is unknown is not repeated here: it would send the same messages, and nothing would
+/// distinguish the copies.
+/// Source: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html>.
+const SEND_MESSAGE_BATCH: Operation = Operation { target: "AmazonSQS.SendMessageBatch", repeatable: false };
 
-impl ClassifyRetry for OnlyIfNotSent {
-    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        let Some(Err(error)) = context.output_or_error() else { return RetryAction::NoActionIndicated };
-        let refused = error.is_operation_error()
-            && !context.response().is_some_and(|response| response.status().is_server_error());
-        let unconnected = error.as_connector_error().is_some_and(|error| error.as_other().is_some());
-        if refused || unconnected { RetryAction::NoActionIndicated } else { RetryAction::RetryForbidden }
-    }
-
-    fn name(&self) -> &'static str {
-        "repeat a send only if nothing was sent"
-    }
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct SendRequest<'a> {
+    queue_url: &'a str,
+    entries: Vec<SendEntry<'a>>,
 }
 
-fn may_be_sent(error: &SdkError<SendMessageBatchError>) -> bool {
-    match error {
-        SdkError::ConstructionFailure(_) => false,
-        SdkError::DispatchFailure(failure) => failure.as_other().is_none(),
-        SdkError::ServiceError(failure) => failure.raw().status().is_server_error(),
-        _ => true,
-    }
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct SendEntry<'a> {
+    id: String,
+    message_body: String,
+    message_group_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delay_seconds: Option<u16>,
+}
+
+#[derive(Deserialize)]
+struct SendResponse {
+    #[serde(rename = "Failed", default)]
+    failed: Vec<FailedEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct FailedEntry {
+    id: String,
+    code: String,
+    message: Option<String>,
 }
 
 /// One queue.
 #[derive(Debug)]
 pub struct Queue {
     client: Client,
-    /// For calls that send. It is a client of its own, because a setting for one call is applied anew each time.
-    sender: Client,
+    sender: JsonClient,
     url: String,
 }
 
 impl Queue {
     /// The queue with this URL.
-    #[must_use]
-    pub fn new(sdk: &SdkConfig, url: String) -> Self {
-        let once = Builder::from(sdk).retry_classifier(OnlyIfNotSent).build();
-        Self { client: Client::new(sdk), sender: Client::from_conf(once), url }
+    pub fn new(aws: &Aws, url: String) -> Result<Self, Fault> {
+        Ok(Self { client: Client::new(aws.sdk()), sender: aws.sqs()?, url })
     }
 
     /// Its name.
@@ -119,25 +121,23 @@ impl Queue {
         const DOING: &str = "sending to a queue";
         let mut results: Vec<_> = messages.iter().map(|_| Ok(())).collect();
         let entries = messages.into_iter().enumerate().map(|(index, message)| {
-            let delay = i32::try_from(message.delay.as_millis().div_ceil(1000).min(900)).unwrap_or(900);
-            SendMessageBatchRequestEntry::builder()
-                .id(index.to_string())
-                .message_body(message.body)
-                .message_group_id(message.group)
-                .set_delay_seconds((delay > 0).then_some(delay))
-                .build()
+            let delay = message.delay.as_millis().div_ceil(1000).min(900);
+            SendEntry {
+                id: index.to_string(),
+                message_body: message.body,
+                message_group_id: message.group,
+                delay_seconds: u16::try_from(delay).ok().filter(|delay| *delay > 0),
+            }
         });
-        let entries: Vec<_> =
-            entries.collect::<Result<_, _>>().map_err(|error| SendFault::NotSent(Fault::on(DOING)(error)))?;
-        let request = self.sender.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
-        let response = request.send().await.map_err(|error| {
-            let wrap = if may_be_sent(&error) { SendFault::Unknown } else { SendFault::NotSent };
-            wrap(Fault::on(DOING)(error))
-        })?;
-        for failed in response.failed() {
-            let fault = Fault::new(DOING, failed.message().unwrap_or(failed.code()));
-            if let Some(result) = failed.id().parse().ok().and_then(|index: usize| results.get_mut(index)) {
-                *result = Err(fault);
+        let request = SendRequest { queue_url: &self.url, entries: entries.collect() };
+        let response: SendResponse =
+            self.sender.call(SEND_MESSAGE_BATCH, &request).await.map_err(|error| {
+                let wrap = if error.may_have_effect() { SendFault::Unknown } else { SendFault::NotSent };
+                wrap(Fault::on(DOING)(error))
+            })?;
+        for failed in response.failed {
+            if let Some(result) = failed.id.parse().ok().and_then(|index: usize| results.get_mut(index)) {
+                *result = Err(Fault::new(DOING, failed.message.unwrap_or(failed.code)));
             }
         }
         Ok(results)

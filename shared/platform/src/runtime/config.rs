@@ -19,7 +19,7 @@ impl Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 /// What Lambda itself sets.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Runtime {
     /// `AWS_REGION`.
     pub region: String,

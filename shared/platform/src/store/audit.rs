@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::{Client, types::AttributeValue};
+use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     TenantId, Timestamp,
     audit::{ChainedEntry, Entry, Link},
@@ -19,7 +19,7 @@ use super::table::{
     keys,
     statements::{Statement, StatementOutcome},
 };
-use crate::{Fault, runtime::clock};
+use crate::{Fault, aws::sdk::DynamoDb, runtime::clock};
 
 /// Tries to add an entry while concurrent writers take its place, some seconds in all.
 const APPEND_TRIES: u32 = 60;
@@ -42,8 +42,8 @@ pub struct Audit {
 impl Audit {
     /// The trails in this table.
     #[must_use]
-    pub fn new(client: Client, table: &str) -> Self {
-        Self { table: Table::new(client, table) }
+    pub fn new(dynamodb: DynamoDb, table: &str) -> Self {
+        Self { table: Table::new(dynamodb, table) }
     }
 
     /// Adds an entry to the end of a tenant's trail.

@@ -6,7 +6,6 @@ use std::{
 };
 
 use aws_sdk_dynamodb::{
-    Client,
     operation::update_item::UpdateItemError,
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
@@ -19,7 +18,7 @@ use super::table::{
     Item, Table,
     keys::{self, Key},
 };
-use crate::Fault;
+use crate::{Fault, aws::sdk::DynamoDb};
 
 /// How long a limiter outlives its last use, in seconds: longer than any wait it can ask for.
 const LIMITER_SECS: i64 = 3600;
@@ -50,8 +49,8 @@ pub struct Leases {
 impl Leases {
     /// The leases in this table.
     #[must_use]
-    pub fn new(client: Client, table: &str) -> Self {
-        Self { table: Table::new(client, table), blocks: Mutex::default() }
+    pub fn new(dynamodb: DynamoDb, table: &str) -> Self {
+        Self { table: Table::new(dynamodb, table), blocks: Mutex::default() }
     }
 
     fn block<T>(&self, owner: &TenantId, endpoint: EndpointId, change: impl FnOnce(&mut Block) -> T) -> T {

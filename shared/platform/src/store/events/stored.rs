@@ -1,10 +1,6 @@
 //! Events with their payloads, each stored once and never changed.
 
-use aws_sdk_dynamodb::{
-    operation::put_item::PutItemError,
-    primitives::Blob,
-    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
-};
+use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use domain::{
     EventId, SourceId, TenantId, Timestamp,
     delivery::lane,
@@ -183,22 +179,12 @@ impl StoredEvents {
     }
 
     async fn put(&self, tenant: &TenantId, event: &StoredEvent) -> Result<PutOutcome, Fault> {
-        let put = self
-            .table
-            .put(event_item(tenant, event))
-            .condition_expression("attribute_not_exists(pk)")
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        match put {
-            Ok(_) => Ok(PutOutcome::New),
-            Err(error) => match error.as_service_error() {
-                Some(PutItemError::ConditionalCheckFailedException(failed)) => match &failed.item {
-                    Some(item) => Ok(PutOutcome::Exists(Box::new(read_event(event.id, item)?))),
-                    None => self.existing(tenant, event.id).await,
-                },
-                _ => Err(Fault::on("storing an event")(error)),
-            },
+        match self.table.insert(&event_item(tenant, event), "storing an event").await? {
+            StatementOutcome::Applied => Ok(PutOutcome::New),
+            StatementOutcome::ConditionFailed(Some(item)) => {
+                Ok(PutOutcome::Exists(Box::new(read_event(event.id, &item)?)))
+            }
+            StatementOutcome::ConditionFailed(None) => self.existing(tenant, event.id).await,
         }
     }
 

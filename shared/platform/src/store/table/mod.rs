@@ -4,7 +4,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use aws_sdk_dynamodb::{
-    Client,
     operation::{
         delete_item::builders::DeleteItemFluentBuilder,
         put_item::{PutItemError, builders::PutItemFluentBuilder},
@@ -14,10 +13,14 @@ use aws_sdk_dynamodb::{
     types::AttributeValue,
 };
 
-use self::transactions::{CONFLICT_RETRIES, after_conflict};
-use crate::Fault;
+use self::{
+    statements::StatementOutcome,
+    transactions::{CONFLICT_RETRIES, after_conflict},
+};
+use crate::{Fault, aws::sdk::DynamoDb};
 
 pub(crate) mod attributes;
+mod json;
 pub mod keys;
 pub(crate) mod rows;
 pub(crate) mod statements;
@@ -26,17 +29,17 @@ pub(crate) mod transactions;
 /// One row, as a table holds it.
 pub type Item = HashMap<String, AttributeValue>;
 
-/// A table, and the calls that several subjects make. Its clones share one client.
+/// A table, and the calls that several subjects make. Its clones share clients.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
-    client: Client,
+    dynamodb: DynamoDb,
     name: Arc<str>,
 }
 
 impl Table {
     /// The table of this name.
-    pub(crate) fn new(client: Client, name: &str) -> Self {
-        Self { client, name: name.into() }
+    pub(crate) fn new(dynamodb: DynamoDb, name: &str) -> Self {
+        Self { dynamodb, name: name.into() }
     }
 
     /// What statements and transactions call it.
@@ -52,6 +55,7 @@ impl Table {
         doing: &'static str,
     ) -> Result<Option<Item>, Fault> {
         let response = self
+            .dynamodb
             .client
             .get_item()
             .table_name(self.name())
@@ -113,12 +117,13 @@ impl Table {
 
     /// A query, to which the caller adds all but the table.
     pub(crate) fn query(&self) -> QueryFluentBuilder {
-        self.client.query().table_name(self.name())
+        self.dynamodb.client.query().table_name(self.name())
     }
 
     /// A deletion of the row under this key, to which the caller adds its condition.
     pub(crate) fn delete(&self, (pk, sk): keys::Key) -> DeleteItemFluentBuilder {
-        self.client
+        self.dynamodb
+            .client
             .delete_item()
             .table_name(self.name())
             .key("pk", AttributeValue::S(pk))
@@ -127,16 +132,26 @@ impl Table {
 
     /// An update of the row under this key, to which the caller adds what it does.
     pub(crate) fn update(&self, (pk, sk): keys::Key) -> UpdateItemFluentBuilder {
-        self.client
+        self.dynamodb
+            .client
             .update_item()
             .table_name(self.name())
             .key("pk", AttributeValue::S(pk))
             .key("sk", AttributeValue::S(sk))
     }
 
+    /// Puts an item, unless there is one under its key.
+    pub(crate) async fn insert(&self, item: &Item, doing: &'static str) -> Result<StatementOutcome, Fault> {
+        match json::put_new(&self.dynamodb.json, self.name(), item).await {
+            Ok(Ok(())) => Ok(StatementOutcome::Applied),
+            Ok(Err(existing)) => Ok(StatementOutcome::ConditionFailed(existing)),
+            Err(error) => Err(Fault::on(doing)(error)),
+        }
+    }
+
     /// A put of `item`, to which the caller adds its condition.
     pub(crate) fn put(&self, item: Item) -> PutItemFluentBuilder {
-        self.client.put_item().table_name(self.name()).set_item(Some(item))
+        self.dynamodb.client.put_item().table_name(self.name()).set_item(Some(item))
     }
 }
 

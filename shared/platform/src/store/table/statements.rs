@@ -6,18 +6,14 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::{
-    error::{ProvideErrorMetadata, SdkError},
-    operation::batch_execute_statement::BatchExecuteStatementError,
-    types::{
-        AttributeValue, BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementRequest,
-        ReturnValuesOnConditionCheckFailure,
-    },
-};
+use aws_sdk_dynamodb::types::AttributeValue;
 use domain::Timestamp;
 use futures_util::{StreamExt, stream};
 
-use super::{Item, Table};
+use super::{
+    Item, Table,
+    json::{self, StatementError},
+};
 use crate::{Fault, aws::throttles, runtime::clock};
 
 /// Statements in one call.
@@ -271,35 +267,20 @@ impl Table {
     ) {
         let requests = open.iter().map(|index| {
             let Statement { text, parameters, .. } = &statements[*index];
-            BatchStatementRequest::builder()
-                .statement(text)
-                .set_parameters((!parameters.is_empty()).then(|| parameters.clone()))
-                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-                .build()
+            (text.as_str(), parameters.as_slice())
         });
-        let requests = match requests.collect::<Result<Vec<_>, _>>() {
-            Ok(requests) => requests,
-            Err(error) => {
-                let text = error.to_string();
-                for index in open {
-                    results[*index] = Some(Err(Fault::new(doing, text.clone())));
-                }
-                return;
-            }
-        };
-        match self.client.batch_execute_statement().set_statements(Some(requests)).send().await {
-            Ok(response) => {
-                let responses = response.responses.unwrap_or_default();
-                for (index, response) in open.iter().zip(responses) {
+        match json::execute(&self.dynamodb.json, requests).await {
+            Ok(responses) => {
+                for (index, error) in open.iter().zip(responses) {
                     // A statement that is tried once is not worth an alarm.
-                    if !statements[*index].once && response.error.as_ref().is_some_and(is_throttling) {
+                    if !statements[*index].once && error.as_ref().is_some_and(is_throttling) {
                         throttles::add(throttles::Service::DynamoDb);
                     }
-                    results[*index] = outcome(response.error, last || statements[*index].once, doing);
+                    results[*index] = outcome(error, last || statements[*index].once, doing);
                 }
             }
             Err(error) => {
-                let again = retry_calls && may_succeed_later(&error);
+                let again = retry_calls && error.is_temporary();
                 // The same for all of them; the log gets the whole of it once.
                 let fault = Fault::on(doing)(error);
                 let text = fault.to_string();
@@ -315,54 +296,32 @@ impl Table {
     }
 }
 
-/// Codes of a call for which there was no capacity.
-/// Source: <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>.
-const RETRYABLE_CODES: [&str; 4] =
-    ["ProvisionedThroughputExceededException", "RequestLimitExceeded", "Throttling", "ThrottlingException"];
+/// Codes of statements for which there was no capacity.
+const THROTTLING_CODES: [&str; 3] =
+    ["ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"];
 
-/// Whether a call that failed as a whole may succeed when it is repeated.
-fn may_succeed_later(error: &SdkError<BatchExecuteStatementError>) -> bool {
-    match error {
-        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
-        SdkError::ServiceError(service) => {
-            // Not all of them are among the operation's own errors.
-            let code = service.err().code().unwrap_or_default();
-            RETRYABLE_CODES.contains(&code) || service.raw().status().is_server_error()
-        }
-        _ => false,
-    }
-}
+/// Codes of other statements that may succeed when they are retried.
+const TEMPORARY_CODES: [&str; 2] = ["InternalServerError", "TransactionConflict"];
 
-fn is_throttling(error: &BatchStatementError) -> bool {
-    use BatchStatementErrorCodeEnum as Code;
-    matches!(
-        error.code,
-        Some(Code::ThrottlingError | Code::ProvisionedThroughputExceeded | Code::RequestLimitExceeded)
-    )
+fn is_throttling(error: &StatementError) -> bool {
+    error.code.as_deref().is_some_and(|code| THROTTLING_CODES.contains(&code))
 }
 
 /// The outcome that an entry of the response reports; `None` where the statement is to be retried.
 fn outcome(
-    error: Option<BatchStatementError>,
+    error: Option<StatementError>,
     last: bool,
     doing: &'static str,
 ) -> Option<Result<StatementOutcome, Fault>> {
-    use BatchStatementErrorCodeEnum as Code;
     let Some(error) = error else { return Some(Ok(StatementOutcome::Applied)) };
-    match error.code {
-        Some(Code::ConditionalCheckFailed | Code::DuplicateItem) => {
-            Some(Ok(StatementOutcome::ConditionFailed(error.item)))
+    match error.code.as_deref() {
+        Some("ConditionalCheckFailed" | "DuplicateItem") => {
+            Some(Ok(StatementOutcome::ConditionFailed(error.into_item())))
         }
-        Some(
-            Code::ThrottlingError
-            | Code::ProvisionedThroughputExceeded
-            | Code::RequestLimitExceeded
-            | Code::InternalServerError
-            | Code::TransactionConflict,
-        ) if !last => None,
+        Some(code) if !last && (THROTTLING_CODES.contains(&code) || TEMPORARY_CODES.contains(&code)) => None,
         code => {
-            let code = code.as_ref().map_or("an error without a code", Code::as_str);
-            Some(Err(Fault::new(doing, format!("{code}: {}", error.message.unwrap_or_default()))))
+            let code = code.unwrap_or("an error without a code");
+            Some(Err(Fault::new(doing, format!("{code}: {}", error.message.as_deref().unwrap_or_default()))))
         }
     }
 }
@@ -426,7 +385,7 @@ mod tests {
 
     #[test]
     fn each_entry_has_its_own_outcome() {
-        let error = |code: &str| Some(BatchStatementError::builder().code(code.into()).build());
+        let error = |code: &str| serde_json::from_value(serde_json::json!({ "Code": code })).ok();
         assert!(matches!(outcome(None, false, "x"), Some(Ok(StatementOutcome::Applied))));
         for code in ["ConditionalCheckFailed", "DuplicateItem"] {
             assert!(

@@ -30,7 +30,8 @@ impl Table {
     ) -> Result<(), SdkError<TransactWriteItemsError>> {
         let mut retries = 0..CONFLICT_RETRIES;
         loop {
-            let transaction = self.client.transact_write_items().set_transact_items(Some(writes.clone()));
+            let transaction =
+                self.dynamodb.client.transact_write_items().set_transact_items(Some(writes.clone()));
             match transaction.send().await {
                 Ok(_) => return Ok(()),
                 Err(error) => match retries.next() {
