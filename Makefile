@@ -56,7 +56,7 @@ lint: ## formatting, clippy, licences and duplicate crates, the template and its
 
 bench: ## release binaries: cold start, size, AWS calls, CPU and time per delivery beside their floors (ARGS=--save, PROFILE=1)
 	@$(PYTHON) dev/setup.py stack sam
-	cargo build --locked --release --workspace --bins --examples
+	$(if $(PROFILE),CARGO_PROFILE_RELEASE_STRIP=none) cargo build --locked --release --workspace --bins --examples
 	$(PYTHON) benches/cold_start.py
 	@$(PYTHON) dev/stack.py with --aws-proxy-bin target/release/chaos-proxy --bin-dir target/release \
 		--param DispatcherConcurrency=2 -- $(PYTHON) benches/engine.py

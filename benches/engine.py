@@ -16,7 +16,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from rig import EVENT, BareFunction, Receiver, Rig, in_parallel, wait_until, bare_client, expect
+from rig import EVENT, BareFunction, Receiver, Rig, in_parallel, wait_until, bare_client, expect, peak_memory
 
 # pylint: disable=wrong-import-order
 from base import ROOT, main, say
@@ -155,6 +155,9 @@ def run(options):
             return name, function.send(name, receiver.url)
 
         bare_p50, bare_p99 = latencies(send, receiver)
+        peaks = {}
+        for pid, name in bench.rig.functions().items():
+            peaks[name] = max(peaks.get(name, 0), peak_memory(pid))
     say(f"measured in {time.monotonic() - started:.0f} s\n")
     say(f"{'metric':<62}{'measured':>9}{'limit':>8}{'ratio':>7}")
     line("AWS calls per delivery, single publish", single_calls, 2.4)
@@ -165,6 +168,7 @@ def run(options):
     line("all functions' CPU, bare clients, fan-out 10", sum(wide_cpu.values()) / bare, 2.8)
     line(f"accepted to arrived, idle, ms, p50 (the stack's {bare_p50:.1f} + 5)", p50, bare_p50 + 5)
     line(f"accepted to arrived, idle, ms, p99 (the stack's {bare_p99:.1f} + 20)", p99, bare_p99 + 20)
+    say("\npeak memory, MB: " + ", ".join(f"{name} {peak:.0f}" for name, peak in sorted(peaks.items())))
     say(
         f"\n{POLLER_CALLS} of the calls per delivery are Lambda's own ReceiveMessage and DeleteMessageBatch for each "
         f"batch of 10.\nThey are computed, because the proxy cannot count them inside the stand-in. The stack's own "

@@ -7,18 +7,25 @@ without effect, and what a function reads comes from the real stack, once. So no
 measured, with warm caches. The receiver of the webhooks is a process of its own. Machines differ, so the ratios to the
 floors count; they are compared with those in benches/hot.json.
 
-PROFILE=1 records each function with perf and prints the top of the profile.
+At the end it prints what memory sizes of Lambda would cost: a function has CPU in proportion to its memory, and waits
+for AWS as long at any size.
+
+PROFILE=1 records each function with perf and prints the top of the profile, by crate and by symbol.
 """
 
 import argparse
+import collections
+import hmac
 import json
+import math
 import os
+import re
 import statistics
 import subprocess
 import time
 from pathlib import Path
 
-from rig import EVENT, Receiver, Rig, bare_client, cpu_seconds, environment_of, expect
+from rig import EVENT, Receiver, Rig, bare_client, cpu_seconds, environment_of, expect, peak_memory
 
 # pylint: disable=wrong-import-order
 from base import ROOT, main, say
@@ -26,6 +33,27 @@ from base import ROOT, main, say
 # A ratio that moved by more than this since it was saved is reported.
 MOVED = 0.15
 SAVED = Path(__file__).with_name("hot.json")
+
+# A function of this memory has one CPU.
+# Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+ONE_CPU_MB = 1769
+MEMORY_SIZES = (128, 256, 512, 1024)
+# List price in us-east-1 for arm64, in dollars: https://aws.amazon.com/lambda/pricing/
+GB_SECOND = 0.0000133334
+# What an invocation waits for apart from its own CPU, in ms: a write to DynamoDB and a send take about 5 and 10, an
+# endpoint 200. These are assumptions, the same at each size.
+WAITS = {
+    "api, single publish": 15,
+    "api, batch of 100": 25,
+    "api, fan-out 10": 15,
+    "dispatcher, batch of 10": 210,
+    "inbound-stripe": 15,
+}
+
+STRIPE_SECRET = "whsec_test_key_of_the_benchmark"
+STRIPE_EVENT = json.dumps(
+    {"id": "evt_1", "object": "event", "type": "invoice.paid", "created": 1700000000, "data": {"object": EVENT["data"]}}
+)
 
 
 class Hot:
@@ -41,6 +69,9 @@ class Hot:
             for index in range(endpoints):
                 expect(201, client("POST", "/v1/endpoints", {"url": f"{receiver.url}/{index}"}))
             self.keys[endpoints] = client.headers["Authorization"]
+            if endpoints == 1:
+                source = {"provider": "stripe", "secrets": [STRIPE_SECRET]}
+                self.source_id = expect(201, client("POST", "/v1/sources", source))["id"]
         # A request, so that a process of each of these functions shows its environment.
         expect(202, client("POST", "/v1/events", EVENT))
         receiver.wait(10)
@@ -69,6 +100,14 @@ class Hot:
         request = {"method": "POST", "path": path, "headers": headers, "body": json.dumps(body, separators=(",", ":"))}
         return {"request": request}
 
+    def stripe_request(self):
+        """A request of Stripe, whose signature is accepted for five minutes."""
+        at = int(time.time())
+        mac = hmac.new(STRIPE_SECRET.encode(), f"{at}.{STRIPE_EVENT}".encode(), "sha256")
+        headers = {"stripe-signature": f"t={at},v1={mac.hexdigest()}", "content-type": "application/json"}
+        path = f"/in/stripe/{self.source_id}"
+        return {"request": {"method": "POST", "path": path, "headers": headers, "body": STRIPE_EVENT}}
+
     def scenarios(self):
         """What is measured: a new function is a row."""
         single, batch = "/v1/events", "/v1/events/batch"
@@ -80,6 +119,7 @@ class Hot:
             {"name": "single", "input": self.request(1, single, EVENT), "warm": 200, "rounds": 10} | delivered,
             {"name": "batch", "input": self.request(1, batch, hundred), "warm": 5, "rounds": 10} | delivered,
             {"name": "fan-out 10", "input": self.request(10, single, EVENT), "warm": 50, "rounds": 10} | delivered,
+            {"name": "Stripe", "function": "inbound-stripe", "input": self.stripe_request(), "warm": 200, "rounds": 10},
         ]
 
     def measure(self):
@@ -98,9 +138,10 @@ class Hot:
                     before = {pid: cpu_seconds(pid) for pid in line["pids"] if pid}
                 elif line["stage"] == "done":
                     spent = [(cpu_seconds(pid) - before[pid]) * 1e6 for pid in line["pids"] if pid]
+                    peaks = [peak_memory(pid) for pid in line["pids"] if pid]
                     for stop in profiles:
                         stop()
-                    results[line["scenario"]] = (line["invocations"], line["messages"], spent)
+                    results[line["scenario"]] = (line["invocations"], line["messages"], spent, peaks)
                 else:
                     say(f"reads that went to the stack: {line['forwarded']}")
                 process.stdin.write("\n")
@@ -109,6 +150,19 @@ class Hot:
                     break
         expect(0, (process.wait(), "the rig failed"))
         return results
+
+
+def show_memory(rows):
+    """What a million invocations of each function cost, and how long one takes, by memory."""
+    say(f"\n{'$ per million invocations / ms of one':<28}{'peak MB':>8}" + "".join(f"{mb:>16} MB" for mb in MEMORY_SIZES))
+    for name, micros, peak in rows:
+        shown = []
+        for megabytes in MEMORY_SIZES:
+            millis = micros / 1000 * ONE_CPU_MB / megabytes + WAITS[name]
+            # Each invocation is rounded up to a millisecond.
+            dollars = math.ceil(millis) * 1000 * megabytes / 1024 * GB_SECOND
+            shown.append(f"{f'{dollars:.2f} / {millis:.0f}':>19}")
+        say(f"{name:<28}{peak:>8.0f}" + "".join(shown))
 
 
 def profile(pid, scenario):
@@ -125,11 +179,41 @@ def profile(pid, scenario):
         recorder.send_signal(2)
         recorder.wait()
         say(f"\n{scenario}, process {pid}:")
-        report = ["perf", "report", "-i", data, "--stdio", "--no-children", "-g", "none", "--percent-limit", "1"]
+        report = ["perf", "report", "-i", data, "--stdio", "--no-children", "-g", "none", "-F", "overhead,sym"]
         out = subprocess.run(report, capture_output=True, text=True, check=False).stdout
-        say("\n".join(row for row in out.splitlines() if row and not row.startswith("#"))[:6000])
+        show_profile(out)
+        data.unlink(missing_ok=True)
 
     return stop
+
+
+ALLOCATOR = re.compile(r"(_?_?(int_)?(malloc|free|calloc|realloc|cfree)\b|_int_free|malloc_|unlink_chunk|mi_|tcache)")
+CRATE = re.compile(r"<*&?(?:mut |dyn )?\(?([a-z][a-z0-9_]*)::")
+
+
+def subject_of(symbol, kernel):
+    """Whose time a sample is."""
+    if kernel:
+        return "kernel"
+    if ALLOCATOR.match(symbol):
+        return "allocator"
+    crate = CRATE.match(symbol)
+    return crate.group(1) if crate else "libc and other"
+
+
+def show_profile(report):
+    """The shares of crates, then the symbols above one per cent."""
+    subjects, symbols = collections.Counter(), []
+    for row in report.splitlines():
+        match = re.match(r"\s*([\d.]+)%\s+\[(.)\]\s+(.*?)\s*$", row)
+        if match:
+            share, kind, symbol = float(match.group(1)), match.group(2), match.group(3)
+            subjects[subject_of(symbol, kind == "k")] += share
+            symbols.append((share, symbol))
+    say("  " + ", ".join(f"{name} {share:.1f}" for name, share in subjects.most_common() if share >= 0.5))
+    for share, symbol in symbols:
+        if share >= 1:
+            say(f"  {share:5.1f}  {symbol[:140]}")
 
 
 def run(options):
@@ -155,8 +239,9 @@ def run(options):
     }
     rows = [
         ("api, single publish / (two SDK calls + loop)", per("single", 0, 0), 2 * calls + loop, 1.3),
-        ("api, batch publish, per event / a third of an SDK call", per("batch", 0, 1), calls / 3, 1.0),
+        ("api, batch publish, per event / post", per("batch", 0, 1), post, 1.8),
         ("dispatcher, batches of 10, per delivery / post", per("batch", 1, 1), post, 3.0),
+        ("inbound-stripe / (two SDK calls + loop)", per("Stripe", 0, 0), 2 * calls + loop, 1.3),
         ("all, per delivery at fan-out 1 / post", delivered["single"], post, None),
         ("all, per delivery at fan-out 10 / post", delivered["fan-out 10"], post, None),
     ]
@@ -171,6 +256,23 @@ def run(options):
             verdict += f"  MOVED by {ratio / before - 1:+.0%}"
         shown = f"{limit:>7.2f}" if limit else f"{'':>7}"
         say(f"{name:<58}{measured:>8.0f}{floor:>8.0f}{ratio:>7.2f}{shown}{before or 0:>7.2f}{verdict}")
+    samples_of = [
+        ("api, single publish", "single", 0),
+        ("api, batch of 100", "batch", 0),
+        ("api, fan-out 10", "fan-out 10", 0),
+        ("dispatcher, batch of 10", "batch", 1),
+        ("inbound-stripe", "Stripe", 0),
+    ]
+    show_memory(
+        [
+            (
+                name,
+                per(scenario, index, 1) * 10 if name.startswith("dispatcher") else per(scenario, index, 0),
+                max(sample[scenario][3][index] for sample in samples),
+            )
+            for name, scenario, index in samples_of
+        ]
+    )
     if options.save:
         SAVED.write_text(json.dumps(ratios, indent=2) + "\n", encoding="utf-8")
 

@@ -44,6 +44,12 @@ def cpu_seconds(pid):
         return 0.0
 
 
+def peak_memory(pid):
+    """The most memory that a process ever had, in MB."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    return next(int(row.split()[1]) / 1024 for row in status.splitlines() if row.startswith("VmHWM:"))
+
+
 def environment_of(pid):
     """The environment variables of a process."""
     lines = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")

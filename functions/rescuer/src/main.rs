@@ -7,7 +7,7 @@ use platform::{lambda::sqs, recovery::rescue::Rescuer, runtime::config, setup::P
 async fn main() -> Result<(), Error> {
     let parts = Parts::new()?;
     let rescuer = Rescuer {
-        unreadable: parts.queue(config::unreadable_url()?)?,
+        unreadable: parts.queue(config::unreadable_url()?),
         alerts: parts.alerts()?,
         deliveries: parts.deliveries,
     };

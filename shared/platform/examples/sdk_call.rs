@@ -6,8 +6,7 @@ use platform::{aws::sdk::Aws, runtime::config};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let (client, table) =
-        (&Aws::new(&config::Runtime::read()?)?.dynamodb()?.client, &config::events_table()?);
+    let (client, table) = (&Aws::new(&config::Runtime::read()?)?.dynamodb.client, &config::events_table()?);
     // About the item of an event with a payload of 1 KiB.
     let payload = &"x".repeat(1024);
     lambda_runtime::run(service_fn(|_: LambdaEvent<serde_json::Value>| async move {

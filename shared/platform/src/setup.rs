@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 use crate::{
-    Fault,
     alert::Alerts,
     aws::{
         s3::Objects,
@@ -94,12 +93,11 @@ impl Parts {
         telemetry::start(runtime.log_level, runtime.metrics_namespace.clone());
         let http = sdk::http_client()?;
         let aws = Aws::new(&runtime)?;
-        let dynamodb = aws.dynamodb()?;
-        let registry = Table::new(dynamodb.clone(), &config::registry_table()?);
-        let events = Table::new(dynamodb, &config::events_table()?);
+        let registry = Table::new(aws.dynamodb.clone(), &config::registry_table()?);
+        let events = Table::new(aws.dynamodb.clone(), &config::events_table()?);
         let objects = Objects::new(http.clone(), &runtime, &config::payloads_bucket()?);
         let cache_age = config::cache_age()?;
-        let lane = |url| Ok::<_, Fault>(Arc::new(Lane::new(Queue::new(&aws, url)?)));
+        let lane = |url| Arc::new(Lane::new(Queue::new(aws.sqs.clone(), url)));
         Ok(Self {
             tenants: Tenants::new(registry.clone(), cache_age),
             api_keys: ApiKeys::new(registry.clone(), cache_age),
@@ -119,7 +117,7 @@ impl Parts {
             due: DueIndex::new(events.clone()),
             drains: Drains::new(events.clone()),
             replays: Replays::new(events),
-            lanes: Lanes { fast: lane(config::fast_lane_url()?)?, slow: lane(config::slow_lane_url()?)? },
+            lanes: Lanes { fast: lane(config::fast_lane_url()?), slow: lane(config::slow_lane_url()?) },
             cache_age,
             aws,
             http,
@@ -128,8 +126,9 @@ impl Parts {
     }
 
     /// Another queue.
-    pub fn queue(&self, url: String) -> Result<Arc<Lane>, Error> {
-        Ok(Arc::new(Lane::new(Queue::new(&self.aws, url)?)))
+    #[must_use]
+    pub fn queue(&self, url: String) -> Arc<Lane> {
+        Arc::new(Lane::new(Queue::new(self.aws.sqs.clone(), url)))
     }
 
     /// The publisher of events.
@@ -139,7 +138,7 @@ impl Parts {
             events: self.events.clone(),
             snapshots: self.snapshots.clone(),
             lanes: self.lanes.clone(),
-            fan_out: self.queue(config::fan_out_url()?)?,
+            fan_out: self.queue(config::fan_out_url()?),
             wide: Semaphore::new(1),
         })
     }
@@ -152,12 +151,12 @@ impl Parts {
 
     /// Rate limits.
     pub fn leases(&self) -> Result<Leases, Error> {
-        Ok(Leases::new(self.aws.dynamodb()?, &config::leases_table()?))
+        Ok(Leases::new(self.aws.dynamodb.clone(), &config::leases_table()?))
     }
 
     /// The audit trails.
     pub fn audit(&self) -> Result<Audit, Error> {
-        Ok(Audit::new(self.aws.dynamodb()?, &config::audit_table()?))
+        Ok(Audit::new(self.aws.dynamodb.clone(), &config::audit_table()?))
     }
 
     /// The secrets of tenants.

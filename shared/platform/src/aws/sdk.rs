@@ -14,7 +14,7 @@ use aws_types::{SdkConfig, region::Region};
 
 use super::{
     connector::{Connections, connections, connector},
-    json::{DYNAMODB, JsonClient, JsonService, SQS},
+    json::{DYNAMODB, JsonClient, SQS},
 };
 use crate::{
     Fault,
@@ -52,12 +52,14 @@ pub fn credentials(runtime: &Runtime) -> Credentials {
     )
 }
 
-/// What calls AWS, over connections that all share.
-#[derive(Debug, Clone)]
+/// What calls AWS: one client of each service, over connections that all share.
+#[derive(Debug)]
 pub struct Aws {
+    /// The tables.
+    pub dynamodb: DynamoDb,
+    /// The queues.
+    pub sqs: Sqs,
     sdk: SdkConfig,
-    connections: Connections,
-    runtime: Runtime,
 }
 
 /// What calls DynamoDB.
@@ -69,34 +71,26 @@ pub struct DynamoDb {
     pub(crate) json: Arc<JsonClient>,
 }
 
+/// What calls SQS.
+#[derive(Debug, Clone)]
+pub struct Sqs {
+    /// Makes any call.
+    pub(super) client: aws_sdk_sqs::Client,
+    /// Sends.
+    pub(super) json: Arc<JsonClient>,
+}
+
 impl Aws {
     /// Set up from the variables of Lambda.
     pub fn new(runtime: &Runtime) -> Result<Self, Fault> {
         let connections = connections()?;
-        Ok(Self { sdk: sdk_config(runtime, connections.clone()), connections, runtime: runtime.clone() })
-    }
-
-    /// The set-up that every client of the SDK is made from.
-    #[must_use]
-    pub fn sdk(&self) -> &SdkConfig {
-        &self.sdk
-    }
-
-    /// Clients of DynamoDB.
-    pub fn dynamodb(&self) -> Result<DynamoDb, Fault> {
-        Ok(DynamoDb {
-            client: aws_sdk_dynamodb::Client::new(&self.sdk),
-            json: Arc::new(self.json(DYNAMODB)?),
+        let sdk = sdk_config(runtime, connections.clone());
+        let json = |service| JsonClient::new(connections.clone(), runtime, service).map(Arc::new);
+        Ok(Self {
+            dynamodb: DynamoDb { client: aws_sdk_dynamodb::Client::new(&sdk), json: json(DYNAMODB)? },
+            sqs: Sqs { client: aws_sdk_sqs::Client::new(&sdk), json: json(SQS)? },
+            sdk,
         })
-    }
-
-    /// What sends to queues.
-    pub(crate) fn sqs(&self) -> Result<JsonClient, Fault> {
-        self.json(SQS)
-    }
-
-    fn json(&self, service: JsonService) -> Result<JsonClient, Fault> {
-        JsonClient::new(self.connections.clone(), &self.runtime, service)
     }
 
     /// A client of Secrets Manager.

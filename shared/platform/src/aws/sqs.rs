@@ -2,16 +2,10 @@
 
 use std::time::Duration;
 
-use aws_sdk_sqs::{
-    Client,
-    types::{ChangeMessageVisibilityBatchRequestEntry, QueueAttributeName},
-};
+use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, QueueAttributeName};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    json::{JsonClient, Operation},
-    sdk::Aws,
-};
+use super::{json::Operation, sdk::Sqs};
 use crate::Fault;
 
 /// Entries in one call of SQS.
@@ -95,15 +89,15 @@ struct FailedEntry {
 /// One queue.
 #[derive(Debug)]
 pub struct Queue {
-    client: Client,
-    sender: JsonClient,
+    sqs: Sqs,
     url: String,
 }
 
 impl Queue {
     /// The queue with this URL.
-    pub fn new(aws: &Aws, url: String) -> Result<Self, Fault> {
-        Ok(Self { client: Client::new(aws.sdk()), sender: aws.sqs()?, url })
+    #[must_use]
+    pub fn new(sqs: Sqs, url: String) -> Self {
+        Self { sqs, url }
     }
 
     /// Its name.
@@ -131,7 +125,7 @@ impl Queue {
         });
         let request = SendRequest { queue_url: &self.url, entries: entries.collect() };
         let response: SendResponse =
-            self.sender.call(SEND_MESSAGE_BATCH, &request).await.map_err(|error| {
+            self.sqs.json.call(SEND_MESSAGE_BATCH, &request).await.map_err(|error| {
                 let wrap = if error.may_have_effect() { SendFault::Unknown } else { SendFault::NotSent };
                 wrap(Fault::on(DOING)(error))
             })?;
@@ -155,7 +149,8 @@ impl Queue {
 
     async fn attribute(&self, name: QueueAttributeName) -> Result<u32, Fault> {
         const DOING: &str = "reading the depth of a queue";
-        let request = self.client.get_queue_attributes().queue_url(&self.url).attribute_names(name.clone());
+        let request =
+            self.sqs.client.get_queue_attributes().queue_url(&self.url).attribute_names(name.clone());
         let response = request.send().await.map_err(Fault::on(DOING))?;
         let count = response.attributes.and_then(|all| all.get(&name)?.parse().ok());
         count.ok_or_else(|| Fault::new(DOING, "the response does not have it"))
@@ -185,7 +180,7 @@ impl Queue {
         });
         let entries: Vec<_> = entries.collect::<Result<_, _>>().map_err(Fault::on(DOING))?;
         let request =
-            self.client.change_message_visibility_batch().queue_url(&self.url).set_entries(Some(entries));
+            self.sqs.client.change_message_visibility_batch().queue_url(&self.url).set_entries(Some(entries));
         let response = request.send().await.map_err(Fault::on(DOING))?;
         match response.failed().first() {
             None => Ok(()),

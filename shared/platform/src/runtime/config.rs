@@ -19,7 +19,7 @@ impl Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 /// What Lambda itself sets.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Runtime {
     /// `AWS_REGION`.
     pub region: String,

@@ -14,14 +14,14 @@ use http::StatusCode;
 use super::error::CallError;
 
 /// Attempts of one call at most.
-const TRIES: u32 = 3;
+const CALL_ATTEMPTS: u32 = 3;
 
 /// The longest pause before the first retry; each later one is twice as long, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 
 /// What retries cost, so that a service that is down is not called three times as often.
-const QUOTA: u32 = 500;
+const RETRY_QUOTA: u32 = 500;
 const TRANSIENT_COST: u32 = 10;
 const THROTTLING_COST: u32 = 5;
 /// What a call that needs no retry pays back.
@@ -94,7 +94,7 @@ pub(super) struct Retries {
 
 impl Default for Retries {
     fn default() -> Self {
-        Self { left: Mutex::new(QUOTA) }
+        Self { left: Mutex::new(RETRY_QUOTA) }
     }
 }
 
@@ -105,7 +105,7 @@ impl Retries {
             RetryKind::Throttling => THROTTLING_COST,
             RetryKind::Transient => TRANSIENT_COST,
         };
-        if attempt >= TRIES {
+        if attempt >= CALL_ATTEMPTS {
             return None;
         }
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
@@ -116,7 +116,7 @@ impl Retries {
     /// After a success the cost of the last retry is returned.
     pub(super) fn succeeded(&self, paid: Option<u32>) {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        *left = left.saturating_add(paid.unwrap_or(SUCCESS_RETURN)).min(QUOTA);
+        *left = left.saturating_add(paid.unwrap_or(SUCCESS_RETURN)).min(RETRY_QUOTA);
     }
 }
 
@@ -146,8 +146,8 @@ mod tests {
     #[test]
     fn retries_end_where_nothing_succeeds() {
         let retries = Retries::default();
-        assert_eq!(retries.pay(RetryKind::Transient, TRIES), None, "no attempt is left");
-        for _ in 0..QUOTA / TRANSIENT_COST {
+        assert_eq!(retries.pay(RetryKind::Transient, CALL_ATTEMPTS), None, "no attempt is left");
+        for _ in 0..RETRY_QUOTA / TRANSIENT_COST {
             assert_eq!(retries.pay(RetryKind::Transient, 1), Some(TRANSIENT_COST));
         }
         assert_eq!(retries.pay(RetryKind::Throttling, 1), None);
@@ -160,9 +160,9 @@ mod tests {
             retries.succeeded(None);
         }
         assert_eq!(retries.pay(RetryKind::Throttling, 1), Some(THROTTLING_COST));
-        for _ in 0..2 * QUOTA {
+        for _ in 0..2 * RETRY_QUOTA {
             retries.succeeded(None);
         }
-        assert_eq!(*retries.left.lock().unwrap(), QUOTA, "no more than there was");
+        assert_eq!(*retries.left.lock().unwrap(), RETRY_QUOTA, "no more than there was");
     }
 }

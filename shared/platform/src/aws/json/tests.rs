@@ -156,8 +156,8 @@ async fn retries_are_those_of_the_sdk() {
     ];
     join_all(rows.iter().map(|(acts, requests, succeeds)| async move {
         let (ours, theirs) = (Script::start(acts).await, Script::start(acts).await);
-        let our_client = ours.aws().dynamodb().unwrap().json;
-        let their_client = theirs.aws().dynamodb().unwrap().client;
+        let our_client = ours.aws().dynamodb.json;
+        let their_client = theirs.aws().dynamodb.client;
         let item = json!({ "TableName": "t", "Item": { "pk": { "S": "a" } } });
         let our_call = our_client.call::<Value>(PUT, &item);
         let their_call =
@@ -184,22 +184,22 @@ async fn a_send_is_repeated_only_where_nothing_was_sent() {
     ];
     join_all(rows.iter().map(|(acts, requests, failure)| async move {
         let script = Script::start(acts).await;
-        let result = script.aws().sqs().unwrap().call::<Value>(SEND, &json!({})).await;
+        let result = script.aws().sqs.json.call::<Value>(SEND, &json!({})).await;
         let effect = result.err().map(|error| error.may_have_effect());
         assert_eq!((effect, script.requests()), (*failure, *requests), "{acts:?}");
     }))
     .await;
-    // Nobody listens there: three attempts, and nothing was sent.
+    // Nothing listens there: three attempts, and nothing was sent.
     let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let aws = Aws::new(&runtime("us-east-1", Some(format!("http://{unused}")))).unwrap();
-    let error = aws.sqs().unwrap().call::<Value>(SEND, &json!({})).await.unwrap_err();
+    let error = aws.sqs.json.call::<Value>(SEND, &json!({})).await.unwrap_err();
     assert!(!error.may_have_effect(), "{error}");
 }
 
 #[tokio::test]
 async fn a_request_is_signed_and_names_its_operation() {
     let script = Script::start(&[]).await;
-    let client = script.aws().dynamodb().unwrap().json;
+    let client = script.aws().dynamodb.json;
     client.call::<Value>(PUT, &json!({ "TableName": "t" })).await.unwrap();
     let request = script.last.lock().unwrap().clone();
     assert!(request.starts_with("POST / HTTP/1.1\r\n"), "{request}");
