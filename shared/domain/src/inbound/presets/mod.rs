@@ -106,7 +106,48 @@ impl Preset {
 }
 
 /// The files, by the names of their providers.
-const FILES: &[(&str, &str)] = &[("stripe", include_str!("stripe.json"))];
+const FILES: &[(&str, &str)] = &[
+    ("apple_sign_in", include_str!("apple_sign_in.json")),
+    ("asana", include_str!("asana.json")),
+    ("brevo", include_str!("brevo.json")),
+    ("cal_com", include_str!("cal_com.json")),
+    ("calendly", include_str!("calendly.json")),
+    ("callrail", include_str!("callrail.json")),
+    ("close", include_str!("close.json")),
+    ("docusign", include_str!("docusign.json")),
+    ("dotloop", include_str!("dotloop.json")),
+    ("dropbox_sign", include_str!("dropbox_sign.json")),
+    ("follow_up_boss", include_str!("follow_up_boss.json")),
+    ("github", include_str!("github.json")),
+    ("google_calendar", include_str!("google_calendar.json")),
+    ("highlevel", include_str!("highlevel.json")),
+    ("hubspot_v3", include_str!("hubspot_v3.json")),
+    ("intercom", include_str!("intercom.json")),
+    ("linkedin", include_str!("linkedin.json")),
+    ("mailchimp", include_str!("mailchimp.json")),
+    ("mailgun", include_str!("mailgun.json")),
+    ("mandrill", include_str!("mandrill.json")),
+    ("meta", include_str!("meta.json")),
+    ("microsoft_graph", include_str!("microsoft_graph.json")),
+    ("paddle", include_str!("paddle.json")),
+    ("pandadoc", include_str!("pandadoc.json")),
+    ("pipedrive", include_str!("pipedrive.json")),
+    ("postmark", include_str!("postmark.json")),
+    ("quo_legacy", include_str!("quo_legacy.json")),
+    ("reso_entity_event", include_str!("reso_entity_event.json")),
+    ("sendgrid", include_str!("sendgrid.json")),
+    ("shopify", include_str!("shopify.json")),
+    ("slack", include_str!("slack.json")),
+    ("square", include_str!("square.json")),
+    ("standard_webhooks", include_str!("standard_webhooks.json")),
+    ("stripe", include_str!("stripe.json")),
+    ("svix", include_str!("svix.json")),
+    ("twilio", include_str!("twilio.json")),
+    ("typeform", include_str!("typeform.json")),
+    ("xero", include_str!("xero.json")),
+    ("zendesk", include_str!("zendesk.json")),
+    ("zoom", include_str!("zoom.json")),
+];
 
 /// The names of all presets.
 pub fn names() -> impl Iterator<Item = &'static str> {
