@@ -47,3 +47,6 @@ fn of_tests(name: &str) -> Preset {
         None => unreachable!("the preset {name} is missing"),
     }
 }
+
+#[cfg(test)]
+mod tests;
