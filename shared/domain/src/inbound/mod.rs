@@ -9,6 +9,7 @@
 //! Sources, stored secrets and HTTP belong to `platform` and the function, not here.
 
 pub mod challenge;
+pub mod diagnosis;
 pub mod engine;
 pub mod extraction;
 pub mod presets;

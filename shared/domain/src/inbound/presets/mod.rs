@@ -10,7 +10,7 @@ use super::{
     reading::Place,
     table::{self, Table},
 };
-use crate::pointer::Violation;
+use crate::{Secret, pointer::Violation};
 
 /// A provider's row.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -82,6 +82,13 @@ pub enum SecretOrigin {
 }
 
 impl Preset {
+    /// What a source verifies with: its own secrets, and after them the provider's public keys.
+    #[must_use]
+    pub fn secrets(&self, of_source: &[Secret]) -> Vec<Secret> {
+        let public_keys = self.public_keys.iter().map(|key| Secret::new(key.clone()));
+        of_source.iter().cloned().chain(public_keys).collect()
+    }
+
     /// Whether a text can be one of its secrets.
     ///
     /// # Errors
@@ -154,7 +161,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     FILES.iter().map(|(name, _)| *name)
 }
 
-/// A provider's row; `None` where there is no such provider.
+/// A provider's row; `None` where no provider has this name.
 ///
 /// # Errors
 /// What is wrong in the row, which the tests of this folder rule out.
