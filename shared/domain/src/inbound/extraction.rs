@@ -2,7 +2,7 @@
 //!
 //! A batch is read item by item. One malformed item does not spoil the others.
 
-use std::fmt;
+use std::{cell::RefCell, collections::BTreeMap, fmt};
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use super::{
         Verified, holds, read_time,
         scheme::{Condition, TimeUnit},
     },
-    reading::{Facts, Place},
+    reading::{Facts, ITEM_COUNT_LIMIT, Place},
 };
 use crate::{
     Timestamp,
@@ -99,9 +99,6 @@ pub struct Extraction {
     pub unverified_count: usize,
 }
 
-/// Items of one request; more than any provider sends.
-const ITEM_COUNT_LIMIT: usize = 5000;
-
 /// Reads the events of a verified request. `provider` begins their types, `document_field` is the scheme's.
 ///
 /// # Errors
@@ -119,7 +116,8 @@ pub fn extract(
     if rules.ignore.iter().any(|condition| holds(condition, &facts)) {
         return Ok(Extraction::default());
     }
-    let reader = Reader { rules, provider, facts: &facts };
+    let body_id = rules.body_is_id.then(|| hash([verified.request.body]));
+    let reader = Reader { rules, provider, facts: &facts, body_id, of_request: RefCell::default() };
     let items = reader.items()?;
     let mut extraction = Extraction::default();
     for (index, item) in items.into_iter().enumerate() {
@@ -139,6 +137,9 @@ struct Reader<'r, 'a> {
     rules: &'r EventRules,
     provider: &'r str,
     facts: &'r Facts<'a>,
+    body_id: Option<String>,
+    /// The texts of places that are the same for every item, so that a batch does not read its document once per item.
+    of_request: RefCell<BTreeMap<String, Option<String>>>,
 }
 
 impl<'r> Reader<'r, '_> {
@@ -167,16 +168,24 @@ impl<'r> Reader<'r, '_> {
         let event_id = self.event_id(item).ok_or_else(|| self.malformed("its id is missing or empty"))?;
         Ok(ProviderEvent {
             event_id,
-            body_id: self.rules.body_is_id.then(|| hash([self.facts.request.body])),
+            body_id: self.body_id.clone(),
             event_type: self.event_type(item)?,
             timestamp: self.timestamp(item)?,
             data: self.data(item)?,
         })
     }
 
+    fn read(&self, place: &Place, item: Option<&RawValue>) -> Option<String> {
+        if place.is_of_item() {
+            return place.read(self.facts, item);
+        }
+        let mut of_request = self.of_request.borrow_mut();
+        of_request.entry(place.to_string()).or_insert_with(|| place.read(self.facts, None)).clone()
+    }
+
     fn event_id(&self, item: Option<&RawValue>) -> Option<String> {
         self.rules.dedupe.iter().find_map(|places| {
-            let texts: Option<Vec<_>> = places.iter().map(|place| place.read(self.facts, item)).collect();
+            let texts: Option<Vec<_>> = places.iter().map(|place| self.read(place, item)).collect();
             let texts = texts.filter(|texts| texts.iter().any(|text| !text.is_empty()))?;
             match &texts[..] {
                 [text] => Some(text.clone()),
@@ -187,7 +196,7 @@ impl<'r> Reader<'r, '_> {
 
     fn event_type(&self, item: Option<&RawValue>) -> Result<EventType, MalformedEvent> {
         let mut text = self.provider.to_owned();
-        let parts = self.rules.event_type.iter().map(|place| place.read(self.facts, item));
+        let parts = self.rules.event_type.iter().map(|place| self.read(place, item));
         let parts: Option<Vec<_>> = parts.collect();
         for part in parts.unwrap_or_default().into_iter().filter(|part| !part.is_empty()) {
             text.push('.');
@@ -206,7 +215,7 @@ impl<'r> Reader<'r, '_> {
 
     fn timestamp(&self, item: Option<&RawValue>) -> Result<Option<Timestamp>, MalformedEvent> {
         let Some(time) = &self.rules.occurred_at else { return Ok(None) };
-        let Some(text) = time.from.read(self.facts, item).filter(|text| !text.is_empty()) else {
+        let Some(text) = self.read(&time.from, item).filter(|text| !text.is_empty()) else {
             return Ok(None);
         };
         // Mailgun sends seconds with a fraction.
@@ -219,9 +228,7 @@ impl<'r> Reader<'r, '_> {
 
     fn data(&self, item: Option<&RawValue>) -> Result<EventData, MalformedEvent> {
         let raw = match (&self.rules.data, item) {
-            (Some(place), _) => {
-                place.read(self.facts, item).and_then(|text| RawValue::from_string(text).ok())
-            }
+            (Some(place), _) => self.read(place, item).and_then(|text| RawValue::from_string(text).ok()),
             (None, Some(item)) => Some(item.to_owned()),
             (None, None) => {
                 let header = |name: &String| Some((name.clone(), self.facts.request.header(name)?.into()));

@@ -4,7 +4,7 @@
 //! so each has a guard that excludes everything an event could be.
 //!
 //! The kinds of the providers, all of them made of the same few words:
-//! an echo (Meta, Microsoft Graph, Slack, Dropbox, Okta), an HMAC (LinkedIn, Zoom), a secret that the first request
+//! an echo (Meta, Microsoft Graph, Slack, Dropbox, Okta), an HMAC (`LinkedIn`, Zoom), a secret that the first request
 //! brings (Asana), and a probe (Mailchimp, Mandrill, Intercom).
 
 mod words;
@@ -161,6 +161,3 @@ impl Challenge {
         found
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -98,16 +98,11 @@ impl ReplyTemplate {
             let (before, tail) = rest.split_at(begin);
             body.push_str(before);
             let words = [("{value}", value), ("{value_json}", json.as_str()), ("{hmac}", hmac.as_str())];
-            match words.iter().find(|(word, _)| tail.starts_with(word)) {
-                Some((word, text)) => {
-                    body.push_str(text);
-                    rest = &tail[word.len()..];
-                }
-                None => {
-                    body.push('{');
-                    rest = &tail[1..];
-                }
-            }
+            let word = words.iter().find(|(word, _)| tail.starts_with(word));
+            // A brace that begins no word stays.
+            let (length, text) = word.map_or((1, "{"), |(word, text)| (word.len(), *text));
+            body.push_str(text);
+            rest = &tail[length..];
         }
         body.push_str(rest);
         // The value is a stranger's: no browser may guess another type.

@@ -1,5 +1,7 @@
 //! A JSON text as other programs write the same value. Keys keep their order and numbers their digits.
 
+use std::fmt::Write;
+
 /// How a program writes JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Style {
@@ -39,17 +41,12 @@ pub(super) fn rewritten(json: &str, style: Style) -> String {
     let mut writer = Writer { out: String::with_capacity(json.len() * 2), depth: 0, style };
     let mut rest = json;
     while let Some(letter) = rest.chars().next() {
-        let length = match letter {
-            '"' => {
-                let length = text_length(rest);
-                writer.text(&rest[..length]);
-                length
-            }
-            _ => {
-                writer.structure(letter, &rest[letter.len_utf8()..]);
-                letter.len_utf8()
-            }
-        };
+        let length = if letter == '"' { text_length(rest) } else { letter.len_utf8() };
+        if letter == '"' {
+            writer.text(&rest[..length]);
+        } else {
+            writer.structure(letter, &rest[length..]);
+        }
         rest = &rest[length..];
     }
     writer.out
@@ -131,7 +128,8 @@ impl Writer {
                 '/' if self.style.escapes_slashes => self.out.push_str("\\/"),
                 letter if self.style.escapes_unicode && !letter.is_ascii() => {
                     for unit in letter.encode_utf16(&mut [0; 2]) {
-                        self.out.push_str(&format!("\\u{unit:04x}"));
+                        // Writing to a `String` cannot fail.
+                        let _ = write!(self.out, "\\u{unit:04x}");
                     }
                 }
                 letter => self.out.push(letter),

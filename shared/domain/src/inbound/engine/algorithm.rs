@@ -37,18 +37,24 @@ pub(super) fn matches(algorithm: Algorithm, key: &[u8], pieces: &[Piece<'_>], si
         Algorithm::HmacSha256 => {
             // HMAC takes keys of any length.
             let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return false };
-            pieces.iter().for_each(|piece| mac.update(piece.bytes(key)));
+            for piece in pieces {
+                mac.update(piece.bytes(key));
+            }
             any_equal(&mac.finalize().into_bytes())
         }
         Algorithm::HmacSha1 => {
             let key_of_hmac = ring::hmac::Key::new(ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key);
             let mut mac = ring::hmac::Context::with_key(&key_of_hmac);
-            pieces.iter().for_each(|piece| mac.update(piece.bytes(key)));
+            for piece in pieces {
+                mac.update(piece.bytes(key));
+            }
             any_equal(mac.sign().as_ref())
         }
         Algorithm::Sha256 => {
             let mut hash = Sha256::new();
-            pieces.iter().for_each(|piece| hash.update(piece.bytes(key)));
+            for piece in pieces {
+                hash.update(piece.bytes(key));
+            }
             any_equal(&hash.finalize())
         }
         Algorithm::Token | Algorithm::Basic => any_equal(key),

@@ -72,6 +72,16 @@ fn of_method(method: &Method) -> Vec<Violation> {
         }
         _ => {}
     }
+    let reads_request = |word: &Word| match word {
+        Word::Body | Word::BodyBase64 | Word::FormSorted => true,
+        Word::Place(place) => !place.is_of_item(),
+        _ => false,
+    };
+    let of_item = method.signature.from.per_item().is_some();
+    if of_item && method.signed.as_ref().is_some_and(|signed| signed.words().iter().any(reads_request)) {
+        // Otherwise a stranger's batch would be hashed once per item.
+        add("/signed", "must contain only places of the item, since every item has its own signature");
+    }
     let names_time = method.signed.as_ref().is_some_and(|signed| signed.has(&Word::Time));
     if names_time && method.timestamp.is_none() {
         add("/timestamp", "is required, since the signed text contains {ts}");

@@ -1,6 +1,6 @@
 //! Keys: a secret's text as the bytes that an algorithm uses.
 //!
-//! Sources: RFC 5280, section 4.1 (SubjectPublicKeyInfo), RFC 7468 (PEM).
+//! Sources: RFC 5280, section 4.1 (`SubjectPublicKeyInfo`), RFC 7468 (PEM).
 
 use data_encoding::{BASE64, BASE64_NOPAD, HEXLOWER_PERMISSIVE};
 use zeroize::Zeroizing;

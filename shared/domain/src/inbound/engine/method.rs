@@ -1,29 +1,30 @@
 //! One method applied to one request.
 
-use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{
-    Keys,
-    algorithm::{self, Piece},
-    jws, key,
+    Keys, algorithm, claims,
+    findings::Findings,
+    key,
     layout::{self, ClaimedSignature},
     moment,
-    report::{Check, Reject, Report, Step, Verdict, Verified},
+    pieces::{pieces, shown},
+    report::{Reject, Report, Step, Verdict, Verified},
     scheme::{Algorithm, Condition, Encoding, Method},
-    template::{Template, Word},
+    template::Word,
     url,
 };
 use crate::{
     Timestamp,
-    inbound::reading::{Facts, Origin, sorted_form},
+    inbound::reading::{Facts, Origin, Place},
 };
 
 /// Whether a condition holds.
 pub(in crate::inbound) fn holds(condition: &Condition, facts: &Facts<'_>) -> bool {
-    let read = |place: &crate::inbound::reading::Place| place.read(facts, None);
+    let read = |place: &Place| place.read(facts, None);
     match condition {
         Condition::Present(place) => read(place).is_some(),
         Condition::Absent(place) => read(place).is_none(),
@@ -49,9 +50,9 @@ pub(super) fn verify<'a>(
 ) -> Report<'a> {
     let mut found = Findings::default();
     let outcome = match method.algorithm {
-        Algorithm::JwsRs256 => verify_jws(method, facts, keys, now, &mut found),
-        _ => match method.signature.from.per_item() {
-            Some((list, place)) => {
+        Algorithm::JwsRs256 => claims::verify(method, facts, keys, now, &mut found).map(|()| None),
+        _ => {
+            if let Some((list, place)) = method.signature.from.per_item() {
                 let items = facts.items(&list).unwrap_or_default();
                 let valid: Vec<_> = items
                     .into_iter()
@@ -61,75 +62,14 @@ pub(super) fn verify<'a>(
                     })
                     .collect();
                 found.of_items(valid)
-            }
-            None => {
+            } else {
                 let texts = method.signature.from.read_all(facts, None);
                 verify_texts(method, &texts, facts, None, keys, now, &mut found).map(|()| None)
             }
-        },
+        }
     };
     let claims = facts.claims().map(ToOwned::to_owned);
     found.report(index, outcome.map(|items| Verified { request: facts.request, claims, items }))
-}
-
-/// What is found on the way.
-#[derive(Default)]
-struct Findings {
-    checks: Vec<Check>,
-    signed: Option<Vec<u8>>,
-    secret: Option<usize>,
-    time: Option<Timestamp>,
-    age_ms: Option<i64>,
-    unknown_key: Option<String>,
-}
-
-impl Findings {
-    fn add(&mut self, step: Step, verdict: Verdict, detail: impl Into<String>) {
-        self.checks.push(Check { step, verdict, detail: detail.into() });
-    }
-
-    fn failed(&mut self, step: Step, reject: Reject, detail: impl Into<String>) -> Reject {
-        self.add(step, Verdict::Fail, detail);
-        reject
-    }
-
-    /// One valid item is enough; the others are left out later.
-    fn of_items(&mut self, valid: Vec<Result<(), Reject>>) -> Result<Option<Vec<bool>>, Reject> {
-        let count = valid.iter().filter(|item| item.is_ok()).count();
-        self.checks.clear();
-        let detail = format!("{count} of {} items carry a valid signature or token", valid.len());
-        if count > 0 {
-            self.add(Step::Signature, Verdict::Pass, detail);
-            return Ok(Some(valid.into_iter().map(|item| item.is_ok()).collect()));
-        }
-        let worst = valid.into_iter().filter_map(Result::err).max().unwrap_or(Reject::MissingSignature);
-        let step = if worst == Reject::MissingSignature { Step::Presence } else { Step::Signature };
-        Err(self.failed(step, worst, detail))
-    }
-
-    fn at(&mut self, time: Timestamp, now: Timestamp) {
-        self.time = Some(time);
-        self.age_ms = Some(now.millis() - time.millis());
-    }
-
-    fn report<'a>(mut self, method: usize, outcome: Result<Verified<'a>, Reject>) -> Report<'a> {
-        for step in [Step::Presence, Step::Layout, Step::Signature, Step::BodyHash, Step::Time] {
-            if !self.checks.iter().any(|check| check.step == step) {
-                self.add(step, Verdict::Skip, "not applicable, or a check before it failed");
-            }
-        }
-        self.checks.sort_by_key(|check| check.step as u8);
-        Report {
-            outcome,
-            checks: self.checks,
-            method,
-            signed: self.signed,
-            secret: self.secret,
-            time: self.time,
-            age_ms: self.age_ms,
-            unknown_key: self.unknown_key,
-        }
-    }
 }
 
 /// A signature with its time, decoded.
@@ -189,7 +129,7 @@ fn verify_texts(
     found.secret = Some(secret);
     found.add(Step::Signature, Verdict::Pass, format!("secret {secret} makes this signature"));
     check_body_hash(method, facts, found)?;
-    check_time(method, time.as_deref(), now, found)
+    moment::check(method.timestamp.as_ref(), time.as_deref(), now, found)
 }
 
 /// Every signature that the texts claim, decoded.
@@ -254,40 +194,6 @@ fn by_time(candidates: &[Candidate]) -> Vec<(Option<&str>, Vec<&[u8]>)> {
     groups
 }
 
-fn pieces<'a>(
-    template: &Template,
-    facts: &Facts<'a>,
-    item: Option<&RawValue>,
-    time: Option<&str>,
-    url: &str,
-) -> Option<Vec<Piece<'a>>> {
-    let request = &facts.request;
-    let piece = |word: &Word| {
-        Some(match word {
-            Word::Text(text) => Piece::Made(text.clone()),
-            Word::Body => Piece::Borrowed(request.body),
-            Word::BodyBase64 => Piece::Made(BASE64.encode(request.body)),
-            Word::Time => Piece::Made(time?.to_owned()),
-            Word::Url => Piece::Made(url.to_owned()),
-            Word::Method => Piece::Borrowed(request.method.as_bytes()),
-            Word::Secret => Piece::Secret,
-            Word::FormSorted => Piece::Made(sorted_form(facts.form()?)),
-            Word::Place(place) => Piece::Made(place.read(facts, item)?),
-        })
-    };
-    template.words().iter().map(piece).collect()
-}
-
-/// The signed bytes without the secret.
-fn shown(pieces: &[Piece<'_>]) -> Vec<u8> {
-    let bytes = pieces.iter().map(|piece| match piece {
-        Piece::Borrowed(bytes) => bytes,
-        Piece::Made(text) => text.as_bytes(),
-        Piece::Secret => b"{secret}",
-    });
-    bytes.collect::<Vec<_>>().concat()
-}
-
 fn check_body_hash(method: &Method, facts: &Facts<'_>, found: &mut Findings) -> Result<(), Reject> {
     let Some(place) = &method.body_sha256 else { return Ok(()) };
     let claimed = place.read(facts, None).and_then(|text| HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok());
@@ -298,102 +204,5 @@ fn check_body_hash(method: &Method, facts: &Facts<'_>, found: &mut Findings) -> 
     } else {
         let detail = format!("{place} is not the SHA-256 of the body, {}", HEXLOWER.encode(&hash));
         Err(found.failed(Step::BodyHash, Reject::WrongSignature, detail))
-    }
-}
-
-fn check_time(
-    method: &Method,
-    text: Option<&str>,
-    now: Timestamp,
-    found: &mut Findings,
-) -> Result<(), Reject> {
-    let Some(field) = &method.timestamp else { return Ok(()) };
-    let Some(time) = text.and_then(|text| moment::read(field.unit, text)) else {
-        let detail = format!("{} is missing or no time", field.from);
-        return Err(found.failed(Step::Time, Reject::MalformedSignature, detail));
-    };
-    found.at(time, now);
-    let limit = |limit: Option<u32>| limit.map_or("no limit".to_owned(), |seconds| format!("{seconds} s"));
-    let (past, future) = (limit(field.max_past), limit(field.max_future));
-    let detail = format!("signed at {time}, now {now}; limits: {past} past, {future} future");
-    if moment::is_near(field, time, now) {
-        found.add(Step::Time, Verdict::Pass, detail);
-        Ok(())
-    } else {
-        Err(found.failed(Step::Time, Reject::StaleTimestamp, detail))
-    }
-}
-
-fn verify_jws(
-    method: &Method,
-    facts: &Facts<'_>,
-    keys: Keys<'_>,
-    now: Timestamp,
-    found: &mut Findings,
-) -> Result<Option<Vec<bool>>, Reject> {
-    let from = &method.signature.from;
-    let Some(text) = from.read(facts, None) else {
-        return Err(found.failed(Step::Presence, Reject::MissingSignature, format!("{from} is missing")));
-    };
-    found.add(Step::Presence, Verdict::Pass, format!("{from} is present"));
-    let no_keys = jws::KeySet::default();
-    let claims = match jws::verify(&text, keys.published.unwrap_or(&no_keys)) {
-        jws::Outcome::Valid(claims) => claims,
-        jws::Outcome::Malformed => {
-            let detail = "the text is no JWS in compact form with a key id";
-            return Err(found.failed(Step::Layout, Reject::MalformedSignature, detail));
-        }
-        jws::Outcome::Unsupported => {
-            let detail = "the JWS uses another algorithm than RS256, or a critical extension";
-            return Err(found.failed(Step::Layout, Reject::MalformedSignature, detail));
-        }
-        jws::Outcome::UnknownKey(kid) => {
-            found.unknown_key = Some(kid);
-            let detail = "the sender's published keys have no key with the id that the JWS names";
-            return Err(found.failed(Step::Signature, Reject::WrongSignature, detail));
-        }
-        jws::Outcome::Invalid => {
-            let detail = "the signature is not one of the key that the JWS names";
-            return Err(found.failed(Step::Signature, Reject::WrongSignature, detail));
-        }
-    };
-    found.add(Step::Layout, Verdict::Pass, "a JWS with RS256");
-    facts.set_claims(claims);
-    check_claims(method, facts, keys, now, found)?;
-    let time = method.timestamp.as_ref().and_then(|field| field.from.read(facts, None));
-    check_time(method, time.as_deref(), now, found).map(|()| None)
-}
-
-/// A valid JWS for another audience is no signature for this source.
-fn check_claims(
-    method: &Method,
-    facts: &Facts<'_>,
-    keys: Keys<'_>,
-    now: Timestamp,
-    found: &mut Findings,
-) -> Result<(), Reject> {
-    let claim = |name: &str| {
-        let pointer: crate::inbound::reading::Pointer = format!("/{name}").parse().ok()?;
-        crate::inbound::reading::text_of(pointer.get(facts.claims()?)?)
-    };
-    let audience = claim("aud").unwrap_or_default();
-    let of_secret = |(index, secret): (usize, &crate::Secret)| {
-        let equal = bool::from(secret.expose().as_bytes().ct_eq(audience.as_bytes()));
-        (equal && !audience.is_empty()).then_some(index)
-    };
-    found.secret = keys.secrets.iter().enumerate().find_map(of_secret);
-    let rules = method.claims.as_ref();
-    let issuer_fits = rules.is_some_and(|rules| claim("iss").as_ref() == Some(&rules.issuer));
-    if found.secret.is_none() || !issuer_fits {
-        let detail = "the JWS is signed, but for another audience or by another issuer";
-        return Err(found.failed(Step::Signature, Reject::WrongSignature, detail));
-    }
-    found.add(Step::Signature, Verdict::Pass, "the issuer, the audience and the signature fit");
-    let leeway = std::time::Duration::from_secs(rules.map_or(0, |rules| rules.leeway).into());
-    // Not every sender sets an expiry.
-    let Some(expiry) = claim("exp") else { return Ok(()) };
-    match expiry.parse().map(Timestamp::from_secs) {
-        Ok(expiry) if now < expiry + leeway => Ok(()),
-        _ => Err(found.failed(Step::Time, Reject::StaleTimestamp, "the JWS has expired")),
     }
 }

@@ -7,11 +7,14 @@
 
 mod algorithm;
 mod check;
+mod claims;
+mod findings;
 mod jws;
 mod key;
 mod layout;
 mod method;
 mod moment;
+mod pieces;
 mod report;
 pub mod scheme;
 pub mod template;

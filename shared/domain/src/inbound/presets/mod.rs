@@ -177,6 +177,3 @@ fn read(json: &str) -> Result<Preset, Violation> {
         None => Ok(preset),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -10,6 +10,9 @@ use super::{
     request::Request,
 };
 
+/// Items of one request; more than any provider sends.
+pub const ITEM_COUNT_LIMIT: usize = 5000;
+
 /// A request and its parsed parts. Nothing in it is trusted until a signature was verified.
 pub struct Facts<'a> {
     /// The request.
@@ -66,9 +69,9 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The elements of a list in the document.
+    /// The elements of a list in the document, at most [`ITEM_COUNT_LIMIT`].
     pub fn items(&self, list: &Pointer) -> Option<Vec<&RawValue>> {
-        elements(list.get(self.document()?)?)
+        elements(list.get(self.document()?)?).filter(|items| items.len() <= ITEM_COUNT_LIMIT)
     }
 
     /// The claims of a JWS, once it was verified.

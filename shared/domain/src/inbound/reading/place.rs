@@ -171,6 +171,12 @@ impl Place {
         self.alternatives.iter().map(|(origin, _)| origin)
     }
 
+    /// Whether its value can differ between the items of a request.
+    #[must_use]
+    pub fn is_of_item(&self) -> bool {
+        self.origins().any(|origin| matches!(origin, Origin::Item(_) | Origin::ItemHash))
+    }
+
     /// The pointer, where it is a plain place in the JSON document.
     #[must_use]
     pub fn json_pointer(&self) -> Option<&Pointer> {

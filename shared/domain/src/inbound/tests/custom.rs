@@ -4,7 +4,11 @@ use proptest::prelude::*;
 
 use super::kit::{Call, custom, hex, post};
 use crate::inbound::{
-    engine::{Reject, template::Template},
+    engine::{
+        Reject,
+        Verdict::{Fail, Pass, Skip},
+        template::Template,
+    },
     presets,
     reading::{Place, Pointer},
     table::{Table, parse_table},
@@ -35,6 +39,15 @@ fn faults_of_a_method_are_named_by_field() {
         (
             format!(r#"{{{from},"algorithm":"hmac-sha256","signed":"{{body}}","url_variants":["port"]}}"#),
             vec!["/url_variants"],
+        ),
+        (
+            r#"{"signature":{"from":"json:/items/*/sig"},"algorithm":"hmac-sha256","signed":"{item:/id}"}"#.to_owned(),
+            vec![],
+        ),
+        (
+            r#"{"signature":{"from":"json:/items/*/sig"},"algorithm":"hmac-sha256","signed":"{item:/id}{body}"}"#
+                .to_owned(),
+            vec!["/signed"],
         ),
         (
             // A time that is not signed proves nothing.
@@ -109,8 +122,7 @@ fn faults_of_the_shape_are_named_by_field() {
         ),
         (
             format!(
-                r#"{{"scheme":{{"methods":[{method}]}},{},"responses":{{"refused":{{"status":99}}}}}}"#,
-                EVENTS
+                r#"{{"scheme":{{"methods":[{method}]}},{EVENTS},"responses":{{"refused":{{"status":99}}}}}}"#
             ),
             "/responses/refused/status",
             "200 to 599",
@@ -153,7 +165,6 @@ fn a_report_shows_every_step_and_no_secret() {
     });
     call.report(&table, &["whsec_another_secret_0"], 130, |report| {
         let verdicts: Vec<_> = report.checks.iter().map(|check| check.verdict).collect();
-        use crate::inbound::engine::Verdict::{Fail, Pass, Skip};
         assert_eq!(verdicts, [Pass, Pass, Fail, Skip, Skip]);
         assert_eq!(report.signed.as_deref(), Some(&b"100.{}"[..]), "shown for a refusal too");
     });

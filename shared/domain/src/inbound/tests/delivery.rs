@@ -68,7 +68,8 @@ fn one_malformed_item_of_500_keeps_499() {
     let extraction = call.events(&preset, &[KEY]).unwrap();
     let malformed: Vec<_> = extraction.malformed.iter().map(|(index, _)| *index).collect();
     assert_eq!((extraction.events.len(), malformed), (499, vec![250]));
-    items[250] = json!({ "event": "not a type!", "email": "a@example.com", "message-id": 250, "ts_epoch": 1 });
+    items[250] =
+        json!({ "event": "not a type!", "email": "a@example.com", "message-id": 250, "ts_epoch": 1 });
     items.truncate(250);
     items.push(json!("no object"));
     let call = post(json!(items).to_string()).header("x-webhook-token", KEY);
