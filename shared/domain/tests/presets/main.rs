@@ -60,3 +60,18 @@ fn no_sample_verifies_without_its_secret() {
         }
     }
 }
+
+/// `SendGrid` signs the line break at the end of its body; a trim on the way breaks the signature.
+#[test]
+fn case_15_sendgrids_last_two_bytes() {
+    for (name, case, sample, expected) in samples().into_iter().filter(|(name, ..)| name == "sendgrid") {
+        let preset = preset(&name);
+        assert!(sample.body.ends_with(b"\r\n"), "{case}");
+        for (removed, is_valid) in [(0, true), (1, false), (2, false)] {
+            let mut trimmed = sample.clone();
+            trimmed.body.truncate(sample.body.len() - removed);
+            trimmed
+                .verify(&preset, &expected, |report| assert_eq!(report.outcome.is_ok(), is_valid, "{case}"));
+        }
+    }
+}
