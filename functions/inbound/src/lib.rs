@@ -138,10 +138,10 @@ impl Inbound {
         received: reading::Request<'a>,
         now: Timestamp,
     ) -> Result<Verified<'a>, Refusal> {
-        let scheme = &self.provider.preset().table.scheme;
-        let check = |secrets: Vec<Secret>| {
-            let keys = Keys { secrets: &secrets, published: None };
-            engine::verify(scheme, received, keys, now).outcome
+        let preset = self.provider.preset();
+        let check = |of_source: Vec<Secret>| {
+            let keys = Keys { secrets: &preset.secrets(&of_source), published: None };
+            engine::verify(&preset.table.scheme, received, keys, now).outcome
         };
         match check(self.secrets_of(source, Duration::MAX).await?) {
             Err(Reject::WrongSignature) => {

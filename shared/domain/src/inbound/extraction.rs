@@ -14,6 +14,7 @@ use super::{
         Verified, holds, read_time,
         scheme::{Condition, TimeUnit},
     },
+    normal::{NormalEvent, NormalRule},
     reading::{Facts, ITEM_COUNT_LIMIT, Place},
 };
 use crate::{
@@ -45,6 +46,9 @@ pub struct EventRules {
     /// noticed then.
     #[serde(default)]
     pub body_is_id: bool,
+    /// How some of them are normalised; the first rule that applies counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub normal: Vec<NormalRule>,
     /// Verified requests that are no events, such as a ping.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<Condition>,
@@ -76,6 +80,8 @@ pub struct ProviderEvent {
     pub timestamp: Option<Timestamp>,
     /// The provider's object, byte for byte.
     pub data: EventData,
+    /// The same in the shape that all providers share, where there is one.
+    pub normal: Option<NormalEvent>,
 }
 
 /// Why a request with a valid signature, or an item of it, holds no event.
@@ -172,6 +178,11 @@ impl<'r> Reader<'r, '_> {
             event_type: self.event_type(item)?,
             timestamp: self.timestamp(item)?,
             data: self.data(item)?,
+            normal: self
+                .rules
+                .normal
+                .iter()
+                .find_map(|rule| rule.apply(self.provider, |place| self.read(place, item))),
         })
     }
 

@@ -12,6 +12,7 @@ pub mod challenge;
 pub mod diagnosis;
 pub mod engine;
 pub mod extraction;
+pub mod normal;
 pub mod presets;
 pub mod reading;
 pub mod table;

@@ -145,6 +145,10 @@ fn of_events(rules: &EventRules) -> Vec<Violation> {
     if rules.dedupe.is_empty() || rules.dedupe.iter().any(Vec::is_empty) {
         found.push(Violation::new("/dedupe", "must have at least one id, and each id a place"));
     }
+    for (index, rule) in rules.normal.iter().enumerate() {
+        let parent = format!("/normal/{index}");
+        found.extend(rule.violations().into_iter().map(|violation| violation.within(&parent)));
+    }
     let of_signature = |place: &Place| {
         place
             .origins()

@@ -5,7 +5,7 @@
 //! | `header:NAME` | a header; `header:BEGINNING*` is every header whose name begins so |
 //! | `query:NAME` | a parameter of the query, decoded |
 //! | `form:NAME` | a field of the form in the body |
-//! | `json:/POINTER` | a value of the JSON document |
+//! | `json:/POINTER` | a value of the JSON document; the first one where the pointer has a `*` |
 //! | `item:/POINTER` | a value of the current item of a batch |
 //! | `claim:/POINTER` | a value of the verified claims of a JWS |
 //! | `path` | what follows the source's id in the path |
@@ -203,8 +203,8 @@ fn read_one(origin: &Origin, facts: &Facts<'_>, item: Option<&RawValue>) -> Opti
         Origin::Headers(beginning) => request.headers_from(beginning).next().map(str::to_owned),
         Origin::Query(name) => request.query_value(name),
         Origin::Form(name) => facts.form_value(name),
-        Origin::Json(pointer) => text_of(pointer.get(facts.document()?)?),
-        Origin::Item(pointer) => text_of(pointer.get(item?)?),
+        Origin::Json(pointer) => first(pointer, facts.document()?),
+        Origin::Item(pointer) => first(pointer, item?),
         Origin::Claim(pointer) => text_of(pointer.get(facts.claims()?)?),
         Origin::Path => request.path_secret.map(str::to_owned),
         // The layout reads these, since they are parts of one signature.
@@ -213,4 +213,9 @@ fn read_one(origin: &Origin, facts: &Facts<'_>, item: Option<&RawValue>) -> Opti
         Origin::ItemHash => Some(HEXLOWER.encode(&Sha256::digest(item?.get()))),
         Origin::Text(text) => Some(text.clone()),
     }
+}
+
+/// The text of the first value that a pointer leads to.
+fn first(pointer: &Pointer, raw: &RawValue) -> Option<String> {
+    pointer.all(raw)?.into_iter().find_map(text_of)
 }

@@ -8,3 +8,10 @@ mod custom;
 mod delivery;
 mod kit;
 mod vectors;
+
+use super::{engine::Verified, reading::Request};
+
+/// A request as if it were verified, for tests of what follows.
+pub(super) fn verified(request: Request<'_>) -> Verified<'_> {
+    Verified { request, claims: None, items: None }
+}
