@@ -20,7 +20,7 @@ fn every_sample_verifies_and_becomes_its_events() {
         }
         sample.verify(&preset, &expected, |report| {
             assert!(report.outcome.is_ok(), "{case}: {:?}", report.checks);
-            let shown = report.signed.unwrap_or_default();
+            let shown = report.signed().unwrap_or_default();
             for secret in &expected.secrets {
                 assert!(
                     !String::from_utf8_lossy(&shown).contains(secret.expose()),

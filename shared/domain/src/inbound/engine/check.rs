@@ -140,7 +140,8 @@ fn of_time(method: &Method, field: &TimeField, add: &mut impl FnMut(&str, &str))
     // A time that is not signed can be changed by the one who repeats the request.
     let is_signed = method.algorithm == Algorithm::JwsRs256
         || method.signed.as_ref().is_some_and(|signed| {
-            signed.has(&Word::Time) || signed.has(&Word::Body) || signed.has(&Word::Place(field.from.clone()))
+            let of_body = [Word::Time, Word::Body, Word::BodyBase64, Word::FormSorted];
+            of_body.iter().any(|word| signed.has(word)) || signed.has(&Word::Place(field.from.clone()))
         });
     let header_only = origins().any(|origin| !matches!(origin, Origin::Json(_)));
     let names_time = method.signed.as_ref().is_some_and(|signed| signed.has(&Word::Time));

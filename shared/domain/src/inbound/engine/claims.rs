@@ -22,7 +22,7 @@ pub(super) fn verify(
     facts: &Facts<'_>,
     keys: Keys<'_>,
     now: Timestamp,
-    found: &mut Findings,
+    found: &mut Findings<'_>,
 ) -> Result<(), Reject> {
     let from = &method.signature.from;
     let Some(text) = from.read(facts, None) else {
@@ -63,7 +63,7 @@ fn check_claims(
     facts: &Facts<'_>,
     keys: Keys<'_>,
     now: Timestamp,
-    found: &mut Findings,
+    found: &mut Findings<'_>,
 ) -> Result<(), Reject> {
     let claim = |name: &str| {
         let pointer: Pointer = format!("/{name}").parse().ok()?;

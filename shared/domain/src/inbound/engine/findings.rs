@@ -1,20 +1,23 @@
 //! What a verification finds on the way, and the report that is made of it.
 
-use super::report::{Check, Reject, Report, Step, Verdict, Verified};
+use super::{
+    algorithm::Piece,
+    report::{Check, Reject, Report, Step, Verdict, Verified},
+};
 use crate::Timestamp;
 
 /// What is found on the way.
 #[derive(Default)]
-pub(super) struct Findings {
+pub(super) struct Findings<'a> {
     checks: Vec<Check>,
-    pub(super) signed: Option<Vec<u8>>,
+    pub(super) pieces: Option<Vec<Piece<'a>>>,
     pub(super) secret: Option<usize>,
     time: Option<Timestamp>,
     age_ms: Option<i64>,
     pub(super) unknown_key: Option<String>,
 }
 
-impl Findings {
+impl<'a> Findings<'a> {
     pub(super) fn add(&mut self, step: Step, verdict: Verdict, detail: impl Into<String>) {
         self.checks.push(Check { step, verdict, detail: detail.into() });
     }
@@ -43,7 +46,7 @@ impl Findings {
         self.age_ms = Some(now.millis() - time.millis());
     }
 
-    pub(super) fn report(mut self, method: usize, outcome: Result<Verified<'_>, Reject>) -> Report<'_> {
+    pub(super) fn report(mut self, method: usize, outcome: Result<Verified<'a>, Reject>) -> Report<'a> {
         for step in [Step::Presence, Step::Layout, Step::Signature, Step::BodyHash, Step::Time] {
             if !self.checks.iter().any(|check| check.step == step) {
                 self.add(step, Verdict::Skip, "not applicable, or a check before it failed");
@@ -54,7 +57,7 @@ impl Findings {
             outcome,
             checks: self.checks,
             method,
-            signed: self.signed,
+            pieces: self.pieces,
             secret: self.secret,
             time: self.time,
             age_ms: self.age_ms,

@@ -11,7 +11,7 @@ use super::{
     key,
     layout::{self, ClaimedSignature},
     moment,
-    pieces::{pieces, shown},
+    pieces::pieces,
     report::{Reject, Report, Step, Verdict, Verified},
     scheme::{Algorithm, Condition, Encoding, Method},
     template::Word,
@@ -68,7 +68,8 @@ pub(super) fn verify<'a>(
             }
         }
     };
-    let claims = facts.claims().map(ToOwned::to_owned);
+    let claims = (method.algorithm == Algorithm::JwsRs256).then(|| facts.claims()).flatten();
+    let claims = claims.map(ToOwned::to_owned);
     found.report(index, outcome.map(|items| Verified { request: facts.request, claims, items }))
 }
 
@@ -78,14 +79,14 @@ struct Candidate {
     time: Option<String>,
 }
 
-fn verify_texts(
+fn verify_texts<'a>(
     method: &Method,
     texts: &[String],
-    facts: &Facts<'_>,
+    facts: &Facts<'a>,
     item: Option<&RawValue>,
     keys: Keys<'_>,
     now: Timestamp,
-    found: &mut Findings,
+    found: &mut Findings<'a>,
 ) -> Result<(), Reject> {
     let from = &method.signature.from;
     if texts.is_empty() {
@@ -108,17 +109,18 @@ fn verify_texts(
                 })?,
                 None => Vec::new(),
             };
-            if found.signed.is_none() && method.algorithm.signs() {
-                found.signed = Some(shown(&pieces));
-            }
+            let matched_before = matched.is_some();
             for (index, secret) in keys.secrets.iter().enumerate() {
                 let key = key::key(&method.key, method.algorithm, secret.expose());
                 let is_match =
                     key.is_some_and(|key| algorithm::matches(method.algorithm, &key, &pieces, &signatures));
                 if is_match && matched.is_none() {
                     matched = Some((index, time.map(str::to_owned)));
-                    found.signed = method.algorithm.signs().then(|| shown(&pieces));
                 }
+            }
+            let is_first = found.pieces.is_none() || (matched.is_some() && !matched_before);
+            if is_first && method.algorithm.signs() {
+                found.pieces = Some(pieces);
             }
         }
     }
@@ -138,7 +140,7 @@ fn candidates(
     texts: &[String],
     facts: &Facts<'_>,
     item: Option<&RawValue>,
-    found: &mut Findings,
+    found: &mut Findings<'_>,
 ) -> Result<Vec<Candidate>, Reject> {
     let is_auth = matches!(method.algorithm, Algorithm::Token | Algorithm::Basic);
     let place = method.timestamp.as_ref().map(|field| &field.from);
@@ -194,7 +196,7 @@ fn by_time(candidates: &[Candidate]) -> Vec<(Option<&str>, Vec<&[u8]>)> {
     groups
 }
 
-fn check_body_hash(method: &Method, facts: &Facts<'_>, found: &mut Findings) -> Result<(), Reject> {
+fn check_body_hash(method: &Method, facts: &Facts<'_>, found: &mut Findings<'_>) -> Result<(), Reject> {
     let Some(place) = &method.body_sha256 else { return Ok(()) };
     let claimed = place.read(facts, None).and_then(|text| HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok());
     let hash = Sha256::digest(facts.request.body);

@@ -35,7 +35,7 @@ pub(super) fn check(
     field: Option<&TimeField>,
     text: Option<&str>,
     now: Timestamp,
-    found: &mut Findings,
+    found: &mut Findings<'_>,
 ) -> Result<(), Reject> {
     let Some(field) = field else { return Ok(()) };
     let Some(time) = text.and_then(|text| read(field.unit, text)) else {

@@ -33,13 +33,3 @@ pub(super) fn pieces<'a>(
     };
     template.words().iter().map(piece).collect()
 }
-
-/// The signed bytes without the secret.
-pub(super) fn shown(pieces: &[Piece<'_>]) -> Vec<u8> {
-    let bytes = pieces.iter().map(|piece| match piece {
-        Piece::Borrowed(bytes) => bytes,
-        Piece::Made(text) => text.as_bytes(),
-        Piece::Secret => b"{secret}",
-    });
-    bytes.collect::<Vec<_>>().concat()
-}

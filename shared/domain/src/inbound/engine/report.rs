@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use strum::{IntoStaticStr, VariantArray};
 
+use super::algorithm::Piece;
 use crate::{Timestamp, inbound::reading::Request};
 
 /// Why a request is refused.
@@ -88,8 +89,8 @@ pub struct Report<'a> {
     pub checks: Vec<Check>,
     /// Which of the scheme's methods this is about.
     pub method: usize,
-    /// The signed bytes with `{secret}` in the place of the secret; of the URL that matched, or else of the first.
-    pub signed: Option<Vec<u8>>,
+    /// The signed text of the URL that matched, or else of the first.
+    pub(super) pieces: Option<Vec<Piece<'a>>>,
     /// Which secret matched.
     pub secret: Option<usize>,
     /// The signed time.
@@ -98,6 +99,20 @@ pub struct Report<'a> {
     pub age_ms: Option<i64>,
     /// The key that a JWS names and the set of keys lacks. The set may be old.
     pub unknown_key: Option<String>,
+}
+
+impl Report<'_> {
+    /// The signed bytes, with `{secret}` in the place of the secret; `None` where nothing is signed or a check before
+    /// the signature failed. A copy, so only dry runs pay for it.
+    #[must_use]
+    pub fn signed(&self) -> Option<Vec<u8>> {
+        let bytes = |piece: &Piece<'_>| match piece {
+            Piece::Borrowed(bytes) => bytes.to_vec(),
+            Piece::Made(text) => text.clone().into_bytes(),
+            Piece::Secret => b"{secret}".to_vec(),
+        };
+        Some(self.pieces.as_ref()?.iter().flat_map(bytes).collect())
+    }
 }
 
 /// A request whose signature was checked. It cannot be made in any other way.

@@ -144,7 +144,7 @@ fn a_hash_of_the_secret_and_the_body() {
     assert_eq!(call.verify(&table, &["another"]), Err(Reject::WrongSignature));
     assert_eq!(call.verify(&table, &["key"]), Ok(()));
     call.report(&table, &["key"], 0, |report| {
-        assert_eq!(report.signed.unwrap(), b"{}.{secret}", "the secret is left out");
+        assert_eq!(report.signed().unwrap(), b"{}.{secret}", "the secret is left out");
     });
 }
 
@@ -156,7 +156,7 @@ fn a_report_shows_every_step_and_no_secret() {
     call.report(&table, &["whsec_another_secret_0", secret], 130, |report| {
         assert!(report.outcome.is_ok());
         assert_eq!((report.secret, report.age_ms, report.method), (Some(1), Some(30_000), 0));
-        assert_eq!(report.signed.as_deref(), Some(&b"100.{}"[..]));
+        assert_eq!(report.signed().as_deref(), Some(&b"100.{}"[..]));
         let shown = serde_json::to_value(&report.checks).unwrap();
         let verdicts: Vec<_> =
             shown.as_array().unwrap().iter().map(|check| check["verdict"].as_str().unwrap()).collect();
@@ -166,7 +166,7 @@ fn a_report_shows_every_step_and_no_secret() {
     call.report(&table, &["whsec_another_secret_0"], 130, |report| {
         let verdicts: Vec<_> = report.checks.iter().map(|check| check.verdict).collect();
         assert_eq!(verdicts, [Pass, Pass, Fail, Skip, Skip]);
-        assert_eq!(report.signed.as_deref(), Some(&b"100.{}"[..]), "shown for a refusal too");
+        assert_eq!(report.signed().as_deref(), Some(&b"100.{}"[..]), "shown for a refusal too");
     });
 }
 
