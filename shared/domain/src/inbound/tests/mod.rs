@@ -7,6 +7,7 @@ mod challenges;
 mod custom;
 mod delivery;
 mod kit;
+mod later;
 mod vectors;
 
 use super::{engine::Verified, reading::Request};
