@@ -151,6 +151,9 @@ fn case_05_metas_get_has_no_signature() {
         (query, Some(""), 403),
         (query, None, 403),
         ("hub.mode=subscribe&hub.challenge=PROBE123", Some("T"), 403),
+        // Nothing is not equal to nothing.
+        ("hub.mode=subscribe&hub.challenge=PROBE123", None, 403),
+        ("hub.mode=subscribe&hub.verify_token=&hub.challenge=PROBE123", Some(""), 403),
         ("hub.mode=unsubscribe&hub.verify_token=T&hub.challenge=PROBE123", Some("T"), 400),
         ("hub.verify_token=T&hub.challenge=PROBE123", Some("T"), 0),
     ] {

@@ -124,3 +124,23 @@ fn case_27_the_key_of_close_is_hexadecimal() {
         Err(Reject::WrongSignature)
     );
 }
+
+/// A public key is not secret, so it must never be read as a key of HMAC, nor without the prefix that says what it is.
+#[test]
+fn a_public_key_of_standard_webhooks_requires_its_prefix() {
+    use ring::signature::{Ed25519KeyPair, KeyPair};
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[3; 32]).unwrap();
+    let public = data_encoding::BASE64.encode(pair.public_key().as_ref());
+    let table = table("standard_webhooks");
+    let call = |version: &str, signature: String| {
+        post("{}")
+            .header("webhook-id", "id")
+            .header("webhook-timestamp", "100")
+            .header("webhook-signature", format!("{version},{signature}"))
+    };
+    let signed = call("v1a", data_encoding::BASE64.encode(pair.sign(b"id.100.{}").as_ref()));
+    assert_eq!(signed.verify_at(&table, &[&format!("whpk_{public}")], 100), Ok(()));
+    assert_eq!(signed.verify_at(&table, &[&public], 100), Err(Reject::WrongSignature));
+    let forged = call("v1", super::kit::base64(pair.public_key().as_ref(), "id.100.{}"));
+    assert_eq!(forged.verify_at(&table, &[&format!("whpk_{public}")], 100), Err(Reject::WrongSignature));
+}
