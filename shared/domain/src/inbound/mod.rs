@@ -34,15 +34,15 @@ impl Provider {
     /// Its row, parsed once.
     #[must_use]
     pub fn preset(self) -> &'static Preset {
-        static STRIPE: LazyLock<Preset> = LazyLock::new(|| of_tests("stripe"));
+        static STRIPE: LazyLock<Preset> = LazyLock::new(|| row("stripe"));
         match self {
             Self::Stripe => &STRIPE,
         }
     }
 }
 
-/// A row that the tests have read.
-fn of_tests(name: &str) -> Preset {
+/// The row of a provider. The tests read all of them, so none is malformed.
+fn row(name: &str) -> Preset {
     match presets::find(name) {
         Some(Ok(preset)) => preset,
         Some(Err(violation)) => unreachable!("the preset {name} is malformed: {violation}"),

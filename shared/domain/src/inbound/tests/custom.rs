@@ -127,6 +127,11 @@ fn faults_of_the_shape_are_named_by_field() {
             "/responses/refused/status",
             "200 to 599",
         ),
+        (
+            format!(r#"{{"scheme":{{"methods":[{method}]}},{EVENTS},"responses":{{"never":[401]}}}}"#),
+            "/responses/refused/status",
+            "that the sender may get",
+        ),
         ("x".repeat(17 * 1024), "", "at most 16384 bytes"),
     ] {
         let violations = parse_table(&json).unwrap_err();

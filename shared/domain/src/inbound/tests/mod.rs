@@ -8,6 +8,7 @@ mod custom;
 mod delivery;
 mod kit;
 mod later;
+mod rsa;
 mod vectors;
 
 use super::{engine::Verified, reading::Request};
