@@ -139,7 +139,7 @@ fn check_secrets(provider: Provider, secrets: &[Secret]) -> Result<(), Problem> 
         if secret.expose().len() > SECRET_LENGTH_LIMIT {
             return Err(invalid(pointer, format!("must be at most {SECRET_LENGTH_LIMIT} bytes long")));
         }
-        (provider.adapter().check_secret)(secret.expose()).map_err(|why| invalid(pointer, why.to_owned()))?;
+        provider.preset().check_secret(secret.expose()).map_err(|why| invalid(pointer, why))?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! What all inbound functions share, in this order: source → verify → dedupe → normalise → publish.
+//! What all inbound functions share, in this order: source → verify → extract → publish.
 //!
-//! One of the two mappings from errors to HTTP. What differs between providers comes from each
-//! provider's adapter.
+//! One of the two mappings from errors to HTTP. What differs between providers is in each
+//! provider's row.
 
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use domain::{
     event::channel::Channels,
     inbound::{
         Provider,
-        adapter::MalformedEvent,
-        verify::{self, Reject, Verified},
+        engine::{self, Keys, Reject, Verified},
+        extraction::{MalformedEvent, ProviderEvent, extract},
+        reading,
     },
 };
 use http::StatusCode;
@@ -89,14 +90,24 @@ impl Inbound {
         };
         let source =
             source.filter(|source| source.provider == self.provider).ok_or(Refusal::UnknownSource)?;
-        let verified = self.verify(&source, request, now).await?;
-        let normalised = (self.provider.adapter().normalise)(verified).map_err(Refusal::Malformed)?;
+        let headers: Vec<_> = request.headers().collect();
+        let received = reading::Request {
+            method: request.method.as_str(),
+            // No source has a stored URL yet; the providers served here sign none.
+            public_urls: &[],
+            path_secret: None,
+            query: &request.raw_query,
+            headers: &headers,
+            body: &request.body,
+        };
+        let verified = self.verify(&source, received, now).await?;
+        let extracted = self.event(verified).map_err(Refusal::Malformed)?;
         let event = NewEvent {
-            event_type: normalised.event_type,
-            timestamp: normalised.timestamp,
-            data: normalised.data,
+            event_type: extracted.event_type,
+            timestamp: extracted.timestamp,
+            data: extracted.data,
             channels: Channels::new(),
-            identity: Identity::ProviderEvent(source.id, normalised.event_id),
+            identity: Identity::ProviderEvent(source.id, extracted.event_id),
         };
         match self.publisher.publish(&source.tenant, event, now).await {
             Ok(published) => Ok(published.id),
@@ -108,16 +119,29 @@ impl Inbound {
         }
     }
 
+    /// The one event of a request.
+    fn event(&self, verified: Verified<'_>) -> Result<ProviderEvent, MalformedEvent> {
+        let table = &self.provider.preset().table;
+        let document_field = table.scheme.document_field.as_deref();
+        let mut extraction = extract(&table.events, self.provider.as_str(), document_field, verified)?;
+        match (extraction.events.pop(), extraction.malformed.pop()) {
+            (Some(event), _) => Ok(event),
+            (None, Some((_, malformed))) => Err(malformed),
+            (None, None) => Err(MalformedEvent("the request holds no event".to_owned())),
+        }
+    }
+
     /// Checks the signature; where the cached secrets do not match, once more with secrets read again.
     async fn verify<'a>(
         &self,
         source: &Source,
-        request: &'a Request,
+        received: reading::Request<'a>,
         now: Timestamp,
     ) -> Result<Verified<'a>, Refusal> {
-        let scheme = &self.provider.adapter().scheme;
-        let check = |secrets: Vec<Secret>| {
-            verify::verify(scheme, request.header(scheme.header), &request.body, &secrets, now)
+        let preset = self.provider.preset();
+        let check = |of_source: Vec<Secret>| {
+            let keys = Keys { secrets: &preset.secrets(&of_source), published: None };
+            engine::verify(&preset.table.scheme, received, keys, now).outcome
         };
         match check(self.secrets_of(source, Duration::MAX).await?) {
             Err(Reject::WrongSignature) => {

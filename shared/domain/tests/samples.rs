@@ -1,4 +1,4 @@
-//! Walks `events/`: every provider has samples, and each becomes the event that lies beside it.
+//! Walks `events/`: every provider with a function has samples, and each becomes the event that lies beside it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
@@ -12,7 +12,9 @@ use domain::{
     Secret, Timestamp,
     inbound::{
         Provider,
-        verify::{Reject, verify},
+        engine::{Keys, Reject, verify},
+        extraction::extract,
+        reading::Request,
     },
 };
 use serde_json::Value;
@@ -49,17 +51,35 @@ fn every_sample_verifies_and_becomes_what_lies_beside_it() {
         let samples = samples(provider);
         assert!(samples.len() >= 2, "{} needs two samples", provider.as_str());
         for (case, (sample, expected)) in samples {
-            let adapter = provider.adapter();
+            let preset = provider.preset();
+            let table = &preset.table;
             let body = sample["body"].as_str().unwrap().as_bytes();
-            let header = sample["headers"][adapter.scheme.header].as_str();
+            let headers: Vec<_> = sample["headers"]
+                .as_object()
+                .unwrap()
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str().unwrap()))
+                .collect();
+            let request = Request {
+                method: "POST",
+                public_urls: &[],
+                path_secret: None,
+                query: "",
+                headers: &headers,
+                body,
+            };
             let secret = expected["secret"].as_str().unwrap();
-            assert_eq!((adapter.check_secret)(secret), Ok(()), "{case}");
+            assert_eq!(preset.check_secret(secret), Ok(()), "{case}");
             let secrets = [Secret::new(secret.to_owned())];
+            let keys = Keys { secrets: &secrets, published: None };
             let now: Timestamp = expected["now"].as_str().unwrap().parse().unwrap();
 
-            let verified = verify(&adapter.scheme, header, body, &secrets, now)
+            let report = verify(&table.scheme, request, keys, now);
+            let verified = report.outcome.unwrap_or_else(|why| panic!("{case}: {why}"));
+            let mut extraction = extract(&table.events, provider.as_str(), None, verified)
                 .unwrap_or_else(|why| panic!("{case}: {why}"));
-            let event = (adapter.normalise)(verified).unwrap_or_else(|why| panic!("{case}: {why}"));
+            assert_eq!((extraction.events.len(), extraction.malformed.len()), (1, 0), "{case}");
+            let event = extraction.events.pop().unwrap();
             assert_eq!(event.event_id, expected["event_id"], "{case}");
             assert_eq!(event.event_type.as_str(), expected["event"]["type"], "{case}");
             assert_eq!(event.timestamp.unwrap().to_string(), expected["event"]["timestamp"], "{case}");
@@ -69,8 +89,8 @@ fn every_sample_verifies_and_becomes_what_lies_beside_it() {
             for index in 0..body.len() {
                 let mut flipped = body.to_vec();
                 flipped[index] ^= 1;
-                let refused = verify(&adapter.scheme, header, &flipped, &secrets, now).err();
-                assert_eq!(refused, Some(Reject::WrongSignature), "{case}: byte {index}");
+                let refused = verify(&table.scheme, Request { body: &flipped, ..request }, keys, now).outcome;
+                assert_eq!(refused.err(), Some(Reject::WrongSignature), "{case}: byte {index}");
             }
         }
     }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use domain::saturating;
 use http::{
-    HeaderMap, HeaderValue, Method, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use lambda_runtime::{Error, LambdaEvent, service_fn};
@@ -29,6 +29,9 @@ pub struct Request {
     pub path: String,
     /// Query parameters, decoded, in order.
     pub query: Vec<(String, String)>,
+    /// The query as it was sent, where the service passes it on (HTTP API, function URL); elsewhere the same
+    /// parameters, written again.
+    pub raw_query: String,
     headers: HeaderMap,
     /// The body.
     pub body: Vec<u8>,
@@ -46,6 +49,14 @@ impl Request {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
+    }
+
+    /// All headers, with names in lower case. One that is not UTF-8 is left out.
+    pub fn headers<'a>(&'a self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let text = |(name, value): (&'a HeaderName, &'a HeaderValue)| {
+            Some((name.as_str(), std::str::from_utf8(value.as_bytes()).ok()?))
+        };
+        self.headers.iter().filter_map(text)
     }
 }
 

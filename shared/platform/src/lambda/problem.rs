@@ -3,7 +3,7 @@
 //! One of the two mappings from errors to HTTP; the other is that of the inbound functions, whose
 //! responses are those that each provider expects. The types are listed in `docs/problems.md`.
 
-use domain::inbound::verify::Reject;
+use domain::inbound::engine::Reject;
 use http::{Method, StatusCode};
 use serde::Serialize;
 use strum::{EnumIter, IntoEnumIterator, IntoStaticStr, VariantArray};

@@ -108,6 +108,7 @@ struct Parts {
     /// What precedes the path in the public URL: nothing, or a slash and the stage.
     stage: String,
     query: Vec<(String, String)>,
+    raw_query: String,
     headers: HeaderMap,
     cookies: Vec<String>,
     /// The host, where no header names it.
@@ -143,12 +144,14 @@ impl Parts {
             (Some(stage), Some(after)) if after.starts_with('/') => (stage.clone(), after.to_owned()),
             _ => (String::new(), path),
         };
+        // Null under `cargo lambda watch` where there is no query.
+        let raw_query = event.raw_query_string.unwrap_or_default();
         Self {
             method: context.http.method,
             path,
             stage,
-            // Null under `cargo lambda watch` where there is no query.
-            query: form_pairs(event.raw_query_string.as_deref().unwrap_or_default()),
+            query: form_pairs(&raw_query),
+            raw_query,
             headers: event.headers,
             cookies: event.cookies.unwrap_or_default(),
             domain: context.domain_name,
@@ -162,11 +165,14 @@ impl Parts {
         let path = event.path.unwrap_or_default();
         // This path has the stage, except on a custom domain.
         let public_path = event.request_context.path.unwrap_or_default();
+        let query = pairs(event.multi_value_query_string_parameters, event.query_string_parameters);
+        let raw_query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&query).finish();
         Self {
             method: event.http_method,
             stage: public_path.strip_suffix(&path).unwrap_or_default().to_owned(),
             path,
-            query: pairs(event.multi_value_query_string_parameters, event.query_string_parameters),
+            query,
+            raw_query,
             headers: either(event.multi_value_headers, event.headers),
             cookies: Vec::new(),
             domain: event.request_context.domain_name,
@@ -180,12 +186,14 @@ impl Parts {
         // A load balancer decodes nothing, so joined again the pairs are the query as it was sent.
         let pairs = pairs(event.multi_value_query_string_parameters, event.query_string_parameters);
         let query: Vec<_> = pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let raw_query = query.join("&");
         let headers = joined(either(event.multi_value_headers, event.headers));
         Self {
             method: event.http_method,
             path: event.path.unwrap_or_default(),
             stage: String::new(),
-            query: form_pairs(&query.join("&")),
+            query: form_pairs(&raw_query),
+            raw_query,
             source_ip: last_forwarded(&headers),
             headers,
             cookies: Vec::new(),
@@ -218,6 +226,7 @@ impl Parts {
             method: self.method,
             path: self.path,
             query: self.query,
+            raw_query: self.raw_query,
             headers,
             body,
             id,

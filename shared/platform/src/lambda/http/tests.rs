@@ -80,7 +80,10 @@ async fn every_shape_becomes_the_same_request() {
         let pairs: Vec<_> =
             request.query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(pairs, query, "{name}");
+        let raw: Vec<_> = url::form_urlencoded::parse(request.raw_query.as_bytes()).into_owned().collect();
+        assert_eq!(raw, request.query, "{name}");
         assert_eq!(request.header("x-tag"), Some(tags), "{name}");
+        assert!(request.headers().any(|header| header == ("x-tag", tags)), "{name}");
         let base_url = match name {
             "http-api" | "rest-api" => "https://example.execute-api.us-east-1.amazonaws.com/prod",
             "function-url" => "https://example.lambda-url.us-east-1.on.aws",
@@ -401,8 +404,10 @@ async fn an_event_of_cargo_lambda_watch_is_read() {
 async fn a_query_keeps_its_order() {
     let mut event = event("function-url");
     event["rawQueryString"] = json!("limit=5&cursor=a%20b+c&&=x");
-    let query = request(&event).await.query;
-    assert_eq!(query, [("limit".into(), "5".into()), ("cursor".into(), "a b c".into())]);
+    let request = request(&event).await;
+    assert_eq!(request.query, [("limit".into(), "5".into()), ("cursor".into(), "a b c".into())]);
+    // Providers sign it as they sent it.
+    assert_eq!(request.raw_query, "limit=5&cursor=a%20b+c&&=x");
 }
 
 #[tokio::test]

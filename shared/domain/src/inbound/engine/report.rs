@@ -1,0 +1,137 @@
+//! What a verification found: the same for a request in production and for a dry run.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use strum::{IntoStaticStr, VariantArray};
+
+use super::algorithm::Piece;
+use crate::{Timestamp, inbound::reading::Request};
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
+pub enum Reject {
+    /// There is no signature.
+    MissingSignature,
+    /// There is one, but not of the provider's layout.
+    MalformedSignature,
+    /// No secret of the source makes this signature.
+    WrongSignature,
+    /// It is signed, but too long ago or ahead: perhaps a replay.
+    StaleTimestamp,
+}
+
+impl Reject {
+    /// The word for it, in metrics and problem types.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+impl fmt::Display for Reject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MissingSignature => "the signature header is missing",
+            Self::MalformedSignature => "the signature header is not laid out as the provider does it",
+            Self::WrongSignature => "the signature was not made of this body with a secret of this source",
+            Self::StaleTimestamp => "the signed time is too far from now",
+        })
+    }
+}
+
+/// A step of the verification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// There is a signature.
+    Presence,
+    /// It is laid out as the sender does it.
+    Layout,
+    /// A secret makes it.
+    Signature,
+    /// The signed hash of the body is the body's.
+    BodyHash,
+    /// The signed time is near enough.
+    Time,
+}
+
+/// The verdict of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It holds.
+    Pass,
+    /// It does not hold.
+    Fail,
+    /// A step before it failed, or this sender has nothing of the kind.
+    Skip,
+}
+
+/// A step with its verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// The step.
+    pub step: Step,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// What was compared, without any secret.
+    pub detail: String,
+}
+
+/// What a verification found. It holds the request and no secret.
+pub struct Report<'a> {
+    /// The outcome: the request as verified, or the reason for its refusal.
+    pub outcome: Result<Verified<'a>, Reject>,
+    /// The steps, in order.
+    pub checks: Vec<Check>,
+    /// Which of the scheme's methods this is about.
+    pub method: usize,
+    /// The signed text of the URL that matched, or else of the first.
+    pub(super) pieces: Option<Vec<Piece<'a>>>,
+    /// Which secret matched.
+    pub secret: Option<usize>,
+    /// The signed time.
+    pub time: Option<Timestamp>,
+    /// Milliseconds from the signed time to now; negative for a time in the future.
+    pub age_ms: Option<i64>,
+    /// The key that a JWS names and the set of keys lacks. The set may be old.
+    pub unknown_key: Option<String>,
+}
+
+impl Report<'_> {
+    /// The signed bytes, with `{secret}` in the place of the secret; `None` where nothing is signed or a check before
+    /// the signature failed. A copy, so only dry runs pay for it.
+    #[must_use]
+    pub fn signed(&self) -> Option<Vec<u8>> {
+        let bytes = |piece: &Piece<'_>| match piece {
+            Piece::Borrowed(bytes) => bytes.to_vec(),
+            Piece::Made(text) => text.clone().into_bytes(),
+            Piece::Secret => b"{secret}".to_vec(),
+        };
+        Some(self.pieces.as_ref()?.iter().flat_map(bytes).collect())
+    }
+}
+
+/// A request whose signature was checked. It cannot be made in any other way.
+pub struct Verified<'a> {
+    pub(in crate::inbound) request: Request<'a>,
+    pub(in crate::inbound) claims: Option<Box<RawValue>>,
+    pub(in crate::inbound) items: Option<Vec<bool>>,
+}
+
+impl<'a> Verified<'a> {
+    /// The bytes that were received.
+    #[must_use]
+    pub fn body(&self) -> &'a [u8] {
+        self.request.body
+    }
+
+    /// Which items carry a valid token, where every item has its own.
+    #[must_use]
+    pub fn items(&self) -> Option<&[bool]> {
+        self.items.as_deref()
+    }
+}

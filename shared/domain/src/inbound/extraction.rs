@@ -1,0 +1,268 @@
+//! A verified request as events: type, id, time and the provider's object, byte for byte.
+//!
+//! A batch is read item by item. One malformed item does not spoil the others.
+
+use std::{cell::RefCell, collections::BTreeMap, fmt};
+
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+use sha2::{Digest, Sha256};
+
+use super::{
+    engine::{
+        Verified, holds, read_time,
+        scheme::{Condition, TimeUnit},
+    },
+    normal::{NormalEvent, NormalRule},
+    reading::{Facts, ITEM_COUNT_LIMIT, Place},
+};
+use crate::{
+    Timestamp,
+    event::{EventData, EventType},
+};
+
+/// How the events of a source are read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventRules {
+    /// Where the items of a batch are. Without any, or where a document has none of these lists, it is one event.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<Place>,
+    /// The parts of the event type after the provider's name; optional ones that are missing are left out.
+    pub event_type: Vec<Place>,
+    /// The ids by which a repeat is noticed. The first whose places all exist counts; several places are hashed.
+    pub dedupe: Vec<Vec<Place>>,
+    /// When the event happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occurred_at: Option<EventTime>,
+    /// Where the data is, if not in the item itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Place>,
+    /// The headers that are the data of a request without a body.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_headers: Vec<String>,
+    /// Whether the body's hash is an id too, since the sender does not sign the id: a repeat with another one is
+    /// noticed then.
+    #[serde(default)]
+    pub body_is_id: bool,
+    /// How some of them are normalised; the first rule that applies counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub normal: Vec<NormalRule>,
+    /// Verified requests that are no events, such as a ping.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<Condition>,
+}
+
+/// Where an event's time is. RFC 3339 and fractions of seconds are read in any case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventTime {
+    /// The place.
+    pub from: Place,
+    /// The unit of a number.
+    pub unit: TimeUnit,
+    /// Whether a malformed time makes the event malformed. Otherwise the event has no time of its own.
+    #[serde(default)]
+    pub strict: bool,
+}
+
+/// The event that a provider sent, in our terms.
+#[derive(Debug)]
+pub struct ProviderEvent {
+    /// The provider's own id of the event; the same id is the same event.
+    pub event_id: String,
+    /// A second id, the hash of the body, where the first one is not signed.
+    pub body_id: Option<String>,
+    /// `PROVIDER.KIND`.
+    pub event_type: EventType,
+    /// When it happened, by the provider's clock.
+    pub timestamp: Option<Timestamp>,
+    /// The provider's object, byte for byte.
+    pub data: EventData,
+    /// The same in the shape that all providers share, where there is one.
+    pub normal: Option<NormalEvent>,
+}
+
+/// Why a request with a valid signature, or an item of it, holds no event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MalformedEvent(pub String);
+
+impl fmt::Display for MalformedEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The events of a request.
+#[derive(Debug, Default)]
+pub struct Extraction {
+    /// The events, in the order of their items.
+    pub events: Vec<ProviderEvent>,
+    /// The items that are no events, by their index.
+    pub malformed: Vec<(usize, MalformedEvent)>,
+    /// How many items carried no valid token, where each has its own.
+    pub unverified_count: usize,
+}
+
+/// Reads the events of a verified request. `provider` begins their types, `document_field` is the scheme's.
+///
+/// # Errors
+/// [`MalformedEvent`] where the request holds no document at all.
+pub fn extract(
+    rules: &EventRules,
+    provider: &str,
+    document_field: Option<&str>,
+    verified: Verified<'_>,
+) -> Result<Extraction, MalformedEvent> {
+    let facts = Facts::new(verified.request, document_field);
+    if let Some(claims) = verified.claims {
+        facts.set_claims(claims);
+    }
+    if rules.ignore.iter().any(|condition| holds(condition, &facts)) {
+        return Ok(Extraction::default());
+    }
+    let body_id = rules.body_is_id.then(|| hash([verified.request.body]));
+    let reader = Reader { rules, provider, facts: &facts, body_id, of_request: RefCell::default() };
+    let items = reader.items()?;
+    let mut extraction = Extraction::default();
+    for (index, item) in items.into_iter().enumerate() {
+        if verified.items.as_ref().is_some_and(|valid| valid.get(index) != Some(&true)) {
+            extraction.unverified_count += 1;
+            continue;
+        }
+        match reader.event(item) {
+            Ok(event) => extraction.events.push(event),
+            Err(malformed) => extraction.malformed.push((index, malformed)),
+        }
+    }
+    Ok(extraction)
+}
+
+struct Reader<'r, 'a> {
+    rules: &'r EventRules,
+    provider: &'r str,
+    facts: &'r Facts<'a>,
+    body_id: Option<String>,
+    /// The texts of places that are the same for every item, so that a batch does not read its document once per item.
+    of_request: RefCell<BTreeMap<String, Option<String>>>,
+}
+
+impl<'r> Reader<'r, '_> {
+    fn items(&self) -> Result<Vec<Option<&'r RawValue>>, MalformedEvent> {
+        let Some(document) = self.facts.document() else {
+            let is_empty = self.facts.request.body.is_empty();
+            return if is_empty && !self.rules.data_headers.is_empty() {
+                Ok(vec![None])
+            } else {
+                Err(self.malformed("the body is not valid JSON"))
+            };
+        };
+        let pointers = self.rules.items.iter().filter_map(Place::json_pointer);
+        let mut lists = pointers.filter_map(|pointer| pointer.all(document)).peekable();
+        if lists.peek().is_none() {
+            return Ok(vec![Some(document)]);
+        }
+        let items: Vec<_> = lists.flatten().map(Some).collect();
+        if items.len() > ITEM_COUNT_LIMIT {
+            return Err(self.malformed(&format!("it has more than {ITEM_COUNT_LIMIT} items")));
+        }
+        Ok(items)
+    }
+
+    fn event(&self, item: Option<&RawValue>) -> Result<ProviderEvent, MalformedEvent> {
+        let event_id = self.event_id(item).ok_or_else(|| self.malformed("its id is missing or empty"))?;
+        Ok(ProviderEvent {
+            event_id,
+            body_id: self.body_id.clone(),
+            event_type: self.event_type(item)?,
+            timestamp: self.timestamp(item)?,
+            data: self.data(item)?,
+            normal: self
+                .rules
+                .normal
+                .iter()
+                .find_map(|rule| rule.apply(self.provider, |place| self.read(place, item))),
+        })
+    }
+
+    fn read(&self, place: &Place, item: Option<&RawValue>) -> Option<String> {
+        if place.is_of_item() {
+            return place.read(self.facts, item);
+        }
+        let mut of_request = self.of_request.borrow_mut();
+        of_request.entry(place.to_string()).or_insert_with(|| place.read(self.facts, None)).clone()
+    }
+
+    fn event_id(&self, item: Option<&RawValue>) -> Option<String> {
+        self.rules.dedupe.iter().find_map(|places| {
+            let texts: Option<Vec<_>> = places.iter().map(|place| self.read(place, item)).collect();
+            let texts = texts.filter(|texts| texts.iter().any(|text| !text.is_empty()))?;
+            match &texts[..] {
+                [text] => Some(text.clone()),
+                _ => Some(hash(texts.iter().map(String::as_bytes))),
+            }
+        })
+    }
+
+    fn event_type(&self, item: Option<&RawValue>) -> Result<EventType, MalformedEvent> {
+        let mut text = self.provider.to_owned();
+        let parts = self.rules.event_type.iter().map(|place| self.read(place, item));
+        let parts: Option<Vec<_>> = parts.collect();
+        for part in parts.unwrap_or_default().into_iter().filter(|part| !part.is_empty()) {
+            text.push('.');
+            // Types of other systems have separators that ours lack: `orders/create`, `task:created`, `Soft Bounce`.
+            text.extend(part.chars().map(|letter| match letter {
+                '/' | ':' => '.',
+                ' ' => '_',
+                letter => letter,
+            }));
+        }
+        if text == self.provider {
+            return Err(self.malformed("its type is missing or empty"));
+        }
+        text.parse().map_err(|error| MalformedEvent(format!("type {error}")))
+    }
+
+    fn timestamp(&self, item: Option<&RawValue>) -> Result<Option<Timestamp>, MalformedEvent> {
+        let Some(time) = &self.rules.occurred_at else { return Ok(None) };
+        let Some(text) = self.read(&time.from, item).filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        // Mailgun sends seconds with a fraction.
+        let whole = text.split_once('.').map_or(text.as_str(), |(whole, _)| whole);
+        match read_time(time.unit, whole).or_else(|| read_time(TimeUnit::Rfc3339, &text)) {
+            None if time.strict => Err(self.malformed("its time is malformed")),
+            read => Ok(read),
+        }
+    }
+
+    fn data(&self, item: Option<&RawValue>) -> Result<EventData, MalformedEvent> {
+        let raw = match (&self.rules.data, item) {
+            (Some(place), _) => self.read(place, item).and_then(|text| RawValue::from_string(text).ok()),
+            (None, Some(item)) => Some(item.to_owned()),
+            (None, None) => {
+                let header = |name: &String| Some((name.clone(), self.facts.request.header(name)?.into()));
+                let headers: serde_json::Map<_, _> =
+                    self.rules.data_headers.iter().filter_map(header).collect();
+                to_raw_value(&headers).ok()
+            }
+        };
+        let raw = raw.ok_or_else(|| self.malformed("its data is missing"))?;
+        EventData::try_from(raw).map_err(|error| MalformedEvent(format!("the event {error}")))
+    }
+
+    fn malformed(&self, why: &str) -> MalformedEvent {
+        MalformedEvent(format!("not an event of {}: {why}", self.provider))
+    }
+}
+
+/// A hash of several texts. Their lengths are part of it, so that no two lists have the same bytes.
+fn hash<'t>(texts: impl IntoIterator<Item = &'t [u8]>) -> String {
+    let mut hash = Sha256::new();
+    for text in texts {
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+    }
+    HEXLOWER.encode(&hash.finalize())
+}

@@ -1,0 +1,87 @@
+//! A request together with what is parsed of it, each part once and only when a place requires it.
+
+use std::cell::OnceCell;
+
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::{
+    form,
+    raw::{Pointer, elements},
+    request::Request,
+};
+
+/// Items of one request; more than any provider sends.
+pub const ITEM_COUNT_LIMIT: usize = 5000;
+
+/// A request and its parsed parts. Nothing in it is trusted until a signature was verified.
+pub struct Facts<'a> {
+    /// The request.
+    pub request: Request<'a>,
+    document_field: Option<String>,
+    form: OnceCell<Option<Vec<(String, String)>>>,
+    document: OnceCell<Option<Box<RawValue>>>,
+    claims: OnceCell<Box<RawValue>>,
+}
+
+impl<'a> Facts<'a> {
+    /// Nothing is parsed yet. `document_field` is the field that holds the JSON where the body is a form.
+    #[must_use]
+    pub fn new(request: Request<'a>, document_field: Option<&str>) -> Self {
+        Self {
+            request,
+            document_field: document_field.map(str::to_owned),
+            form: OnceCell::new(),
+            document: OnceCell::new(),
+            claims: OnceCell::new(),
+        }
+    }
+
+    /// The fields of the form in the body.
+    pub fn form(&self) -> Option<&[(String, String)]> {
+        self.form.get_or_init(|| form::fields(&self.request)).as_deref()
+    }
+
+    /// A field of the form. Several of one name are joined by commas, so that none is preferred.
+    pub fn form_value(&self, name: &str) -> Option<String> {
+        let values: Vec<_> =
+            self.form()?.iter().filter(|(found, _)| found == name).map(|(_, value)| value.as_str()).collect();
+        (!values.is_empty()).then(|| values.join(","))
+    }
+
+    /// The JSON document: the body, or of a form the field that holds it, or else the fields as an object.
+    pub fn document(&self) -> Option<&RawValue> {
+        self.document.get_or_init(|| self.read_document()).as_deref()
+    }
+
+    fn read_document(&self) -> Option<Box<RawValue>> {
+        // The content type is not signed, so it must not turn a signed JSON text into a form whose fields a
+        // stranger has written into one of its texts.
+        let first = self.request.body.iter().find(|byte| !byte.is_ascii_whitespace());
+        let is_form = !matches!(first, Some(b'{' | b'['))
+            && ["application/x-www-form-urlencoded", "multipart/form-data"]
+                .contains(&self.request.media_type().as_str());
+        if !is_form {
+            return serde_json::from_slice(self.request.body).ok();
+        }
+        match self.document_field.as_deref().and_then(|name| self.form_value(name)) {
+            Some(text) => RawValue::from_string(text).ok(),
+            None => to_raw_value(&form::to_json(self.form()?)).ok(),
+        }
+    }
+
+    /// The elements of a list in the document, at most [`ITEM_COUNT_LIMIT`].
+    pub fn items(&self, list: &Pointer) -> Option<Vec<&RawValue>> {
+        elements(list.get(self.document()?)?).filter(|items| items.len() <= ITEM_COUNT_LIMIT)
+    }
+
+    /// The claims of a JWS, once it was verified.
+    pub fn claims(&self) -> Option<&RawValue> {
+        self.claims.get().map(AsRef::as_ref)
+    }
+
+    /// Records the claims of a JWS whose signature was verified.
+    pub(in crate::inbound) fn set_claims(&self, claims: Box<RawValue>) {
+        // The first one counts; a request has one JWS.
+        let _ = self.claims.set(claims);
+    }
+}

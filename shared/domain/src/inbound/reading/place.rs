@@ -1,0 +1,221 @@
+//! Places in a request, as texts: `header:x-github-event`, `json:/data/id`, `form:payload#/type`.
+//!
+//! | text | value |
+//! |---|---|
+//! | `header:NAME` | a header; `header:BEGINNING*` is every header whose name begins so |
+//! | `query:NAME` | a parameter of the query, decoded |
+//! | `form:NAME` | a field of the form in the body |
+//! | `json:/POINTER` | a value of the JSON document; the first one where the pointer has a `*` |
+//! | `item:/POINTER` | a value of the current item of a batch |
+//! | `claim:/POINTER` | a value of the verified claims of a JWS |
+//! | `path` | what follows the source's id in the path |
+//! | `pair:KEY`, `position:N` | a part of the signature header itself |
+//! | `body_hash`, `item_hash` | the SHA-256 of the body or of the current item, in hexadecimal |
+//! | `text:TEXT` | this text |
+//!
+//! `#/POINTER` after a place reads its text as JSON. `|` separates alternatives, of which the first that exists
+//! counts; `?` at the end makes the place optional, with an empty text for a missing value.
+
+use std::{fmt, str::FromStr};
+
+use data_encoding::HEXLOWER;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use super::{
+    facts::Facts,
+    raw::{Pointer, text_of},
+};
+use crate::text::serde_as_text;
+
+/// Where a value is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Place {
+    text: String,
+    alternatives: Vec<(Origin, Option<Pointer>)>,
+    optional: bool,
+}
+
+/// The part of a request that a value is read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A header.
+    Header(String),
+    /// Every header whose name begins with this.
+    Headers(String),
+    /// A parameter of the query.
+    Query(String),
+    /// A field of the form.
+    Form(String),
+    /// A value of the JSON document.
+    Json(Pointer),
+    /// A value of the current item.
+    Item(Pointer),
+    /// A value of the claims.
+    Claim(Pointer),
+    /// What follows the source's id in the path.
+    Path,
+    /// A pair of the signature header.
+    Pair(String),
+    /// A position of the signature header.
+    Position(usize),
+    /// The SHA-256 of the body.
+    BodyHash,
+    /// The SHA-256 of the current item's text.
+    ItemHash,
+    /// A fixed text.
+    Text(String),
+}
+
+/// Why a text is not a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidPlace(String);
+
+impl fmt::Display for InvalidPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "is not a place: {}", self.0)
+    }
+}
+
+impl std::error::Error for InvalidPlace {}
+
+impl FromStr for Place {
+    type Err = InvalidPlace;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPlace> {
+        let (listed, optional) = match text.strip_suffix('?') {
+            Some(listed) => (listed, true),
+            None => (text, false),
+        };
+        let alternatives = listed.split('|').map(alternative).collect::<Result<_, _>>()?;
+        Ok(Self { text: text.to_owned(), alternatives, optional })
+    }
+}
+
+fn alternative(text: &str) -> Result<(Origin, Option<Pointer>), InvalidPlace> {
+    let invalid = |why: &str| InvalidPlace(format!("{text:?} {why}"));
+    let pointer = |text: &str| {
+        text.parse::<Pointer>().map_err(|()| invalid("has a pointer that does not begin with /"))
+    };
+    let (outer, inner) = match text.split_once('#') {
+        Some((outer, inner)) => (outer, Some(pointer(inner)?)),
+        None => (text, None),
+    };
+    let (kind, value) = outer.split_once(':').unwrap_or((outer, ""));
+    if value.is_empty() && !["path", "body_hash", "item_hash", "json", "item", "claim"].contains(&kind) {
+        return Err(invalid("has no name after the colon, or not a kind of place before it"));
+    }
+    let origin = match kind {
+        "header" if value.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+            return Err(invalid("must name its header in lower case"));
+        }
+        "header" => match value.strip_suffix('*') {
+            Some(beginning) => Origin::Headers(beginning.to_owned()),
+            None => Origin::Header(value.to_owned()),
+        },
+        "query" => Origin::Query(value.to_owned()),
+        "form" => Origin::Form(value.to_owned()),
+        "json" => Origin::Json(pointer(value)?),
+        "item" => Origin::Item(pointer(value)?),
+        "claim" => Origin::Claim(pointer(value)?),
+        "path" => Origin::Path,
+        "pair" => Origin::Pair(value.to_owned()),
+        "position" => Origin::Position(value.parse().map_err(|_| invalid("requires a number"))?),
+        "body_hash" => Origin::BodyHash,
+        "item_hash" => Origin::ItemHash,
+        "text" => Origin::Text(value.to_owned()),
+        _ => return Err(invalid("has an unknown kind")),
+    };
+    Ok((origin, inner))
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+serde_as_text!(Place, {
+    "description": "Where a value is in a request.",
+    "examples": ["header:x-signature", "json:/data/id", "query:token"],
+});
+
+impl Place {
+    /// The text of this place; `None` where a required one is missing.
+    #[must_use]
+    pub fn read(&self, facts: &Facts<'_>, item: Option<&RawValue>) -> Option<String> {
+        let mut alternatives = self.alternatives.iter();
+        let found = alternatives.find_map(|(origin, inner)| {
+            let text = read_one(origin, facts, item)?;
+            match inner {
+                None => Some(text),
+                Some(pointer) => text_of(pointer.get(serde_json::from_str(&text).ok()?)?),
+            }
+        });
+        found.or_else(|| self.optional.then(String::new))
+    }
+
+    /// Every text of this place: more than one where it names headers by their beginning.
+    #[must_use]
+    pub fn read_all(&self, facts: &Facts<'_>, item: Option<&RawValue>) -> Vec<String> {
+        match &self.alternatives[..] {
+            [(Origin::Headers(beginning), None)] => {
+                facts.request.headers_from(beginning).map(str::to_owned).collect()
+            }
+            _ => self.read(facts, item).into_iter().collect(),
+        }
+    }
+
+    /// What it reads from, in order.
+    pub fn origins(&self) -> impl Iterator<Item = &Origin> {
+        self.alternatives.iter().map(|(origin, _)| origin)
+    }
+
+    /// Whether its value can differ between the items of a request.
+    #[must_use]
+    pub fn is_of_item(&self) -> bool {
+        self.origins().any(|origin| matches!(origin, Origin::Item(_) | Origin::ItemHash))
+    }
+
+    /// The pointer, where it is a plain place in the JSON document.
+    #[must_use]
+    pub fn json_pointer(&self) -> Option<&Pointer> {
+        match &self.alternatives[..] {
+            [(Origin::Json(pointer), None)] => Some(pointer),
+            _ => None,
+        }
+    }
+
+    /// The place as a list of items and what is read of each, where its pointer has a `*`.
+    #[must_use]
+    pub fn per_item(&self) -> Option<(Pointer, Self)> {
+        let [(Origin::Json(pointer), inner)] = &self.alternatives[..] else { return None };
+        let (items, rest) = pointer.split_at_star()?;
+        let alternatives = vec![(Origin::Item(rest), inner.clone())];
+        Some((items, Self { text: self.text.clone(), alternatives, optional: self.optional }))
+    }
+}
+
+fn read_one(origin: &Origin, facts: &Facts<'_>, item: Option<&RawValue>) -> Option<String> {
+    let request = &facts.request;
+    match origin {
+        Origin::Header(name) => request.header(name).map(std::borrow::Cow::into_owned),
+        Origin::Headers(beginning) => request.headers_from(beginning).next().map(str::to_owned),
+        Origin::Query(name) => request.query_value(name),
+        Origin::Form(name) => facts.form_value(name),
+        Origin::Json(pointer) => first(pointer, facts.document()?),
+        Origin::Item(pointer) => first(pointer, item?),
+        Origin::Claim(pointer) => text_of(pointer.get(facts.claims()?)?),
+        Origin::Path => request.path_secret.map(str::to_owned),
+        // The layout reads these, since they are parts of one signature.
+        Origin::Pair(_) | Origin::Position(_) => None,
+        Origin::BodyHash => Some(HEXLOWER.encode(&Sha256::digest(request.body))),
+        Origin::ItemHash => Some(HEXLOWER.encode(&Sha256::digest(item?.get()))),
+        Origin::Text(text) => Some(text.clone()),
+    }
+}
+
+/// The text of the first value that a pointer leads to.
+fn first(pointer: &Pointer, raw: &RawValue) -> Option<String> {
+    pointer.all(raw)?.into_iter().find_map(text_of)
+}

@@ -1,0 +1,274 @@
+//! A tenant's own table: its faults are named by field, and no text makes the engine panic.
+
+use proptest::prelude::*;
+
+use super::kit::{Call, custom, hex, post};
+use crate::inbound::{
+    engine::{
+        Reject,
+        Verdict::{Fail, Pass, Skip},
+        template::Template,
+    },
+    presets,
+    reading::{Place, Pointer},
+    table::{Table, parse_table},
+};
+
+const EVENTS: &str = r#""events":{"event_type":["json:/type"],"dedupe":[["json:/id"]]}"#;
+
+/// The pointers of the faults of a table with this one method.
+fn faults(method: &str) -> Vec<String> {
+    let json = format!(r#"{{"scheme":{{"methods":[{method}]}},{EVENTS}}}"#);
+    let violations = parse_table(&json).err().unwrap_or_default();
+    violations.into_iter().map(|violation| violation.pointer).collect()
+}
+
+#[test]
+fn faults_of_a_method_are_named_by_field() {
+    let from = r#""signature":{"from":"header:x-signature"}"#;
+    for (method, expected) in [
+        (format!(r#"{{{from},"algorithm":"hmac-sha256","signed":"{{body}}"}}"#), vec![]),
+        (format!(r#"{{{from},"algorithm":"hmac-sha256"}}"#), vec!["/signed"]),
+        (format!(r#"{{{from},"algorithm":"token","signed":"{{body}}"}}"#), vec!["/signed"]),
+        (format!(r#"{{{from},"algorithm":"hmac-sha256","signed":"{{ts}}{{body}}"}}"#), vec!["/timestamp"]),
+        (format!(r#"{{{from},"algorithm":"hmac-sha256","signed":"fixed"}}"#), vec!["/signed"]),
+        (format!(r#"{{{from},"algorithm":"hmac-sha256","signed":"{{secret}}{{body}}"}}"#), vec!["/signed"]),
+        (format!(r#"{{{from},"algorithm":"sha256","signed":"{{body}}"}}"#), vec!["/signed"]),
+        (format!(r#"{{{from},"algorithm":"sha256","signed":"{{body}}{{secret}}"}}"#), vec![]),
+        (format!(r#"{{{from},"algorithm":"jws-rs256"}}"#), vec!["/claims"]),
+        (
+            format!(r#"{{{from},"algorithm":"hmac-sha256","signed":"{{body}}","url_variants":["port"]}}"#),
+            vec!["/url_variants"],
+        ),
+        (
+            r#"{"signature":{"from":"json:/items/*/sig"},"algorithm":"hmac-sha256","signed":"{item:/id}"}"#.to_owned(),
+            vec![],
+        ),
+        (
+            r#"{"signature":{"from":"json:/items/*/sig"},"algorithm":"hmac-sha256","signed":"{item:/id}{body}"}"#
+                .to_owned(),
+            vec!["/signed"],
+        ),
+        (
+            // A time that is not signed proves nothing.
+            format!(
+                r#"{{{from},"algorithm":"hmac-sha256","signed":"{{body}}",
+                    "timestamp":{{"from":"header:x-time","unit":"s","max_past":300}}}}"#
+            ),
+            vec!["/timestamp/from"],
+        ),
+        (
+            format!(
+                r#"{{{from},"algorithm":"hmac-sha256","signed":"{{ts}}.{{body}}",
+                    "timestamp":{{"from":"pair:t","unit":"s"}}}}"#
+            ),
+            vec!["/timestamp/from"],
+        ),
+        (
+            r#"{"signature":{"from":"header:x-signature?"},"algorithm":"hmac-sha256","signed":"{body}"}"#
+                .to_owned(),
+            vec!["/signature/from"],
+        ),
+        (
+            r#"{"signature":{"from":"text:abc"},"algorithm":"hmac-sha256","signed":"{body}"}"#.to_owned(),
+            vec!["/signature/from"],
+        ),
+        (
+            r#"{"signature":{"from":"header:s","layout":{"pairs":{"separator":"","assign":"=","keys":[]}}},
+                "algorithm":"hmac-sha256","signed":"{body}"}"#
+                .to_owned(),
+            vec!["/signature/layout/pairs/separator", "/signature/layout/pairs/keys"],
+        ),
+    ] {
+        let expected: Vec<_> =
+            expected.into_iter().map(|field| format!("/scheme/methods/0{field}")).collect();
+        assert_eq!(faults(&method), expected, "{method}");
+    }
+}
+
+#[test]
+fn faults_of_the_shape_are_named_by_field() {
+    let method = r#"{"signature":{"from":"header:s"},"algorithm":"hmac-sha256","signed":"{body}"}"#;
+    for (json, pointer, detail) in [
+        ("{}".to_owned(), "", "missing field `scheme`"),
+        ("[".to_owned(), "", "EOF"),
+        (
+            format!(r#"{{"scheme":{{"methods":[{method}],"methods2":1}},{EVENTS}}}"#),
+            "/scheme/methods2",
+            "unknown field",
+        ),
+        (format!(r#"{{"scheme":{{"methods":[]}},{EVENTS}}}"#), "/scheme/methods", "1 to 8"),
+        (
+            format!(r#"{{"scheme":{{"methods":[{}]}},{EVENTS}}}"#, method.replace("hmac-sha256", "md5")),
+            "/scheme/methods/0/algorithm",
+            "unknown variant `md5`",
+        ),
+        (
+            format!(r#"{{"scheme":{{"methods":[{}]}},{EVENTS}}}"#, method.replace("{body}", "{bodie}")),
+            "/scheme/methods/0/signed",
+            "unknown word {bodie}",
+        ),
+        (
+            format!(r#"{{"scheme":{{"methods":[{}]}},{EVENTS}}}"#, method.replace("header:s", "header:S")),
+            "/scheme/methods/0/signature/from",
+            "lower case",
+        ),
+        (
+            format!(
+                r#"{{"scheme":{{"methods":[{method}]}},"events":{{"event_type":[],"dedupe":[["json:/id"]]}}}}"#
+            ),
+            "/events/event_type",
+            "at least one",
+        ),
+        (
+            format!(
+                r#"{{"scheme":{{"methods":[{method}]}},{EVENTS},"responses":{{"refused":{{"status":99}}}}}}"#
+            ),
+            "/responses/refused/status",
+            "200 to 599",
+        ),
+        (
+            format!(r#"{{"scheme":{{"methods":[{method}]}},{EVENTS},"responses":{{"never":[401]}}}}"#),
+            "/responses/refused/status",
+            "that the sender may get",
+        ),
+        ("x".repeat(17 * 1024), "", "at most 16384 bytes"),
+    ] {
+        let violations = parse_table(&json).unwrap_err();
+        let found = &violations[0];
+        assert!(found.pointer == pointer && found.detail.contains(detail), "{json:.200}: {found}");
+    }
+}
+
+#[test]
+fn a_hash_of_the_secret_and_the_body() {
+    let table =
+        custom(r#"{"signature":{"from":"query:sig"},"algorithm":"sha256","signed":"{body}.{secret}"}"#);
+    // SHA-256 of `{}.key`, made with OpenSSL.
+    let call = post("{}").query("sig=2c963a8d84d2084e3f9be072c44b9c3b283158ba4bf8176a05eff3b335901b7f");
+    assert_eq!(call.verify(&table, &["another"]), Err(Reject::WrongSignature));
+    assert_eq!(call.verify(&table, &["key"]), Ok(()));
+    call.report(&table, &["key"], 0, |report| {
+        assert_eq!(report.signed().unwrap(), b"{}.{secret}", "the secret is left out");
+    });
+}
+
+#[test]
+fn a_report_shows_every_step_and_no_secret() {
+    let table = presets::find("stripe").unwrap().unwrap().table;
+    let secret = "whsec_a_secret_that_is_not_shown";
+    let call = post("{}").header("stripe-signature", format!("t=100,v1={}", hex(secret, "100.{}")));
+    call.report(&table, &["whsec_another_secret_0", secret], 130, |report| {
+        assert!(report.outcome.is_ok());
+        assert_eq!((report.secret, report.age_ms, report.method), (Some(1), Some(30_000), 0));
+        assert_eq!(report.signed().as_deref(), Some(&b"100.{}"[..]));
+        let shown = serde_json::to_value(&report.checks).unwrap();
+        let verdicts: Vec<_> =
+            shown.as_array().unwrap().iter().map(|check| check["verdict"].as_str().unwrap()).collect();
+        assert_eq!(verdicts, ["pass", "pass", "pass", "skip", "pass"], "{shown}");
+        assert!(!shown.to_string().contains("whsec_"));
+    });
+    call.report(&table, &["whsec_another_secret_0"], 130, |report| {
+        let verdicts: Vec<_> = report.checks.iter().map(|check| check.verdict).collect();
+        assert_eq!(verdicts, [Pass, Pass, Fail, Skip, Skip]);
+        assert_eq!(report.signed().as_deref(), Some(&b"100.{}"[..]), "shown for a refusal too");
+    });
+}
+
+fn any_call() -> impl Strategy<Value = Call> {
+    let header = prop_oneof![
+        any::<String>(),
+        "[a-z0-9=,;. v]{0,40}",
+        Just("t=1,v1=00".to_owned()),
+        "(Bearer|Basic|sha256=|v1,|hmac;1;)[ -~]{0,40}",
+    ];
+    let body = prop_oneof![
+        any::<Vec<u8>>(),
+        "[ -~]{0,60}".prop_map(String::into_bytes),
+        r#"[\[{"a1:,}\]%&=]{0,40}"#.prop_map(String::into_bytes)
+    ];
+    (header, body, "[ -~]{0,30}", any::<bool>()).prop_map(|(header, body, query, is_form)| {
+        let mut call = post(body).query(&query).url("https://hooks.example.com/a");
+        if is_form {
+            call.headers[0].1 = "multipart/form-data; boundary=a".to_owned();
+        }
+        for name in HEADERS {
+            call = call.header(name, header.clone());
+        }
+        call
+    })
+}
+
+const HEADERS: [&str; 12] = [
+    "stripe-signature",
+    "authorization",
+    "x-hub-signature-256",
+    "x-twilio-signature",
+    "webhook-signature",
+    "webhook-timestamp",
+    "webhook-id",
+    "openphone-signature",
+    "x-docusign-signature-1",
+    "x-zm-signature",
+    "x-zm-request-timestamp",
+    "x-mandrill-signature",
+];
+
+fn all_tables() -> &'static [(String, Table)] {
+    static TABLES: std::sync::LazyLock<Vec<(String, Table)>> = std::sync::LazyLock::new(|| {
+        presets::names().map(|name| (name.to_owned(), presets::find(name).unwrap().unwrap().table)).collect()
+    });
+    &TABLES
+}
+
+proptest! {
+    #[test]
+    fn no_request_panics_or_verifies(call in any_call()) {
+        for (name, table) in all_tables() {
+            prop_assert!(call.verify(table, &["whsec_a2V5", "a secret"]).is_err(), "{name}");
+            let _ = call.challenge(table, &["whsec_a2V5"], Some("token"));
+        }
+    }
+
+    #[test]
+    fn no_text_panics_as_a_place(text: String) {
+        if let Ok(place) = text.parse::<Place>() {
+            prop_assert_eq!(place.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_place_reads_back(kind in "(header|query|form|json|item|claim|pair|text)", name in "[a-z/~]{0,12}", rest in "(#/[a-z]{1,4})?[?]?") {
+        let text = format!("{kind}:{name}{rest}");
+        if let Ok(place) = text.parse::<Place>() {
+            prop_assert_eq!(place.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn no_text_panics_as_a_template(text in "[{}a-z:/ ]{0,30}") {
+        if let Ok(template) = text.parse::<Template>() {
+            prop_assert_eq!(template.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_pointer_finds_what_serde_finds(keys in proptest::collection::vec("[a-z~/0-9é]{0,4}", 1..5)) {
+        let mut value = serde_json::json!(7);
+        let mut pointer = String::new();
+        for key in &keys {
+            crate::pointer::push(&mut pointer, key);
+        }
+        for key in keys.iter().rev() {
+            value = serde_json::json!({ "other": [1], key: value });
+        }
+        let raw = serde_json::value::to_raw_value(&value).unwrap();
+        let found = pointer.parse::<Pointer>().unwrap().get(&raw).map(|raw| raw.get().to_owned());
+        prop_assert_eq!(found, value.pointer(&pointer).map(ToString::to_string));
+    }
+
+    #[test]
+    fn no_text_panics_as_a_table(text: String) {
+        prop_assert!(parse_table(&text).is_err());
+    }
+}

@@ -1,0 +1,260 @@
+//! Cases 29 to 41: batches, ids, responses, and what is not signed.
+
+use serde_json::{Value, json};
+
+use super::kit::{NOW, form, hex, post, preset, table};
+use crate::inbound::{
+    engine::Reject::{MalformedSignature, MissingSignature, WrongSignature},
+    presets,
+};
+
+const KEY: &str = "test_secret_of_the_cases";
+
+#[test]
+fn case_29_brevo_gets_429_and_never_5xx() {
+    let responses = table("brevo").responses;
+    assert_eq!((responses.unavailable.status, responses.unavailable.retry_after), (429, Some(600)));
+    assert_eq!((responses.accepted.status, responses.refused.status), (200, 401));
+    assert!([500, 502, 503].iter().all(|status| responses.never.contains(status)));
+}
+
+#[test]
+fn case_30_brevos_fields() {
+    let preset = preset("brevo");
+    let click = |link: &str| {
+        json!({ "event": "click", "email": "a@example.com", "message-id": "<1>", "ts": 1_520_331_023,
+            "ts_event": 1_520_331_023, "ts_epoch": 1_520_363_423_000_u64, "link": link, "tag": "[\"tag1\",\"tag2\"]" })
+    };
+    let body = json!([click("https://a.example"), click("https://b.example"), click("https://a.example")])
+        .to_string();
+    let events =
+        post(&body).header("authorization", format!("Bearer {KEY}")).events(&preset, &[KEY]).unwrap().events;
+    let ids: Vec<_> = events.iter().map(|event| event.event_id.as_str()).collect();
+    // Two links in one second are two events; one link twice is one.
+    assert_ne!(ids[0], ids[1]);
+    assert_eq!(ids[0], ids[2]);
+    // The other times are in the zone of the account.
+    assert_eq!(events[0].timestamp.unwrap().to_string(), "2018-03-06T19:10:23.000Z");
+    let basic = format!("Basic {}", data_encoding::BASE64.encode(b"user:test_secret_of_cases"));
+    let wrong = post(&body).header("authorization", basic);
+    assert_eq!(wrong.verify(&preset.table, &["user:test_secret_of_cases"]), Ok(()));
+    assert_eq!(wrong.verify(&preset.table, &["user:another_secret"]), Err(WrongSignature));
+}
+
+#[test]
+fn case_31_brevos_inbound_mail() {
+    let preset = preset("brevo");
+    let mail = json!({ "items": [{ "Uuid": ["u-1", "u-2"], "SpamScore": 1.0, "Headers": { "Received": ["a", "b"] } }] });
+    let call = post(mail.to_string()).header("x-webhook-token", KEY);
+    let event = call.events(&preset, &[KEY]).unwrap().events.remove(0);
+    assert_eq!((event.event_id.as_str(), event.event_type.as_str()), ("u-1", "brevo.inbound"));
+}
+
+#[test]
+fn one_malformed_item_of_500_keeps_499() {
+    let preset = preset("brevo");
+    let mut items: Vec<Value> = (0..500)
+        .map(|index| json!({ "event": "opened", "email": "a@example.com", "message-id": index, "ts_epoch": 1 }))
+        .collect();
+    items[250] = json!({ "event": "opened" });
+    let call = post(json!(items).to_string()).header("x-webhook-token", KEY);
+    let extraction = call.events(&preset, &[KEY]).unwrap();
+    let malformed: Vec<_> = extraction.malformed.iter().map(|(index, _)| *index).collect();
+    assert_eq!((extraction.events.len(), malformed), (499, vec![250]));
+    items[250] =
+        json!({ "event": "not a type!", "email": "a@example.com", "message-id": 250, "ts_epoch": 1 });
+    items.truncate(250);
+    items.push(json!("no object"));
+    let call = post(json!(items).to_string()).header("x-webhook-token", KEY);
+    let extraction = call.events(&preset, &[KEY]).unwrap();
+    assert_eq!((extraction.events.len(), extraction.malformed.len()), (250, 1));
+}
+
+/// More items than any provider sends are refused as a whole, before each is looked at.
+#[test]
+fn the_items_of_a_request_are_bounded() {
+    let item = json!({ "ResourceName": "Property", "EntityEventSequence": 1, "clientState": KEY });
+    let call = |count: usize| {
+        let body = json!({ "value": vec![item.clone(); count] }).to_string();
+        post(body).header("authorization", format!("Bearer {KEY}")).header("entityeventsource", "mls")
+    };
+    let preset = preset("reso_entity_event");
+    assert_eq!(call(5000).events(&preset, &[KEY]).unwrap().events.len(), 5000);
+    let malformed = call(5001).events(&preset, &[KEY]).unwrap_err();
+    assert!(malformed.contains("more than 5000 items"), "{malformed}");
+    let graph = table("microsoft_graph");
+    assert_eq!(call(5000).verify(&graph, &[KEY]), Ok(()));
+    assert_eq!(call(5001).verify(&graph, &[KEY]), Err(MissingSignature));
+}
+
+#[test]
+fn a_malformed_time_is_no_time_unless_the_row_is_strict() {
+    let body = |name: &str| json!({ "id": "1", "type": "a", name: "soon" }).to_string();
+    let stripe = body("created");
+    let call = post(&stripe)
+        .header("stripe-signature", format!("t={NOW},v1={}", hex(KEY, format!("{NOW}.{stripe}"))));
+    let extraction = call.events(&preset("stripe"), &[KEY]).unwrap();
+    assert_eq!((extraction.events.len(), extraction.malformed.len()), (0, 1));
+    assert_eq!(extraction.malformed[0].1.to_string(), "not an event of stripe: its time is malformed");
+    let quo = body("createdAt");
+    let signature = super::kit::base64("key", format!("{NOW}000.{quo}"));
+    let call = post(&quo).header("openphone-signature", format!("hmac;1;{NOW}000;{signature}"));
+    let event = call.events(&preset("quo_legacy"), &["a2V5"]).unwrap().events.remove(0);
+    assert_eq!(event.timestamp, None);
+}
+
+#[test]
+fn case_32_sendgrids_ids_change_on_repeats() {
+    let preset = preset("sendgrid");
+    let event = |id: &str, sg_message_id: Option<&str>| {
+        let mut event =
+            json!({ "email": "a@example.com", "event": "open", "timestamp": 1, "sg_event_id": id });
+        if let Some(id) = sg_message_id {
+            event["sg_message_id"] = id.into();
+        }
+        event
+    };
+    let body =
+        json!([event("1", Some("m")), event("2", Some("m")), event("3", None), event("3", None)]).to_string();
+    // The row's own rules, with a token in the place of SendGrid's key.
+    let mut preset = preset;
+    preset.table.scheme = table("reso_entity_event").scheme;
+    let events =
+        post(&body).header("authorization", format!("Bearer {KEY}")).events(&preset, &[KEY]).unwrap().events;
+    assert_eq!(events[0].event_id, events[1].event_id);
+    assert_eq!((events[2].event_id.as_str(), events[3].event_id.as_str()), ("3", "3"));
+}
+
+#[test]
+fn case_34_google_calendar() {
+    let preset = preset("google_calendar");
+    let call = |state: &str| {
+        let mut call =
+            post("").header("x-goog-channel-token", KEY).header("x-goog-resource-state", state.to_owned());
+        call.headers.remove(0);
+        call.header("x-goog-channel-id", "ch").header("x-goog-message-number", "7")
+    };
+    // A sync is verified and is no event.
+    let sync = call("sync").events(&preset, &[KEY]).unwrap();
+    assert!(sync.events.is_empty() && sync.malformed.is_empty());
+    let event = call("exists").events(&preset, &[KEY]).unwrap().events.remove(0);
+    let data: Value = serde_json::from_str(event.data.as_str()).unwrap();
+    assert_eq!(data["x-goog-resource-state"], "exists");
+    assert!(data.get("x-goog-channel-token").is_none(), "the token is no data");
+    assert_eq!(call("sync").verify(&preset.table, &["another"]), Err(WrongSignature));
+}
+
+#[test]
+fn case_38_statuses_that_end_retries_are_never_sent() {
+    assert_eq!(table("mailgun").responses.never, [406]);
+    assert_eq!(table("postmark").responses.never, [403]);
+    for name in presets::names() {
+        let responses = table(name).responses;
+        let sent = [&responses.accepted, &responses.refused, &responses.unavailable];
+        assert!(sent.iter().all(|reply| !responses.never.contains(&reply.status)), "{name}");
+        assert_eq!(responses.refused.status, 401, "{name}");
+        let expected = if name == "microsoft_graph" { 202 } else { 200 };
+        assert_eq!(responses.accepted.status, expected, "{name}");
+    }
+    let twilio = table("twilio").responses.accepted;
+    assert_eq!(
+        (twilio.content_type.as_deref(), twilio.body.as_deref()),
+        (Some("text/xml"), Some("<Response/>"))
+    );
+}
+
+#[test]
+fn case_39_dropbox_sign_signs_time_and_type_only() {
+    let preset = preset("dropbox_sign");
+    let body = |kind: &str| {
+        let hash = hex(KEY, format!("{NOW}{kind}"));
+        let event =
+            json!({ "event": { "event_time": NOW.to_string(), "event_type": kind, "event_hash": hash } });
+        format!("--b\r\nContent-Disposition: form-data; name=\"json\"\r\n\r\n{event}\r\n--b--\r\n")
+    };
+    let call = |kind: &str| {
+        let mut call = post(body(kind));
+        call.headers = vec![("content-type", "multipart/form-data; boundary=b".to_owned())];
+        call
+    };
+    assert_eq!(call("signature_request_sent").events(&preset, &[KEY]).unwrap().events.len(), 1);
+    assert!(call("callback_test").events(&preset, &[KEY]).unwrap().events.is_empty());
+    assert_eq!(preset.table.responses.accepted.body.as_deref(), Some("Hello API Event Received"));
+    assert!(preset.unsigned.iter().any(|place| place.to_string() == "json:"));
+}
+
+#[test]
+fn case_40_a_replay_with_another_id_is_noticed_by_its_body() {
+    let preset = preset("github");
+    let body = r#"{"action":"opened"}"#;
+    let call = |id: &str| {
+        post(body)
+            .header("x-hub-signature-256", format!("sha256={}", hex(KEY, body)))
+            .header("x-github-event", "issues")
+            .header("x-github-delivery", id.to_owned())
+            .events(&preset, &[KEY])
+            .unwrap()
+            .events
+            .remove(0)
+    };
+    let (first, replay) = (call("d-1"), call("d-2"));
+    assert_ne!(first.event_id, replay.event_id);
+    assert_eq!(first.body_id, replay.body_id);
+    assert!(first.body_id.is_some());
+}
+
+/// The content type is not signed either.
+#[test]
+fn case_40_a_json_text_is_never_read_as_a_form() {
+    let preset = preset("github");
+    let body = r#"{"title":"x&payload=%7B%22action%22%3A%22forged%22%7D&"}"#;
+    let mut call = form(body)
+        .header("x-hub-signature-256", format!("sha256={}", hex(KEY, body)))
+        .header("x-github-event", "issues")
+        .header("x-github-delivery", "d-1");
+    for kind in ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain", ""] {
+        call.headers[0].1 = kind.to_owned();
+        let event = call.events(&preset, &[KEY]).unwrap().events.remove(0);
+        assert_eq!((event.event_type.as_str(), event.data.as_str()), ("github.issues", body), "{kind}");
+    }
+}
+
+#[test]
+fn case_41_a_missing_secret_refuses() {
+    let table = table("zoom");
+    for key in ["", KEY] {
+        let signature = format!("v0={}", hex(key, format!("v0:{NOW}:{{}}")));
+        let call =
+            post("{}").header("x-zm-request-timestamp", NOW.to_string()).header("x-zm-signature", signature);
+        for secrets in [&[][..], &[""], &["", ""]] {
+            assert_eq!(call.verify(&table, secrets), Err(WrongSignature), "{key:?} {secrets:?}");
+        }
+    }
+    // What Cal.com sends where it has no secret.
+    let call = post("{}").header("x-cal-signature-256", "no-secret-provided");
+    assert_eq!(call.verify(&super::kit::table("cal_com"), &[KEY]), Err(MalformedSignature));
+    let token = post("").header("x-goog-channel-token", "");
+    assert_eq!(token.verify(&super::kit::table("google_calendar"), &[""]), Err(MalformedSignature));
+    let basic = post("{}").header("authorization", "Basic ");
+    assert_eq!(basic.verify(&super::kit::table("pipedrive"), &[""]), Err(MalformedSignature));
+}
+
+#[test]
+fn published_test_secrets_are_refused() {
+    for (name, secret) in
+        [("zendesk", "dGhpc19zZWNyZXRfaXNfZm9yX3Rlc3Rpbmdfb25seQ=="), ("mandrill", "test-webhook")]
+    {
+        let error = preset(name).check_secret(secret).unwrap_err();
+        assert!(error.contains("published secret"), "{name}: {error}");
+    }
+    for (name, secret) in [
+        ("stripe", "short"),
+        ("stripe", "whsec_123"),
+        ("sendgrid", "x"),
+        ("close", "xyz xyz"),
+        ("svix", "whsec_!"),
+    ] {
+        let error = preset(name).check_secret(secret).unwrap_err();
+        assert!(error.starts_with("must be ") && !error.contains(secret), "{name}: {error}");
+    }
+}
