@@ -8,7 +8,7 @@ use crate::{
     alert::Alerts,
     aws::{
         s3::Objects,
-        sdk::{self, Aws},
+        sdk::{Aws, HttpClient},
         sns::Topic,
         sqs::Queue,
     },
@@ -82,7 +82,7 @@ pub struct Parts {
     pub cache_age: Duration,
     pointers: SecretPointers,
     aws: Aws,
-    http: reqwest::Client,
+    http: HttpClient,
     runtime: config::Runtime,
 }
 
@@ -91,7 +91,7 @@ impl Parts {
     pub fn new() -> Result<Self, Error> {
         let runtime = config::Runtime::read()?;
         telemetry::start(runtime.log_level, runtime.metrics_namespace.clone());
-        let http = sdk::http_client()?;
+        let http = HttpClient::default();
         let aws = Aws::new(&runtime)?;
         let registry = Table::new(aws.dynamodb.clone(), &config::registry_table()?);
         let events = Table::new(aws.dynamodb.clone(), &config::events_table()?);

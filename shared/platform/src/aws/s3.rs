@@ -8,9 +8,12 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use domain::{EventId, TenantId};
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Method, StatusCode};
 
-use super::signed::{Request, Sender, Service};
+use super::{
+    sdk::HttpClient,
+    signed::{Request, Sender, Service},
+};
 use crate::{Fault, runtime::config::Runtime};
 
 /// The longest object that is read, in bytes. A payload has half of that at most.
@@ -52,9 +55,9 @@ impl fmt::Debug for Objects {
 }
 
 impl Objects {
-    /// The objects in this bucket, over [`crate::aws::sdk::http_client`].
+    /// The objects in this bucket, over this client.
     #[must_use]
-    pub fn new(client: Client, runtime: &Runtime, bucket: &str) -> Self {
+    pub fn new(client: HttpClient, runtime: &Runtime, bucket: &str) -> Self {
         Self { sender: Sender::new(client, runtime, S3), base: base(runtime, bucket) }
     }
 

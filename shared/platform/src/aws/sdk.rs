@@ -5,7 +5,10 @@
 //! every cold start. Their HTTP is hyper's and their TLS rustls's, as in calls to endpoints, so that a binary
 //! holds one of each.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock, OnceLock},
+    time::Duration,
+};
 
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_smithy_async::rt::sleep::TokioSleep;
@@ -28,8 +31,22 @@ pub(super) const OPERATION_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a connection to AWS may take to come about.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The HTTP client of calls to AWS without the SDK. Its clones share its connections.
-pub fn http_client() -> Result<reqwest::Client, Fault> {
+/// The HTTP client of calls to S3 and SNS, made when it is first used: few invocations have a large payload or an alert,
+/// and each start would pay for it. Its clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct HttpClient(Arc<OnceLock<reqwest::Client>>);
+
+impl HttpClient {
+    pub(super) fn get(&self) -> Result<&reqwest::Client, Fault> {
+        if let Some(client) = self.0.get() {
+            return Ok(client);
+        }
+        let client = http_client()?;
+        Ok(self.0.get_or_init(|| client))
+    }
+}
+
+fn http_client() -> Result<reqwest::Client, Fault> {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls::client_config(&[b"http/1.1"])?)
         .connect_timeout(CONNECT_TIMEOUT)
@@ -71,11 +88,13 @@ pub struct DynamoDb {
     pub(crate) json: Arc<JsonClient>,
 }
 
+type SqsClientMaker = Box<dyn FnOnce() -> aws_sdk_sqs::Client + Send>;
+
 /// What calls SQS.
 #[derive(Debug, Clone)]
 pub struct Sqs {
-    /// Makes any call.
-    pub(super) client: aws_sdk_sqs::Client,
+    /// Makes any call. It is made when it is first used, as most invocations only send.
+    pub(super) client: Arc<LazyLock<aws_sdk_sqs::Client, SqsClientMaker>>,
     /// Sends.
     pub(super) json: Arc<JsonClient>,
 }
@@ -85,10 +104,12 @@ impl Aws {
     pub fn new(runtime: &Runtime) -> Result<Self, Fault> {
         let connections = connections()?;
         let sdk = sdk_config(runtime, connections.clone());
+        let sdk_of_sqs = sdk.clone();
+        let sqs_client: SqsClientMaker = Box::new(move || aws_sdk_sqs::Client::new(&sdk_of_sqs));
         let json = |service| JsonClient::new(connections.clone(), runtime, service).map(Arc::new);
         Ok(Self {
             dynamodb: DynamoDb { client: aws_sdk_dynamodb::Client::new(&sdk), json: json(DYNAMODB)? },
-            sqs: Sqs { client: aws_sdk_sqs::Client::new(&sdk), json: json(SQS)? },
+            sqs: Sqs { client: Arc::new(LazyLock::new(sqs_client)), json: json(SQS)? },
             sdk,
         })
     }

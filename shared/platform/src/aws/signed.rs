@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::{Client, Method, RequestBuilder, StatusCode, header::CONTENT_TYPE};
+use reqwest::{Method, RequestBuilder, StatusCode, header::CONTENT_TYPE};
 
-use super::sigv4::Signer;
+use super::{sdk::HttpClient, sigv4::Signer};
 use crate::{
     Fault,
     runtime::{clock, config::Runtime},
@@ -46,14 +46,14 @@ pub(crate) struct Request<'a> {
 /// Sends signed requests to one service.
 #[derive(Clone)]
 pub(crate) struct Sender {
-    client: Client,
+    client: HttpClient,
     signer: Signer,
     service: Service,
 }
 
 impl Sender {
-    /// One over [`super::sdk::http_client`].
-    pub(crate) fn new(client: Client, runtime: &Runtime, service: Service) -> Self {
+    /// One over this client.
+    pub(crate) fn new(client: HttpClient, runtime: &Runtime, service: Service) -> Self {
         let signer = Signer::new(runtime, service.name);
         Self { client, signer: if service.as_s3 { signer.for_s3() } else { signer }, service }
     }
@@ -71,6 +71,7 @@ impl Sender {
             // Signed anew each time: a signature is of its time.
             let mut builder = self
                 .client
+                .get()?
                 .request(request.method.clone(), request.url)
                 .timeout(timeout)
                 .body(request.body.clone());

@@ -5,10 +5,13 @@
 
 use std::{fmt, time::Duration};
 
-use reqwest::{Client, Method};
+use reqwest::Method;
 use url::form_urlencoded;
 
-use super::signed::{Request, Sender, Service};
+use super::{
+    sdk::HttpClient,
+    signed::{Request, Sender, Service},
+};
 use crate::{Fault, runtime::config::Runtime};
 
 /// Little time and few tries: the caller has messages that wait to be deleted.
@@ -35,9 +38,9 @@ impl fmt::Debug for Topic {
 }
 
 impl Topic {
-    /// The topic of this ARN, over [`crate::aws::sdk::http_client`].
+    /// The topic of this ARN, over this client.
     #[must_use]
-    pub fn new(client: Client, runtime: &Runtime, arn: String) -> Self {
+    pub fn new(client: HttpClient, runtime: &Runtime, arn: String) -> Self {
         Self { sender: Sender::new(client, runtime, SNS), url: url(runtime), arn }
     }
 

@@ -39,7 +39,7 @@ async fn bucket(responses: Vec<Vec<u8>>) -> (Objects, tokio::task::JoinHandle<Ve
         }
         requests
     });
-    (Objects::new(crate::aws::sdk::http_client().unwrap(), &runtime("us-east-1", Some(url)), "large"), served)
+    (Objects::new(HttpClient::default(), &runtime("us-east-1", Some(url)), "large"), served)
 }
 
 fn response(status: &str, body: &str) -> Vec<u8> {
@@ -70,7 +70,7 @@ fn the_bucket_is_in_the_host_but_on_the_local_stack() {
 
 #[test]
 fn debug_shows_no_credentials() {
-    let objects = Objects::new(crate::aws::sdk::http_client().unwrap(), &runtime("us-east-1", None), "large");
+    let objects = Objects::new(HttpClient::default(), &runtime("us-east-1", None), "large");
     assert_eq!(
         format!("{objects:?}"),
         r#"Objects { base: "https://large.s3.us-east-1.amazonaws.com/", .. }"#

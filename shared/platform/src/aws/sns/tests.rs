@@ -33,7 +33,7 @@ fn the_region_names_the_host() {
 #[test]
 fn a_message_is_a_form() {
     let arn = "arn:aws:sns:us-east-1:000000000000:alerts".to_owned();
-    let topic = Topic::new(crate::aws::sdk::http_client().unwrap(), &runtime("us-east-1", None), arn);
+    let topic = Topic::new(HttpClient::default(), &runtime("us-east-1", None), arn);
     let form = topic.form("endpoint.failing", r#"{"a": "b&c"}"#, &[("tenant", "acme"), ("type", "x")]);
     assert_eq!(
         form,
@@ -63,7 +63,7 @@ async fn what_is_sent_is_signed_with_its_type() {
         stream.write_all(response.as_bytes()).await.unwrap();
         String::from_utf8(request).unwrap()
     });
-    let topic = Topic::new(crate::aws::sdk::http_client().unwrap(), &runtime, "arn".to_owned());
+    let topic = Topic::new(HttpClient::default(), &runtime, "arn".to_owned());
     let fault = topic.publish("x", "{}", &[("tenant", "acme")]).await.unwrap_err().to_string();
     assert_eq!(
         fault,
