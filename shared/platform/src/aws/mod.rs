@@ -4,6 +4,7 @@
 
 mod connector;
 pub(crate) mod json;
+mod region;
 pub mod s3;
 pub mod sdk;
 pub(crate) mod signed;

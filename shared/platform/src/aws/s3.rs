@@ -11,6 +11,7 @@ use domain::{EventId, TenantId};
 use reqwest::{Method, StatusCode};
 
 use super::{
+    region,
     sdk::HttpClient,
     signed::{Request, Sender, Service},
 };
@@ -108,11 +109,10 @@ impl Objects {
 /// A name with a dot would not fit the certificate, and `CloudFormation` gives none. The local
 /// stack has no name for each bucket, so there it is in the path.
 fn base(runtime: &Runtime, bucket: &str) -> String {
-    let region = &runtime.region;
+    let region = runtime.region.as_str();
     match &runtime.endpoint_url {
         Some(url) => format!("{}/{bucket}/", url.trim_end_matches('/')),
-        None if region.starts_with("cn-") => format!("https://{bucket}.s3.{region}.amazonaws.com.cn/"),
-        None => format!("https://{bucket}.s3.{region}.amazonaws.com/"),
+        None => format!("https://{bucket}.s3.{region}.{}/", region::domain(region)),
     }
 }
 

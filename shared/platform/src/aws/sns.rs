@@ -9,6 +9,7 @@ use reqwest::Method;
 use url::form_urlencoded;
 
 use super::{
+    region,
     sdk::HttpClient,
     signed::{Request, Sender, Service},
 };
@@ -41,7 +42,7 @@ impl Topic {
     /// The topic of this ARN, over this client.
     #[must_use]
     pub fn new(client: HttpClient, runtime: &Runtime, arn: String) -> Self {
-        Self { sender: Sender::new(client, runtime, SNS), url: url(runtime), arn }
+        Self { sender: Sender::new(client, runtime, SNS), url: region::url(runtime, SNS.name), arn }
     }
 
     /// Publishes a message. Subscribers can filter by its attributes; the subject is what an e-mail
@@ -80,16 +81,6 @@ impl Topic {
             form.append_pair(&field("Value.StringValue"), value);
         }
         form.finish()
-    }
-}
-
-/// Where SNS is (<https://docs.aws.amazon.com/general/latest/gr/sns.html>).
-fn url(runtime: &Runtime) -> String {
-    let region = &runtime.region;
-    match &runtime.endpoint_url {
-        Some(url) => format!("{}/", url.trim_end_matches('/')),
-        None if region.starts_with("cn-") => format!("https://sns.{region}.amazonaws.com.cn/"),
-        None => format!("https://sns.{region}.amazonaws.com/"),
     }
 }
 

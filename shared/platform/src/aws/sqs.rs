@@ -74,8 +74,8 @@ struct SendEntry<'a> {
 
 #[derive(Deserialize)]
 struct SendResponse {
-    #[serde(rename = "Failed", default)]
-    failed: Vec<FailedEntry>,
+    #[serde(rename = "Failed")]
+    failed: Option<Vec<FailedEntry>>,
 }
 
 #[derive(Deserialize)]
@@ -129,7 +129,7 @@ impl Queue {
                 let wrap = if error.may_have_effect() { SendFault::Unknown } else { SendFault::NotSent };
                 wrap(Fault::on(DOING)(error))
             })?;
-        for failed in response.failed {
+        for failed in response.failed.unwrap_or_default() {
             if let Some(result) = failed.id.parse().ok().and_then(|index: usize| results.get_mut(index)) {
                 *result = Err(Fault::new(DOING, failed.message.unwrap_or(failed.code)));
             }

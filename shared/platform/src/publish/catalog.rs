@@ -18,7 +18,7 @@ use domain::{
 
 use crate::{
     Fault,
-    store::registry::{event_types::EventTypes, in_time},
+    store::registry::{COUNT_PATIENCE, LIST_PATIENCE, event_types::EventTypes, in_time},
 };
 
 /// How long rules are used while the catalog cannot be read.
@@ -100,14 +100,13 @@ impl Catalog {
     }
 
     async fn latest(&self, known: &CachedRules, now: Instant) -> Result<CachedRules, Fault> {
-        // The count before the list: the next read detects a change in between. Only the count is bounded in time:
-        // a long list takes as long as it takes, and would otherwise never be renewed.
-        let counting = self.event_types.revision();
-        let revision = if known.is_usable_on_fault(now) { in_time(counting).await } else { counting.await }?;
+        let usable = known.is_usable_on_fault(now);
+        // The count before the list: the next read detects a change in between.
+        let revision = in_time(usable, COUNT_PATIENCE, self.event_types.revision()).await?;
         let rules = if revision == known.revision {
             Arc::clone(&known.rules)
         } else {
-            Arc::new(known.rules.renewed(self.event_types.all().await?))
+            Arc::new(known.rules.renewed(in_time(usable, LIST_PATIENCE, self.event_types.all()).await?))
         };
         let used_until = Some(now + self.cache_age);
         Ok(CachedRules { confirmed_at: Some(now), used_until, revision, rules })

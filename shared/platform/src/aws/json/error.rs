@@ -4,7 +4,6 @@ use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
-use serde::Deserialize;
 
 use super::retry::RetryKind;
 
@@ -66,7 +65,13 @@ impl fmt::Display for CallError {
             Self::NoResponse(why) => write!(f, "no response: {why}"),
             Self::Malformed(why) => write!(f, "the response is malformed: {why}"),
             Self::Refused(ErrorResponse { service, status, code, message, .. }) => {
-                write!(f, "{service} responded with {}, {code}: {message}", status.as_u16())
+                write!(f, "{service} responded with {}, {code}", status.as_u16())?;
+                // Of a wrong signature, the message has what was signed: the session token, too.
+                if code.contains("Signature") || message.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, ": {message}")
+                }
             }
         }
     }
@@ -76,15 +81,9 @@ impl std::error::Error for CallError {}
 
 impl ErrorResponse {
     pub(super) fn read(service: &'static str, parts: &http::response::Parts, body: Bytes) -> Self {
-        #[derive(Deserialize, Default)]
-        struct ErrorBody {
-            #[serde(rename = "__type", default)]
-            kind: String,
-            #[serde(alias = "Message", default)]
-            message: String,
-        }
-        let ErrorBody { kind, message } = serde_json::from_slice(&body).unwrap_or_default();
-        let code = error_code(&kind);
+        let fields: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+        let text = |name: &str| fields[name].as_str();
+        let code = text("__type").map_or("", error_code);
         let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let code = if code.is_empty() { header("x-amzn-errortype").map_or("", error_code) } else { code };
         let retry_after = header("x-amz-retry-after").and_then(|millis| millis.parse().ok());
@@ -92,7 +91,7 @@ impl ErrorResponse {
             service,
             status: parts.status,
             code: code.to_owned(),
-            message,
+            message: text("message").or_else(|| text("Message")).unwrap_or_default().to_owned(),
             retry_after: retry_after.map(Duration::from_millis),
             body,
         }

@@ -1,7 +1,8 @@
 //! Calls of DynamoDB and SQS as plain signed requests, for the three that are made for each event and each batch of
 //! messages. The SDK's clients need several times the CPU for the same call, and do everything else.
 //!
-//! Retries are the SDK's standard mode, and connections are shared with it.
+//! Retries are the SDK's standard mode, and connections are shared with it. Its correction of a wrong clock is left out:
+//! Lambda's is right.
 //! Sources: <https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html>,
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>.
 
@@ -28,6 +29,7 @@ use self::{
 };
 use super::{
     connector::Connections,
+    region,
     sdk::{ATTEMPT_TIMEOUT, OPERATION_TIMEOUT},
     sigv4::Signer,
     throttles,
@@ -94,7 +96,7 @@ impl JsonClient {
         runtime: &Runtime,
         service: JsonService,
     ) -> Result<Self, Fault> {
-        let url = url(runtime, service.name);
+        let url = region::url(runtime, service.name);
         Ok(Self {
             service,
             connections,
@@ -198,14 +200,4 @@ impl JsonClient {
 
 fn not_sent(error: impl std::error::Error) -> CallError {
     CallError::NotSent(error.to_string())
-}
-
-/// Where a service is (<https://docs.aws.amazon.com/general/latest/gr/rande.html>).
-fn url(runtime: &Runtime, service: &str) -> String {
-    let region = &runtime.region;
-    match &runtime.endpoint_url {
-        Some(url) => format!("{}/", url.trim_end_matches('/')),
-        None if region.starts_with("cn-") => format!("https://{service}.{region}.amazonaws.com.cn/"),
-        None => format!("https://{service}.{region}.amazonaws.com/"),
-    }
 }

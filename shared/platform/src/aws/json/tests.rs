@@ -217,17 +217,6 @@ async fn a_request_is_signed_and_names_its_operation() {
 }
 
 #[test]
-fn services_are_found_by_region() {
-    for (region, endpoint, expected) in [
-        ("eu-west-1", None, "https://sqs.eu-west-1.amazonaws.com/"),
-        ("cn-north-1", None, "https://sqs.cn-north-1.amazonaws.com.cn/"),
-        ("us-east-1", Some("http://127.0.0.1:4566"), "http://127.0.0.1:4566/"),
-    ] {
-        assert_eq!(url(&runtime(region, endpoint.map(str::to_owned)), "sqs"), expected);
-    }
-}
-
-#[test]
 fn errors_have_a_code_and_a_message() {
     for (kind, code) in [
         (
@@ -244,9 +233,25 @@ fn errors_have_a_code_and_a_message() {
     for (body, code, message) in [
         (r#"{"__type":"a#B","message":"lower"}"#, "B", "lower"),
         (r#"{"__type":"a#B","Message":"upper","Item":{}}"#, "B", "upper"),
+        (r#"{"__type":"a#B","message":null}"#, "B", ""),
+        (r#"{"__type":"a#B","message":1,"Message":"upper"}"#, "B", "upper"),
+        (r#"{"__type":7}"#, "", ""),
         ("", "", ""),
     ] {
         let error = ErrorResponse::read("DynamoDB", &parts, Bytes::from_static(body.as_bytes()));
         assert_eq!((error.code.as_str(), error.message.as_str()), (code, message));
     }
+}
+
+#[test]
+fn a_refused_signature_is_reported_without_the_text_that_was_signed() {
+    let (parts, ()) = http::Response::builder().status(403).body(()).unwrap().into_parts();
+    let of = |code: &str| {
+        let body = format!(r#"{{"__type":"{code}","message":"x-amz-security-token:secret"}}"#);
+        CallError::Refused(ErrorResponse::read("SQS", &parts, body.into())).to_string()
+    };
+    for code in ["InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignature"] {
+        assert_eq!(of(code), format!("SQS responded with 403, {code}"));
+    }
+    assert_eq!(of("AccessDenied"), "SQS responded with 403, AccessDenied: x-amz-security-token:secret");
 }

@@ -26,7 +26,7 @@ fn the_region_names_the_host() {
         ("us-east-1", Some("http://127.0.0.1:4566/"), "http://127.0.0.1:4566/"),
     ];
     for (region, endpoint, expected) in rows {
-        assert_eq!(url(&runtime(region, endpoint)), expected);
+        assert_eq!(region::url(&runtime(region, endpoint), SNS.name), expected);
     }
 }
 

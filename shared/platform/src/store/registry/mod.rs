@@ -17,14 +17,24 @@ pub mod progress;
 pub mod sources;
 pub mod tenants;
 
-/// How long a read may take where what was read before can be used: a publish does not wait for a partition that is
-/// too busy.
-const REFRESH_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a look at a count of changes may take where what was read before can be used: a publish does not wait for
+/// a partition that is too busy.
+pub(crate) const COUNT_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The result of a read, or a fault where it takes too long.
-pub(crate) async fn in_time<T>(reading: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+/// How long a list may take there: the longest takes some seconds, and one that never ends would use up the request.
+pub(crate) const LIST_PATIENCE: Duration = Duration::from_secs(8);
+
+/// The result of a read; where what was read before is `usable`, a fault if it takes longer than `patience`.
+pub(crate) async fn in_time<T>(
+    usable: bool,
+    patience: Duration,
+    reading: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    if !usable {
+        return reading.await;
+    }
     let late = |_| Err(Fault::new("reading the registry", "it took too long"));
-    tokio::time::timeout(REFRESH_PATIENCE, reading).await.unwrap_or_else(late)
+    tokio::time::timeout(patience, reading).await.unwrap_or_else(late)
 }
 
 /// Small rows cached per kind, of some hundred bytes each.

@@ -79,8 +79,8 @@ struct StatementRequest<'a> {
 
 #[derive(Deserialize)]
 struct BatchResponse {
-    #[serde(rename = "Responses", default)]
-    responses: Vec<StatementResponse>,
+    #[serde(rename = "Responses")]
+    responses: Option<Vec<StatementResponse>>,
 }
 
 #[derive(Deserialize)]
@@ -118,5 +118,5 @@ pub(super) async fn execute<'a>(
     });
     let request = BatchRequest { statements: statements.collect() };
     let response: BatchResponse = client.call(BATCH_EXECUTE_STATEMENT, &request).await?;
-    Ok(response.responses.into_iter().map(|response| response.error).collect())
+    Ok(response.responses.unwrap_or_default().into_iter().map(|response| response.error).collect())
 }

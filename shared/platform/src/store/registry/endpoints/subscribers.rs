@@ -16,7 +16,7 @@ use crate::{
     Fault,
     runtime::{cache::Cache, flights::Flights},
     store::{
-        registry::{in_time, tenants::Tenant},
+        registry::{COUNT_PATIENCE, LIST_PATIENCE, in_time, tenants::Tenant},
         table::{Item, keys},
     },
 };
@@ -141,15 +141,13 @@ impl Endpoints {
     ) -> Result<Arc<SubscriberList>, Fault> {
         let now = Instant::now();
         let Some(known) = known else { return self.read_subscribers(tenant, None, now).await };
-        // Before the list: the next look detects a change in between. Only the count is bounded in time: a long
-        // list takes as long as it takes, and would otherwise never be renewed.
-        let counting = self.subscribers_revision(tenant);
-        let revision = if known.is_usable_on_fault(now) { in_time(counting).await } else { counting.await }?;
-        let revision = Some(revision);
+        let usable = known.is_usable_on_fault(now);
+        // Before the list: the next look detects a change in between.
+        let revision = Some(in_time(usable, COUNT_PATIENCE, self.subscribers_revision(tenant)).await?);
         if known.revision == revision && !known.is_outdated(now) {
             return Ok(Arc::new(known.confirmed(now)));
         }
-        self.read_subscribers(tenant, revision, now).await
+        in_time(usable, LIST_PATIENCE, self.read_subscribers(tenant, revision, now)).await
     }
 
     async fn subscribers_revision(&self, tenant: &TenantId) -> Result<u64, Fault> {
