@@ -182,8 +182,10 @@ impl<'a> HealthyTenants<'a> {
 /// While it is slow they drain at 5 a second, so what drains here is the beginning of the backlog: the first
 /// minutes, which are the worst, because at first it is not known to be slow. The longest 1 % of the times that
 /// events of healthy tenants spend behind their acceptance may grow by half.
-/// Their acceptance itself waits for no lane. Here it waits for the stack, a single process that takes as long for
-/// each call as the scheduler's burst of writes keeps it busy: one read without any function shows how long.
+/// Their acceptance itself waits for no lane.
+///
+/// The stack is a single process, so each call waits while the scheduler's burst of writes keeps it busy. How long,
+/// one read without any function shows: what that takes longer beside the drain is the stack's, and is added.
 #[tokio::test]
 async fn healthy_tenants_do_not_wait_for_a_drain_of_twenty_thousand() {
     const BACKLOG: usize = 20_000;
@@ -210,19 +212,22 @@ async fn healthy_tenants_do_not_wait_for_a_drain_of_twenty_thousand() {
     slow.wait_for(1, SOON).await;
     let began = Instant::now();
     println!("alone: {alone}");
-    let bar = alone.in_lanes.percentile(99) * 3 / 2;
-    let mut rounds = Vec::new();
-    while rounds.len() < ROUNDS && rounds.last().is_none_or(|last| *last > bar) {
+    let is_within = |beside: &PublishTimes| {
+        let of_stack = beside.one_read.percentile(99).saturating_sub(alone.one_read.percentile(99));
+        beside.in_lanes.percentile(99) <= alone.in_lanes.percentile(99) * 3 / 2 + of_stack
+    };
+    let mut rounds: Vec<PublishTimes> = Vec::new();
+    while rounds.len() < ROUNDS && !rounds.last().is_some_and(is_within) {
         let beside = healthy.publish(PUBLISHED).await;
         println!("beside: {beside}");
-        rounds.push(beside.in_lanes.percentile(99));
+        rounds.push(beside);
     }
     let (drained, left) = (slow.requests(), held_count(&stack, &owner, &endpoint).await);
     println!("{} of the backlog in {:?}, {left} are still held", drained.len(), began.elapsed());
     let ids: std::collections::HashSet<_> = drained.iter().map(ReceivedRequest::id).collect();
     assert_eq!(ids.len(), drained.len(), "each once");
     assert!(drained.len() > 100, "it drains");
-    assert!(rounds.iter().any(|p99| *p99 <= bar), "{rounds:?} against {alone}");
+    assert!(rounds.last().is_some_and(is_within), "beside it takes longer in each round");
 }
 
 #[tokio::test]
