@@ -5,6 +5,8 @@
 
 mod rewrite;
 
+use serde_json::value::RawValue;
+
 use super::{
     engine::{
         self, Keys, Reject, Report, Scheme,
@@ -178,8 +180,9 @@ impl Trial<'_> {
             return sentence(trimmed, "White space was added around the body");
         }
         let text = std::str::from_utf8(trimmed).ok().filter(|text| text.starts_with(['{', '[']))?;
+        serde_json::from_str::<&RawValue>(text).ok()?;
         for style in Style::all() {
-            let other = rewritten(text, style);
+            let other = rewritten(text, style)?;
             if other != text && self.with_body(other.as_bytes()) {
                 return sentence(other.as_bytes(), "The body was parsed and written again");
             }

@@ -36,9 +36,17 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The fields of the form in the body.
+    /// The fields of the form in the body; a JSON text is none.
     pub fn form(&self) -> Option<&[(String, String)]> {
-        self.form.get_or_init(|| form::fields(&self.request)).as_deref()
+        let read = || if self.is_json_text() { None } else { form::fields(&self.request) };
+        self.form.get_or_init(read).as_deref()
+    }
+
+    /// Whether the body begins as an object or a list. The content type is not signed, so it must not turn a signed
+    /// JSON text into a form whose fields a stranger has written into one of its texts.
+    fn is_json_text(&self) -> bool {
+        let first = self.request.body.iter().find(|byte| !byte.is_ascii_whitespace());
+        matches!(first, Some(b'{' | b'['))
     }
 
     /// A field of the form. Several of one name are joined by commas, so that none is preferred.
@@ -54,10 +62,7 @@ impl<'a> Facts<'a> {
     }
 
     fn read_document(&self) -> Option<Box<RawValue>> {
-        // The content type is not signed, so it must not turn a signed JSON text into a form whose fields a
-        // stranger has written into one of its texts.
-        let first = self.request.body.iter().find(|byte| !byte.is_ascii_whitespace());
-        let is_form = !matches!(first, Some(b'{' | b'['))
+        let is_form = !self.is_json_text()
             && ["application/x-www-form-urlencoded", "multipart/form-data"]
                 .contains(&self.request.media_type().as_str());
         if !is_form {

@@ -66,6 +66,9 @@ fn forms() {
         (b"a=%FF", None),
         (b"a=%f", None),
         (b"a=\xff", None),
+        // A JSON text is no form, whatever stands in its texts.
+        (br#"{"url":"?x&a=1&b"}"#, None),
+        (br#" ["&a=1&"]"#, None),
     ] {
         assert_eq!(of(&urlencoded, body, "a").as_deref(), expected, "{body:?}");
     }

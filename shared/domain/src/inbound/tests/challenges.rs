@@ -202,6 +202,11 @@ fn case_08_slack() {
     assert_eq!((status_of_it, challenge.len()), (200, 52));
     assert_eq!(status(signed.challenge(&table, &["another"], None)), 401);
     assert_eq!(status(call.challenge(&table, &[KEY], None)), 401);
+    // An event that contains the words of the probe is none.
+    let link = r#"{"type":"event_callback","url":"https://e.com/?a=1&ssl_check=1&b=2"}"#;
+    for call in [post(link), form(link)] {
+        assert_eq!(call.challenge(&table, &[KEY], None), Outcome::NoChallenge);
+    }
     assert_eq!(
         shown(form("ssl_check=1&token=x").challenge(&table, &[], None)),
         (200, String::new(), String::new())

@@ -250,6 +250,9 @@ fn published_test_secrets_are_refused() {
     for (name, secret) in [
         ("stripe", "short"),
         ("stripe", "whsec_123"),
+        ("stripe", "whsec_0123456789abcdef\n"),
+        ("stripe", "whsec_0123456789 abcdef"),
+        ("stripe", "whsec_                "),
         ("sendgrid", "x"),
         ("close", "xyz xyz"),
         ("svix", "whsec_!"),
