@@ -134,6 +134,11 @@ impl Challenge {
         Outcome::Respond(reply)
     }
 
+    /// Whether its response signs with the key of the events.
+    pub(super) fn signs(&self) -> bool {
+        self.response.signs()
+    }
+
     /// What is wrong in the row beyond its shape.
     pub(super) fn violations(&self) -> Vec<Violation> {
         let mut found = Vec::new();
@@ -142,6 +147,9 @@ impl Challenge {
             || self.methods.iter().any(|method| !["GET", "HEAD", "POST"].contains(&method.as_str()))
         {
             add("/methods", "must name GET, HEAD or POST");
+        }
+        if self.when.len() > engine::CONDITION_COUNT_LIMIT {
+            add("/when", &format!("must have at most {} conditions", engine::CONDITION_COUNT_LIMIT));
         }
         if self.value.is_none() && self.response.uses_value() {
             add("/value", "is required, since the response contains it");

@@ -20,7 +20,7 @@ pub mod scheme;
 pub mod template;
 mod url;
 
-pub(super) use check::{parse, violations};
+pub(super) use check::{CONDITION_COUNT_LIMIT, parse, violations};
 pub use jws::KeySet;
 pub(super) use key::key;
 pub(super) use method::holds;

@@ -186,6 +186,12 @@ impl Algorithm {
     pub fn signs(self) -> bool {
         !matches!(self, Self::Token | Self::Basic | Self::JwsRs256)
     }
+
+    /// Whether what a source stores for it is no secret: a public key, or the audience of a JWS.
+    #[must_use]
+    pub fn has_public_key(self) -> bool {
+        matches!(self, Self::EcdsaP256Sha256 | Self::Ed25519 | Self::RsaSha256 | Self::JwsRs256)
+    }
 }
 
 /// How bytes are written as text.

@@ -28,6 +28,9 @@ use super::{
 };
 use crate::text::serde_as_text;
 
+/// Alternatives of one place; each can cost a walk through the document.
+const ALTERNATIVE_COUNT_LIMIT: usize = 8;
+
 /// Where a value is.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Place {
@@ -87,7 +90,10 @@ impl FromStr for Place {
             Some(listed) => (listed, true),
             None => (text, false),
         };
-        let alternatives = listed.split('|').map(alternative).collect::<Result<_, _>>()?;
+        let alternatives = listed.split('|').map(alternative).collect::<Result<Vec<_>, _>>()?;
+        if alternatives.len() > ALTERNATIVE_COUNT_LIMIT {
+            return Err(InvalidPlace(format!("it has more than {ALTERNATIVE_COUNT_LIMIT} alternatives")));
+        }
         Ok(Self { text: text.to_owned(), alternatives, optional })
     }
 }
@@ -175,6 +181,18 @@ impl Place {
     #[must_use]
     pub fn is_of_item(&self) -> bool {
         self.origins().any(|origin| matches!(origin, Origin::Item(_) | Origin::ItemHash))
+    }
+
+    /// Whether it reads nothing but the current item.
+    #[must_use]
+    pub fn is_within_item(&self) -> bool {
+        self.origins().all(|origin| matches!(origin, Origin::Item(_) | Origin::ItemHash | Origin::Text(_)))
+    }
+
+    /// Whether it is the current item as a whole.
+    #[must_use]
+    pub fn is_item(&self) -> bool {
+        matches!(&self.alternatives[..], [(Origin::Item(pointer), None)] if *pointer == Pointer::default())
     }
 
     /// The pointer, where it is a plain place in the JSON document.
