@@ -15,7 +15,7 @@ use super::{
         scheme::{Condition, TimeUnit},
     },
     normal::{NormalEvent, NormalRule},
-    reading::{Facts, ITEM_COUNT_LIMIT, Place},
+    reading::{Facts, FormDocument, ITEM_COUNT_LIMIT, Place},
 };
 use crate::{
     Timestamp,
@@ -105,17 +105,17 @@ pub struct Extraction {
     pub unverified_count: usize,
 }
 
-/// Reads the events of a verified request. `provider` begins their types, `document_field` is the scheme's.
+/// Reads the events of a verified request. `provider` begins their types, `form` is the scheme's.
 ///
 /// # Errors
 /// [`MalformedEvent`] where the request holds no document at all.
 pub fn extract(
     rules: &EventRules,
     provider: &str,
-    document_field: Option<&str>,
+    form: Option<&FormDocument>,
     verified: Verified<'_>,
 ) -> Result<Extraction, MalformedEvent> {
-    let facts = Facts::new(verified.request, document_field);
+    let facts = Facts::new(verified.request, form);
     if let Some(claims) = verified.claims {
         facts.set_claims(claims);
     }

@@ -87,7 +87,7 @@ pub struct ChallengeReply {
 /// The response to a request, where it is one of the table's challenges. The first row that fits decides.
 #[must_use]
 pub fn respond(table: &Table, request: Request<'_>, state: State<'_>, now: Timestamp) -> Outcome {
-    let facts = Facts::new(request, table.scheme.document_field.as_deref());
+    let facts = Facts::new(request, table.scheme.form.as_ref());
     let fits = |challenge: &&Challenge| {
         challenge.methods.iter().any(|method| method == request.method)
             && challenge.when.iter().all(|condition| holds(condition, &facts))

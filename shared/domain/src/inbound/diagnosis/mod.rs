@@ -91,7 +91,7 @@ impl Trial<'_> {
         if let Some(sentence) = self.encoding() {
             return Some(sentence);
         }
-        let facts = Facts::new(self.request, self.context.scheme.document_field.as_deref());
+        let facts = Facts::new(self.request, self.context.scheme.form.as_ref());
         let from = &self.method.signature.from;
         let text = from.read(&facts, None).unwrap_or_default();
         for (first, second) in text.match_indices(',').map(|(index, _)| (&text[..index], &text[index + 1..]))

@@ -4,15 +4,15 @@ use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
 use super::template::Template;
-use crate::inbound::reading::Place;
+use crate::inbound::reading::{FormDocument, Place};
 
 /// How the requests of a source are verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scheme {
-    /// The field that holds the JSON document where the body is a form.
+    /// How a form is a document, for senders that send forms. Otherwise none is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub document_field: Option<String>,
+    pub form: Option<FormDocument>,
     /// The ways to sign, of which one must hold. This list is what the source allows: a header can select one
     /// of them, and never another.
     pub methods: Vec<Method>,

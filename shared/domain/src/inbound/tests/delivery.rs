@@ -219,6 +219,28 @@ fn case_40_a_json_text_is_never_read_as_a_form() {
     }
 }
 
+/// Nor does it make a form of what the sender never sends as one.
+#[test]
+fn case_40_a_form_is_no_event_of_a_sender_of_json() {
+    let body = "id=1&type=invoice.paid";
+    let call =
+        form(body).header("stripe-signature", format!("t={NOW},v1={}", hex(KEY, format!("{NOW}.{body}"))));
+    let malformed = call.events(&preset("stripe"), &[KEY]).unwrap_err();
+    assert_eq!(malformed, "not an event of stripe: the body is not valid JSON");
+}
+
+/// What is signed without a time can be repeated for ever.
+#[test]
+fn dotloop_signs_its_time() {
+    let body = r#"{"eventId":"1","eventType":"a"}"#;
+    let signature = {
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, KEY.as_bytes());
+        data_encoding::HEXLOWER.encode(ring::hmac::sign(&key, body.as_bytes()).as_ref())
+    };
+    let call = post(body).header("x-dotloop-signature", signature);
+    assert_eq!(call.verify(&table("dotloop"), &[KEY]), Err(MalformedSignature));
+}
+
 #[test]
 fn case_41_a_missing_secret_refuses() {
     let table = table("zoom");
