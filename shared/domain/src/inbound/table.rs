@@ -7,6 +7,7 @@ use super::{
     challenge::Challenge,
     engine::{
         self, Scheme,
+        scheme::Method,
         template::{Template, Word},
     },
     extraction::EventRules,
@@ -167,6 +168,11 @@ fn of_items(table: &Table) -> Vec<Violation> {
     }
     let lists = table.scheme.methods.iter().filter_map(|method| method.signature.from.per_item());
     let lists: Vec<_> = lists.map(|(list, _)| list).collect();
+    let signs_id = |method: &Method| method.algorithm.signs() && method.timestamp.is_none();
+    if rules.body_is_id && (!rules.items.is_empty() || !table.scheme.methods.iter().all(signs_id)) {
+        let detail = "must be missing where a method signs nothing or a time, and for a batch";
+        found.push(Violation::new("/body_is_id", detail));
+    }
     if lists.is_empty() {
         return found;
     }

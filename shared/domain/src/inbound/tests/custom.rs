@@ -166,6 +166,23 @@ fn faults_of_signed_items_are_named_by_field() {
     assert_eq!(faults_of_table(whole, &format!(r#"{events},"data":"json:""#)), ["/events/data"]);
 }
 
+/// The signed bytes are an id of one event, and only where they have no time that refuses a repeat.
+#[test]
+fn faults_of_a_body_that_is_an_id() {
+    let rest = r#""event_type":["json:/type"],"dedupe":[["header:id"]],"body_is_id":true"#;
+    let batch = format!(r#""items":["json:/*"],{rest}"#);
+    let signed = r#"{"signature":{"from":"header:s"},"algorithm":"hmac-sha256","signed":"{body}"}"#;
+    let timed = r#"{"signature":{"from":"header:s"},"algorithm":"hmac-sha256","signed":"{ts}{body}",
+        "timestamp":{"from":"header:t","unit":"s"}}"#;
+    let token = r#"{"signature":{"from":"header:s"},"algorithm":"token"}"#;
+    for (method, events, is_valid) in
+        [(signed, rest, true), (timed, rest, false), (token, rest, false), (signed, &batch, false)]
+    {
+        let expected: &[&str] = if is_valid { &[] } else { &["/events/body_is_id"] };
+        assert_eq!(faults_of_table(method, events), expected, "{method} {events}");
+    }
+}
+
 #[test]
 fn long_lists_are_refused() {
     let method = r#"{"signature":{"from":"header:s"},"algorithm":"hmac-sha256","signed":"{body}"}"#;

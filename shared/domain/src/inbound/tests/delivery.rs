@@ -203,6 +203,37 @@ fn case_40_a_replay_with_another_id_is_noticed_by_its_body() {
     assert!(first.body_id.is_some());
 }
 
+#[test]
+fn case_40_topics_that_share_a_body_are_two_events() {
+    let preset = preset("shopify");
+    let body = r#"{"id":1}"#;
+    let body_id = |topic: &str| {
+        let call = post(body).header("x-shopify-hmac-sha256", super::kit::base64(KEY, body));
+        let call = call.header("x-shopify-topic", topic.to_owned()).header("x-shopify-event-id", "e-1");
+        call.events(&preset, &[KEY]).unwrap().events.remove(0).body_id.unwrap()
+    };
+    assert_eq!(body_id("orders/create"), body_id("orders/create"));
+    assert_ne!(body_id("orders/create"), body_id("orders/updated"));
+}
+
+/// Twilio signs the fields in order, so a stranger can send them in another one.
+#[test]
+fn case_40_a_form_in_another_order_is_the_same() {
+    let preset = preset("twilio");
+    let url = "https://hooks.example.com/a";
+    let body_id = |body: &str, token: &str| {
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, KEY.as_bytes());
+        let signed = format!("{url}MessageSidSM1MessageStatussent");
+        let signature = data_encoding::BASE64.encode(ring::hmac::sign(&key, signed.as_bytes()).as_ref());
+        let call = form(body).url(url).header("x-twilio-signature", signature);
+        let call = call.header("i-twilio-idempotency-token", token.to_owned());
+        call.events(&preset, &[KEY]).unwrap().events.remove(0).body_id
+    };
+    let first = body_id("MessageSid=SM1&MessageStatus=sent", "t-1");
+    assert_eq!(first, body_id("MessageStatus=sent&MessageSid=SM%31", "t-2"));
+    assert!(first.is_some());
+}
+
 /// The content type is not signed either.
 #[test]
 fn case_40_a_json_text_is_never_read_as_a_form() {
