@@ -29,6 +29,8 @@ fn places() {
         ("json:/a/b/x", None),
         ("json:/text", Some(r#"{"type":"t"}"#)),
         ("json:/text#/type", Some("t")),
+        ("lower:text:A0b?", Some("a0b")),
+        ("lower:json:/null|query:Q?", Some("")),
         ("json:/yes#/type", None),
         ("json:/null", None),
         ("json:/null?", Some("")),
@@ -66,7 +68,7 @@ fn forms() {
         (b"a=%FF", None),
         (b"a=%f", None),
         (b"a=\xff", None),
-        // A JSON text is no form, whatever stands in its texts.
+        // A JSON text is no form, whatever its texts contain.
         (br#"{"url":"?x&a=1&b"}"#, None),
         (br#" ["&a=1&"]"#, None),
     ] {

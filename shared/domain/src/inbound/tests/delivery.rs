@@ -35,6 +35,15 @@ fn case_30_brevos_fields() {
     assert_eq!(ids[0], ids[2]);
     // The other times are in the zone of the account.
     assert_eq!(events[0].timestamp.unwrap().to_string(), "2018-03-06T19:10:23.000Z");
+    // What has none of these times is an event too, and once.
+    let list =
+        json!({ "event": "list_addition", "email": ["a@example.com"], "list_id": [1], "date": "2018-03-06" });
+    let other =
+        json!({ "event": "list_addition", "email": ["b@example.com"], "list_id": [1], "date": "2018-03-06" });
+    let call = post(json!([list, list, other]).to_string()).header("authorization", format!("Bearer {KEY}"));
+    let extraction = call.events(&preset, &[KEY]).unwrap();
+    let ids: Vec<_> = extraction.events.iter().map(|event| event.event_id.as_str()).collect();
+    assert!(extraction.malformed.is_empty() && ids[0] == ids[1] && ids[1] != ids[2], "{ids:?}");
     let basic = format!("Basic {}", data_encoding::BASE64.encode(b"user:test_secret_of_cases"));
     let wrong = post(&body).header("authorization", basic);
     assert_eq!(wrong.verify(&preset.table, &["user:test_secret_of_cases"]), Ok(()));
@@ -56,7 +65,7 @@ fn one_malformed_item_of_500_keeps_499() {
     let mut items: Vec<Value> = (0..500)
         .map(|index| json!({ "event": "opened", "email": "a@example.com", "message-id": index, "ts_epoch": 1 }))
         .collect();
-    items[250] = json!({ "event": "opened" });
+    items[250] = json!({ "event": "not a type!" });
     let call = post(json!(items).to_string()).header("x-webhook-token", KEY);
     let extraction = call.events(&preset, &[KEY]).unwrap();
     let malformed: Vec<_> = extraction.malformed.iter().map(|(index, _)| *index).collect();
@@ -166,18 +175,22 @@ fn case_38_statuses_that_end_retries_are_never_sent() {
 #[test]
 fn case_39_dropbox_sign_signs_time_and_type_only() {
     let preset = preset("dropbox_sign");
-    let body = |kind: &str| {
-        let hash = hex(KEY, format!("{NOW}{kind}"));
+    let signed = |kind: &str| hex(KEY, format!("{NOW}{kind}"));
+    let body = |kind: &str, hash: String| {
         let event =
             json!({ "event": { "event_time": NOW.to_string(), "event_type": kind, "event_hash": hash } });
         format!("--b\r\nContent-Disposition: form-data; name=\"json\"\r\n\r\n{event}\r\n--b--\r\n")
     };
-    let call = |kind: &str| {
-        let mut call = post(body(kind));
+    let with_hash = |kind: &str, hash: String| {
+        let mut call = post(body(kind, hash));
         call.headers = vec![("content-type", "multipart/form-data; boundary=b".to_owned())];
         call
     };
-    assert_eq!(call("signature_request_sent").events(&preset, &[KEY]).unwrap().events.len(), 1);
+    let call = |kind: &str| with_hash(kind, signed(kind));
+    // The hash verifies in either case, so a repeat in another case must have the same id.
+    let kind = "signature_request_sent";
+    let id = |hash: String| with_hash(kind, hash).events(&preset, &[KEY]).unwrap().events.remove(0).event_id;
+    assert_eq!(id(signed(kind)), id(signed(kind).to_uppercase()));
     assert!(call("callback_test").events(&preset, &[KEY]).unwrap().events.is_empty());
     assert_eq!(preset.table.responses.accepted.body.as_deref(), Some("Hello API Event Received"));
     assert!(preset.unsigned.iter().any(|place| place.to_string() == "json:"));
