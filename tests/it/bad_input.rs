@@ -206,6 +206,9 @@ async fn invalid_sources_are_refused() {
     invalid(json!({ "provider": "stripe", "secrets": ["whsec_0123456789abcdef", "short"] }), "/secrets/1")
         .await;
     invalid(json!({ "provider": "stripe", "secrets": "whsec_private" }), "/secrets").await;
+    for secret in ["whsec_0123456789abcdef\n", "whsec_0123456789 abcdef", "whsec_                "] {
+        invalid(json!({ "provider": "stripe", "secrets": [secret] }), "/secrets/0").await;
+    }
 }
 
 #[tokio::test]

@@ -122,8 +122,8 @@ impl Inbound {
     /// The one event of a request.
     fn event(&self, verified: Verified<'_>) -> Result<ProviderEvent, MalformedEvent> {
         let table = &self.provider.preset().table;
-        let document_field = table.scheme.document_field.as_deref();
-        let mut extraction = extract(&table.events, self.provider.as_str(), document_field, verified)?;
+        let form = table.scheme.form.as_ref();
+        let mut extraction = extract(&table.events, self.provider.as_str(), form, verified)?;
         match (extraction.events.pop(), extraction.malformed.pop()) {
             (Some(event), _) => Ok(event),
             (None, Some((_, malformed))) => Err(malformed),

@@ -15,7 +15,7 @@ use super::{
         scheme::{Condition, TimeUnit},
     },
     normal::{NormalEvent, NormalRule},
-    reading::{Facts, ITEM_COUNT_LIMIT, Place},
+    reading::{Facts, FormDocument, ITEM_COUNT_LIMIT, Place},
 };
 use crate::{
     Timestamp,
@@ -42,8 +42,8 @@ pub struct EventRules {
     /// The headers that are the data of a request without a body.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data_headers: Vec<String>,
-    /// Whether the body's hash is an id too, since the sender does not sign the id: a repeat with another one is
-    /// noticed then.
+    /// Whether the signed bytes are an id too, since the sender signs neither the id nor a time: a repeat with another
+    /// id is noticed then.
     #[serde(default)]
     pub body_is_id: bool,
     /// How some of them are normalised; the first rule that applies counts.
@@ -72,7 +72,7 @@ pub struct EventTime {
 pub struct ProviderEvent {
     /// The provider's own id of the event; the same id is the same event.
     pub event_id: String,
-    /// A second id, the hash of the body, where the first one is not signed.
+    /// A second id, the hash of the signed bytes and the type, where the first one is not signed.
     pub body_id: Option<String>,
     /// `PROVIDER.KIND`.
     pub event_type: EventType,
@@ -105,25 +105,25 @@ pub struct Extraction {
     pub unverified_count: usize,
 }
 
-/// Reads the events of a verified request. `provider` begins their types, `document_field` is the scheme's.
+/// Reads the events of a verified request. `provider` begins their types, `form` is the scheme's.
 ///
 /// # Errors
 /// [`MalformedEvent`] where the request holds no document at all.
 pub fn extract(
     rules: &EventRules,
     provider: &str,
-    document_field: Option<&str>,
+    form: Option<&FormDocument>,
     verified: Verified<'_>,
 ) -> Result<Extraction, MalformedEvent> {
-    let facts = Facts::new(verified.request, document_field);
+    let facts = Facts::new(verified.request, form);
+    let signed_hash = if rules.body_is_id { verified.signed_hash() } else { None };
     if let Some(claims) = verified.claims {
         facts.set_claims(claims);
     }
     if rules.ignore.iter().any(|condition| holds(condition, &facts)) {
         return Ok(Extraction::default());
     }
-    let body_id = rules.body_is_id.then(|| hash([verified.request.body]));
-    let reader = Reader { rules, provider, facts: &facts, body_id, of_request: RefCell::default() };
+    let reader = Reader { rules, provider, facts: &facts, signed_hash, of_request: RefCell::default() };
     let items = reader.items()?;
     let mut extraction = Extraction::default();
     for (index, item) in items.into_iter().enumerate() {
@@ -143,7 +143,7 @@ struct Reader<'r, 'a> {
     rules: &'r EventRules,
     provider: &'r str,
     facts: &'r Facts<'a>,
-    body_id: Option<String>,
+    signed_hash: Option<[u8; 32]>,
     /// The texts of places that are the same for every item, so that a batch does not read its document once per item.
     of_request: RefCell<BTreeMap<String, Option<String>>>,
 }
@@ -172,10 +172,12 @@ impl<'r> Reader<'r, '_> {
 
     fn event(&self, item: Option<&RawValue>) -> Result<ProviderEvent, MalformedEvent> {
         let event_id = self.event_id(item).ok_or_else(|| self.malformed("its id is missing or empty"))?;
+        let event_type = self.event_type(item)?;
         Ok(ProviderEvent {
             event_id,
-            body_id: self.body_id.clone(),
-            event_type: self.event_type(item)?,
+            // Two topics can have the same body.
+            body_id: self.signed_hash.map(|signed| hash([&signed[..], event_type.as_str().as_bytes()])),
+            event_type,
             timestamp: self.timestamp(item)?,
             data: self.data(item)?,
             normal: self

@@ -5,11 +5,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     challenge::Challenge,
-    engine::{self, Scheme},
+    engine::{
+        self, Scheme,
+        scheme::Method,
+        template::{Template, Word},
+    },
     extraction::EventRules,
-    reading::{Origin, Place},
+    reading::{Origin, Place, Pointer},
 };
-use crate::pointer::Violation;
+use crate::pointer::{Violation, member};
 
 /// Everything that differs between two senders.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +94,9 @@ impl Reply {
     }
 }
 
+/// Rows in one list of a table.
+const ROW_COUNT_LIMIT: usize = 8;
+
 /// Bytes of a table.
 const TABLE_LENGTH_LIMIT: usize = 16 * 1024;
 
@@ -111,6 +118,13 @@ pub(super) fn violations(table: &Table) -> Vec<Violation> {
     let mut found: Vec<_> =
         engine::violations(&table.scheme).into_iter().map(|violation| violation.within("/scheme")).collect();
     found.extend(of_events(&table.events).into_iter().map(|violation| violation.within("/events")));
+    found.extend(of_items(table).into_iter().map(|violation| violation.within("/events")));
+    if table.challenges.iter().any(Challenge::signs) {
+        found.extend(of_signed_challenges(&table.scheme));
+    }
+    if table.challenges.len() > ROW_COUNT_LIMIT {
+        found.push(Violation::new("/challenges", format!("must have at most {ROW_COUNT_LIMIT} rows")));
+    }
     for (index, challenge) in table.challenges.iter().enumerate() {
         let parent = format!("/challenges/{index}");
         found.extend(challenge.violations().into_iter().map(|violation| violation.within(&parent)));
@@ -129,8 +143,91 @@ pub(super) fn violations(table: &Table) -> Vec<Violation> {
     found
 }
 
-fn of_events(rules: &EventRules) -> Vec<Violation> {
+/// A challenge signs with the key of the events what a stranger gives: letters, digits, `_` and `-`. So the text of
+/// an event must have another character, whatever the request holds.
+fn of_signed_challenges(scheme: &Scheme) -> Vec<Violation> {
+    let is_other = |letter: char| !letter.is_ascii_alphanumeric() && !['_', '-'].contains(&letter);
+    let has_other = |word: &Word| matches!(word, Word::Text(text) if text.contains(is_other));
+    let is_forgeable = |signed: &Option<Template>| {
+        !signed.as_ref().is_some_and(|signed| signed.words().iter().any(has_other))
+    };
+    let forgeable = scheme.methods.iter().enumerate().filter(|(_, method)| is_forgeable(&method.signed));
+    let detail = "must have a fixed text with a character beyond letters, digits, _ and -, since a challenge contains {hmac}";
+    forgeable.map(|(index, _)| Violation::new(format!("/scheme/methods/{index}/signed"), detail)).collect()
+}
+
+/// A signature of an item vouches for this item and for nothing else, so its event must be made of it alone.
+fn of_items(table: &Table) -> Vec<Violation> {
     let mut found = Vec::new();
+    let rules = &table.events;
+    if let Some(place) =
+        rules.data.as_ref().filter(|place| !rules.items.is_empty() && !place.is_within_item())
+    {
+        let detail = format!("must be a place of the item, since every item would hold a copy of {place}");
+        found.push(Violation::new("/data", detail));
+    }
+    let lists = table.scheme.methods.iter().filter_map(|method| method.signature.from.per_item());
+    let lists: Vec<_> = lists.map(|(list, _)| list).collect();
+    let signs_id = |method: &Method| method.algorithm.signs() && method.timestamp.is_none();
+    if rules.body_is_id && (!rules.items.is_empty() || !table.scheme.methods.iter().all(signs_id)) {
+        let detail = "must be missing where a method signs nothing or a time, and for a batch";
+        found.push(Violation::new("/body_is_id", detail));
+    }
+    if lists.is_empty() {
+        return found;
+    }
+    let items: Vec<_> = rules.items.iter().filter_map(Place::per_item).collect();
+    let is_list = |list: &Pointer| match (&rules.items[..], &items[..]) {
+        ([_], [(items, element)]) => items == list && element.is_item(),
+        _ => false,
+    };
+    if !lists.iter().all(is_list) {
+        let detail = "must be exactly the list whose items are signed, since others would count as verified";
+        found.push(Violation::new("/items", detail));
+    }
+    let outside = read_places(rules).into_iter().filter(|(_, place)| !place.is_within_item());
+    let detail = "must be a place of the item, since the signature of an item covers nothing else";
+    found.extend(outside.map(|(pointer, _)| Violation::new(pointer, detail)));
+    found
+}
+
+/// What events are read from, with the pointers of the fields; without the data, which has a rule of its own.
+fn read_places(rules: &EventRules) -> Vec<(String, &Place)> {
+    let ids = rules.dedupe.iter().enumerate().flat_map(|(index, id)| {
+        id.iter().enumerate().map(move |(part, place)| (format!("/dedupe/{index}/{part}"), place))
+    });
+    let types =
+        rules.event_type.iter().enumerate().map(|(index, place)| (format!("/event_type/{index}"), place));
+    let time = rules.occurred_at.iter().map(|time| ("/occurred_at/from".to_owned(), &time.from));
+    let mut places: Vec<_> = ids.chain(types).chain(time).collect();
+    for (index, rule) in rules.normal.iter().enumerate() {
+        places.push((format!("/normal/{index}/kind"), &rule.kind));
+        for (name, place) in &rule.fields {
+            places.push((member(&format!("/normal/{index}/fields"), name), place));
+        }
+    }
+    places
+}
+
+/// Lists of a table that are longer than those of any provider. Each row can cost a walk through the document.
+fn of_lengths(rules: &EventRules) -> Vec<Violation> {
+    let ids = rules.dedupe.iter().enumerate().map(|(index, id)| (format!("/dedupe/{index}"), id.len()));
+    let lists = [
+        ("/items", rules.items.len()),
+        ("/event_type", rules.event_type.len()),
+        ("/dedupe", rules.dedupe.len()),
+        ("/data_headers", rules.data_headers.len()),
+        ("/normal", rules.normal.len()),
+        ("/ignore", rules.ignore.len()),
+    ];
+    let lists = lists.into_iter().map(|(pointer, length)| (pointer.to_owned(), length));
+    let long = lists.chain(ids).filter(|(_, length)| *length > ROW_COUNT_LIMIT);
+    long.map(|(pointer, _)| Violation::new(pointer, format!("must have at most {ROW_COUNT_LIMIT} rows")))
+        .collect()
+}
+
+fn of_events(rules: &EventRules) -> Vec<Violation> {
+    let mut found = of_lengths(rules);
     for (index, place) in rules.items.iter().enumerate() {
         if place.per_item().is_none() || place.json_pointer().is_none() {
             found.push(Violation::new(
@@ -154,12 +251,7 @@ fn of_events(rules: &EventRules) -> Vec<Violation> {
             .origins()
             .any(|origin| matches!(origin, Origin::Pair(_) | Origin::Position(_) | Origin::Headers(_)))
     };
-    let ids = rules.dedupe.iter().enumerate().flat_map(|(index, id)| {
-        id.iter().enumerate().map(move |(part, place)| (format!("/dedupe/{index}/{part}"), place))
-    });
-    let types =
-        rules.event_type.iter().enumerate().map(|(index, place)| (format!("/event_type/{index}"), place));
-    for (pointer, _) in ids.chain(types).filter(|(_, place)| of_signature(place)) {
+    for (pointer, _) in read_places(rules).into_iter().filter(|(_, place)| of_signature(place)) {
         found.push(Violation::new(pointer, "must not be a part of the signature or of several headers"));
     }
     found

@@ -71,7 +71,7 @@ impl Flipper<'_> {
 
     /// A value that is in the body as it is.
     fn flip_value(&mut self, place: &Place) {
-        let field = self.preset.table.scheme.document_field.as_deref();
+        let field = self.preset.table.scheme.form.as_ref();
         let value = self.sample.with(|request| place.read(&Facts::new(request, field), None)).unwrap();
         let body = String::from_utf8(self.sample.body.clone()).unwrap();
         let begin = body.find(&value).unwrap_or_else(|| panic!("{}: {place} is not in the body", self.case));

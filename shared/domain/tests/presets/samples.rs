@@ -132,7 +132,7 @@ impl Sample {
     ) -> Option<Result<Extraction, MalformedEvent>> {
         self.verify(preset, expected, |report| {
             let verified = report.outcome.ok()?;
-            let field = preset.table.scheme.document_field.as_deref();
+            let field = preset.table.scheme.form.as_ref();
             Some(extract(&preset.table.events, &preset.name, field, verified))
         })
     }

@@ -87,7 +87,7 @@ pub struct ChallengeReply {
 /// The response to a request, where it is one of the table's challenges. The first row that fits decides.
 #[must_use]
 pub fn respond(table: &Table, request: Request<'_>, state: State<'_>, now: Timestamp) -> Outcome {
-    let facts = Facts::new(request, table.scheme.document_field.as_deref());
+    let facts = Facts::new(request, table.scheme.form.as_ref());
     let fits = |challenge: &&Challenge| {
         challenge.methods.iter().any(|method| method == request.method)
             && challenge.when.iter().all(|condition| holds(condition, &facts))
@@ -134,6 +134,11 @@ impl Challenge {
         Outcome::Respond(reply)
     }
 
+    /// Whether its response signs with the key of the events.
+    pub(super) fn signs(&self) -> bool {
+        self.response.signs()
+    }
+
     /// What is wrong in the row beyond its shape.
     pub(super) fn violations(&self) -> Vec<Violation> {
         let mut found = Vec::new();
@@ -142,6 +147,9 @@ impl Challenge {
             || self.methods.iter().any(|method| !["GET", "HEAD", "POST"].contains(&method.as_str()))
         {
             add("/methods", "must name GET, HEAD or POST");
+        }
+        if self.when.len() > engine::CONDITION_COUNT_LIMIT {
+            add("/when", &format!("must have at most {} conditions", engine::CONDITION_COUNT_LIMIT));
         }
         if self.value.is_none() && self.response.uses_value() {
             add("/value", "is required, since the response contains it");

@@ -5,6 +5,8 @@
 
 mod rewrite;
 
+use serde_json::value::RawValue;
+
 use super::{
     engine::{
         self, Keys, Reject, Report, Scheme,
@@ -89,7 +91,7 @@ impl Trial<'_> {
         if let Some(sentence) = self.encoding() {
             return Some(sentence);
         }
-        let facts = Facts::new(self.request, self.context.scheme.document_field.as_deref());
+        let facts = Facts::new(self.request, self.context.scheme.form.as_ref());
         let from = &self.method.signature.from;
         let text = from.read(&facts, None).unwrap_or_default();
         for (first, second) in text.match_indices(',').map(|(index, _)| (&text[..index], &text[index + 1..]))
@@ -178,8 +180,9 @@ impl Trial<'_> {
             return sentence(trimmed, "White space was added around the body");
         }
         let text = std::str::from_utf8(trimmed).ok().filter(|text| text.starts_with(['{', '[']))?;
+        serde_json::from_str::<&RawValue>(text).ok()?;
         for style in Style::all() {
-            let other = rewritten(text, style);
+            let other = rewritten(text, style)?;
             if other != text && self.with_body(other.as_bytes()) {
                 return sentence(other.as_bytes(), "The body was parsed and written again");
             }

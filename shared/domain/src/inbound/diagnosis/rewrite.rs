@@ -36,8 +36,20 @@ impl Style {
     }
 }
 
-/// The text in another style.
-pub(super) fn rewritten(json: &str, style: Style) -> String {
+/// Levels of a text that is rewritten, as many as most parsers read.
+const DEPTH_LIMIT: usize = 128;
+
+/// How many times as long a text may become, beyond [`REWRITTEN_LENGTH_FLOOR`]; no style of a usual text needs half
+/// of it.
+const GROWTH_LIMIT: usize = 16;
+
+/// Bytes that any text may become, so that a short and nested one is rewritten.
+const REWRITTEN_LENGTH_FLOOR: usize = 64 * 1024;
+
+/// The text in another style; `None` where it is nested too deep or becomes too long, since every line of a nested
+/// text is indented by its depth.
+pub(super) fn rewritten(json: &str, style: Style) -> Option<String> {
+    let length_limit = REWRITTEN_LENGTH_FLOOR + GROWTH_LIMIT * json.len();
     let mut writer = Writer { out: String::with_capacity(json.len() * 2), depth: 0, style };
     let mut rest = json;
     while let Some(letter) = rest.chars().next() {
@@ -47,9 +59,12 @@ pub(super) fn rewritten(json: &str, style: Style) -> String {
         } else {
             writer.structure(letter, &rest[length..]);
         }
+        if writer.depth > DEPTH_LIMIT || writer.out.len() > length_limit {
+            return None;
+        }
         rest = &rest[length..];
     }
-    writer.out
+    Some(writer.out)
 }
 
 /// Bytes of the text at the beginning, with both quotation marks.

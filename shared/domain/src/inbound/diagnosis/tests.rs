@@ -213,6 +213,19 @@ fn a_signature_that_is_missing_or_doubled() {
     call.check("was sent twice");
 }
 
+/// Indentation makes a nested text grow by the square of its depth.
+#[test]
+fn a_nested_text_is_not_rewritten() {
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let deep_list = format!("{}{}1{}", "[".repeat(100), "1,".repeat(10_000), "]".repeat(100));
+    for (body, is_rewritten) in [(nested(20), true), (nested(129), false), (deep_list, false)] {
+        let is_some = Style::all().all(|style| rewritten(&body, style).is_some());
+        assert_eq!(is_some, is_rewritten, "{body:.200}");
+    }
+    let body = nested(100_000);
+    assert_eq!(github("another", &body).diagnosis(), None);
+}
+
 proptest! {
     #[test]
     fn no_request_panics(body: String, signature: String, provider in 0..40usize) {
@@ -229,7 +242,7 @@ proptest! {
     fn a_rewritten_text_is_the_same_value(body in "\\{\"[a-zé/]{0,5}\":(\\[\\]|\\{\\}|1|\\[1,\"x\"\\]|\\{\"b\":null\\})\\}") {
         let value: serde_json::Value = serde_json::from_str(&body).unwrap();
         for style in Style::all() {
-            let other = rewritten(&body, style);
+            let other = rewritten(&body, style).unwrap();
             prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&other).unwrap(), value.clone(), "{}", other);
         }
     }

@@ -19,7 +19,7 @@ pub(super) enum Piece<'a> {
 }
 
 impl Piece<'_> {
-    fn bytes<'b>(&'b self, key: &'b [u8]) -> &'b [u8] {
+    pub(super) fn bytes<'b>(&'b self, key: &'b [u8]) -> &'b [u8] {
         match self {
             Self::Borrowed(bytes) => bytes,
             Self::Made(text) => text.as_bytes(),

@@ -7,7 +7,7 @@ use serde_path_to_error::Segment;
 
 use super::{
     scheme::{Algorithm, Layout, Method, Scheme, TimeField},
-    template::Word,
+    template::{Template, Word},
 };
 use crate::{
     inbound::reading::Origin,
@@ -16,6 +16,12 @@ use crate::{
 
 /// Methods in one table; more than any provider has.
 const METHOD_COUNT_LIMIT: usize = 8;
+
+/// Words of one template; more than any provider signs. Each is hashed with every secret before anything is trusted.
+const WORD_COUNT_LIMIT: usize = 16;
+
+/// Conditions in one list; more than any provider needs.
+pub(in crate::inbound) const CONDITION_COUNT_LIMIT: usize = 8;
 
 /// Reads JSON; the error names the field.
 pub(in crate::inbound) fn parse<T: DeserializeOwned>(json: &str) -> Result<T, Violation> {
@@ -48,7 +54,28 @@ pub(in crate::inbound) fn violations(scheme: &Scheme) -> Vec<Violation> {
         let parent = format!("/methods/{index}");
         found.extend(of_method(method).into_iter().map(|violation| violation.within(&parent)));
     }
+    found.extend(of_mixed_keys(&scheme.methods));
     found
+}
+
+/// Public keys and the audiences of a JWS are known to strangers: none of them may ever be the key of a method whose
+/// key must be secret.
+fn of_mixed_keys(methods: &[Method]) -> Vec<Violation> {
+    let (public, secret): (Vec<_>, Vec<_>) =
+        methods.iter().enumerate().partition(|(_, method)| method.algorithm.has_public_key());
+    let prefix = |method: &Method| method.key.strip_prefix.clone().unwrap_or_default();
+    let public: Vec<_> = public.into_iter().map(|(_, method)| prefix(method)).collect();
+    let is_distinct = |method: &Method| {
+        let own = prefix(method);
+        method.key.prefix_required
+            && !own.is_empty()
+            && public.iter().all(|other| {
+                other.is_empty() || !other.starts_with(own.as_str()) && !own.starts_with(other.as_str())
+            })
+    };
+    let confused = secret.into_iter().filter(|(_, method)| !public.is_empty() && !is_distinct(method));
+    let detail = "must require a prefix that no public key has, since the table has methods with public keys";
+    confused.map(|(index, _)| Violation::new(format!("/methods/{index}/key"), detail)).collect()
 }
 
 fn of_method(method: &Method) -> Vec<Violation> {
@@ -72,15 +99,28 @@ fn of_method(method: &Method) -> Vec<Violation> {
         }
         _ => {}
     }
+    let is_body = |word: &&Word| matches!(word, Word::Body | Word::BodyBase64 | Word::FormSorted);
+    let words = method.signed.as_ref().map_or(&[][..], Template::words);
+    if words.len() > WORD_COUNT_LIMIT || words.iter().filter(is_body).count() > 1 {
+        add("/signed", &format!("must have at most {WORD_COUNT_LIMIT} words, and the body only once"));
+    }
+    if method.when.len() > CONDITION_COUNT_LIMIT {
+        add("/when", &format!("must have at most {CONDITION_COUNT_LIMIT} conditions"));
+    }
+    let is_time_of_item = method.timestamp.as_ref().is_none_or(|field| field.from.is_within_item());
     let reads_request = |word: &Word| match word {
         Word::Body | Word::BodyBase64 | Word::FormSorted => true,
-        Word::Place(place) => !place.is_of_item(),
+        Word::Time => !is_time_of_item,
+        Word::Place(place) => !place.is_within_item(),
         _ => false,
     };
     let of_item = method.signature.from.per_item().is_some();
     if of_item && method.signed.as_ref().is_some_and(|signed| signed.words().iter().any(reads_request)) {
         // Otherwise a stranger's batch would be hashed once per item.
         add("/signed", "must contain only places of the item, since every item has its own signature");
+    }
+    if of_item && !is_time_of_item {
+        add("/timestamp/from", "must be a place of the item, since every item has its own signature");
     }
     let names_time = method.signed.as_ref().is_some_and(|signed| signed.has(&Word::Time));
     if names_time && method.timestamp.is_none() {
@@ -99,6 +139,10 @@ fn of_method(method: &Method) -> Vec<Violation> {
     if !method.url_variants.is_empty() && !method.signed.as_ref().is_some_and(|signed| signed.has(&Word::Url))
     {
         add("/url_variants", "requires {url} in the signed text");
+    }
+    let is_repeated = |(index, variant)| method.url_variants[..index].contains(variant);
+    if method.url_variants.iter().enumerate().any(is_repeated) {
+        add("/url_variants", "must not name a variant twice");
     }
     if method.signature.from.to_string().ends_with('?') {
         add("/signature/from", "must not be optional: a missing signature is a refusal");

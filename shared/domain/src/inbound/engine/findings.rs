@@ -53,6 +53,7 @@ impl<'a> Findings<'a> {
             }
         }
         self.checks.sort_by_key(|check| check.step as u8);
+        let outcome = outcome.map(|verified| Verified { pieces: self.pieces.take(), ..verified });
         Report {
             outcome,
             checks: self.checks,

@@ -70,7 +70,7 @@ pub(super) fn verify<'a>(
     };
     let claims = (method.algorithm == Algorithm::JwsRs256).then(|| facts.claims()).flatten();
     let claims = claims.map(ToOwned::to_owned);
-    found.report(index, outcome.map(|items| Verified { request: facts.request, claims, items }))
+    found.report(index, outcome.map(|items| Verified { request: facts.request, claims, items, pieces: None }))
 }
 
 /// A signature with its time, decoded.

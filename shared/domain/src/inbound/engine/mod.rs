@@ -20,7 +20,7 @@ pub mod scheme;
 pub mod template;
 mod url;
 
-pub(super) use check::{parse, violations};
+pub(super) use check::{CONDITION_COUNT_LIMIT, parse, violations};
 pub use jws::KeySet;
 pub(super) use key::key;
 pub(super) use method::holds;
@@ -46,7 +46,7 @@ pub struct Keys<'a> {
 /// nothing about it.
 #[must_use]
 pub fn verify<'a>(scheme: &Scheme, request: Request<'a>, keys: Keys<'_>, now: Timestamp) -> Report<'a> {
-    let facts = Facts::new(request, scheme.document_field.as_deref());
+    let facts = Facts::new(request, scheme.form.as_ref());
     let mut best: Option<Report<'a>> = None;
     for (index, method) in scheme.methods.iter().enumerate() {
         if !method.when.iter().all(|condition| method::holds(condition, &facts)) {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 use strum::{IntoStaticStr, VariantArray};
 
 use super::algorithm::Piece;
@@ -89,7 +90,7 @@ pub struct Report<'a> {
     pub checks: Vec<Check>,
     /// Which of the scheme's methods this is about.
     pub method: usize,
-    /// The signed text of the URL that matched, or else of the first.
+    /// The signed text of the first URL, where none matched.
     pub(super) pieces: Option<Vec<Piece<'a>>>,
     /// Which secret matched.
     pub secret: Option<usize>,
@@ -106,12 +107,13 @@ impl Report<'_> {
     /// the signature failed. A copy, so only dry runs pay for it.
     #[must_use]
     pub fn signed(&self) -> Option<Vec<u8>> {
+        let pieces = self.outcome.as_ref().map_or(&self.pieces, |verified| &verified.pieces);
         let bytes = |piece: &Piece<'_>| match piece {
             Piece::Borrowed(bytes) => bytes.to_vec(),
             Piece::Made(text) => text.clone().into_bytes(),
             Piece::Secret => b"{secret}".to_vec(),
         };
-        Some(self.pieces.as_ref()?.iter().flat_map(bytes).collect())
+        Some(pieces.as_ref()?.iter().flat_map(bytes).collect())
     }
 }
 
@@ -120,6 +122,7 @@ pub struct Verified<'a> {
     pub(in crate::inbound) request: Request<'a>,
     pub(in crate::inbound) claims: Option<Box<RawValue>>,
     pub(in crate::inbound) items: Option<Vec<bool>>,
+    pub(super) pieces: Option<Vec<Piece<'a>>>,
 }
 
 impl<'a> Verified<'a> {
@@ -127,6 +130,23 @@ impl<'a> Verified<'a> {
     #[must_use]
     pub fn body(&self) -> &'a [u8] {
         self.request.body
+    }
+
+    /// A request that a test takes as verified.
+    #[cfg(test)]
+    pub(in crate::inbound) fn unchecked(request: Request<'a>) -> Self {
+        Self { request, claims: None, items: None, pieces: None }
+    }
+
+    /// A hash of the signed bytes; `None` where the method signs none. The body can differ where they are the same, such
+    /// as by the order of a form.
+    pub(in crate::inbound) fn signed_hash(&self) -> Option<[u8; 32]> {
+        let mut hash = Sha256::new();
+        for piece in self.pieces.as_ref()? {
+            // The secret is no part of it, so that a rolled one changes no id.
+            hash.update(piece.bytes(&[]));
+        }
+        Some(hash.finalize().into())
     }
 
     /// Which items carry a valid token, where every item has its own.

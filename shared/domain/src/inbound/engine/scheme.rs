@@ -4,15 +4,15 @@ use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
 use super::template::Template;
-use crate::inbound::reading::Place;
+use crate::inbound::reading::{FormDocument, Place};
 
 /// How the requests of a source are verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scheme {
-    /// The field that holds the JSON document where the body is a form.
+    /// How a form is a document, for senders that send forms. Otherwise none is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub document_field: Option<String>,
+    pub form: Option<FormDocument>,
     /// The ways to sign, of which one must hold. This list is what the source allows: a header can select one
     /// of them, and never another.
     pub methods: Vec<Method>,
@@ -185,6 +185,12 @@ impl Algorithm {
     #[must_use]
     pub fn signs(self) -> bool {
         !matches!(self, Self::Token | Self::Basic | Self::JwsRs256)
+    }
+
+    /// Whether what a source stores for it is no secret: a public key, or the audience of a JWS.
+    #[must_use]
+    pub fn has_public_key(self) -> bool {
+        matches!(self, Self::EcdsaP256Sha256 | Self::Ed25519 | Self::RsaSha256 | Self::JwsRs256)
     }
 }
 

@@ -18,9 +18,10 @@ pub(super) fn urls(request: &Request<'_>, variants: &[UrlVariant]) -> Vec<String
     urls
 }
 
+/// The path as registered and the query as received: a sender that was given a query sends it, and can add to it.
 fn with_query(url: &str, query: &str) -> String {
-    // A registered URL that has a query was entered with it.
-    if query.is_empty() || url.contains('?') { url.to_owned() } else { format!("{url}?{query}") }
+    let path = url.split_once('?').map_or(url, |(path, _)| path);
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 fn of_variant(url: &str, variant: UrlVariant) -> Option<String> {

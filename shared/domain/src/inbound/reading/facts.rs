@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 
+use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
@@ -13,32 +14,49 @@ use super::{
 /// Items of one request; more than any provider sends.
 pub const ITEM_COUNT_LIMIT: usize = 5000;
 
+/// How a form is a document.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FormDocument {
+    /// The field that holds the JSON document. Without it, or where the form lacks it, all fields are an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}
+
 /// A request and its parsed parts. Nothing in it is trusted until a signature was verified.
 pub struct Facts<'a> {
     /// The request.
     pub request: Request<'a>,
-    document_field: Option<String>,
+    form_document: Option<FormDocument>,
     form: OnceCell<Option<Vec<(String, String)>>>,
     document: OnceCell<Option<Box<RawValue>>>,
     claims: OnceCell<Box<RawValue>>,
 }
 
 impl<'a> Facts<'a> {
-    /// Nothing is parsed yet. `document_field` is the field that holds the JSON where the body is a form.
+    /// Nothing is parsed yet. A form is a document only where the scheme says so.
     #[must_use]
-    pub fn new(request: Request<'a>, document_field: Option<&str>) -> Self {
+    pub fn new(request: Request<'a>, form_document: Option<&FormDocument>) -> Self {
         Self {
             request,
-            document_field: document_field.map(str::to_owned),
+            form_document: form_document.cloned(),
             form: OnceCell::new(),
             document: OnceCell::new(),
             claims: OnceCell::new(),
         }
     }
 
-    /// The fields of the form in the body.
+    /// The fields of the form in the body; a JSON text is none.
     pub fn form(&self) -> Option<&[(String, String)]> {
-        self.form.get_or_init(|| form::fields(&self.request)).as_deref()
+        let read = || if self.is_json_text() { None } else { form::fields(&self.request) };
+        self.form.get_or_init(read).as_deref()
+    }
+
+    /// Whether the body begins as an object or a list. The content type is not signed, so it must not turn a signed
+    /// JSON text into a form whose fields a stranger has written into one of its texts.
+    fn is_json_text(&self) -> bool {
+        let first = self.request.body.iter().find(|byte| !byte.is_ascii_whitespace());
+        matches!(first, Some(b'{' | b'['))
     }
 
     /// A field of the form. Several of one name are joined by commas, so that none is preferred.
@@ -48,22 +66,20 @@ impl<'a> Facts<'a> {
         (!values.is_empty()).then(|| values.join(","))
     }
 
-    /// The JSON document: the body, or of a form the field that holds it, or else the fields as an object.
+    /// The JSON document: the body, or what [`FormDocument`] makes of a form.
     pub fn document(&self) -> Option<&RawValue> {
         self.document.get_or_init(|| self.read_document()).as_deref()
     }
 
     fn read_document(&self) -> Option<Box<RawValue>> {
-        // The content type is not signed, so it must not turn a signed JSON text into a form whose fields a
-        // stranger has written into one of its texts.
-        let first = self.request.body.iter().find(|byte| !byte.is_ascii_whitespace());
-        let is_form = !matches!(first, Some(b'{' | b'['))
+        let is_form = !self.is_json_text()
             && ["application/x-www-form-urlencoded", "multipart/form-data"]
                 .contains(&self.request.media_type().as_str());
-        if !is_form {
+        // The content type is not signed, so it must not make a form of what the sender never sends as one.
+        let Some(document) = self.form_document.as_ref().filter(|_| is_form) else {
             return serde_json::from_slice(self.request.body).ok();
-        }
-        match self.document_field.as_deref().and_then(|name| self.form_value(name)) {
+        };
+        match document.field.as_deref().and_then(|name| self.form_value(name)) {
             Some(text) => RawValue::from_string(text).ok(),
             None => to_raw_value(&form::to_json(self.form()?)).ok(),
         }

@@ -9,7 +9,7 @@ mod place;
 mod raw;
 mod request;
 
-pub use facts::{Facts, ITEM_COUNT_LIMIT};
+pub use facts::{Facts, FormDocument, ITEM_COUNT_LIMIT};
 pub use form::sorted as sorted_form;
 pub use place::{InvalidPlace, Origin, Place};
 pub use raw::{Pointer, text_of};

@@ -13,6 +13,7 @@
 //! | `body_hash`, `item_hash` | the SHA-256 of the body or of the current item, in hexadecimal |
 //! | `text:TEXT` | this text |
 //!
+//! `lower:` before a place makes its text lower case, for hexadecimal that is an id.
 //! `#/POINTER` after a place reads its text as JSON. `|` separates alternatives, of which the first that exists
 //! counts; `?` at the end makes the place optional, with an empty text for a missing value.
 
@@ -28,12 +29,16 @@ use super::{
 };
 use crate::text::serde_as_text;
 
+/// Alternatives of one place; each can cost a walk through the document.
+const ALTERNATIVE_COUNT_LIMIT: usize = 8;
+
 /// Where a value is.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Place {
     text: String,
     alternatives: Vec<(Origin, Option<Pointer>)>,
     optional: bool,
+    lower_case: bool,
 }
 
 /// The part of a request that a value is read from.
@@ -83,12 +88,19 @@ impl FromStr for Place {
     type Err = InvalidPlace;
 
     fn from_str(text: &str) -> Result<Self, InvalidPlace> {
-        let (listed, optional) = match text.strip_suffix('?') {
+        let (listed, lower_case) = match text.strip_prefix("lower:") {
             Some(listed) => (listed, true),
             None => (text, false),
         };
-        let alternatives = listed.split('|').map(alternative).collect::<Result<_, _>>()?;
-        Ok(Self { text: text.to_owned(), alternatives, optional })
+        let (listed, optional) = match listed.strip_suffix('?') {
+            Some(listed) => (listed, true),
+            None => (listed, false),
+        };
+        let alternatives = listed.split('|').map(alternative).collect::<Result<Vec<_>, _>>()?;
+        if alternatives.len() > ALTERNATIVE_COUNT_LIMIT {
+            return Err(InvalidPlace(format!("it has more than {ALTERNATIVE_COUNT_LIMIT} alternatives")));
+        }
+        Ok(Self { text: text.to_owned(), alternatives, optional, lower_case })
     }
 }
 
@@ -152,6 +164,7 @@ impl Place {
                 Some(pointer) => text_of(pointer.get(serde_json::from_str(&text).ok()?)?),
             }
         });
+        let found = found.map(|text| if self.lower_case { text.to_ascii_lowercase() } else { text });
         found.or_else(|| self.optional.then(String::new))
     }
 
@@ -159,7 +172,7 @@ impl Place {
     #[must_use]
     pub fn read_all(&self, facts: &Facts<'_>, item: Option<&RawValue>) -> Vec<String> {
         match &self.alternatives[..] {
-            [(Origin::Headers(beginning), None)] => {
+            [(Origin::Headers(beginning), None)] if !self.lower_case => {
                 facts.request.headers_from(beginning).map(str::to_owned).collect()
             }
             _ => self.read(facts, item).into_iter().collect(),
@@ -177,6 +190,18 @@ impl Place {
         self.origins().any(|origin| matches!(origin, Origin::Item(_) | Origin::ItemHash))
     }
 
+    /// Whether it reads nothing but the current item.
+    #[must_use]
+    pub fn is_within_item(&self) -> bool {
+        self.origins().all(|origin| matches!(origin, Origin::Item(_) | Origin::ItemHash | Origin::Text(_)))
+    }
+
+    /// Whether it is the current item as a whole.
+    #[must_use]
+    pub fn is_item(&self) -> bool {
+        matches!(&self.alternatives[..], [(Origin::Item(pointer), None)] if *pointer == Pointer::default())
+    }
+
     /// The pointer, where it is a plain place in the JSON document.
     #[must_use]
     pub fn json_pointer(&self) -> Option<&Pointer> {
@@ -192,7 +217,7 @@ impl Place {
         let [(Origin::Json(pointer), inner)] = &self.alternatives[..] else { return None };
         let (items, rest) = pointer.split_at_star()?;
         let alternatives = vec![(Origin::Item(rest), inner.clone())];
-        Some((items, Self { text: self.text.clone(), alternatives, optional: self.optional }))
+        Some((items, Self { alternatives, ..self.clone() }))
     }
 }
 

@@ -29,6 +29,8 @@ fn places() {
         ("json:/a/b/x", None),
         ("json:/text", Some(r#"{"type":"t"}"#)),
         ("json:/text#/type", Some("t")),
+        ("lower:text:A0b?", Some("a0b")),
+        ("lower:json:/null|query:Q?", Some("")),
         ("json:/yes#/type", None),
         ("json:/null", None),
         ("json:/null?", Some("")),
@@ -66,6 +68,9 @@ fn forms() {
         (b"a=%FF", None),
         (b"a=%f", None),
         (b"a=\xff", None),
+        // A JSON text is no form, whatever its texts contain.
+        (br#"{"url":"?x&a=1&b"}"#, None),
+        (br#" ["&a=1&"]"#, None),
     ] {
         assert_eq!(of(&urlencoded, body, "a").as_deref(), expected, "{body:?}");
     }
@@ -87,13 +92,17 @@ fn forms() {
 #[test]
 fn the_document_of_a_form() {
     let headers = [("content-type", "application/x-www-form-urlencoded")];
-    let document = |body: &str, field| {
-        let facts = Facts::new(request(&headers, "", body.as_bytes()), field);
+    let document = |body: &str, field: Option<&str>| {
+        let form = FormDocument { field: field.map(str::to_owned) };
+        let facts = Facts::new(request(&headers, "", body.as_bytes()), Some(&form));
         facts.document().map(|raw| raw.get().to_owned())
     };
     assert_eq!(document("p=%7B%22a%22%3A1.0%7D", Some("p")).as_deref(), Some(r#"{"a":1.0}"#));
     assert_eq!(document("p=no", Some("p")), None);
     assert_eq!(document("b=2&a=1&a=3", Some("p")).as_deref(), Some(r#"{"a":["1","3"],"b":"2"}"#));
+    // Where the scheme says nothing of forms, none is a document.
+    let facts = Facts::new(request(&headers, "", b"a=1"), None);
+    assert!(facts.document().is_none() && facts.form_value("a").is_some());
 }
 
 #[test]
@@ -112,7 +121,7 @@ proptest! {
     #[test]
     fn no_body_panics_as_a_form(body: Vec<u8>, kind in "(multipart/form-data; boundary=[a-]{0,3}|application/x-www-form-urlencoded)") {
         let headers = [("content-type", kind.as_str())];
-        let facts = Facts::new(request(&headers, "", &body), Some("a"));
+        let facts = Facts::new(request(&headers, "", &body), Some(&FormDocument { field: Some("a".to_owned()) }));
         let _ = (facts.form().map(sorted_form), facts.document());
     }
 

@@ -96,19 +96,26 @@ fn with_challenge(challenge: &str) -> String {
 
 #[test]
 fn case_03_a_custom_source_signs_nothing_without_a_guard() {
-    for (guard, is_valid) in [
-        ("", false),
-        (r#""guard":"visible","#, false),
-        (r#""guard":"uuid","#, true),
-        (r#""guard":"identifier","#, true),
+    let (guard, signed) = ("/challenges/0/guard", "/scheme/methods/0/signed");
+    let identifier = r#""guard":"identifier","#;
+    for (row, text, expected) in [
+        ("", "v0:{body}", vec![guard]),
+        (r#""guard":"visible","#, "v0:{body}", vec![guard]),
+        (r#""guard":"uuid","#, "v0:{body}", vec![]),
+        (identifier, "v0:{body}", vec![]),
+        // The hash of a forged body is an identifier, and so can a body be.
+        (identifier, "{body_hash}", vec![signed]),
+        (identifier, "{body}", vec![signed]),
+        (identifier, "v0_{body}-v0", vec![signed]),
     ] {
         let json = with_challenge(&format!(
-            r#"{{"methods":["GET"],"signature":"never","value":"query:crc_token",{guard}
+            r#"{{"methods":["GET"],"signature":"never","value":"query:crc_token",{row}
                 "response":{{"status":200,"body":"sha256={{hmac}}"}}}}"#
         ));
+        let json = json.replace("{body}", text);
         let violations = parse_table(&json).err().unwrap_or_default();
         let pointers: Vec<_> = violations.iter().map(|violation| violation.pointer.as_str()).collect();
-        assert_eq!(pointers, if is_valid { vec![] } else { vec!["/challenges/0/guard"] }, "{guard}");
+        assert_eq!(pointers, expected, "{row} {text}");
     }
 }
 
@@ -202,6 +209,11 @@ fn case_08_slack() {
     assert_eq!((status_of_it, challenge.len()), (200, 52));
     assert_eq!(status(signed.challenge(&table, &["another"], None)), 401);
     assert_eq!(status(call.challenge(&table, &[KEY], None)), 401);
+    // An event that contains the words of the probe is none.
+    let link = r#"{"type":"event_callback","url":"https://e.com/?a=1&ssl_check=1&b=2"}"#;
+    for call in [post(link), form(link)] {
+        assert_eq!(call.challenge(&table, &[KEY], None), Outcome::NoChallenge);
+    }
     assert_eq!(
         shown(form("ssl_check=1&token=x").challenge(&table, &[], None)),
         (200, String::new(), String::new())

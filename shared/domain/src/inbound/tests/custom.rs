@@ -41,15 +41,6 @@ fn faults_of_a_method_are_named_by_field() {
             vec!["/url_variants"],
         ),
         (
-            r#"{"signature":{"from":"json:/items/*/sig"},"algorithm":"hmac-sha256","signed":"{item:/id}"}"#.to_owned(),
-            vec![],
-        ),
-        (
-            r#"{"signature":{"from":"json:/items/*/sig"},"algorithm":"hmac-sha256","signed":"{item:/id}{body}"}"#
-                .to_owned(),
-            vec!["/signed"],
-        ),
-        (
             // A time that is not signed proves nothing.
             format!(
                 r#"{{{from},"algorithm":"hmac-sha256","signed":"{{body}}",
@@ -79,10 +70,166 @@ fn faults_of_a_method_are_named_by_field() {
                 .to_owned(),
             vec!["/signature/layout/pairs/separator", "/signature/layout/pairs/keys"],
         ),
+        // Work that a stranger can cause is bounded.
+        (format!(r#"{{{from},"algorithm":"hmac-sha256","signed":"{{body}}{{body}}"}}"#), vec!["/signed"]),
+        (
+            format!(r#"{{{from},"algorithm":"hmac-sha256","signed":"{{body}}{{form_sorted}}"}}"#),
+            vec!["/signed"],
+        ),
+        (
+            format!(r#"{{{from},"algorithm":"hmac-sha256","signed":"{{body}}{}"}}"#, "{query:a}".repeat(16)),
+            vec!["/signed"],
+        ),
+        (
+            format!(
+                r#"{{{from},"algorithm":"hmac-sha256","signed":"{{body}}{{url}}","url_variants":["port","decoded","port"]}}"#
+            ),
+            vec!["/url_variants"],
+        ),
+        (
+            format!(
+                r#"{{{from},"algorithm":"hmac-sha256","signed":"{{body}}","when":[{}]}}"#,
+                [r#"{"present":"json:/a"}"#; 9].join(",")
+            ),
+            vec!["/when"],
+        ),
+        (
+            format!(r#"{{{from},"algorithm":"hmac-sha256","signed":"{{{}}}"}}"#, ["json:/a"; 9].join("|")),
+            vec!["/signed"],
+        ),
     ] {
         let expected: Vec<_> =
             expected.into_iter().map(|field| format!("/scheme/methods/0{field}")).collect();
         assert_eq!(faults(&method), expected, "{method}");
+    }
+}
+
+/// The pointers of the faults of a table with these methods and events.
+fn faults_of_table(methods: &str, events: &str) -> Vec<String> {
+    let json = format!(r#"{{"scheme":{{"methods":[{methods}]}},"events":{{{events}}}}}"#);
+    let violations = parse_table(&json).err().unwrap_or_default();
+    violations.into_iter().map(|violation| violation.pointer).collect()
+}
+
+#[test]
+fn faults_of_signed_items_are_named_by_field() {
+    let method = |signed: &str, time: &str| {
+        format!(
+            r#"{{"signature":{{"from":"json:/items/*/sig"}},"algorithm":"hmac-sha256","signed":"{signed}"{time}}}"#
+        )
+    };
+    let time = |place: &str| format!(r#","timestamp":{{"from":"{place}","unit":"s"}}"#);
+    let own = r#""items":["json:/items/*"],"event_type":["item:/type","text:a"],"dedupe":[["item:/id"],["item_hash"]]"#;
+    let simple = method("{item:/id}", "");
+    for (method, events, expected) in [
+        (simple.clone(), own.to_owned(), vec![]),
+        (method("{ts}.{item:/id}", &time("item:/ts")), own.to_owned(), vec![]),
+        (method("{item:/id}{body}", ""), own.to_owned(), vec!["/scheme/methods/0/signed"]),
+        (method("{item:/id|json:/id}", ""), own.to_owned(), vec!["/scheme/methods/0/signed"]),
+        (
+            method("{ts}{item:/id}", &time("json:/ts")),
+            own.to_owned(),
+            vec!["/scheme/methods/0/signed", "/scheme/methods/0/timestamp/from"],
+        ),
+        // Another list, several lists or none: its items would count as verified.
+        (simple.clone(), own.replace("json:/items/*", "json:/others/*"), vec!["/events/items"]),
+        (simple.clone(), own.replace("json:/items/*", "json:/items/*/parts/*"), vec!["/events/items"]),
+        (
+            simple.clone(),
+            own.replace(r#""json:/items/*""#, r#""json:/items/*","json:/*""#),
+            vec!["/events/items"],
+        ),
+        (simple.clone(), own.replace(r#""json:/items/*""#, ""), vec!["/events/items"]),
+        // What is outside of the item is signed by nothing.
+        (simple.clone(), own.replace("item:/type", "json:/type"), vec!["/events/event_type/0"]),
+        (simple.clone(), own.replace("item_hash", "body_hash"), vec!["/events/dedupe/1/0"]),
+        (
+            simple.clone(),
+            format!(r#"{own},"occurred_at":{{"from":"item:/at|header:date","unit":"s"}}"#),
+            vec!["/events/occurred_at/from"],
+        ),
+        (
+            simple.clone(),
+            format!(
+                r#"{own},"normal":[{{"kind":"item:/k","types":{{"a":"lead.created"}},"fields":{{"id":"json:/id"}}}}]"#
+            ),
+            vec!["/events/normal/0/fields/id"],
+        ),
+        (simple, format!(r#"{own},"data":"json:""#), vec!["/events/data"]),
+    ] {
+        assert_eq!(faults_of_table(&method, &events), expected, "{method} {events}");
+    }
+    // Where the whole body is signed, only copies of it are refused.
+    let whole = r#"{"signature":{"from":"header:s"},"algorithm":"hmac-sha256","signed":"{body}"}"#;
+    let events = r#""items":["json:/*"],"event_type":["json:/type"],"dedupe":[["body_hash"]]"#;
+    assert_eq!(faults_of_table(whole, events), Vec::<String>::new());
+    assert_eq!(faults_of_table(whole, &format!(r#"{events},"data":"json:""#)), ["/events/data"]);
+}
+
+/// The signed bytes are an id of one event, and only where they have no time that refuses a repeat.
+#[test]
+fn faults_of_a_body_that_is_an_id() {
+    let rest = r#""event_type":["json:/type"],"dedupe":[["header:id"]],"body_is_id":true"#;
+    let batch = format!(r#""items":["json:/*"],{rest}"#);
+    let signed = r#"{"signature":{"from":"header:s"},"algorithm":"hmac-sha256","signed":"{body}"}"#;
+    let timed = r#"{"signature":{"from":"header:s"},"algorithm":"hmac-sha256","signed":"{ts}{body}",
+        "timestamp":{"from":"header:t","unit":"s"}}"#;
+    let token = r#"{"signature":{"from":"header:s"},"algorithm":"token"}"#;
+    for (method, events, is_valid) in
+        [(signed, rest, true), (timed, rest, false), (token, rest, false), (signed, &batch, false)]
+    {
+        let expected: &[&str] = if is_valid { &[] } else { &["/events/body_is_id"] };
+        assert_eq!(faults_of_table(method, events), expected, "{method} {events}");
+    }
+}
+
+#[test]
+fn long_lists_are_refused() {
+    let method = r#"{"signature":{"from":"header:s"},"algorithm":"hmac-sha256","signed":"{body}"}"#;
+    let events = |types: usize, ids: usize, parts: usize| {
+        let list = |text: &str, count: usize| vec![text.to_owned(); count].join(",");
+        let id = format!("[{}]", list(r#""json:/id""#, parts));
+        format!(r#""event_type":[{}],"dedupe":[{}]"#, list(r#""json:/type""#, types), list(&id, ids))
+    };
+    for (types, ids, parts, expected) in [
+        (8, 8, 8, vec![]),
+        (9, 1, 1, vec!["/events/event_type"]),
+        (1, 9, 1, vec!["/events/dedupe"]),
+        (1, 1, 9, vec!["/events/dedupe/0"]),
+    ] {
+        assert_eq!(faults_of_table(method, &events(types, ids, parts)), expected, "{types} {ids} {parts}");
+    }
+}
+
+/// A stranger knows a public key, and would sign with it where another method takes it as a secret.
+#[test]
+fn public_keys_are_never_secrets() {
+    let method = |algorithm: &str, key: &str| {
+        let signed = if algorithm == "token" { "" } else { r#","signed":"{body}""# };
+        format!(r#"{{"signature":{{"from":"header:s"}},"algorithm":"{algorithm}","key":{{{key}}}{signed}}}"#)
+    };
+    let required = |prefix: &str| format!(r#""strip_prefix":"{prefix}","prefix_required":true"#);
+    let optional = r#""strip_prefix":"sk_""#;
+    let public = required("pk_");
+    for (first, second, expected) in [
+        (method("hmac-sha256", ""), method("ed25519", ""), vec!["/scheme/methods/0/key"]),
+        (method("rsa-sha256", ""), method("token", ""), vec!["/scheme/methods/1/key"]),
+        (method("ed25519", &public), method("hmac-sha256", ""), vec!["/scheme/methods/1/key"]),
+        (method("ed25519", &public), method("hmac-sha256", optional), vec!["/scheme/methods/1/key"]),
+        (method("ed25519", &public), method("hmac-sha256", &public), vec!["/scheme/methods/1/key"]),
+        (method("ed25519", &public), method("hmac-sha1", &required("p")), vec!["/scheme/methods/1/key"]),
+        (method("ed25519", &public), method("hmac-sha256", &required("sk_")), vec![]),
+        (method("ed25519", ""), method("ecdsa-p256-sha256", ""), vec![]),
+        (method("hmac-sha256", ""), method("token", ""), vec![]),
+        (
+            r#"{"signature":{"from":"header:j"},"algorithm":"jws-rs256","claims":{"issuer":"i","leeway":0}}"#
+                .to_owned(),
+            method("hmac-sha256", ""),
+            vec!["/scheme/methods/1/key"],
+        ),
+    ] {
+        let events = r#""event_type":["json:/type"],"dedupe":[["json:/id"]]"#;
+        assert_eq!(faults_of_table(&format!("{first},{second}"), events), expected, "{first} {second}");
     }
 }
 

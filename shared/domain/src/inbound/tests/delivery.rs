@@ -35,6 +35,15 @@ fn case_30_brevos_fields() {
     assert_eq!(ids[0], ids[2]);
     // The other times are in the zone of the account.
     assert_eq!(events[0].timestamp.unwrap().to_string(), "2018-03-06T19:10:23.000Z");
+    // What has none of these times is an event too, and once.
+    let list =
+        json!({ "event": "list_addition", "email": ["a@example.com"], "list_id": [1], "date": "2018-03-06" });
+    let other =
+        json!({ "event": "list_addition", "email": ["b@example.com"], "list_id": [1], "date": "2018-03-06" });
+    let call = post(json!([list, list, other]).to_string()).header("authorization", format!("Bearer {KEY}"));
+    let extraction = call.events(&preset, &[KEY]).unwrap();
+    let ids: Vec<_> = extraction.events.iter().map(|event| event.event_id.as_str()).collect();
+    assert!(extraction.malformed.is_empty() && ids[0] == ids[1] && ids[1] != ids[2], "{ids:?}");
     let basic = format!("Basic {}", data_encoding::BASE64.encode(b"user:test_secret_of_cases"));
     let wrong = post(&body).header("authorization", basic);
     assert_eq!(wrong.verify(&preset.table, &["user:test_secret_of_cases"]), Ok(()));
@@ -56,7 +65,7 @@ fn one_malformed_item_of_500_keeps_499() {
     let mut items: Vec<Value> = (0..500)
         .map(|index| json!({ "event": "opened", "email": "a@example.com", "message-id": index, "ts_epoch": 1 }))
         .collect();
-    items[250] = json!({ "event": "opened" });
+    items[250] = json!({ "event": "not a type!" });
     let call = post(json!(items).to_string()).header("x-webhook-token", KEY);
     let extraction = call.events(&preset, &[KEY]).unwrap();
     let malformed: Vec<_> = extraction.malformed.iter().map(|(index, _)| *index).collect();
@@ -166,18 +175,22 @@ fn case_38_statuses_that_end_retries_are_never_sent() {
 #[test]
 fn case_39_dropbox_sign_signs_time_and_type_only() {
     let preset = preset("dropbox_sign");
-    let body = |kind: &str| {
-        let hash = hex(KEY, format!("{NOW}{kind}"));
+    let signed = |kind: &str| hex(KEY, format!("{NOW}{kind}"));
+    let body = |kind: &str, hash: String| {
         let event =
             json!({ "event": { "event_time": NOW.to_string(), "event_type": kind, "event_hash": hash } });
         format!("--b\r\nContent-Disposition: form-data; name=\"json\"\r\n\r\n{event}\r\n--b--\r\n")
     };
-    let call = |kind: &str| {
-        let mut call = post(body(kind));
+    let with_hash = |kind: &str, hash: String| {
+        let mut call = post(body(kind, hash));
         call.headers = vec![("content-type", "multipart/form-data; boundary=b".to_owned())];
         call
     };
-    assert_eq!(call("signature_request_sent").events(&preset, &[KEY]).unwrap().events.len(), 1);
+    let call = |kind: &str| with_hash(kind, signed(kind));
+    // The hash verifies in either case, so a repeat in another case must have the same id.
+    let kind = "signature_request_sent";
+    let id = |hash: String| with_hash(kind, hash).events(&preset, &[KEY]).unwrap().events.remove(0).event_id;
+    assert_eq!(id(signed(kind)), id(signed(kind).to_uppercase()));
     assert!(call("callback_test").events(&preset, &[KEY]).unwrap().events.is_empty());
     assert_eq!(preset.table.responses.accepted.body.as_deref(), Some("Hello API Event Received"));
     assert!(preset.unsigned.iter().any(|place| place.to_string() == "json:"));
@@ -203,6 +216,37 @@ fn case_40_a_replay_with_another_id_is_noticed_by_its_body() {
     assert!(first.body_id.is_some());
 }
 
+#[test]
+fn case_40_topics_that_share_a_body_are_two_events() {
+    let preset = preset("shopify");
+    let body = r#"{"id":1}"#;
+    let body_id = |topic: &str| {
+        let call = post(body).header("x-shopify-hmac-sha256", super::kit::base64(KEY, body));
+        let call = call.header("x-shopify-topic", topic.to_owned()).header("x-shopify-event-id", "e-1");
+        call.events(&preset, &[KEY]).unwrap().events.remove(0).body_id.unwrap()
+    };
+    assert_eq!(body_id("orders/create"), body_id("orders/create"));
+    assert_ne!(body_id("orders/create"), body_id("orders/updated"));
+}
+
+/// Twilio signs the fields in order, so a stranger can send them in another one.
+#[test]
+fn case_40_a_form_in_another_order_is_the_same() {
+    let preset = preset("twilio");
+    let url = "https://hooks.example.com/a";
+    let body_id = |body: &str, token: &str| {
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, KEY.as_bytes());
+        let signed = format!("{url}MessageSidSM1MessageStatussent");
+        let signature = data_encoding::BASE64.encode(ring::hmac::sign(&key, signed.as_bytes()).as_ref());
+        let call = form(body).url(url).header("x-twilio-signature", signature);
+        let call = call.header("i-twilio-idempotency-token", token.to_owned());
+        call.events(&preset, &[KEY]).unwrap().events.remove(0).body_id
+    };
+    let first = body_id("MessageSid=SM1&MessageStatus=sent", "t-1");
+    assert_eq!(first, body_id("MessageStatus=sent&MessageSid=SM%31", "t-2"));
+    assert!(first.is_some());
+}
+
 /// The content type is not signed either.
 #[test]
 fn case_40_a_json_text_is_never_read_as_a_form() {
@@ -217,6 +261,28 @@ fn case_40_a_json_text_is_never_read_as_a_form() {
         let event = call.events(&preset, &[KEY]).unwrap().events.remove(0);
         assert_eq!((event.event_type.as_str(), event.data.as_str()), ("github.issues", body), "{kind}");
     }
+}
+
+/// Nor does it make a form of what the sender never sends as one.
+#[test]
+fn case_40_a_form_is_no_event_of_a_sender_of_json() {
+    let body = "id=1&type=invoice.paid";
+    let call =
+        form(body).header("stripe-signature", format!("t={NOW},v1={}", hex(KEY, format!("{NOW}.{body}"))));
+    let malformed = call.events(&preset("stripe"), &[KEY]).unwrap_err();
+    assert_eq!(malformed, "not an event of stripe: the body is not valid JSON");
+}
+
+/// What is signed without a time can be repeated for ever.
+#[test]
+fn dotloop_signs_its_time() {
+    let body = r#"{"eventId":"1","eventType":"a"}"#;
+    let signature = {
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, KEY.as_bytes());
+        data_encoding::HEXLOWER.encode(ring::hmac::sign(&key, body.as_bytes()).as_ref())
+    };
+    let call = post(body).header("x-dotloop-signature", signature);
+    assert_eq!(call.verify(&table("dotloop"), &[KEY]), Err(MalformedSignature));
 }
 
 #[test]
@@ -250,6 +316,9 @@ fn published_test_secrets_are_refused() {
     for (name, secret) in [
         ("stripe", "short"),
         ("stripe", "whsec_123"),
+        ("stripe", "whsec_0123456789abcdef\n"),
+        ("stripe", "whsec_0123456789 abcdef"),
+        ("stripe", "whsec_                "),
         ("sendgrid", "x"),
         ("close", "xyz xyz"),
         ("svix", "whsec_!"),

@@ -102,7 +102,7 @@ impl Call {
         let table = &preset.table;
         self.report(table, secrets, NOW, |report| {
             let verified = report.outcome.unwrap_or_else(|why| panic!("{why}"));
-            extract(&table.events, &preset.name, table.scheme.document_field.as_deref(), verified)
+            extract(&table.events, &preset.name, table.scheme.form.as_ref(), verified)
                 .map_err(|malformed| malformed.to_string())
         })
     }
