@@ -40,14 +40,15 @@ ONE_CPU_MB = 1769
 MEMORY_SIZES = (128, 256, 512, 1024)
 # List price in us-east-1 for arm64, in dollars: https://aws.amazon.com/lambda/pricing/
 GB_SECOND = 0.0000133334
-# What an invocation waits for apart from its own CPU, in ms: a write to DynamoDB and a send take about 5 and 10, an
-# endpoint 200. These are assumptions, the same at each size.
-WAITS = {
-    "api, single publish": 15,
-    "api, batch of 100": 25,
-    "api, fan-out 10": 15,
-    "dispatcher, batch of 10": 210,
-    "inbound-stripe": 15,
+# What is priced: the scenario, which of its functions, how many of its messages are an invocation (None: it counts
+# invocations), and what one waits for apart from its own CPU, in ms. A write to DynamoDB and a send take about 5 and 10,
+# an endpoint 200. These are assumptions, the same at each size.
+PRICED = {
+    "api, single publish": ("single", 0, None, 15),
+    "api, batch of 100": ("batch", 0, None, 25),
+    "api, fan-out 10": ("fan-out 10", 0, None, 15),
+    "dispatcher, batch of 10": ("batch", 1, 10, 210),
+    "inbound-stripe": ("Stripe", 0, None, 15),
 }
 
 STRIPE_SECRET = "whsec_test_key_of_the_benchmark"
@@ -69,9 +70,8 @@ class Hot:
             for index in range(endpoints):
                 expect(201, client("POST", "/v1/endpoints", {"url": f"{receiver.url}/{index}"}))
             self.keys[endpoints] = client.headers["Authorization"]
-            if endpoints == 1:
-                source = {"provider": "stripe", "secrets": [STRIPE_SECRET]}
-                self.source_id = expect(201, client("POST", "/v1/sources", source))["id"]
+        source = {"provider": "stripe", "secrets": [STRIPE_SECRET]}
+        self.source_id = expect(201, client("POST", "/v1/sources", source))["id"]
         # A request, so that a process of each of these functions shows its environment.
         expect(202, client("POST", "/v1/events", EVENT))
         receiver.wait(10)
@@ -156,10 +156,10 @@ class Hot:
 def show_memory(rows):
     """What a million invocations of each function cost, and how long one takes, by memory."""
     say(f"\n{'$ per million invocations / ms of one':<28}{'peak MB':>8}" + "".join(f"{mb:>16} MB" for mb in MEMORY_SIZES))
-    for name, micros, peak in rows:
+    for name, micros, wait, peak in rows:
         shown = []
         for megabytes in MEMORY_SIZES:
-            millis = micros / 1000 * ONE_CPU_MB / megabytes + WAITS[name]
+            millis = micros / 1000 * ONE_CPU_MB / megabytes + wait
             # Each invocation is rounded up to a millisecond.
             dollars = math.ceil(millis) * 1000 * megabytes / 1024 * GB_SECOND
             shown.append(f"{f'{dollars:.2f} / {millis:.0f}':>19}")
@@ -257,23 +257,11 @@ def run(options):
             verdict += f"  MOVED by {ratio / before - 1:+.0%}"
         shown = f"{limit:>7.2f}" if limit else f"{'':>7}"
         say(f"{name:<58}{measured:>8.0f}{floor:>8.0f}{ratio:>7.2f}{shown}{before or 0:>7.2f}{verdict}")
-    samples_of = [
-        ("api, single publish", "single", 0),
-        ("api, batch of 100", "batch", 0),
-        ("api, fan-out 10", "fan-out 10", 0),
-        ("dispatcher, batch of 10", "batch", 1),
-        ("inbound-stripe", "Stripe", 0),
-    ]
-    show_memory(
-        [
-            (
-                name,
-                per(scenario, index, 1) * 10 if name.startswith("dispatcher") else per(scenario, index, 0),
-                max(sample[scenario][3][index] for sample in samples),
-            )
-            for name, scenario, index in samples_of
-        ]
-    )
+    priced = []
+    for name, (scenario, index, messages, wait) in PRICED.items():
+        micros = per(scenario, index, 1) * messages if messages else per(scenario, index, 0)
+        priced.append((name, micros, wait, max(sample[scenario][3][index] for sample in samples)))
+    show_memory(priced)
     if options.save:
         SAVED.write_text(json.dumps(ratios, indent=2) + "\n", encoding="utf-8")
 

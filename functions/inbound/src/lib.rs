@@ -140,7 +140,7 @@ impl Inbound {
     ) -> Result<Verified<'a>, Refusal> {
         let preset = self.provider.preset();
         let check = |of_source: Vec<Secret>| {
-            let keys = Keys { secrets: &preset.secrets(&of_source), published: None };
+            let keys = Keys { secrets: &preset.secrets(of_source), published: None };
             engine::verify(&preset.table.scheme, received, keys, now).outcome
         };
         match check(self.secrets_of(source, Duration::MAX).await?) {

@@ -6,6 +6,9 @@ use domain::{Secret, delivery::driver, endpoint::egress::Allow};
 
 use super::clock;
 
+/// What we call ourselves in `User-Agent`.
+pub const OUR_NAME: &str = concat!("core-webhooks/", env!("CARGO_PKG_VERSION"));
+
 /// A variable is missing or cannot be read.
 #[derive(Debug)]
 pub struct ConfigError(String);
@@ -52,6 +55,20 @@ impl Runtime {
             log_level: parsed("LOG_LEVEL", "info")?,
             metrics_namespace: optional("METRICS_NAMESPACE").unwrap_or_else(|| "CoreWebhooks".to_owned()),
         })
+    }
+
+    /// One with credentials that no AWS knows.
+    #[cfg(test)]
+    pub(crate) fn of_tests(region: &str, endpoint_url: Option<&str>) -> Self {
+        Self {
+            region: region.to_owned(),
+            endpoint_url: endpoint_url.map(str::to_owned),
+            access_key_id: "AKIDEXAMPLE".to_owned(),
+            secret_access_key: Secret::new("not-to-be-seen".to_owned()),
+            session_token: Some(Secret::new("token-of-the-session".to_owned())),
+            log_level: tracing::Level::INFO,
+            metrics_namespace: String::new(),
+        }
     }
 }
 

@@ -49,7 +49,10 @@ use self::{
     wire::Traffic,
 };
 use super::timing::{self, Ends};
-use crate::{Fault, runtime::tls};
+use crate::{
+    Fault,
+    runtime::{config::OUR_NAME, tls},
+};
 
 /// The default time of one attempt, including reading its response.
 pub const TIMEOUT: Duration = Duration::from_secs(15);
@@ -65,9 +68,6 @@ const WINDOW: u32 = 64 * 1024;
 
 /// How long an idle connection is kept. A frozen function resumes with closed ones, so not long.
 const POOL_IDLE: Duration = Duration::from_secs(10);
-
-/// What we call ourselves.
-pub const OUR_NAME: &str = concat!("core-webhooks/", env!("CARGO_PKG_VERSION"));
 
 /// The outcome of a call, and how long it took.
 #[derive(Debug, Clone)]

@@ -15,10 +15,15 @@ use domain::{
 use http::header::{self, HeaderMap, HeaderValue};
 
 use super::{
-    egress::{CallOutcome, Egress, OUR_NAME},
+    egress::{CallOutcome, Egress},
     request::Webhook,
 };
-use crate::{Fault, runtime::clock, secrets::Secrets, store::leases::Leases};
+use crate::{
+    Fault,
+    runtime::{clock, config::OUR_NAME},
+    secrets::Secrets,
+    store::leases::Leases,
+};
 
 /// What sending test events needs.
 #[derive(Debug)]

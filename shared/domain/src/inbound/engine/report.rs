@@ -121,6 +121,7 @@ impl Report<'_> {
 pub struct Verified<'a> {
     pub(in crate::inbound) request: Request<'a>,
     pub(in crate::inbound) claims: Option<Box<RawValue>>,
+    /// Which items carry a valid signature or token, where every item has its own.
     pub(in crate::inbound) items: Option<Vec<bool>>,
     pub(super) pieces: Option<Vec<Piece<'a>>>,
 }
@@ -147,11 +148,5 @@ impl<'a> Verified<'a> {
             hash.update(piece.bytes(&[]));
         }
         Some(hash.finalize().into())
-    }
-
-    /// Which items carry a valid token, where every item has its own.
-    #[must_use]
-    pub fn items(&self) -> Option<&[bool]> {
-        self.items.as_deref()
     }
 }

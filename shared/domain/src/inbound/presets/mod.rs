@@ -84,9 +84,9 @@ pub enum SecretOrigin {
 impl Preset {
     /// What a source verifies with: its own secrets, and after them the provider's public keys.
     #[must_use]
-    pub fn secrets(&self, of_source: &[Secret]) -> Vec<Secret> {
-        let public_keys = self.public_keys.iter().map(|key| Secret::new(key.clone()));
-        of_source.iter().cloned().chain(public_keys).collect()
+    pub fn secrets(&self, mut of_source: Vec<Secret>) -> Vec<Secret> {
+        of_source.extend(self.public_keys.iter().map(|key| Secret::new(key.clone())));
+        of_source
     }
 
     /// Whether a text can be one of its secrets.

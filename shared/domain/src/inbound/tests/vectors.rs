@@ -106,7 +106,7 @@ fn case_23_adyen() {
     let call = post(format!(r#"{{"live":"false","notificationItems":[{}]}}"#, items.join(",")));
     call.report(&table, &[key], 0, |report| {
         let verified = report.outcome.ok().unwrap();
-        assert_eq!(verified.items(), Some(&[true, false, true][..]));
+        assert_eq!(verified.items.as_deref(), Some(&[true, false, true][..]));
     });
     let call = post(format!(r#"{{"notificationItems":[{}]}}"#, items[1]));
     assert_eq!(call.verify_at(&table, &[key], 0), Err(Reject::WrongSignature));

@@ -36,7 +36,10 @@ use super::{
 };
 use crate::{
     Fault,
-    runtime::{clock, config::Runtime},
+    runtime::{
+        clock,
+        config::{OUR_NAME, Runtime},
+    },
 };
 
 const TARGET: &str = "x-amz-target";
@@ -154,18 +157,14 @@ impl JsonClient {
     /// The request, signed as of now.
     fn request(&self, operation: Operation, body: &Bytes) -> Result<Request<SdkBody>, CallError> {
         let signed = [("content-type", MEDIA_TYPE), (TARGET, operation.target)];
-        let signature = self.signer.headers("POST", &self.url, signed.into_iter(), body);
-        let signature = signature.map_err(|error| CallError::NotSent(error.to_string()))?;
+        let signature = self.signer.headers("POST", &self.url, signed.into_iter(), body).map_err(not_sent)?;
         let mut request = Request::new(SdkBody::from(body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         headers.insert(HeaderName::from_static(TARGET), HeaderValue::from_static(operation.target));
-        headers.insert(
-            USER_AGENT,
-            HeaderValue::from_static(concat!("core-webhooks/", env!("CARGO_PKG_VERSION"))),
-        );
+        headers.insert(USER_AGENT, HeaderValue::from_static(OUR_NAME));
         for (name, value) in signature {
             let mut value = HeaderValue::try_from(value).map_err(not_sent)?;
             value.set_sensitive(true);
@@ -198,6 +197,6 @@ impl JsonClient {
     }
 }
 
-fn not_sent(error: impl std::error::Error) -> CallError {
+fn not_sent(error: impl fmt::Display) -> CallError {
     CallError::NotSent(error.to_string())
 }

@@ -4,7 +4,6 @@ use std::sync::{
 };
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::Secret;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::{
@@ -34,18 +33,6 @@ enum Act {
 use Act::{Cut, CutBody, Hang, Respond};
 
 const DONE: Act = Respond(200, "", "{}");
-
-fn runtime(region: &str, endpoint_url: Option<String>) -> Runtime {
-    Runtime {
-        region: region.into(),
-        endpoint_url,
-        access_key_id: "AKIDEXAMPLE".into(),
-        secret_access_key: Secret::new("not-to-be-seen".into()),
-        session_token: Some(Secret::new("token-of-the-session".into())),
-        log_level: tracing::Level::INFO,
-        metrics_namespace: String::new(),
-    }
-}
 
 /// A service that does this with one request after the other, then responds with `{}`.
 struct Script {
@@ -88,7 +75,7 @@ impl Script {
     }
 
     fn aws(&self) -> Aws {
-        Aws::new(&runtime("us-east-1", Some(self.url.clone()))).unwrap()
+        Aws::new(&Runtime::of_tests("us-east-1", Some(&self.url))).unwrap()
     }
 
     fn requests(&self) -> u32 {
@@ -191,7 +178,7 @@ async fn a_send_is_repeated_only_where_nothing_was_sent() {
     .await;
     // Nothing listens there: three attempts, and nothing was sent.
     let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let aws = Aws::new(&runtime("us-east-1", Some(format!("http://{unused}")))).unwrap();
+    let aws = Aws::new(&Runtime::of_tests("us-east-1", Some(&format!("http://{unused}")))).unwrap();
     let error = aws.sqs.json.call::<Value>(SEND, &json!({})).await.unwrap_err();
     assert!(!error.may_have_effect(), "{error}");
 }

@@ -1,22 +1,10 @@
-use domain::{Secret, Timestamp};
+use domain::Timestamp;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
 
 use super::*;
-
-fn runtime(region: &str, endpoint_url: Option<String>) -> Runtime {
-    Runtime {
-        region: region.into(),
-        endpoint_url,
-        access_key_id: "AKIDEXAMPLE".into(),
-        secret_access_key: Secret::new("not-to-be-seen".into()),
-        session_token: Some(Secret::new("token-of-the-session".into())),
-        log_level: tracing::Level::INFO,
-        metrics_namespace: String::new(),
-    }
-}
 
 /// A bucket whose server gives these responses, one to a connection, then nothing more; the
 /// task ends with the requests it got.
@@ -39,7 +27,7 @@ async fn bucket(responses: Vec<Vec<u8>>) -> (Objects, tokio::task::JoinHandle<Ve
         }
         requests
     });
-    (Objects::new(HttpClient::default(), &runtime("us-east-1", Some(url)), "large"), served)
+    (Objects::new(HttpClient::default(), &Runtime::of_tests("us-east-1", Some(&url)), "large"), served)
 }
 
 fn response(status: &str, body: &str) -> Vec<u8> {
@@ -64,13 +52,13 @@ fn the_bucket_is_in_the_host_but_on_the_local_stack() {
         ("us-east-1", Some("http://127.0.0.1:4566/"), "http://127.0.0.1:4566/large/"),
     ];
     for (region, endpoint, expected) in rows {
-        assert_eq!(base(&runtime(region, endpoint.map(str::to_owned)), "large"), expected);
+        assert_eq!(base(&Runtime::of_tests(region, endpoint), "large"), expected);
     }
 }
 
 #[test]
 fn debug_shows_no_credentials() {
-    let objects = Objects::new(HttpClient::default(), &runtime("us-east-1", None), "large");
+    let objects = Objects::new(HttpClient::default(), &Runtime::of_tests("us-east-1", None), "large");
     assert_eq!(
         format!("{objects:?}"),
         r#"Objects { base: "https://large.s3.us-east-1.amazonaws.com/", .. }"#

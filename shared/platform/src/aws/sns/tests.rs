@@ -1,22 +1,9 @@
-use domain::Secret;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
 
 use super::*;
-
-fn runtime(region: &str, endpoint_url: Option<&str>) -> Runtime {
-    Runtime {
-        region: region.into(),
-        endpoint_url: endpoint_url.map(str::to_owned),
-        access_key_id: "AKIDEXAMPLE".into(),
-        secret_access_key: Secret::new("not-to-be-seen".into()),
-        session_token: None,
-        log_level: tracing::Level::INFO,
-        metrics_namespace: String::new(),
-    }
-}
 
 #[test]
 fn the_region_names_the_host() {
@@ -26,14 +13,14 @@ fn the_region_names_the_host() {
         ("us-east-1", Some("http://127.0.0.1:4566/"), "http://127.0.0.1:4566/"),
     ];
     for (region, endpoint, expected) in rows {
-        assert_eq!(region::url(&runtime(region, endpoint), SNS.name), expected);
+        assert_eq!(region::url(&Runtime::of_tests(region, endpoint), SNS.name), expected);
     }
 }
 
 #[test]
 fn a_message_is_a_form() {
     let arn = "arn:aws:sns:us-east-1:000000000000:alerts".to_owned();
-    let topic = Topic::new(HttpClient::default(), &runtime("us-east-1", None), arn);
+    let topic = Topic::new(HttpClient::default(), &Runtime::of_tests("us-east-1", None), arn);
     let form = topic.form("endpoint.failing", r#"{"a": "b&c"}"#, &[("tenant", "acme"), ("type", "x")]);
     assert_eq!(
         form,
@@ -50,7 +37,10 @@ fn a_message_is_a_form() {
 #[tokio::test]
 async fn what_is_sent_is_signed_with_its_type() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let runtime = runtime("us-east-1", Some(&format!("http://{}", listener.local_addr().unwrap())));
+    let runtime = Runtime {
+        session_token: None,
+        ..Runtime::of_tests("us-east-1", Some(&format!("http://{}", listener.local_addr().unwrap())))
+    };
     let served = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut request = Vec::new();
