@@ -25,6 +25,7 @@ use crate::{
             deliveries::Deliveries, generations::Generations, lists::EndpointDeliveries, pages::Snapshots,
             stored::StoredEvents, timeline::Timeline, tracking::TrackedDeliveries,
         },
+        inbound::InboundRequests,
         leases::Leases,
         registry::{
             api_keys::ApiKeys, endpoints::Endpoints, event_types::EventTypes, pointers::SecretPointers,
@@ -56,6 +57,8 @@ pub struct Parts {
     pub progress: JobProgress,
     /// The events table: events.
     pub events: StoredEvents,
+    /// The log of inbound requests.
+    pub inbound_requests: InboundRequests,
     /// The endpoints that events go to.
     pub snapshots: Snapshots,
     /// Events in order of time.
@@ -106,7 +109,8 @@ impl Parts {
             event_types: EventTypes::new(registry.clone()),
             progress: JobProgress::new(registry.clone()),
             pointers: SecretPointers::new(registry, cache_age),
-            events: StoredEvents::new(events.clone(), objects),
+            events: StoredEvents::new(events.clone(), objects.clone()),
+            inbound_requests: InboundRequests::new(events.clone(), objects),
             snapshots: Snapshots::new(events.clone()),
             timeline: Timeline::new(events.clone()),
             deliveries: Deliveries::new(events.clone()),

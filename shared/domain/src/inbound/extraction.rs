@@ -42,7 +42,7 @@ pub struct EventRules {
     /// The headers that are the data of a request without a body.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data_headers: Vec<String>,
-    /// Whether the signed bytes are an id too, since the sender signs neither the id nor a time: a repeat with another
+    /// Whether the signed bytes are the id, since the sender signs neither its id nor a time: a repeat with another
     /// id is noticed then.
     #[serde(default)]
     pub body_is_id: bool,
@@ -72,7 +72,7 @@ pub struct EventTime {
 pub struct ProviderEvent {
     /// The provider's own id of the event; the same id is the same event.
     pub event_id: String,
-    /// A second id, the hash of the signed bytes and the type, where the first one is not signed.
+    /// The hash of the signed bytes and the type, where the provider's id is not signed: it counts instead of it.
     pub body_id: Option<String>,
     /// `PROVIDER.KIND`.
     pub event_type: EventType,
@@ -82,6 +82,20 @@ pub struct ProviderEvent {
     pub data: EventData,
     /// The same in the shape that all providers share, where there is one.
     pub normal: Option<NormalEvent>,
+}
+
+impl ProviderEvent {
+    /// By what a repeat is noticed: the hash of what is signed, where the provider's own id is not, and else that id.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        self.body_id.as_deref().unwrap_or(&self.event_id)
+    }
+
+    /// The same of its normalised event. No provider's id is such a hash.
+    #[must_use]
+    pub fn normal_identity(&self) -> String {
+        hash([b"normal", self.identity().as_bytes()])
+    }
 }
 
 /// Why a request with a valid signature, or an item of it, holds no event.

@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
 use domain::{
-    EndpointId, TenantId, Timestamp,
+    EndpointId, SourceId, TenantId, Timestamp,
     endpoint::limit::{self, Block, Grant, Rate},
 };
 
@@ -105,6 +105,18 @@ impl Leases {
         // Each holds a function for as long as its endpoint hangs, and all tenants share functions.
         let rate = Rate::per_second(OWNERS_TESTS_PER_SECOND).with_burst(OWNERS_TESTS_AT_ONCE);
         self.charge_for(&keys::tests_limiter(owner), rate, 1, now).await
+    }
+
+    /// Takes the permit for one request at a source. A second's requests may come at once.
+    pub async fn take_source_permit(
+        &self,
+        tenant: &TenantId,
+        source: SourceId,
+        per_second: u32,
+        now: Timestamp,
+    ) -> Result<Grant, Fault> {
+        let rate = Rate::per_second(per_second).with_burst(per_second);
+        self.charge_for(&keys::source_limiter(tenant, source), rate, 1, now).await
     }
 
     /// DynamoDB has no `max()`, so there are two updates: one for a limiter that is idle, one for a

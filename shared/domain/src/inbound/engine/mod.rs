@@ -25,7 +25,7 @@ pub use jws::KeySet;
 pub(super) use key::key;
 pub(super) use method::holds;
 pub(super) use moment::read as read_time;
-pub use report::{Check, Reject, Report, Step, Verdict, Verified};
+pub use report::{Check, Reject, Report, Step, Verdict, Verified, VerifiedRecord};
 pub use scheme::Scheme;
 
 use super::reading::{Facts, Request};

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::inbound::{Provider, reading::Request};
+use crate::inbound::{presets, reading::Request};
 
 const SECRET: &str = "whsec_test_secret_of_this_test";
 const BODY: &[u8] = br#"{"id": "evt_1", "object": "event", "type": "invoice.paid", "created": 1700000000}"#;
@@ -16,7 +16,7 @@ fn check(header: Option<&str>, body: &[u8], secrets: &[&str], now: i64) -> Resul
     let request =
         Request { method: "POST", public_urls: &[], path_secret: None, query: "", headers: &headers, body };
     let keys = Keys { secrets: &secrets, published: None };
-    let scheme = &Provider::Stripe.preset().table.scheme;
+    let scheme = &presets::get("stripe").unwrap().table.scheme;
     verify(scheme, request, keys, Timestamp::from_secs(now)).outcome.map(|_| ())
 }
 

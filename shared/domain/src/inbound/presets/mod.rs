@@ -3,6 +3,8 @@
 //! A provider is added by its file, its line in [`FILES`] and two samples in `events/inbound/`; the tests say what
 //! is missing. No row is parsed before it is used.
 
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -94,10 +96,32 @@ impl Preset {
     /// # Errors
     /// What it must be, without the text.
     pub fn check_secret(&self, text: &str) -> Result<(), String> {
-        let rules = &self.secret;
+        self.secret.check(&self.table, text)
+    }
+}
+
+impl SecretRules {
+    /// What a secret of a tenant's own table is.
+    #[must_use]
+    pub fn of_custom() -> Self {
+        Self {
+            made_by: SecretOrigin::Tenant,
+            hint: "a key of the table, at least 16 characters without white space".to_owned(),
+            prefix: String::new(),
+            min_length: 16,
+            refuse: Vec::new(),
+        }
+    }
+
+    /// Whether a text can be a secret of a source with this table.
+    ///
+    /// # Errors
+    /// What it must be, without the text.
+    pub fn check(&self, table: &Table, text: &str) -> Result<(), String> {
+        let rules = self;
         let hint = || Err(format!("must be {}", rules.hint));
         let Some(tail) = text.strip_prefix(rules.prefix.as_str()) else { return hint() };
-        let methods = &self.table.scheme.methods;
+        let methods = &table.scheme.methods;
         // Only a PEM has spaces and lines; around another secret they are a fault of copying.
         let has_pem = methods.iter().any(|method| method.key.encoding == engine::scheme::KeyEncoding::Spki);
         let is_allowed = |byte: u8| byte.is_ascii_graphic() || (has_pem && b" \n".contains(&byte));
@@ -160,6 +184,16 @@ const FILES: &[(&str, &str)] = &[
 /// The names of all presets.
 pub fn names() -> impl Iterator<Item = &'static str> {
     FILES.iter().map(|(name, _)| *name)
+}
+
+/// A provider's row, parsed once; `None` where no provider has this name. The tests of this folder read all of them,
+/// so none is malformed.
+#[must_use]
+pub fn get(name: &str) -> Option<&'static Preset> {
+    static PARSED: [OnceLock<Option<Preset>>; FILES.len()] = [const { OnceLock::new() }; FILES.len()];
+    let index = FILES.iter().position(|(found, _)| *found == name)?;
+    let (cell, (_, json)) = (PARSED.get(index)?, FILES.get(index)?);
+    cell.get_or_init(|| read(json).ok()).as_ref()
 }
 
 /// A provider's row; `None` where no provider has this name.

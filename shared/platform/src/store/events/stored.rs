@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use domain::{
-    EventId, SourceId, TenantId, Timestamp,
+    EventId, InboundRequestId, SourceId, TenantId, Timestamp,
     delivery::lane,
     event::{
         EventData, EventType,
@@ -45,6 +45,8 @@ pub struct StoredEvent {
     pub at: Timestamp,
     /// The source it came in by, if any.
     pub source_id: Option<SourceId>,
+    /// The request it came with first, if any.
+    pub inbound_request_id: Option<InboundRequestId>,
     /// The bytes that are signed and sent.
     pub payload: Payload,
     /// What else could be published under the same idempotency key and be the same.
@@ -224,6 +226,9 @@ fn event_item(tenant: &TenantId, event: &StoredEvent) -> Item {
     if let Some(source) = event.source_id {
         item.insert("source_id".to_owned(), AttributeValue::S(source.to_string()));
     }
+    if let Some(request) = event.inbound_request_id {
+        item.insert("inbound_request_id".to_owned(), AttributeValue::S(request.to_string()));
+    }
     item
 }
 
@@ -269,6 +274,7 @@ fn read_event(id: EventId, item: &Item) -> Result<StoredEvent, Fault> {
         timestamp: millis(item, "timestamp")?,
         at: millis(item, "created_at")?,
         source_id: optional(item, "source_id", parsed)?,
+        inbound_request_id: optional(item, "inbound_request_id", parsed)?,
         payload: read_payload(item)?,
         fingerprint: fingerprint
             .and_then(|blob| blob.as_ref().try_into().ok())

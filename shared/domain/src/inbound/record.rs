@@ -1,0 +1,165 @@
+//! What is kept of an inbound request: enough to see what came, why it was refused, and to read its events again.
+//!
+//! Signatures, tokens and what looks like one are left out, since the record is shown.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Provider,
+    engine::VerifiedRecord,
+    reading::{Origin, Place, Request},
+    table::Table,
+};
+use crate::{EventId, InboundRequestId, SourceId, Timestamp, event::EventType, text::text_enum};
+
+/// What stands for a value that is not kept.
+pub const REDACTED: &str = "[redacted]";
+
+/// Malformed items of which the reason is kept.
+pub const MALFORMED_ITEM_COUNT_LIMIT: usize = 20;
+
+text_enum! {
+    /// What became of an inbound request.
+    pub enum RequestStatus {
+        /// It was verified, and its events were published.
+        Accepted = "accepted",
+        /// It was verified, and holds no event: a ping, or a batch without items.
+        Ignored = "ignored",
+        /// It was verified, but none of its events could be read.
+        Malformed = "malformed",
+        /// It was refused. Neither its body nor its events are kept.
+        Refused = "refused",
+    }
+}
+
+/// An event of an inbound request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedEvent {
+    /// Which one.
+    pub id: EventId,
+    /// Its type.
+    pub event_type: EventType,
+    /// Whether it was new, and not a repeat.
+    pub new: bool,
+}
+
+/// An item of a batch that holds no event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedFault {
+    /// Its place in the batch, from 0.
+    pub index: usize,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+/// An inbound request, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// Which one.
+    pub id: InboundRequestId,
+    /// Where it came in.
+    pub source_id: SourceId,
+    /// Who sent it.
+    pub provider: Provider,
+    /// What became of it.
+    pub status: RequestStatus,
+    /// Why it was refused, or holds no event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The method.
+    pub method: String,
+    /// The query, with secrets redacted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub query: String,
+    /// The headers, with secrets redacted.
+    pub headers: BTreeMap<String, String>,
+    /// The sender's address, as the edge saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_ip: Option<String>,
+    /// Bytes of the body.
+    pub body_size: usize,
+    /// Which of the source's secrets matched, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_index: Option<usize>,
+    /// Milliseconds from the signed time to the request's arrival.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<i64>,
+    /// Its events, the repeated ones too, and those of replays.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<RecordedEvent>,
+    /// Items that hold no event, the first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub malformed_items: Vec<RecordedFault>,
+    /// How many items hold no event.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub malformed_item_count: usize,
+    /// How many items carried no valid token.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unverified_item_count: usize,
+    /// What the verification found; nothing of a refused request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<VerifiedRecord>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+impl RequestRecord {
+    /// When it came in.
+    #[must_use]
+    pub fn created_at(&self) -> Timestamp {
+        self.id.created_at()
+    }
+}
+
+/// What the names of headers and parameters hold that carry secrets.
+const SECRET_WORDS: &[&str] =
+    &["authorization", "cookie", "signature", "secret", "token", "password", "hmac", "credential"];
+
+/// The headers of a request as they are kept. One that holds a signature or a token is redacted, unless it is no more
+/// than a part of an event, such as an id.
+#[must_use]
+pub fn redacted_headers(table: &Table, request: &Request<'_>) -> BTreeMap<String, String> {
+    let kept = |name: &str| -> String {
+        let value = request.header(name).unwrap_or_default();
+        let is_header = |origin: &Origin| match origin {
+            Origin::Header(header) => header == name,
+            Origin::Headers(beginning) => name.starts_with(beginning.as_str()),
+            _ => false,
+        };
+        if is_secret(table, name, is_header) { REDACTED.to_owned() } else { value.into_owned() }
+    };
+    request.headers.iter().map(|(name, _)| ((*name).to_owned(), kept(name))).collect()
+}
+
+/// The query of a request as it is kept. The values of signatures and tokens are redacted.
+#[must_use]
+pub fn redacted_query(table: &Table, request: &Request<'_>) -> String {
+    let kept = |pair: &str| -> String {
+        let Some((name, _)) = pair.split_once('=') else { return pair.to_owned() };
+        let is_query = |origin: &Origin| matches!(origin, Origin::Query(query) if query == name);
+        if is_secret(table, name, is_query) { format!("{name}={REDACTED}") } else { pair.to_owned() }
+    };
+    request.query.split('&').map(kept).collect::<Vec<_>>().join("&")
+}
+
+fn is_secret(table: &Table, name: &str, is_it: impl Fn(&Origin) -> bool) -> bool {
+    let is_in = |place: &Place| place.origins().any(&is_it);
+    let signatures = table.scheme.methods.iter().map(|method| &method.signature.from);
+    let tokens = table.challenges.iter().filter_map(|challenge| challenge.verify_token.as_ref());
+    if signatures.chain(tokens).any(is_in) {
+        return true;
+    }
+    let rules = &table.events;
+    let is_read = rules.event_type.iter().chain(rules.dedupe.iter().flatten()).any(is_in)
+        || rules.data_headers.iter().any(|header| header == name);
+    let lower = name.to_ascii_lowercase();
+    !is_read && SECRET_WORDS.iter().any(|word| lower.contains(word))
+}
+
+#[cfg(test)]
+mod tests;
