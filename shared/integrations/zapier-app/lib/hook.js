@@ -11,7 +11,7 @@ const LONGEST_FILTER = 128;
 const unsubscribe = async (z, bundle) => {
   const id = bundle.subscribeData?.id;
   if (id) {
-    // 404: there is no such endpoint, so there is nothing left to do.
+    // 404: the endpoint does not exist, so there is nothing left to do.
     await api.request(z, bundle, { method: 'DELETE', path: `/endpoints/${encodeURIComponent(id)}`, accepts: [404] });
   }
   return { id: id ?? null };
