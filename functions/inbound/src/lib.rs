@@ -8,6 +8,7 @@ mod log;
 mod published_keys;
 mod reply;
 mod target;
+mod verifying;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 

@@ -177,6 +177,7 @@ const FILES: &[(&str, &str)] = &[
     ("twilio", include_str!("twilio.json")),
     ("typeform", include_str!("typeform.json")),
     ("xero", include_str!("xero.json")),
+    ("zapier", include_str!("zapier.json")),
     ("zendesk", include_str!("zendesk.json")),
     ("zoom", include_str!("zoom.json")),
 ];
