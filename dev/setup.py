@@ -1,7 +1,8 @@
 """Checks the requirements of this machine and installs the pinned tools into the checkout.
 
 setup.py TOOLS...: `stack` (MiniStack), `sam` (SAM CLI and cfn-lint), `deny` (cargo-deny), `build` (cargo-lambda),
-`contract` (schemathesis, and what the documents' Python needs), `nextest` and `clients` (the tests' npm packages).
+`contract` (schemathesis, vendors' signers, and what the documents' Python needs), `nextest` and `clients` (the tests'
+npm packages).
 Tools that are already installed at their pinned versions are left alone.
 """
 
@@ -99,7 +100,7 @@ def clients():
     if stamp.exists() and stamp.read_text() == version:
         return
     say("Installing the tests' npm packages ...")
-    _run(["npm", "ci", "--no-audit", "--no-fund", "--prefix", CLIENTS])
+    _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", CLIENTS])
     stamp.write_text(version)
 
 
