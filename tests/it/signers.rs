@@ -26,7 +26,7 @@ enum Signed {
 }
 use Signed::{Body, Token, Values};
 
-/// Signs and verifies nothing itself: `node:crypto` follows the provider's documentation.
+/// The signer that follows a provider's documentation, where the provider publishes none.
 const NODE: &str = "node:crypto";
 
 /// A request that a signer makes.

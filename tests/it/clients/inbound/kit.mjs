@@ -28,13 +28,15 @@ export function seconds(now) {
 
 /** A POST of JSON. The spacing is part of the signed bytes, and so is what is beyond ASCII. */
 export function json(value, headers = {}) {
-  return { method: "POST", body: JSON.stringify(value, null, 1), headers: { "content-type": "application/json", ...headers } };
+  const body = JSON.stringify(value, null, 1);
+  return { method: "POST", body, headers: { "content-type": "application/json", ...headers } };
 }
 
 /** A POST of a form. */
 export function form(fields, headers = {}) {
   const type = "application/x-www-form-urlencoded";
-  return { method: "POST", body: new URLSearchParams(fields).toString(), headers: { "content-type": type, ...headers } };
+  const body = new URLSearchParams(fields).toString();
+  return { method: "POST", body, headers: { "content-type": type, ...headers } };
 }
 
 /** The same request with more headers. */

@@ -9,8 +9,8 @@ function one(name, secret, request) {
 }
 
 /** The body's HMAC in a header, after a prefix. */
-function bodySigned(name, value, { header, hash = "sha256", encoding = "hex", prefix = "", secret = random(), headers = {} }) {
-  const request = json(value, headers);
+function bodySigned(name, value, { header, hash = "sha256", encoding = "hex", prefix = "", secret = random() }) {
+  const request = json(value);
   const signature = prefix + hmac(hash, secret, request.body, encoding);
   return one(name, secret, withHeaders(request, { [header]: signature }));
 }
@@ -47,7 +47,9 @@ const token = {
 
   mailchimp() {
     const secret = random();
-    const body = form({ type: "subscribe", fired_at: "2026-11-23 20:00:00", "data[id]": random(5), "data[email]": "zoë@example.com" });
+    const body = form({
+      type: "subscribe", fired_at: "2026-11-23 20:00:00", "data[id]": random(5), "data[email]": "zoë@example.com",
+    });
     return [
       ...one("query", secret, { ...body, query: `secret=${secret}` }),
       ...one("path", secret, { ...body, path: secret }),
@@ -74,7 +76,9 @@ const token = {
 
   postmark({ now }) {
     const credentials = `hooks:${random()}`;
-    const event = { RecordType: "Delivery", MessageID: randomUUID(), Recipient: "zoë@example.com", DeliveredAt: iso(now) };
+    const event = {
+      RecordType: "Delivery", MessageID: randomUUID(), Recipient: "zoë@example.com", DeliveredAt: iso(now),
+    };
     return one("delivery", credentials, json(event, { authorization: basic(credentials) }));
   },
 
@@ -94,7 +98,8 @@ const of_body = {
   },
 
   cal_com({ now }) {
-    const event = { triggerEvent: "BOOKING_CREATED", createdAt: iso(now), payload: { uid: random(), title: "Zoë 🎉" } };
+    const payload = { uid: random(), title: "Zoë 🎉" };
+    const event = { triggerEvent: "BOOKING_CREATED", createdAt: iso(now), payload };
     return bodySigned("booking", event, { header: "x-cal-signature-256" });
   },
 
@@ -106,7 +111,9 @@ const of_body = {
   docusign({ now }) {
     // What looks like base64 is used as text. There is one header for each active key.
     const secret = randomBytes(32).toString("base64");
-    const event = { event: "envelope-completed", generatedDateTime: iso(now), data: { envelopeId: randomUUID(), name: "Zoë 🎉" } };
+    const event = {
+      event: "envelope-completed", generatedDateTime: iso(now), data: { envelopeId: randomUUID(), name: "Zoë 🎉" },
+    };
     const request = json(event);
     const headers = {
       "x-docusign-signature-1": hmac("sha256", "another key of the account", request.body, "base64"),
@@ -117,7 +124,9 @@ const of_body = {
 
   follow_up_boss({ now }) {
     const secret = random();
-    const request = json({ eventId: randomUUID(), eventCreated: iso(now), event: "peopleCreated", resourceIds: [1], uri: null });
+    const request = json(
+      { eventId: randomUUID(), eventCreated: iso(now), event: "peopleCreated", resourceIds: [1], uri: null },
+    );
     const signature = hmac("sha256", secret, Buffer.from(request.body).toString("base64"), "hex");
     return one("people", secret, withHeaders(request, { "fub-signature": signature }));
   },
@@ -131,7 +140,9 @@ const of_body = {
   },
 
   intercom({ now }) {
-    const event = { type: "notification_event", id: `notif_${random()}`, topic: "contact.created", created_at: Math.floor(now / 1000) };
+    const event = {
+      type: "notification_event", id: `notif_${random()}`, topic: "contact.created", created_at: Math.floor(now / 1000),
+    };
     return bodySigned("contact", event, { header: "x-hub-signature", hash: "sha1", prefix: "sha1=" });
   },
 
@@ -145,7 +156,8 @@ const of_body = {
   meta({ now }) {
     const secret = random();
     const time = Math.floor(now / 1000);
-    const value = { leadgen_id: random(8), page_id: "1", form_id: "2", created_time: time, name: "Zoë@example.com/🎉" };
+    const name = "Zoë@example.com/🎉";
+    const value = { leadgen_id: random(8), page_id: "1", form_id: "2", created_time: time, name };
     const request = json({ object: "page", entry: [{ id: "1", time, changes: [{ field: "leadgen", value }] }] });
     // Meta escapes what is beyond ASCII, and slashes and at signs too; it signs what it sends.
     const escape = (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`;
@@ -183,28 +195,38 @@ const of_time_and_body = {
     const payload = { uri: `https://api.calendly.com/scheduled_events/${random()}`, name: "Zoë 🎉" };
     const request = json({ event: "invitee.created", created_at: iso(now), payload });
     const signature = hmac("sha256", secret, `${seconds(now)}.${request.body}`, "hex");
-    return one("invitee", secret, withHeaders(request, { "calendly-webhook-signature": `t=${seconds(now)},v1=${signature}` }));
+    return one("invitee", secret, withHeaders(request, {
+      "calendly-webhook-signature": `t=${seconds(now)},v1=${signature}`,
+    }));
   },
 
   close({ now }) {
     const secret = random();
-    const event = { id: `ev_${random()}`, object_type: "lead", action: "created", date_created: iso(now), data: { name: "Zoë 🎉" } };
+    const event = {
+      id: `ev_${random()}`, object_type: "lead", action: "created", date_created: iso(now), data: { name: "Zoë 🎉" },
+    };
     const request = json({ event, subscription_id: `whsub_${random()}` });
     // The key is the bytes that the secret spells.
     const signature = hmac("sha256", Buffer.from(secret, "hex"), seconds(now) + request.body, "hex");
-    return one("lead", secret, withHeaders(request, { "close-sig-timestamp": seconds(now), "close-sig-hash": signature }));
+    return one("lead", secret, withHeaders(request, {
+      "close-sig-timestamp": seconds(now), "close-sig-hash": signature,
+    }));
   },
 
   dotloop({ now }) {
     const secret = random();
     const request = json({ eventId: randomUUID(), eventType: "LOOP_CREATED", name: "Zoë 🎉" });
     const signature = hmac("sha1", secret, `${seconds(now)}.${request.body}`, "hex");
-    return one("loop", secret, withHeaders(request, { "x-dotloop-timestamp": seconds(now), "x-dotloop-signature": signature }));
+    return one("loop", secret, withHeaders(request, {
+      "x-dotloop-timestamp": seconds(now), "x-dotloop-signature": signature,
+    }));
   },
 
   quo_legacy({ now }) {
     const secret = randomBytes(32).toString("base64");
-    const request = json({ id: `EV${random()}`, object: "event", createdAt: iso(now), type: "call.completed", data: {} });
+    const request = json(
+      { id: `EV${random()}`, object: "event", createdAt: iso(now), type: "call.completed", data: {} },
+    );
     const signature = hmac("sha256", Buffer.from(secret, "base64"), `${now}.${request.body}`, "base64");
     return one("call", secret, withHeaders(request, { "openphone-signature": `hmac;1;${now};${signature}` }));
   },
@@ -212,7 +234,9 @@ const of_time_and_body = {
   zendesk({ now }) {
     const secret = random();
     const timestamp = iso(now).replace(/\.\d+Z$/, "Z");
-    const request = json({ id: randomUUID(), type: "zen:event-type:ticket.created", time: iso(now), detail: { subject: "Zoë 🎉" } });
+    const request = json(
+      { id: randomUUID(), type: "zen:event-type:ticket.created", time: iso(now), detail: { subject: "Zoë 🎉" } },
+    );
     const headers = {
       "x-zendesk-webhook-signature": hmac("sha256", secret, timestamp + request.body, "base64"),
       "x-zendesk-webhook-signature-timestamp": timestamp,
@@ -223,9 +247,13 @@ const of_time_and_body = {
 
   zoom({ now }) {
     const secret = random();
-    const request = json({ event: "meeting.started", event_ts: now, payload: { object: { uuid: `${random()}==`, topic: "Zoë 🎉" } } });
+    const request = json(
+      { event: "meeting.started", event_ts: now, payload: { object: { uuid: `${random()}==`, topic: "Zoë 🎉" } } },
+    );
     const signature = hmac("sha256", secret, `v0:${seconds(now)}:${request.body}`, "hex");
-    return one("meeting", secret, withHeaders(request, { "x-zm-request-timestamp": seconds(now), "x-zm-signature": `v0=${signature}` }));
+    return one("meeting", secret, withHeaders(request, {
+      "x-zm-request-timestamp": seconds(now), "x-zm-signature": `v0=${signature}`,
+    }));
   },
 };
 
@@ -237,7 +265,8 @@ const of_fields = {
     const signature_request = { signature_request_id: random(), title: "Zoë 🎉" };
     const document = JSON.stringify({ event: { event_time, event_type, event_hash }, signature_request });
     const boundary = `----${random()}`;
-    const body = [`--${boundary}`, 'Content-Disposition: form-data; name="json"', "", document, `--${boundary}--`, ""].join("\r\n");
+    const part = [`--${boundary}`, 'Content-Disposition: form-data; name="json"', "", document];
+    const body = [...part, `--${boundary}--`, ""].join("\r\n");
     const headers = { "content-type": `multipart/form-data; boundary=${boundary}` };
     return one("multipart", secret, { method: "POST", body, headers });
   },

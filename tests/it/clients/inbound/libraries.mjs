@@ -22,7 +22,8 @@ import { accepted, form, hmac, json, library, NODE, random, seconds, withHeaders
 function python(input) {
   const here = (path) => fileURLToPath(new URL(path, import.meta.url));
   const interpreter = here("../../../../.local/contract/bin/python");
-  return JSON.parse(execFileSync(interpreter, [here("vendors.py")], { input: JSON.stringify(input), encoding: "utf8" }));
+  const options = { input: JSON.stringify(input), encoding: "utf8" };
+  return JSON.parse(execFileSync(interpreter, [here("vendors.py")], options));
 }
 
 /** A secret as Standard Webhooks and Svix write it. */
@@ -147,7 +148,8 @@ function messageHeaders(prefix, id, now, signature) {
 async function standardWebhooks({ now }) {
   const secret = prefixed();
   const id = `msg_${random()}`;
-  const request = json({ type: "contact.created", timestamp: new Date(now).toISOString(), data: { name: "Zoë 🎉" } });
+  const timestamp = new Date(now).toISOString();
+  const request = json({ type: "contact.created", timestamp, data: { name: "Zoë 🎉" } });
   const signature = new StandardWebhook(secret).sign(id, new Date(now), request.body);
   const headers = messageHeaders("webhook", id, now, signature);
   const read = new StandardWebhook(secret).verify(request.body, headers);
@@ -167,7 +169,9 @@ async function standardWebhooks({ now }) {
 async function svix({ now }) {
   const secret = prefixed();
   const id = `msg_${random()}`;
-  const request = json({ type: "email.delivered", created_at: new Date(now).toISOString(), data: { to: ["zoë@example.com"] } });
+  const request = json(
+    { type: "email.delivered", created_at: new Date(now).toISOString(), data: { to: ["zoë@example.com"] } },
+  );
   const signature = new SvixWebhook(secret).sign(id, new Date(now), request.body);
   const headers = messageHeaders("svix", id, now, signature);
   // It returns nothing, and throws where it refuses.
@@ -226,7 +230,9 @@ async function sendgrid({ now }) {
   const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
   const secret = publicKey.export({ format: "der", type: "spki" }).toString("base64");
   const timestamp = seconds(now);
-  const event = { email: "zoë@example.com", timestamp: Number(timestamp), sg_message_id: random(), sg_event_id: random() };
+  const event = {
+    email: "zoë@example.com", timestamp: Number(timestamp), sg_message_id: random(), sg_event_id: random(),
+  };
   const request = json([{ ...event, event: "delivered" }]);
   // The line break at the end is signed.
   request.body += "\r\n";
@@ -255,7 +261,12 @@ async function shopify({ url, now }) {
   });
   const kinds = {
     webhook: { ...shared("x-shopify-"), "x-shopify-topic": "orders/create", "x-shopify-event-id": random() },
-    event: { ...shared("shopify-"), "shopify-topic": "Product", "shopify-handle": "products", "shopify-action": "update" },
+    event: {
+      ...shared("shopify-"),
+      "shopify-topic": "Product",
+      "shopify-handle": "products",
+      "shopify-action": "update",
+    },
   };
   const api = shopifyApi({
     apiSecretKey: secret,
@@ -278,7 +289,8 @@ async function shopify({ url, now }) {
 async function square({ url, now }) {
   const secret = random();
   const created_at = new Date(now).toISOString();
-  const request = json({ merchant_id: "M", type: "payment.created", event_id: random(), created_at, note: "Grüße 🎉" });
+  const event = { merchant_id: "M", type: "payment.created", event_id: random(), created_at, note: "Grüße 🎉" };
+  const request = json(event);
   const signature = hmac("sha256", secret, url + request.body, "base64");
   const checked = python({ vendor: "square", secret, url, signature, body: request.body });
   const headers = { "x-square-hmacsha256-signature": signature };
@@ -289,7 +301,9 @@ async function square({ url, now }) {
 async function paddle({ now }) {
   const secret = `pdl_ntfset_${random()}`;
   const occurred_at = new Date(now).toISOString();
-  const request = json({ event_id: `evt_${random()}`, event_type: "transaction.completed", occurred_at, data: { name: "Zoë 🎉" } });
+  const request = json(
+    { event_id: `evt_${random()}`, event_type: "transaction.completed", occurred_at, data: { name: "Zoë 🎉" } },
+  );
   const header = `ts=${seconds(now)};h1=${hmac("sha256", secret, `${seconds(now)}:${request.body}`, "hex")}`;
   const client = new Paddle("of_no_account");
   const is_valid = await client.webhooks.isSignatureValid(request.body, secret, header);
