@@ -16,7 +16,7 @@ use testkit::foreign::{self, SignedRequest};
 
 /// What a signature covers, so that a change of it must be refused.
 #[derive(Clone, Copy)]
-enum Signed {
+enum Coverage {
     /// Each byte of the body.
     Body,
     /// The values after these texts in the body.
@@ -24,7 +24,7 @@ enum Signed {
     /// Nothing: the request has a token.
     Token,
 }
-use Signed::{Body, Token, Values};
+use Coverage::{Body, Token, Values};
 
 /// The signer that follows a provider's documentation, where the provider publishes none.
 const NODE: &str = "node:crypto";
@@ -37,7 +37,7 @@ struct Row {
     signer: &'static str,
     /// The vendor's library that accepts it.
     verifier: Option<&'static str>,
-    signed: Signed,
+    signed: Coverage,
     /// The types of its events.
     event_types: &'static [&'static str],
 }
@@ -46,7 +46,7 @@ const fn row(
     (preset, case): (&'static str, &'static str),
     signer: &'static str,
     verifier: Option<&'static str>,
-    signed: Signed,
+    signed: Coverage,
     event_types: &'static [&'static str],
 ) -> Row {
     Row { preset, case, signer, verifier, signed, event_types }
@@ -56,7 +56,7 @@ const fn row(
 const fn by_node(
     preset: &'static str,
     case: &'static str,
-    signed: Signed,
+    signed: Coverage,
     event_types: &'static [&'static str],
 ) -> Row {
     row((preset, case), NODE, None, signed, event_types)
@@ -158,7 +158,7 @@ struct Source {
 
 impl Source {
     /// The source that accepts a request.
-    fn of(request: &SignedRequest, now: i64) -> Self {
+    fn of(request: &SignedRequest) -> Self {
         let preset = presets::find(&request.preset).expect("a preset").expect("a row");
         for secret in &request.secrets {
             assert_eq!(preset.check_secret(secret), Ok(()), "{}: {secret}", preset.name);
@@ -169,7 +169,7 @@ impl Source {
             secrets: preset.secrets(request.secrets.iter().cloned().map(Secret::new).collect()),
             published: published.map(|keys| serde_json::from_value(keys).expect("a set of keys")),
             preset,
-            now: Timestamp::from_millis(now),
+            now: Timestamp::from_millis(request.now),
         }
     }
 
@@ -200,11 +200,10 @@ fn url(preset: &str) -> String {
 }
 
 /// All requests, each made twice, the second time with other secrets and ids.
-async fn requests(now: i64) -> Vec<(&'static Row, SignedRequest, SignedRequest)> {
+async fn requests() -> Vec<(&'static Row, SignedRequest, SignedRequest)> {
     let urls: Vec<_> = presets::names().map(|name| (name, url(name))).collect();
     let sources: Vec<_> = urls.iter().map(|(name, url)| (*name, url.as_str())).collect();
-    let (made, again) =
-        (foreign::signed_requests(now, &sources).await, foreign::signed_requests(now, &sources).await);
+    let (made, again) = (foreign::signed_requests(&sources).await, foreign::signed_requests(&sources).await);
     assert_eq!(made.len(), again.len());
     let rows = made.into_iter().zip(again).map(|(request, other)| {
         let row = ROWS.iter().find(|row| (row.preset, row.case) == (&request.preset, &request.case));
@@ -213,11 +212,6 @@ async fn requests(now: i64) -> Vec<(&'static Row, SignedRequest, SignedRequest)>
         (row, request, other)
     });
     rows.collect()
-}
-
-fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    since.as_millis().try_into().unwrap()
 }
 
 /// The name of a library, without its version.
@@ -237,14 +231,13 @@ fn every_preset_has_a_signer() {
 
 #[tokio::test]
 async fn every_request_of_a_foreign_signer_is_accepted() {
-    let now = now();
-    let requests = requests(now).await;
+    let requests = requests().await;
     assert_eq!(requests.len(), ROWS.len(), "a row has no request");
     for (row, request, _) in requests {
         let case = format!("{}/{}", row.preset, row.case);
         assert_eq!(name(&request.signer), row.signer, "{case}");
         assert_eq!(request.verifier.as_deref().map(name), row.verifier, "{case}");
-        let source = Source::of(&request, now);
+        let source = Source::of(&request);
         let extraction = source.events(&request, &request.body).unwrap_or_else(|why| panic!("{case}: {why}"));
         assert!(extraction.malformed.is_empty(), "{case}: {:?}", extraction.malformed);
         assert_eq!(extraction.unverified_count, 0, "{case}");
@@ -256,16 +249,17 @@ async fn every_request_of_a_foreign_signer_is_accepted() {
 
 #[tokio::test]
 async fn no_request_of_a_foreign_signer_is_accepted_with_another_secret_or_a_changed_byte() {
-    let now = now();
-    for (row, request, other) in requests(now).await {
+    for (row, request, other) in requests().await {
         let case = format!("{}/{}", row.preset, row.case);
-        let (source, elsewhere) = (Source::of(&request, now), Source::of(&other, now));
+        let source = Source::of(&request);
+        // At the same time, so that nothing but the secret is wrong.
+        let elsewhere = Source { now: source.now, ..Source::of(&other) };
         assert_ne!(request.secrets, other.secrets, "{case}");
         assert!(elsewhere.events(&request, &request.body).is_err(), "{case}: another source accepts it");
         let mixed = Source { published: source.published, ..elsewhere };
         assert!(mixed.events(&request, &request.body).is_err(), "{case}: another secret accepts it");
 
-        let source = Source::of(&request, now);
+        let source = Source::of(&request);
         let mut changes = 0;
         for range in signed_ranges(row.signed, &request.body, &case) {
             for index in range {
@@ -280,7 +274,7 @@ async fn no_request_of_a_foreign_signer_is_accepted_with_another_secret_or_a_cha
 }
 
 /// Where the signed bytes of a body are.
-fn signed_ranges(signed: Signed, body: &[u8], case: &str) -> Vec<std::ops::Range<usize>> {
+fn signed_ranges(signed: Coverage, body: &[u8], case: &str) -> Vec<std::ops::Range<usize>> {
     match signed {
         Body => vec![0..body.len()],
         Token => Vec::new(),

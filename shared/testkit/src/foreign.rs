@@ -31,6 +31,8 @@ pub struct SignedRequest {
     pub signer: String,
     /// Name and version of the vendor's library that accepted it, where there is one.
     pub verifier: Option<String>,
+    /// When it was signed, in milliseconds since 1970.
+    pub now: i64,
     /// The method.
     pub method: String,
     /// What follows the source's URL in the path.
@@ -52,16 +54,15 @@ fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D:
     BASE64_STANDARD.decode(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
 
-/// Makes fresh requests of providers, as they would send them at `now` (milliseconds since 1970): all that are known of
-/// each preset, for the URL beside it, which is the one that was entered at the provider. Each has new ids and secrets.
-///
-/// A vendor's verifier has accepted what its library did not sign itself, so `now` must be about the present.
-pub async fn signed_requests(now: i64, sources: &[(&str, &str)]) -> Vec<SignedRequest> {
+/// Makes fresh requests of providers, as they would send them now: all that are known of each preset, for the URL beside
+/// it, which is the one that was entered at the provider. Each has new ids and secrets, and where the vendor publishes a
+/// verifier, that has accepted it.
+pub async fn signed_requests(sources: &[(&str, &str)]) -> Vec<SignedRequest> {
     let sources: Vec<_> =
         sources.iter().map(|(preset, url)| json!({ "preset": preset, "url": url })).collect();
     let mut command = Command::new("node");
     command.arg(root().join("tests/it/clients/inbound-sign.mjs"));
-    let lines = run(command, &json!({ "now": now, "sources": sources })).await;
+    let lines = run(command, &json!(sources)).await;
     lines.lines().map(|line| serde_json::from_str(line).expect("a request of the signer")).collect()
 }
 
