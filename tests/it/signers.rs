@@ -260,32 +260,29 @@ async fn no_request_of_a_foreign_signer_is_accepted_with_another_secret_or_a_cha
         assert!(mixed.events(&request, &request.body).is_err(), "{case}: another secret accepts it");
 
         let source = Source::of(&request);
-        let mut changes = 0;
-        for range in signed_ranges(row.signed, &request.body, &case) {
-            for index in range {
-                let mut body = request.body.clone();
-                body[index] ^= 1;
-                assert!(source.events(&request, &body).is_err(), "{case}: byte {index} can be changed");
-                changes += 1;
-            }
+        let indices = signed_indices(row.signed, &request.body, &case);
+        for &index in &indices {
+            let mut body = request.body.clone();
+            body[index] ^= 1;
+            assert!(source.events(&request, &body).is_err(), "{case}: byte {index} can be changed");
         }
-        assert_eq!(changes == 0, matches!(row.signed, Token), "{case}: {changes} bytes were changed");
+        assert_eq!(indices.is_empty(), matches!(row.signed, Token), "{case}");
     }
 }
 
 /// Where the signed bytes of a body are.
-fn signed_ranges(signed: Coverage, body: &[u8], case: &str) -> Vec<std::ops::Range<usize>> {
+fn signed_indices(signed: Coverage, body: &[u8], case: &str) -> Vec<usize> {
     match signed {
-        Body => vec![0..body.len()],
+        Body => (0..body.len()).collect(),
         Token => Vec::new(),
         Values(texts) => {
             let body = std::str::from_utf8(body).unwrap();
-            let ranges = texts.iter().map(|text| {
-                let begin =
-                    body.find(text).unwrap_or_else(|| panic!("{case}: no {text} in the body")) + text.len();
+            let indices = texts.iter().flat_map(|text| {
+                let before = body.find(text).unwrap_or_else(|| panic!("{case}: no {text} in the body"));
+                let begin = before + text.len();
                 begin..begin + body[begin..].find('"').unwrap()
             });
-            ranges.collect()
+            indices.collect()
         }
     }
 }
