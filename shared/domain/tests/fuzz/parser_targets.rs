@@ -39,7 +39,10 @@ pub(crate) fn place(input: &[u8]) {
     let facts = Facts::new(request(&headers, query, body), Some(&FormDocument::default()));
     let found = parsed.read(&facts, facts.document());
     assert!(found.is_some() || !place.ends_with('?'), "{place} is optional");
-    assert_eq!(parsed.read_all(&facts, facts.document()).first().is_some(), found.is_some());
+    // All headers of a beginning are read for a signature, which is never optional.
+    if !place.ends_with('?') {
+        assert_eq!(parsed.read_all(&facts, facts.document()).is_empty(), found.is_none());
+    }
     if place.starts_with("lower:") {
         assert!(!found.unwrap_or_default().bytes().any(|byte| byte.is_ascii_uppercase()));
     }
@@ -167,7 +170,8 @@ pub(crate) fn percent(input: &[u8]) {
     for plus_is_space in [false, true] {
         let Some(decoded) = percent_decoded(input, plus_is_space) else { continue };
         assert!(decoded.len() <= input.len());
-        let encoded: String = decoded.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let encoded: String =
+            decoded.bytes().flat_map(|byte| ["%".to_owned(), HEXLOWER.encode(&[byte])]).collect();
         assert_eq!(percent_decoded(&encoded, plus_is_space), Some(decoded.clone()));
         if !input.contains(['%', '+']) {
             assert_eq!(decoded, input);
