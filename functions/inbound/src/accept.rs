@@ -60,6 +60,11 @@ impl From<Fault> for Refusal {
 }
 
 impl Refusal {
+    /// Whether a source refuses it for who sends it, such as with another secret.
+    pub(crate) fn is_of_sender(&self) -> bool {
+        matches!(self, Self::Hidden(Hidden::Address, _) | Self::Rejected(_) | Self::Challenge(..))
+    }
+
     /// The word for it in metrics and in the log.
     pub(crate) fn reason(&self) -> &'static str {
         match self {

@@ -87,6 +87,9 @@ impl Inbound {
             Err(refusal) => {
                 let dimensions = [("provider", address.provider.as_str()), ("reason", refusal.reason())];
                 telemetry::count("InboundRefused", &dimensions, now);
+                if target.is_some_and(|target| target.source.is_some()) && refusal.is_of_sender() {
+                    telemetry::count("SourceRefused", &[], now);
+                }
                 reply::refused(&responses, refusal, &request)
             }
         }

@@ -12,6 +12,7 @@ use domain::{
         extraction::extract,
         presets::{self, Preset},
         reading::{ITEM_COUNT_LIMIT, Request},
+        source::VerifyToken,
         table::{Table, parse_table},
     },
 };
@@ -203,7 +204,7 @@ pub(crate) fn diagnosis(input: &[u8]) {
 /// A response has no type that a browser guesses, and what it signs is nothing that an event could be.
 pub(crate) fn challenge(input: &[u8]) {
     let secrets = [Secret::new(SECRET.to_owned())];
-    let token = Secret::new("the_verify_token".to_owned());
+    let token = VerifyToken::new(&Secret::new("the_verify_token".to_owned())).unwrap();
     for preset in PRESETS.iter().filter(|preset| !preset.table.challenges.is_empty()) {
         for awaits_secret in [false, true] {
             let keys = Keys { secrets: &secrets, published: None };
