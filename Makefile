@@ -77,4 +77,4 @@ redrive: ## move unreadable messages back to the lanes (STACK=name; FROM=DeadLet
 	.local/sam/bin/python dev/redrive.py --stack-name $(or $(STACK),$(error name the stack: make redrive STACK=core-webhooks-dev)) $(if $(FROM),--from $(FROM))
 
 clean: ## remove everything that was built and installed
-	rm -rf .local .aws-sam target tests/it/clients/node_modules
+	rm -rf .local .aws-sam target tests/it/clients/node_modules shared/integrations/zapier-app/node_modules

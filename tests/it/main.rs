@@ -38,6 +38,7 @@ mod tables;
 mod tracking;
 mod wide;
 mod words;
+mod zapier;
 
 use std::time::Duration;
 

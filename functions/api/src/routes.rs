@@ -22,7 +22,7 @@ use crate::{
         parameter::{Access, PAGE, Parameter},
         route::Route,
     },
-    openapi, replays, sources,
+    me, openapi, replays, sources,
     state::Api,
     tenants,
 };
@@ -76,6 +76,8 @@ const EVENT_TYPE_PAGE: [Parameter; 3] = [PAGE[0], PAGE[1], types::ARCHIVED];
 #[allow(clippy::too_many_lines, reason = "it is a table")]
 pub(crate) fn all() -> Vec<Route> {
     vec![
+        Route::get("/v1/me", "get_caller", Access::AnyKey, me::get)
+            .summary("Get the caller: the tenant that the key acts for, and the key's scopes."),
         Route::post("/v1/tenants", "create_tenant", Access::Operator, StatusCode::CREATED, tenants::create)
             .audited("tenant.created")
             .summary("Create a tenant.")
@@ -102,7 +104,7 @@ pub(crate) fn all() -> Vec<Route> {
             .problems(&[Kind::Conflict]),
         Route::delete("/v1/endpoints/{endpoint_id}", "delete_endpoint", Access::Scope(Scope::EndpointsWrite), endpoints::delete)
             .audited("endpoint.deleted")
-            .summary("Delete an endpoint. Its deliveries that are not finished are cancelled."),
+            .summary("Delete an endpoint. Its deliveries that are not finished are cancelled. Deleting it again changes nothing."),
         Route::post("/v1/endpoints/{endpoint_id}/disable", "disable_endpoint", Access::Scope(Scope::EndpointsWrite), StatusCode::OK, endpoints::disable)
             .audited("endpoint.disabled")
             .summary("Disable an endpoint. Its new deliveries are held or skipped.")

@@ -1,11 +1,14 @@
 //! Clients that we did not write: Stripe's own SDK as signer, Standard Webhooks' as verifier; and
-//! Node's cryptography where those do not reach.
+//! Node's cryptography where those do not reach. Zapier's platform runs our app for it.
+
+mod zapier;
 
 use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, process::Command};
 
+pub use self::zapier::{ZAPIER_APP, ZapierApp, ZapierError};
 use crate::{ReceivedRequest, stack::root};
 
 /// Signs `payload` with Stripe's SDK, as Stripe's servers would at `timestamp` (seconds since

@@ -262,6 +262,14 @@ views! {
         provider: String,
         url: String,
     }
+    /// Who the caller is.
+    CallerView {
+        tenant_id: String,
+        tenant_name: String,
+        key_id: Option<String>,
+        key_name: Option<String>,
+        scopes: Vec<String>,
+    }
     /// An API key, once it was made.
     KeyView {
         id: String,
