@@ -3,6 +3,7 @@
 
 pub mod catalog;
 pub mod fan_out;
+pub mod inbound;
 pub mod lanes;
 
 use std::{sync::Arc, time::Duration};
