@@ -211,9 +211,26 @@ impl Sources {
 
     /// Lets one request have the secret that it brings: true for the first of concurrent ones, while the source waits
     /// for its secret.
-    pub async fn claim_handshake(&self, source: &Source) -> Result<bool, Fault> {
-        let claimed = Source { awaits_secret_until: None, ..source.clone() };
-        self.replace(&claimed).await
+    pub async fn claim_handshake(&self, source: &Source, now: Timestamp) -> Result<bool, Fault> {
+        const DOING: &str = "claiming the handshake of a source";
+        let update = |(pk, sk): Key| {
+            Update::builder()
+                .table_name(self.table.name())
+                .key("pk", AttributeValue::S(pk))
+                .key("sk", AttributeValue::S(sk))
+                .update_expression("ADD revision :one REMOVE awaits_secret_until")
+                .condition_expression("awaits_secret_until > :now")
+                .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
+                .expression_attribute_values(":now", AttributeValue::N(now.millis().to_string()))
+                .build()
+                .map(|update| TransactWriteItem::builder().update(update).build())
+                .map_err(Fault::on(DOING))
+        };
+        let writes =
+            vec![update(keys::source(&source.tenant, source.id))?, update(keys::source_lookup(source.id))?];
+        let claimed = first_condition_held(self.table.transact(writes).await, DOING)?;
+        self.cache.forget(&source.id);
+        Ok(claimed)
     }
 
     /// The source behind a URL, read consistently: a new one works at once.

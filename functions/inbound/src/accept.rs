@@ -1,0 +1,348 @@
+//! The pipeline: what a request must pass to become events.
+
+use std::time::Duration;
+
+use domain::{
+    EventId, InboundRequestId, Secret, Timestamp,
+    inbound::{
+        Source,
+        challenge::{self, ChallengeReply, Outcome},
+        engine::{self, KeySet, Keys, Reject, Report},
+        extraction::{Extraction, MalformedEvent, extract},
+        reading,
+        record::{MALFORMED_ITEM_COUNT_LIMIT, RecordedEvent, RecordedFault, RequestRecord, RequestStatus},
+    },
+    saturating,
+};
+use platform::{
+    Fault,
+    lambda::http::Request,
+    publish::{NewEvent, PAYLOAD_LIMIT, PublishError, inbound::new_events},
+    runtime::clock,
+    secrets::{SecretRef, SecretsError},
+};
+
+use crate::{
+    Inbound,
+    target::{Address, Hidden, Target},
+};
+
+/// After a failed verification, secrets that were cached for longer than this are read again. So a new
+/// secret works at once, and a flood of invalid requests costs one read a second.
+const SECRETS_REREAD_AGE: Duration = Duration::from_secs(1);
+
+/// Events that are published in one call.
+const EVENTS_AT_ONCE: usize = 100;
+
+/// What a request became.
+pub(crate) enum Accepted {
+    /// Events, or none where it is a ping.
+    Events { request: InboundRequestId, ids: Vec<EventId> },
+    /// It was a challenge.
+    Challenge(ChallengeReply),
+}
+
+/// Why a request is refused.
+pub(crate) enum Refusal {
+    /// There is no such source, or it does not allow the sender: refused in the words of a wrong signature.
+    Hidden(Hidden, Reject),
+    TooLarge,
+    /// The body is compressed, or encoded in another way.
+    ContentEncoding(String),
+    Rejected(Reject),
+    /// A challenge that is refused, with its status.
+    Challenge(u16, &'static str),
+    Malformed(MalformedEvent),
+    /// The source's rate limit is reached; after so many seconds it accepts again.
+    TooMany(u32),
+    Fault(Fault),
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl Refusal {
+    /// The word for it in metrics and in the log.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Hidden(Hidden::Unknown, _) => "unknown-source",
+            Self::Hidden(Hidden::Address, _) => "address-not-allowed",
+            Self::TooLarge => "too-large",
+            Self::ContentEncoding(_) => "content-encoding",
+            Self::Rejected(reject) => reject.as_str(),
+            Self::Challenge(..) => "challenge-refused",
+            Self::Malformed(_) => "malformed",
+            Self::TooMany(_) => "rate-limit",
+            Self::Fault(_) => "fault",
+        }
+    }
+}
+
+impl Inbound {
+    pub(crate) async fn accept(
+        &self,
+        target: &Target,
+        address: &Address<'_>,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Accepted, Refusal> {
+        let headers: Vec<_> = request.headers().collect();
+        let public_urls = self.public_urls(target, address, request);
+        let received = reading::Request {
+            method: request.method.as_str(),
+            public_urls: &public_urls,
+            path_secret: address.path_secret,
+            query: &request.raw_query,
+            headers: &headers,
+            body: &request.body,
+        };
+        let result = self.decide(target, received, request, now).await;
+        if let (Err(refusal), Some(source)) = (&result, &target.source) {
+            self.log_refusal(source, target.table(), &received, request, refusal, now).await;
+        }
+        result
+    }
+
+    /// The addresses that the provider may have signed: those the tenant entered, or else the source's own.
+    fn public_urls(&self, target: &Target, address: &Address<'_>, request: &Request) -> Vec<String> {
+        let Some(source) = target.visible() else { return Vec::new() };
+        if source.settings.public_urls.is_empty() {
+            let (provider, id) = (address.provider, source.id);
+            vec![format!("{}/in/{provider}/{id}", self.public_url.as_ref().unwrap_or(&request.base_url))]
+        } else {
+            source.settings.public_urls.clone()
+        }
+    }
+
+    async fn decide(
+        &self,
+        target: &Target,
+        received: reading::Request<'_>,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Accepted, Refusal> {
+        if received.body.len() > PAYLOAD_LIMIT {
+            return Err(Refusal::TooLarge);
+        }
+        if let Some(encoding) = received.header("content-encoding")
+            && !encoding.trim().eq_ignore_ascii_case("identity")
+        {
+            return Err(Refusal::ContentEncoding(encoding.chars().take(40).collect()));
+        }
+        let verifying = self.verify(target, received, now).await?;
+        let report = match verifying {
+            Verifying::Challenge(reply) => return Ok(Accepted::Challenge(reply)),
+            Verifying::Refused(reject) => return Err(Refusal::Rejected(reject)),
+            Verifying::Report(report) => report,
+        };
+        let (secret_index, age_ms) = (report.secret, report.age_ms);
+        let (verified, source) = match (report.outcome, target.visible()) {
+            (Ok(verified), Some(source)) => (verified, source),
+            (outcome, _) => {
+                // A stranger cannot know the secret of a decoy, so `Ok` is a public key of the provider.
+                let reject = outcome.err().unwrap_or(Reject::WrongSignature);
+                return Err(match target.hidden {
+                    Some(hidden) => Refusal::Hidden(hidden, reject),
+                    None => Refusal::Rejected(reject),
+                });
+            }
+        };
+        self.limit(source, now).await?;
+        let id = InboundRequestId::new(now, clock::random()?);
+        let mut record = self.record(id, source, target.table(), &received, request);
+        record.verified = Some(verified.record());
+        record.secret_index = secret_index;
+        record.age_ms = age_ms;
+        let table = target.table();
+        let extraction =
+            extract(&table.events, source.provider.as_str(), table.scheme.form.as_ref(), verified);
+        let result = match extraction {
+            Ok(extraction) => self.publish(source, extraction, &mut record, now).await,
+            Err(malformed) => {
+                record.status = RequestStatus::Malformed;
+                record.reason = Some(malformed.to_string());
+                Err(Refusal::Malformed(malformed))
+            }
+        };
+        if !matches!(result, Err(Refusal::Fault(_))) {
+            self.log_request(source, &record, &request.body).await;
+        }
+        result.map(|ids| Accepted::Events { request: id, ids })
+    }
+
+    /// Publishes the events of a request; completes its record.
+    async fn publish(
+        &self,
+        source: &Source,
+        mut extraction: Extraction,
+        record: &mut RequestRecord,
+        now: Timestamp,
+    ) -> Result<Vec<EventId>, Refusal> {
+        let mut malformed = std::mem::take(&mut extraction.malformed);
+        record.unverified_item_count = extraction.unverified_count;
+        let mut events = new_events(source.id, record.id, extraction, false)?.into_iter().peekable();
+        let mut too_large = false;
+        while events.peek().is_some() {
+            let chunk: Vec<NewEvent> = events.by_ref().take(EVENTS_AT_ONCE).collect();
+            for published in self.publisher.publish_all(&source.tenant, chunk, now).await {
+                match published {
+                    Ok(event) => record.events.push(RecordedEvent {
+                        id: event.id,
+                        event_type: event.event_type,
+                        new: event.new,
+                    }),
+                    Err(PublishError::TooLarge) => too_large = true,
+                    Err(PublishError::Conflict) => {
+                        return Err(Fault::new("publishing", "the id of a provider's event conflicts").into());
+                    }
+                    Err(PublishError::Fault(fault)) => return Err(fault.into()),
+                }
+            }
+        }
+        record.malformed_item_count = malformed.len();
+        let shown = malformed.iter().take(MALFORMED_ITEM_COUNT_LIMIT);
+        record.malformed_items =
+            shown.map(|(index, why)| RecordedFault { index: *index, detail: why.to_string() }).collect();
+        if record.events.is_empty() {
+            if too_large {
+                record.status = RequestStatus::Malformed;
+                record.reason = Some("the event is too large".to_owned());
+                return Err(Refusal::TooLarge);
+            }
+            if !malformed.is_empty() {
+                let (_, why) = malformed.swap_remove(0);
+                record.status = RequestStatus::Malformed;
+                record.reason = Some(why.to_string());
+                return Err(Refusal::Malformed(why));
+            }
+            record.status = RequestStatus::Ignored;
+            record.reason = Some("it holds no event".to_owned());
+        }
+        Ok(record.events.iter().map(|event| event.id).collect())
+    }
+
+    /// Charges the source's rate limit, if it has one.
+    async fn limit(&self, source: &Source, now: Timestamp) -> Result<(), Refusal> {
+        let Some(rate) = source.settings.rate_limit else { return Ok(()) };
+        let grant = self.leases.take_source_permit(&source.tenant, source.id, rate, now).await?;
+        if grant.permits > 0 {
+            return Ok(());
+        }
+        let seconds = grant.wait.max(0).unsigned_abs().div_ceil(1_000_000);
+        Err(Refusal::TooMany(saturating::<u32>(seconds).max(1)))
+    }
+
+    /// Responds to a challenge, or checks the signature; where the cached secrets do not match, once more with secrets
+    /// read again, and where the provider's published keys lack the one that it names, with these read again.
+    async fn verify<'a>(
+        &self,
+        target: &Target,
+        received: reading::Request<'a>,
+        now: Timestamp,
+    ) -> Result<Verifying<'a>, Refusal> {
+        let Some(source) = target.visible() else {
+            let decoy = [target.decoy()];
+            let published = self.published_keys(target, Duration::MAX).await?;
+            return self.check(target, None, received, (&decoy, published.as_deref()), now).await;
+        };
+        let published = self.published_keys(target, Duration::MAX).await?;
+        let secrets = source.secrets(self.secrets_of(source, Duration::MAX).await?);
+        let first = self.check(target, Some(source), received, (&secrets, published.as_deref()), now).await?;
+        let Verifying::Report(report) = &first else { return Ok(first) };
+        if report.outcome.as_ref().err() != Some(&Reject::WrongSignature) {
+            return Ok(first);
+        }
+        let published = match &report.unknown_key {
+            Some(_) => self.published_keys(target, self.published_keys.reread_age()).await?,
+            None => published,
+        };
+        // Its secrets may have moved to another shard.
+        let Some(source) = self.sources.get_within(source.id, SECRETS_REREAD_AGE).await? else {
+            return Ok(first);
+        };
+        let secrets = source.secrets(self.secrets_of(&source, SECRETS_REREAD_AGE).await?);
+        let keys = Keys { secrets: &secrets, published: published.as_deref() };
+        Ok(Verifying::Report(engine::verify(&target.table().scheme, received, keys, now)))
+    }
+
+    async fn check<'a>(
+        &self,
+        target: &Target,
+        source: Option<&Source>,
+        received: reading::Request<'a>,
+        (secrets, published): (&[Secret], Option<&KeySet>),
+        now: Timestamp,
+    ) -> Result<Verifying<'a>, Refusal> {
+        let table = target.table();
+        let keys = Keys { secrets, published };
+        if !table.challenges.is_empty() {
+            let state = challenge::State {
+                keys,
+                verify_token: source.and_then(|source| source.settings.verify_token.as_ref()),
+                awaits_secret: source.is_some_and(|source| source.awaits_secret(now)),
+            };
+            match challenge::respond(table, received, state, now) {
+                Outcome::NoChallenge => {}
+                Outcome::Respond(reply) => return Ok(Verifying::Challenge(reply)),
+                Outcome::KeepSecret(secret, reply) => {
+                    let kept = match source {
+                        Some(source) => self.keep_secret(source, secret, now).await?,
+                        None => false,
+                    };
+                    return Ok(match kept {
+                        true => Verifying::Challenge(reply),
+                        false => Verifying::Refused(Reject::MissingSignature),
+                    });
+                }
+                Outcome::Refuse(status, why) => return Err(Refusal::Challenge(status, why)),
+            }
+        }
+        Ok(Verifying::Report(engine::verify(&table.scheme, received, keys, now)))
+    }
+
+    /// Stores the secret that the first request brings. False for all but the first.
+    async fn keep_secret(&self, source: &Source, secret: Secret, now: Timestamp) -> Result<bool, Refusal> {
+        if !self.sources.claim_handshake(source, now).await? {
+            return Ok(false);
+        }
+        let id = source.id.to_string();
+        let owner = SecretRef::of_source(&source.tenant, source.secret_shard, &id);
+        let place = self.secrets.set(owner, &[secret]).await.map_err(|error| match error {
+            SecretsError::Fault(fault) => fault,
+            _ => Fault::new("storing the secret of a handshake", "others changed the same shard"),
+        })?;
+        let shard = place.shard;
+        if !self.sources.record_secrets(source, shard, 1).await? {
+            return Ok(false);
+        }
+        self.secrets.moved(domain::ids::holder::Holder::Sources, place).await?;
+        Ok(true)
+    }
+
+    async fn published_keys(
+        &self,
+        target: &Target,
+        age: Duration,
+    ) -> Result<Option<std::sync::Arc<KeySet>>, Fault> {
+        match target.published_keys_url() {
+            Some(url) => self.published_keys.get(url, age).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn secrets_of(&self, source: &Source, age: Duration) -> Result<Vec<Secret>, Fault> {
+        let id = source.id.to_string();
+        self.secrets.get(SecretRef::of_source(&source.tenant, source.secret_shard, &id), age).await
+    }
+}
+
+/// How far a verification came.
+enum Verifying<'a> {
+    Challenge(ChallengeReply),
+    /// A challenge that came too late.
+    Refused(Reject),
+    Report(Report<'a>),
+}
