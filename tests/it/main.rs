@@ -32,6 +32,7 @@ mod retries;
 mod round_trip;
 mod routes;
 mod seed;
+mod signers;
 mod stats;
 mod subscribers;
 mod tables;

@@ -1,13 +1,11 @@
 //! The pipeline: what a request must pass to become events.
 
-use std::time::Duration;
-
 use domain::{
-    EventId, InboundRequestId, Secret, Timestamp,
+    EventId, InboundRequestId, Timestamp,
     inbound::{
         Source,
-        challenge::{self, ChallengeReply, Outcome},
-        engine::{self, KeySet, Keys, Reject, Report},
+        challenge::ChallengeReply,
+        engine::Reject,
         extraction::{Extraction, MalformedEvent, extract},
         reading,
         record::{MALFORMED_ITEM_COUNT_LIMIT, RecordedEvent, RecordedFault, RequestRecord, RequestStatus},
@@ -19,17 +17,14 @@ use platform::{
     lambda::http::Request,
     publish::{NewEvent, PAYLOAD_LIMIT, PublishError, inbound::new_events},
     runtime::clock,
-    secrets::{SecretRef, SecretsError},
 };
 
 use crate::{
     Inbound,
+    log::record,
     target::{Address, Hidden, Target},
+    verifying::Verifying,
 };
-
-/// After a failed verification, secrets that were cached for longer than this are read again. So a new
-/// secret works at once, and a flood of invalid requests costs one read a second.
-const SECRETS_REREAD_AGE: Duration = Duration::from_secs(1);
 
 /// Events that are published in one call.
 const EVENTS_AT_ONCE: usize = 100;
@@ -65,6 +60,11 @@ impl From<Fault> for Refusal {
 }
 
 impl Refusal {
+    /// Whether a source refuses it for who sends it, such as with another secret.
+    pub(crate) fn is_of_sender(&self) -> bool {
+        matches!(self, Self::Hidden(Hidden::Address, _) | Self::Rejected(_) | Self::Challenge(..))
+    }
+
     /// The word for it in metrics and in the log.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
@@ -152,7 +152,7 @@ impl Inbound {
         };
         self.limit(source, now).await?;
         let id = InboundRequestId::new(now, clock::random()?);
-        let mut record = self.record(id, source, target.table(), &received, request);
+        let mut record = record(id, source, target.table(), &received, request);
         record.verified = Some(verified.record());
         record.secret_index = secret_index;
         record.age_ms = age_ms;
@@ -234,115 +234,4 @@ impl Inbound {
         let seconds = grant.wait.max(0).unsigned_abs().div_ceil(1_000_000);
         Err(Refusal::TooMany(saturating::<u32>(seconds).max(1)))
     }
-
-    /// Responds to a challenge, or checks the signature; where the cached secrets do not match, once more with secrets
-    /// read again, and where the provider's published keys lack the one that it names, with these read again.
-    async fn verify<'a>(
-        &self,
-        target: &Target,
-        received: reading::Request<'a>,
-        now: Timestamp,
-    ) -> Result<Verifying<'a>, Refusal> {
-        let Some(source) = target.visible() else {
-            let decoy = [target.decoy()];
-            let published = self.published_keys(target, Duration::MAX).await?;
-            return self.check(target, None, received, (&decoy, published.as_deref()), now).await;
-        };
-        let published = self.published_keys(target, Duration::MAX).await?;
-        let secrets = source.secrets(self.secrets_of(source, Duration::MAX).await?);
-        let first = self.check(target, Some(source), received, (&secrets, published.as_deref()), now).await?;
-        let Verifying::Report(report) = &first else { return Ok(first) };
-        if report.outcome.as_ref().err() != Some(&Reject::WrongSignature) {
-            return Ok(first);
-        }
-        let published = match &report.unknown_key {
-            Some(_) => self.published_keys(target, self.published_keys.reread_age()).await?,
-            None => published,
-        };
-        // Its secrets may have moved to another shard.
-        let Some(source) = self.sources.get_within(source.id, SECRETS_REREAD_AGE).await? else {
-            return Ok(first);
-        };
-        let secrets = source.secrets(self.secrets_of(&source, SECRETS_REREAD_AGE).await?);
-        let keys = Keys { secrets: &secrets, published: published.as_deref() };
-        Ok(Verifying::Report(engine::verify(&target.table().scheme, received, keys, now)))
-    }
-
-    async fn check<'a>(
-        &self,
-        target: &Target,
-        source: Option<&Source>,
-        received: reading::Request<'a>,
-        (secrets, published): (&[Secret], Option<&KeySet>),
-        now: Timestamp,
-    ) -> Result<Verifying<'a>, Refusal> {
-        let table = target.table();
-        let keys = Keys { secrets, published };
-        if !table.challenges.is_empty() {
-            let state = challenge::State {
-                keys,
-                verify_token: source.and_then(|source| source.settings.verify_token.as_ref()),
-                awaits_secret: source.is_some_and(|source| source.awaits_secret(now)),
-            };
-            match challenge::respond(table, received, state, now) {
-                Outcome::NoChallenge => {}
-                Outcome::Respond(reply) => return Ok(Verifying::Challenge(reply)),
-                Outcome::KeepSecret(secret, reply) => {
-                    let kept = match source {
-                        Some(source) => self.keep_secret(source, secret, now).await?,
-                        None => false,
-                    };
-                    return Ok(match kept {
-                        true => Verifying::Challenge(reply),
-                        false => Verifying::Refused(Reject::MissingSignature),
-                    });
-                }
-                Outcome::Refuse(status, why) => return Err(Refusal::Challenge(status, why)),
-            }
-        }
-        Ok(Verifying::Report(engine::verify(&table.scheme, received, keys, now)))
-    }
-
-    /// Stores the secret that the first request brings. False for all but the first.
-    async fn keep_secret(&self, source: &Source, secret: Secret, now: Timestamp) -> Result<bool, Refusal> {
-        if !self.sources.claim_handshake(source, now).await? {
-            return Ok(false);
-        }
-        let id = source.id.to_string();
-        let owner = SecretRef::of_source(&source.tenant, source.secret_shard, &id);
-        let place = self.secrets.set(owner, &[secret]).await.map_err(|error| match error {
-            SecretsError::Fault(fault) => fault,
-            _ => Fault::new("storing the secret of a handshake", "others changed the same shard"),
-        })?;
-        let shard = place.shard;
-        if !self.sources.record_secrets(source, shard, 1).await? {
-            return Ok(false);
-        }
-        self.secrets.moved(domain::ids::holder::Holder::Sources, place).await?;
-        Ok(true)
-    }
-
-    async fn published_keys(
-        &self,
-        target: &Target,
-        age: Duration,
-    ) -> Result<Option<std::sync::Arc<KeySet>>, Fault> {
-        match target.published_keys_url() {
-            Some(url) => self.published_keys.get(url, age).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    async fn secrets_of(&self, source: &Source, age: Duration) -> Result<Vec<Secret>, Fault> {
-        let id = source.id.to_string();
-        self.secrets.get(SecretRef::of_source(&source.tenant, source.secret_shard, &id), age).await
-    }
-}
-
-/// How far a verification came.
-enum Verifying<'a> {
-    Challenge(ChallengeReply),
-    /// A challenge that came too late.
-    Refused(Reject),
-    Report(Report<'a>),
 }

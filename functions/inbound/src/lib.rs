@@ -8,6 +8,7 @@ mod log;
 mod published_keys;
 mod reply;
 mod target;
+mod verifying;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -86,6 +87,9 @@ impl Inbound {
             Err(refusal) => {
                 let dimensions = [("provider", address.provider.as_str()), ("reason", refusal.reason())];
                 telemetry::count("InboundRefused", &dimensions, now);
+                if target.is_some_and(|target| target.source.is_some()) && refusal.is_of_sender() {
+                    telemetry::count("SourceRefused", &[], now);
+                }
                 reply::refused(&responses, refusal, &request)
             }
         }

@@ -45,37 +45,36 @@ impl RefusalLog {
     }
 }
 
-impl Inbound {
-    /// What is kept of a request in any case.
-    pub(crate) fn record(
-        &self,
-        id: InboundRequestId,
-        source: &Source,
-        table: &Table,
-        received: &reading::Request<'_>,
-        request: &Request,
-    ) -> RequestRecord {
-        RequestRecord {
-            id,
-            source_id: source.id,
-            provider: source.provider,
-            status: RequestStatus::Accepted,
-            reason: None,
-            method: received.method.to_owned(),
-            query: redacted_query(table, received),
-            headers: redacted_headers(table, received),
-            source_ip: request.source_ip.clone(),
-            body_size: received.body.len(),
-            secret_index: None,
-            age_ms: None,
-            events: Vec::new(),
-            malformed_items: Vec::new(),
-            malformed_item_count: 0,
-            unverified_item_count: 0,
-            verified: None,
-        }
+/// What is kept of a request in any case.
+pub(crate) fn record(
+    id: InboundRequestId,
+    source: &Source,
+    table: &Table,
+    received: &reading::Request<'_>,
+    request: &Request,
+) -> RequestRecord {
+    RequestRecord {
+        id,
+        source_id: source.id,
+        provider: source.provider,
+        status: RequestStatus::Accepted,
+        reason: None,
+        method: received.method.to_owned(),
+        query: redacted_query(table, received),
+        headers: redacted_headers(table, received),
+        source_ip: request.source_ip.clone(),
+        body_size: received.body.len(),
+        secret_index: None,
+        age_ms: None,
+        events: Vec::new(),
+        malformed_items: Vec::new(),
+        malformed_item_count: 0,
+        unverified_item_count: 0,
+        verified: None,
     }
+}
 
+impl Inbound {
     /// Logs a request that was verified. Its events are stored, so a failure here loses none of them.
     pub(crate) async fn log_request(&self, source: &Source, record: &RequestRecord, body: &[u8]) {
         if let Err(fault) = self.requests.put(&source.tenant, record, Some(body)).await {
@@ -99,7 +98,7 @@ impl Inbound {
             return;
         }
         let Ok(random) = clock::random() else { return };
-        let mut record = self.record(InboundRequestId::new(now, random), source, table, received, request);
+        let mut record = record(InboundRequestId::new(now, random), source, table, received, request);
         record.status = RequestStatus::Refused;
         record.reason = Some(refusal.reason().to_owned());
         if let Err(fault) = self.requests.put(&source.tenant, &record, None).await {

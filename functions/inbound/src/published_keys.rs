@@ -14,7 +14,7 @@ const MAX_AGE: Duration = Duration::from_hours(1);
 /// How long it is used while the provider cannot be reached.
 const MAX_AGE_ON_FAULT: Duration = Duration::from_hours(24);
 /// How old it must be to be fetched again for a key that it lacks, so that a flood of invented keys costs one request.
-const REREAD_AGE: Duration = Duration::from_secs(10);
+pub(crate) const REREAD_AGE: Duration = Duration::from_secs(10);
 /// How long a fetch may take. Providers wait a few seconds for a response.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -31,14 +31,11 @@ pub fn fetch(url: &str) -> Fetching<'_> {
     static EGRESS: OnceLock<Egress> = OnceLock::new();
     Box::pin(async move {
         const DOING: &str = "fetching published keys";
-        let egress = match EGRESS.get() {
-            Some(egress) => egress,
-            None => {
-                let allow = config::egress_allow().map_err(Fault::on(DOING))?;
-                let made = Egress::new(allow)?;
-                EGRESS.get_or_init(|| made)
-            }
-        };
+        if EGRESS.get().is_none() {
+            let made = Egress::new(config::egress_allow().map_err(Fault::on(DOING))?)?;
+            EGRESS.get_or_init(|| made);
+        }
+        let egress = EGRESS.get().ok_or_else(|| Fault::new(DOING, "there is no client"))?;
         egress.get(url, TIMEOUT).await.map_err(|failure| Fault::new(DOING, failure.to_string()))
     })
 }
@@ -56,11 +53,6 @@ pub(crate) struct PublishedKeys {
 impl PublishedKeys {
     pub(crate) fn new(fetch: Option<Fetch>, instead: Option<String>) -> Self {
         Self { fetch, instead, fetched: Mutex::default(), fetching: tokio::sync::Mutex::default() }
-    }
-
-    /// The age from which a set is fetched again for an unknown key.
-    pub(crate) fn reread_age(&self) -> Duration {
-        REREAD_AGE
     }
 
     /// The keys at this URL, no older than `age` if they can be fetched.

@@ -17,9 +17,12 @@ pub fn new_events(
     extraction: Extraction,
     forced: bool,
 ) -> Result<Vec<NewEvent>, Fault> {
-    let identity = |event_id: String| match forced {
-        true => Identity::InboundReplay { source, request },
-        false => Identity::ProviderEvent { source, event_id, request },
+    let identity = |event_id: String| {
+        if forced {
+            Identity::InboundReplay { source, request }
+        } else {
+            Identity::ProviderEvent { source, event_id, request }
+        }
     };
     let mut events = Vec::new();
     for event in extraction.events {

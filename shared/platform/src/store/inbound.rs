@@ -141,7 +141,7 @@ impl InboundRequests {
 
     async fn read_body(&self, item: &Item) -> Result<Option<Vec<u8>>, Fault> {
         const DOING: &str = "reading the body of an inbound request";
-        let bytes = |name: &str| item.get(name).and_then(|value| value.as_b().ok()).map(|blob| blob.as_ref());
+        let bytes = |name: &str| item.get(name).and_then(|value| value.as_b().ok()).map(Blob::as_ref);
         let (encoding, bytes) = if item.contains_key("body_key") {
             let key = text(item, "body_key")?;
             let bytes = self.objects.get(key).await?;

@@ -48,6 +48,36 @@ fn stripe() {
     }
 }
 
+/// A form that is none: the layout of the signature fits, and then a part of the signed text is missing.
+#[test]
+fn every_step_is_reported_once() {
+    let preset = crate::inbound::presets::find("mandrill").unwrap().unwrap();
+    let headers = [("x-mandrill-signature", "AAAA")];
+    let urls = ["https://hooks.example.com/a".to_owned()];
+    let request = Request {
+        method: "POST",
+        public_urls: &urls,
+        path_secret: None,
+        query: "",
+        headers: &headers,
+        body: b"{}",
+    };
+    let secrets = [Secret::new(SECRET.to_owned())];
+    let keys = Keys { secrets: &secrets, published: None };
+    let report = verify(&preset.table.scheme, request, keys, Timestamp::from_secs(0));
+    let verdicts: Vec<_> = report.checks.iter().map(|check| (check.step, check.verdict)).collect();
+    assert_eq!(
+        verdicts,
+        [
+            (Step::Presence, Verdict::Pass),
+            (Step::Layout, Verdict::Fail),
+            (Step::Signature, Verdict::Skip),
+            (Step::BodyHash, Verdict::Skip),
+            (Step::Time, Verdict::Skip),
+        ]
+    );
+}
+
 #[test]
 fn any_flipped_bit_is_noticed() {
     let header = format!("t=1700000000,v1={SIGNATURE}");
