@@ -8,6 +8,7 @@ mod deliveries;
 mod endpoints;
 mod events;
 mod http;
+mod inbound;
 mod me;
 mod openapi;
 mod replays;

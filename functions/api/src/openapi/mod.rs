@@ -18,6 +18,8 @@ const GROUPS: &[(&str, &str, &str)] = &[
     ("tenants", "Tenants", "Customers of the CRM, and their API keys."),
     ("endpoints", "Endpoints", "URLs that tenants subscribed to events."),
     ("sources", "Sources", "URLs that receive webhooks of providers."),
+    ("providers", "Providers", "Systems whose webhooks sources receive."),
+    ("inbound", "Inbound requests", "What came in at sources, and reading it again."),
     ("events", "Events", "Publishing and reading events."),
     ("event-types", "Event types", "The catalog of event types."),
     ("deliveries", "Deliveries", "The delivery of each event to each endpoint, with its attempts."),

@@ -78,5 +78,6 @@ serde_as_text!(
     {
         "enum": Provider::all().map(Provider::as_str).collect::<Vec<_>>(),
         "description": "The provider that sends the webhooks; `custom` for a sender whose table you write.",
+        "examples": ["stripe"],
     }
 );

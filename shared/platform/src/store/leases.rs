@@ -39,6 +39,10 @@ const TESTS_AT_ONCE: u32 = 5;
 const OWNERS_TESTS_PER_SECOND: u32 = 2;
 const OWNERS_TESTS_AT_ONCE: u32 = 20;
 
+/// Dry runs of one tenant: per second, and at once. One can cost as much as a hundred verifications.
+const DRY_RUNS_PER_SECOND: u32 = 5;
+const DRY_RUNS_AT_ONCE: u32 = 20;
+
 /// The table, with the permits that were taken ahead of their use.
 #[derive(Debug)]
 pub struct Leases {
@@ -117,6 +121,12 @@ impl Leases {
     ) -> Result<Grant, Fault> {
         let rate = Rate::per_second(per_second).with_burst(per_second);
         self.charge_for(&keys::source_limiter(tenant, source), rate, 1, now).await
+    }
+
+    /// Takes the permit for one dry run of a tenant.
+    pub async fn take_dry_run_permit(&self, tenant: &TenantId, now: Timestamp) -> Result<Grant, Fault> {
+        let rate = Rate::per_second(DRY_RUNS_PER_SECOND).with_burst(DRY_RUNS_AT_ONCE);
+        self.charge_for(&keys::dry_runs_limiter(tenant), rate, 1, now).await
     }
 
     /// DynamoDB has no `max()`, so there are two updates: one for a limiter that is idle, one for a

@@ -106,7 +106,7 @@ impl SourceRow {
 }
 
 /// What stays of a deleted source.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct TombstoneRow {
     deleted_at: i64,
 }
@@ -256,6 +256,12 @@ impl Sources {
     pub async fn of_tenant(&self, tenant: &TenantId, id: SourceId) -> Result<Option<Source>, Fault> {
         let row = self.table.get_row::<SourceRow>(keys::source(tenant, id), true).await?;
         row.map(SourceRow::source).transpose()
+    }
+
+    /// Whether a tenant had this source and has deleted it.
+    pub async fn was_deleted(&self, tenant: &TenantId, id: SourceId) -> Result<bool, Fault> {
+        let row = self.table.get_row::<TombstoneRow>(keys::source_tombstone(tenant, id), true).await?;
+        Ok(row.is_some())
     }
 
     /// Sources of a tenant, the newest first: up to `limit` of those before `before`.

@@ -150,6 +150,12 @@ pub fn source_limiter(tenant: &TenantId, source: SourceId) -> Key {
     (format!("{tenant}#{source}"), "limiter".to_owned())
 }
 
+/// The limiter of a tenant's dry runs, in the leases table. No id is part of it, so it is none of a source or endpoint.
+#[must_use]
+pub fn dry_runs_limiter(tenant: &TenantId) -> Key {
+    (tenant.to_string(), "dry-runs".to_owned())
+}
+
 /// The partition of an event and its deliveries.
 #[must_use]
 pub fn event_partition(tenant: &TenantId, id: EventId) -> String {
