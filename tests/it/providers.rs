@@ -74,13 +74,15 @@ async fn accept(tenant: &Client, sources: &BTreeMap<String, String>, requests: &
         }
         let log = tenant.get(&format!("/v1/inbound?source_id={source}&status=accepted")).await.expect(200);
         let events = log["data"][0]["events"].as_array().expect("events");
-        assert!(!events.is_empty() && events.iter().all(|event| event["new"] == true), "{case}");
+        assert!(!events.is_empty(), "{case}");
         let first = tenant.get(&format!("/v1/events/{}", text(&events[0], "id"))).await.expect(200);
         assert_eq!(
             (first["source_id"].as_str(), &first["type"]),
             (Some(source.as_str()), &events[0]["type"])
         );
-        assert_eq!(first["inbound_request_id"], log["data"][0]["id"], "{case}");
+        // Some signers send the same event in several ways.
+        let is_first = events[0]["new"] == true;
+        assert_eq!(first["inbound_request_id"] == log["data"][0]["id"], is_first, "{case}");
     }
 }
 
