@@ -3,12 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use testkit::{
-    Client, Stack,
-    client::{DryRunView, SourceView},
-    foreign,
-    stack::text,
-};
+use testkit::{Client, Stack, client::DryRunView, foreign, stack::text};
 
 use crate::sources::{SECRET, TOKEN, create, custom, token_table};
 
