@@ -22,7 +22,7 @@ pub(crate) async fn signed(body: &str, secret: &str, at: u64) -> Value {
 pub(crate) const INVOICE: &str = r#"{"id":"evt_dry","object":"event","type":"invoice.paid","created":1700000000,"data":{"object":{"id":"in_1","amount_paid":10}}}"#;
 
 #[tokio::test]
-async fn a_dry_run_shows_what_a_request_becomes_or_what_to_do() {
+async fn a_dry_run_shows_what_a_request_becomes_or_a_remedy() {
     let tenant = Stack::shared().tenant().await;
     let source = create(&tenant, json!({ "provider": "stripe", "secrets": [SECRET] })).await;
     let other = "whsec_of_another_source";

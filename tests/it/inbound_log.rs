@@ -45,7 +45,7 @@ pub(crate) async fn send(tenant: &Client, source: &SourceView, item: &Value) -> 
 }
 
 #[tokio::test]
-async fn the_log_shows_what_became_of_each_request_and_no_secret() {
+async fn the_log_shows_the_outcome_of_each_request_and_no_secret() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
     let source = token_source(&tenant, "/type").await;

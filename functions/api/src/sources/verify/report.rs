@@ -211,7 +211,7 @@ impl VerifyReport {
         self
     }
 
-    /// What becomes of a request.
+    /// The outcome of a request.
     pub(super) fn of(subject: &Subject<'_>, received: reading::Request<'_>) -> Self {
         if let Some(encoding) = received.header("content-encoding")
             && !encoding.trim().eq_ignore_ascii_case("identity")
