@@ -51,6 +51,7 @@ impl LocalApi {
             headers: reqwest::header::HeaderMap::new(),
             text: response["body"].as_str().unwrap_or_default().to_owned(),
             json: serde_json::from_str(response["body"].as_str().unwrap_or_default()).unwrap_or_default(),
+            text: response["body"].as_str().unwrap_or_default().to_owned(),
         }
     }
 

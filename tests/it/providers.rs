@@ -74,13 +74,15 @@ async fn accept(tenant: &Client, sources: &BTreeMap<String, String>, requests: &
         }
         let log = tenant.get(&format!("/v1/inbound?source_id={source}&status=accepted")).await.expect(200);
         let events = log["data"][0]["events"].as_array().expect("events");
-        assert!(!events.is_empty() && events.iter().all(|event| event["new"] == true), "{case}");
+        assert!(!events.is_empty(), "{case}");
         let first = tenant.get(&format!("/v1/events/{}", text(&events[0], "id"))).await.expect(200);
         assert_eq!(
             (first["source_id"].as_str(), &first["type"]),
             (Some(source.as_str()), &events[0]["type"])
         );
-        assert_eq!(first["inbound_request_id"], log["data"][0]["id"], "{case}");
+        // Some signers send the same event in several ways.
+        let is_first = events[0]["new"] == true;
+        assert_eq!(first["inbound_request_id"] == log["data"][0]["id"], is_first, "{case}");
     }
 }
 
@@ -151,7 +153,8 @@ async fn brevo_gets_429_for_what_is_our_fault() {
     let bearer = format!("Bearer {secret}");
     let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
     let event = |link: &str| json!({"event": "click", "email": "a@example.com", "message-id": "<1>", "ts_epoch": 1_795_464_000_000_i64, "link": link});
-    let hits = stack.rule(&Rule::new("PutItem", &[tenant.tenant_id()], Fault::Cut, 3)).await;
+    // Two events, its own and the normalised one, are stored by one call, which is repeated a few times.
+    let hits = stack.rule(&Rule::new("BatchExecuteStatement", &[tenant.tenant_id()], Fault::Cut, 12)).await;
     let response = send(&tenant, Method::POST, &path, &headers, event("https://a.example").to_string()).await;
     assert_eq!((response.status, response.header("retry-after")), (429, "600"), "{}", response.text);
     assert!(hits.count().await > 0);

@@ -26,6 +26,18 @@ enum Coverage {
 }
 use Coverage::{Body, Token, Values};
 
+/// What Adyen signs of an item, and its signature.
+const ADYEN: Coverage = Values(&[
+    "\"hmacSignature\": \"",
+    "\"value\": ",
+    "\"currency\": \"",
+    "\"eventCode\": \"",
+    "\"merchantAccountCode\": \"",
+    "\"merchantReference\": \"",
+    "\"pspReference\": \"",
+    "\"success\": \"",
+]);
+
 /// The signer that follows a provider's documentation, where the provider publishes none.
 const NODE: &str = "node:crypto";
 
@@ -84,8 +96,19 @@ const fn checked(
 
 /// Every preset, with its signer.
 const ROWS: &[Row] = &[
+    by_node("adyen", "authorisation", ADYEN, &["adyen.AUTHORISATION"]),
+    by_node(
+        "adyen",
+        "refund",
+        Values(&["\"hmacSignature\": \"", "\"originalReference\": \""]),
+        &["adyen.REFUND"],
+    ),
+    by_node("aircall", "call", Values(&["\"token\": \""]), &["aircall.call.created"]),
     by_vendor("apple_sign_in", "jws", "jose", &["apple_sign_in.email-disabled"]),
     by_node("asana", "events", Body, &["asana.task.added"]),
+    by_node("attio", "record", Body, &["attio.record.created"]),
+    by_node("auth0", "logs", Token, &["auth0.s", "auth0.fp"]),
+    by_node("bitbucket", "pullrequest", Body, &["bitbucket.pullrequest.created"]),
     by_node("brevo", "bearer", Token, &["brevo.delivered"]),
     by_node("brevo", "basic", Token, &["brevo.delivered"]),
     by_node("brevo", "header", Token, &["brevo.delivered"]),
@@ -93,6 +116,9 @@ const ROWS: &[Row] = &[
     by_node("calendly", "invitee", Body, &["calendly.invitee.created"]),
     by_node("callrail", "call", Body, &["callrail.post_call"]),
     by_node("close", "lead", Body, &["close.lead.created"]),
+    by_node("customer_io", "email", Body, &["customer_io.email.delivered"]),
+    checked("discord", "event", "discord-interactions", &["discord.APPLICATION_AUTHORIZED"]),
+    checked("discord", "command", "discord-interactions", &["discord.interaction"]),
     by_node("docusign", "envelope", Body, &["docusign.envelope-completed"]),
     by_node("dotloop", "loop", Body, &["dotloop.LOOP_CREATED"]),
     by_node(
@@ -102,13 +128,26 @@ const ROWS: &[Row] = &[
         &["dropbox_sign.signature_request_signed"],
     ),
     by_node("follow_up_boss", "people", Body, &["follow_up_boss.peopleCreated"]),
+    by_node("front", "inbound", Body, &["front.inbound_received"]),
     by_vendor("github", "json", "@octokit/webhooks-methods", &["github.issues.opened"]),
     by_vendor("github", "form", "@octokit/webhooks-methods", &["github.push"]),
+    by_vendor("gitlab", "signed", "standardwebhooks", &["gitlab.push"]),
+    by_node("gitlab", "token", Token, &["gitlab.merge_request"]),
+    by_node("gocardless", "events", Body, &["gocardless.payments.confirmed", "gocardless.mandates.created"]),
     by_node("google_calendar", "exists", Token, &["google_calendar.exists"]),
     by_node("highlevel", "contact", Body, &["highlevel.ContactCreate"]),
     by_vendor("hubspot_v3", "plain", "@hubspot/api-client", &["hubspot_v3.contact.creation"]),
     by_vendor("hubspot_v3", "query", "@hubspot/api-client", &["hubspot_v3.contact.creation"]),
     by_node("intercom", "contact", Body, &["intercom.contact.created"]),
+    by_node("jira", "issue", Body, &["jira.jira.issue_updated"]),
+    by_node("jobber", "client", Body, &["jobber.CLIENT_CREATE"]),
+    by_node(
+        "klaviyo",
+        "events",
+        Body,
+        &["klaviyo.event.klaviyo.opened_email", "klaviyo.event.klaviyo.clicked_email"],
+    ),
+    checked("linear", "issue", "@linear/sdk", &["linear.Issue.create"]),
     by_node("linkedin", "lead", Body, &["linkedin.LEAD_ACTION"]),
     by_node("mailchimp", "query", Token, &["mailchimp.subscribe"]),
     by_node("mailchimp", "path", Token, &["mailchimp.subscribe"]),
@@ -121,6 +160,8 @@ const ROWS: &[Row] = &[
     by_node("mandrill", "events", Body, &["mandrill.open"]),
     by_node("meta", "lead", Body, &["meta.page.leadgen"]),
     by_node("microsoft_graph", "items", Token, &["microsoft_graph.created", "microsoft_graph.updated"]),
+    by_vendor("notion", "page", "@notionhq/client", &["notion.page.created"]),
+    by_node("okta", "events", Token, &["okta.user.session.start", "okta.group.user_membership.add"]),
     checked("paddle", "event", "@paddle/paddle-node-sdk", &["paddle.transaction.completed"]),
     by_node("pandadoc", "document", Body, &["pandadoc.document_state_changed"]),
     by_node("pipedrive", "change", Token, &["pipedrive.deal.change"]),
@@ -138,11 +179,18 @@ const ROWS: &[Row] = &[
     by_vendor("stripe", "snapshot", "stripe", &["stripe.invoice.paid"]),
     by_vendor("stripe", "thin", "stripe", &["stripe.v2.core.account.updated"]),
     by_vendor("svix", "message", "svix", &["svix.email.delivered"]),
+    by_node("telegram", "message", Token, &["telegram.update"]),
+    by_node("telnyx", "message", Body, &["telnyx.message.received"]),
+    by_node("trello", "card", Body, &["trello.createCard"]),
     by_vendor("twilio", "form", "twilio", &["twilio.delivered"]),
     by_vendor("twilio", "json", "twilio", &["twilio.onMessageAdded"]),
     by_node("twilio", "sha256", Body, &["twilio.completed"]),
     by_node("typeform", "response", Body, &["typeform.form_response"]),
+    by_node("woocommerce", "order", Body, &["woocommerce.order.updated"]),
+    by_node("workos", "user", Body, &["workos.dsync.user.created"]),
     by_node("xero", "invoice", Body, &["xero.INVOICE.CREATE"]),
+    by_node("zapier", "typed", Token, &["zapier.lead.added"]),
+    by_node("zapier", "untyped", Token, &["zapier.received"]),
     by_node("zendesk", "ticket", Body, &["zendesk.zen.event-type.ticket.created"]),
     by_node("zoom", "meeting", Body, &["zoom.meeting.started"]),
 ];

@@ -8,12 +8,13 @@ import { readFileSync } from "node:fs";
 
 import { LAYOUTS } from "./inbound/layouts.mjs";
 import { LIBRARIES } from "./inbound/libraries.mjs";
+import { TOKENS } from "./inbound/tokens.mjs";
 
-const SIGNERS = { ...LAYOUTS, ...LIBRARIES };
+const SIGNERS = { ...LAYOUTS, ...LIBRARIES, ...TOKENS };
 
 for (const { preset, url } of JSON.parse(readFileSync(0, "utf8"))) {
   const signer = SIGNERS[preset];
-  if (!signer) throw new Error(`${preset} has no signer: add one to inbound/libraries.mjs or inbound/layouts.mjs`);
+  if (!signer) throw new Error(`${preset} has no signer: add one to a file of inbound/`);
   // Of this source alone: the verifier of Paddle accepts 5 s, and all sources together may take longer.
   const now = Date.now();
   for (const request of await signer({ url, now })) {

@@ -1,5 +1,5 @@
 // What the signers share: a request as the provider sends it, and the hashes of node:crypto.
-import { createHmac, randomBytes } from "node:crypto";
+import { createHmac, generateKeyPairSync, randomBytes, sign } from "node:crypto";
 import { readFileSync } from "node:fs";
 
 /** Who signed, where no library of the vendor does. */
@@ -42,6 +42,29 @@ export function form(fields, headers = {}) {
 /** The same request with more headers. */
 export function withHeaders(request, headers) {
   return { ...request, headers: { ...request.headers, ...headers } };
+}
+
+/** One request of a provider that node:crypto signs. */
+export function one(name, secret, request) {
+  return [{ case: name, signer: NODE, secrets: [secret], ...request }];
+}
+
+/** A time as in ISO 8601. */
+export function iso(now) {
+  return new Date(now).toISOString();
+}
+
+/** JSON as PHP writes it: without letters beyond ASCII, and with escaped slashes. */
+export function escaped(text, letters = /[\u0080-\uffff]/g) {
+  const escape = (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  return text.replace(letters, escape).replaceAll("/", "\\/");
+}
+
+/** An ed25519 key pair, its public key as the 32 bytes alone. */
+export function ed25519() {
+  const { publicKey, privateKey } = generateKeyPairSync("ed25519");
+  const bytes = publicKey.export({ format: "der", type: "spki" }).subarray(-32);
+  return { bytes, sign: (text) => sign(null, Buffer.from(text), privateKey) };
 }
 
 /** Basic authentication. */

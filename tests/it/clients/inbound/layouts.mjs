@@ -1,12 +1,8 @@
-// Requests of providers that publish no library for webhooks, signed by node:crypto as their documentation says.
+// Requests of providers that publish no library for webhooks, or a very large one, signed by node:crypto as their
+// documentation says.
 import { generateKeyPairSync, randomBytes, randomUUID, sign } from "node:crypto";
 
-import { basic, form, hmac, json, NODE, random, seconds, withHeaders } from "./kit.mjs";
-
-/** One request of a provider. */
-function one(name, secret, request) {
-  return [{ case: name, signer: NODE, secrets: [secret], ...request }];
-}
+import { ed25519, escaped, form, hmac, iso, json, one, random, seconds, withHeaders } from "./kit.mjs";
 
 /** The body's HMAC in a header, after a prefix. */
 function bodySigned(name, value, { header, hash = "sha256", encoding = "hex", prefix = "", secret = random() }) {
@@ -15,86 +11,35 @@ function bodySigned(name, value, { header, hash = "sha256", encoding = "hex", pr
   return one(name, secret, withHeaders(request, { [header]: signature }));
 }
 
-function iso(now) {
-  return new Date(now).toISOString();
-}
-
-const token = {
-  brevo({ now }) {
-    const secret = random();
-    const credentials = `hooks:${random()}`;
-    const event = { email: "zoë@example.com", "message-id": `<${random()}@example.com>`, ts_epoch: now };
-    const body = json([{ ...event, event: "delivered" }]);
-    return [
-      ...one("bearer", secret, withHeaders(body, { authorization: `Bearer ${secret}` })),
-      ...one("basic", credentials, withHeaders(body, { authorization: basic(credentials) })),
-      ...one("header", secret, withHeaders(body, { "x-webhook-token": secret })),
-    ];
-  },
-
-  google_calendar() {
-    const secret = random();
-    const headers = {
-      "x-goog-channel-id": randomUUID(),
-      "x-goog-channel-token": secret,
-      "x-goog-message-number": "10",
-      "x-goog-resource-id": random(),
-      "x-goog-resource-state": "exists",
-      "x-goog-resource-uri": "https://www.googleapis.com/calendar/v3/calendars/primary/events?alt=json",
-    };
-    return one("exists", secret, { method: "POST", body: "", headers });
-  },
-
-  mailchimp() {
-    const secret = random();
-    const body = form({
-      type: "subscribe", fired_at: "2026-11-23 20:00:00", "data[id]": random(5), "data[email]": "zoë@example.com",
-    });
-    return [
-      ...one("query", secret, { ...body, query: `secret=${secret}` }),
-      ...one("path", secret, { ...body, path: secret }),
-    ];
-  },
-
-  microsoft_graph() {
-    const secret = random();
-    const value = ["created", "updated"].map((changeType) => ({
-      subscriptionId: randomUUID(),
-      changeType,
-      clientState: secret,
-      resource: "me/events",
-      resourceData: { id: random(), "@odata.etag": 'W/"1"' },
-    }));
-    return one("items", secret, json({ value }));
-  },
-
-  pipedrive({ now }) {
-    const credentials = `hooks:${random()}`;
-    const meta = { id: randomUUID(), entity: "deal", action: "change", timestamp: iso(now), attempt: 1 };
-    return one("change", credentials, json({ meta, data: {} }, { authorization: basic(credentials) }));
-  },
-
-  postmark({ now }) {
-    const credentials = `hooks:${random()}`;
-    const event = {
-      RecordType: "Delivery", MessageID: randomUUID(), Recipient: "zoë@example.com", DeliveredAt: iso(now),
-    };
-    return one("delivery", credentials, json(event, { authorization: basic(credentials) }));
-  },
-
-  reso_entity_event() {
-    const secret = random();
-    const sequence = Math.floor(Math.random() * 1e9);
-    const value = [{ EntityEventSequence: sequence, ResourceName: "Property", ResourceRecordKey: random() }];
-    return one("push", secret, json({ value }, { authorization: `Bearer ${secret}`, entityeventsource: "mls" }));
-  },
-};
-
 const of_body = {
   asana({ now }) {
     const resource = { gid: random(5), resource_type: "task", name: "Zoë 🎉" };
     const events = [{ action: "added", created_at: iso(now), resource, parent: null }];
     return bodySigned("events", { events }, { header: "x-hook-signature" });
+  },
+
+  attio() {
+    const id = { workspace_id: randomUUID(), object_id: randomUUID(), record_id: randomUUID() };
+    const actor = { type: "workspace-member", id: randomUUID() };
+    const events = [{ event_type: "record.created", id, actor, note: "Zoë 🎉" }];
+    const [made] = bodySigned("record", { webhook_id: randomUUID(), events }, { header: "attio-signature" });
+    // The same signature under the older name too.
+    const older = { "x-attio-signature": made.headers["attio-signature"], "idempotency-key": random() };
+    return [withHeaders(made, older)];
+  },
+
+  bitbucket({ now }) {
+    const author = { display_name: "Zoë 🎉", type: "user" };
+    const pullrequest = { id: 1, title: "Grüße", created_on: iso(now), author };
+    const event = { pullrequest, repository: { full_name: "team/app" } };
+    const [made] = bodySigned("pullrequest", event, { header: "x-hub-signature", prefix: "sha256=" });
+    const headers = {
+      "x-event-key": "pullrequest:created",
+      "x-request-uuid": randomUUID(),
+      "x-hook-uuid": randomUUID(),
+      "x-attempt-number": "1",
+    };
+    return [withHeaders(made, headers)];
   },
 
   cal_com({ now }) {
@@ -131,6 +76,22 @@ const of_body = {
     return one("people", secret, withHeaders(request, { "fub-signature": signature }));
   },
 
+  gocardless({ now }) {
+    const event = (resource_type, action, cause) => ({
+      id: `EV${random(6)}`,
+      created_at: iso(now),
+      resource_type,
+      action,
+      links: { [resource_type.slice(0, -1)]: `ID${random(6)}` },
+      details: { origin: "gocardless", cause, description: "Grüße 🎉" },
+    });
+    const events = [
+      event("payments", "confirmed", "payment_confirmed"), event("mandates", "created", "mandate_created"),
+    ];
+    const value = { events, meta: { webhook_id: `WB${random(6)}` } };
+    return bodySigned("events", value, { header: "webhook-signature" });
+  },
+
   highlevel() {
     const { publicKey, privateKey } = generateKeyPairSync("ed25519");
     const secret = publicKey.export({ format: "der", type: "spki" }).toString("base64");
@@ -144,6 +105,20 @@ const of_body = {
       type: "notification_event", id: `notif_${random()}`, topic: "contact.created", created_at: Math.floor(now / 1000),
     };
     return bodySigned("contact", event, { header: "x-hub-signature", hash: "sha1", prefix: "sha1=" });
+  },
+
+  jira({ now }) {
+    const issue = { id: "10002", key: "CRM-1", fields: { summary: "Zoë 🎉" } };
+    const event = { timestamp: now, webhookEvent: "jira:issue_updated", issue_event_type_name: "issue_generic", issue };
+    const [made] = bodySigned("issue", event, { header: "x-hub-signature", prefix: "sha256=" });
+    return [withHeaders(made, { "x-atlassian-webhook-identifier": randomUUID(), "x-atlassian-webhook-retry": "1" })];
+  },
+
+  jobber({ now }) {
+    const occurredAt = iso(now).replace(/\.\d+Z$/, "+00:00");
+    const event = { topic: "CLIENT_CREATE", appId: randomUUID(), accountId: "MQ==", itemId: "MjM=", occurredAt };
+    const options = { header: "x-jobber-hmac-sha256", encoding: "base64" };
+    return bodySigned("client", { data: { webHookEvent: event } }, options);
   },
 
   linkedin({ now }) {
@@ -160,8 +135,7 @@ const of_body = {
     const value = { leadgen_id: random(8), page_id: "1", form_id: "2", created_time: time, name };
     const request = json({ object: "page", entry: [{ id: "1", time, changes: [{ field: "leadgen", value }] }] });
     // Meta escapes what is beyond ASCII, and slashes and at signs too; it signs what it sends.
-    const escape = (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`;
-    request.body = request.body.replace(/[\u0080-\uffff@]/g, escape).replaceAll("/", "\\/");
+    request.body = escaped(request.body, /[\u0080-\uffff@]/g);
     const signature = `sha256=${hmac("sha256", secret, request.body, "hex")}`;
     return one("lead", secret, withHeaders(request, { "x-hub-signature-256": signature }));
   },
@@ -173,10 +147,38 @@ const of_body = {
     return one("document", secret, { ...request, query: `signature=${hmac("sha256", secret, request.body, "hex")}` });
   },
 
+  trello({ url, now }) {
+    const secret = random(32);
+    const card = { id: random(12), name: "Zoë 🎉", idShort: 1 };
+    const action = { id: random(12), type: "createCard", date: iso(now), data: { card } };
+    const request = json({ model: { id: random(12), name: "Board" }, action });
+    // The URL that was entered is signed too, behind the body.
+    const signature = hmac("sha1", secret, request.body + url, "base64");
+    return one("card", secret, withHeaders(request, { "x-trello-webhook": signature }));
+  },
+
   typeform({ now }) {
     const form_response = { submitted_at: iso(now), token: random(), text: "Zoë 🎉" };
     const event = { event_id: random(), event_type: "form_response", form_response };
     return bodySigned("response", event, { header: "typeform-signature", encoding: "base64", prefix: "sha256=" });
+  },
+
+  woocommerce({ now }) {
+    const secret = random();
+    const billing = { first_name: "Zoë 🎉", email: "zoë@example.com", company: "A/S" };
+    const order = { id: 727, status: "processing", date_modified_gmt: iso(now).slice(0, 19), total: "29.35", billing };
+    const request = json(order);
+    request.body = escaped(request.body);
+    const headers = {
+      "x-wc-webhook-source": "https://shop.example.com/",
+      "x-wc-webhook-topic": "order.updated",
+      "x-wc-webhook-resource": "order",
+      "x-wc-webhook-event": "updated",
+      "x-wc-webhook-signature": hmac("sha256", secret, request.body, "base64"),
+      "x-wc-webhook-id": "3",
+      "x-wc-webhook-delivery-id": random(),
+    };
+    return one("order", secret, withHeaders(request, headers));
   },
 
   xero({ now }) {
@@ -213,12 +215,52 @@ const of_time_and_body = {
     }));
   },
 
+  customer_io({ now }) {
+    const secret = random(32);
+    const data = { customer_id: "42", delivery_id: random(), recipient: "zoë@example.com", subject: "Grüße 🎉" };
+    const timestamp = Number(seconds(now));
+    const request = json({ event_id: random(13), object_type: "email", metric: "delivered", timestamp, data });
+    const signature = hmac("sha256", secret, `v0:${timestamp}:${request.body}`, "hex");
+    return one("email", secret, withHeaders(request, {
+      "x-cio-timestamp": String(timestamp), "x-cio-signature": signature,
+    }));
+  },
+
   dotloop({ now }) {
     const secret = random();
     const request = json({ eventId: randomUUID(), eventType: "LOOP_CREATED", name: "Zoë 🎉" });
     const signature = hmac("sha1", secret, `${seconds(now)}.${request.body}`, "hex");
     return one("loop", secret, withHeaders(request, {
       "x-dotloop-timestamp": seconds(now), "x-dotloop-signature": signature,
+    }));
+  },
+
+  front({ now }) {
+    const secret = random();
+    const payload = { id: `evt_${random(4)}`, emitted_at: now / 1000, conversation: { subject: "Grüße 🎉" } };
+    const request = json({ type: "inbound_received", authorization: { id: `cmp_${random(4)}` }, payload });
+    const signature = hmac("sha256", secret, `${now}:${request.body}`, "base64");
+    return one("inbound", secret, withHeaders(request, {
+      "x-front-request-timestamp": String(now), "x-front-signature": signature,
+    }));
+  },
+
+  klaviyo({ now }) {
+    const secret = random();
+    // The time is signed behind the body, as it is written in the header.
+    const timestamp = new Date(now).toUTCString();
+    const topics = ["event:klaviyo.opened_email", "event:klaviyo.clicked_email"];
+    const data = topics.map((topic) => {
+      const external_id = random(6);
+      const attributes = { timestamp: Number(seconds(now)), event_properties: { Subject: "Grüße 🎉" } };
+      return { external_id, topic, payload: { data: { type: "event", id: external_id, attributes } } };
+    });
+    const meta = { klaviyo_account_id: "A1", klaviyo_webhook_id: random(), timestamp: iso(now) };
+    const request = json({ data, meta });
+    return one("events", secret, withHeaders(request, {
+      "klaviyo-webhook-id": meta.klaviyo_webhook_id,
+      "klaviyo-timestamp": timestamp,
+      "klaviyo-signature": hmac("sha256", secret, request.body + timestamp, "hex"),
     }));
   },
 
@@ -229,6 +271,27 @@ const of_time_and_body = {
     );
     const signature = hmac("sha256", Buffer.from(secret, "base64"), `${now}.${request.body}`, "base64");
     return one("call", secret, withHeaders(request, { "openphone-signature": `hmac;1;${now};${signature}` }));
+  },
+
+  telnyx({ now }) {
+    const key = ed25519();
+    const payload = { id: randomUUID(), text: "Grüße 🎉", from: { phone_number: "+13125550100" } };
+    const occurred_at = iso(now).replace("Z", "+00:00");
+    const data = { event_type: "message.received", id: randomUUID(), occurred_at, record_type: "event", payload };
+    const request = json({ data, meta: { attempt: 1, delivered_to: "https://hooks.example.com" } });
+    return one("message", key.bytes.toString("base64"), withHeaders(request, {
+      "telnyx-timestamp": seconds(now),
+      "telnyx-signature-ed25519": key.sign(`${seconds(now)}|${request.body}`).toString("base64"),
+    }));
+  },
+
+  workos({ now }) {
+    const secret = random(24);
+    const data = { object: "directory_user", id: `directory_user_${random()}`, first_name: "Zoë 🎉" };
+    const request = json({ id: `event_${random()}`, event: "dsync.user.created", created_at: iso(now), data });
+    // Milliseconds, and a space between the two.
+    const signature = hmac("sha256", secret, `${now}.${request.body}`, "hex");
+    return one("user", secret, withHeaders(request, { "workos-signature": `t=${now}, v1=${signature}` }));
   },
 
   zendesk({ now }) {
@@ -258,6 +321,38 @@ const of_time_and_body = {
 };
 
 const of_fields = {
+  adyen({ now }) {
+    const secret = random(32).toUpperCase();
+    const item = (fields) => {
+      const { amount, ...texts } = fields;
+      // An absent field is an empty one, and a colon in a field is not escaped.
+      const signed = [
+        texts.pspReference, texts.originalReference, texts.merchantAccountCode, texts.merchantReference,
+        amount.value, amount.currency, texts.eventCode, texts.success,
+      ];
+      const hmacSignature = hmac("sha256", Buffer.from(secret, "hex"), signed.join(":"), "base64");
+      const eventDate = iso(now).replace(/\.\d+Z$/, "+00:00");
+      const NotificationRequestItem = { additionalData: { hmacSignature }, ...fields, eventDate, reason: "Grüße" };
+      return json({ live: "false", notificationItems: [{ NotificationRequestItem }] });
+    };
+    const authorisation = {
+      amount: { value: 1130, currency: "EUR" },
+      eventCode: "AUTHORISATION",
+      merchantAccountCode: "TestMerchant",
+      merchantReference: "Grüße 🎉 09:53:00",
+      pspReference: random(8).toUpperCase(),
+      success: "true",
+    };
+    const refund = {
+      ...authorisation,
+      eventCode: "REFUND",
+      originalReference: authorisation.pspReference,
+      pspReference: random(8).toUpperCase(),
+      success: "false",
+    };
+    return [...one("authorisation", secret, item(authorisation)), ...one("refund", secret, item(refund))];
+  },
+
   dropbox_sign({ now }) {
     const secret = random(32);
     const [event_time, event_type] = [seconds(now), "signature_request_signed"];
@@ -289,4 +384,4 @@ const of_fields = {
   },
 };
 
-export const LAYOUTS = { ...token, ...of_body, ...of_time_and_body, ...of_fields };
+export const LAYOUTS = { ...of_body, ...of_time_and_body, ...of_fields };

@@ -1,14 +1,17 @@
 // Requests that a vendor's library signs; and those that node:crypto signs and a vendor's library accepts.
 import { execFileSync } from "node:child_process";
-import { generateKeyPairSync, sign } from "node:crypto";
+import { generateKeyPairSync, randomUUID, sign } from "node:crypto";
 import { fileURLToPath } from "node:url";
 
 import "@shopify/shopify-api/adapters/node";
 import { Signature } from "@hubspot/api-client";
+import { LinearWebhookClient } from "@linear/sdk/webhooks";
+import { signWebhookPayload, verifyWebhookSignature } from "@notionhq/client";
 import { sign as octokitSign, verify as octokitVerify } from "@octokit/webhooks-methods";
 import { Paddle } from "@paddle/paddle-node-sdk";
 import { EventWebhook } from "@sendgrid/eventwebhook";
 import { shopifyApi } from "@shopify/shopify-api";
+import { verifyKey } from "discord-interactions";
 import { createLocalJWKSet, exportJWK, generateKeyPair, jwtVerify, SignJWT } from "jose";
 import { Webhook as StandardWebhook } from "standardwebhooks";
 import Stripe from "stripe";
@@ -16,7 +19,9 @@ import { Webhook as SvixWebhook } from "svix";
 import twilio from "twilio";
 import webhooks from "twilio/lib/webhooks/webhooks.js";
 
-import { accepted, form, hmac, json, library, NODE, random, seconds, withHeaders } from "./kit.mjs";
+import {
+  accepted, ed25519, form, hmac, iso, json, library, NODE, random, seconds, withHeaders,
+} from "./kit.mjs";
 
 /** Runs a function of a vendor's Python package. */
 function python(input) {
@@ -312,10 +317,86 @@ async function paddle({ now }) {
   return [{ case: "event", signer: NODE, verifier, secrets: [secret], ...withHeaders(request, headers) }];
 }
 
+async function discord({ now }) {
+  const key = ed25519();
+  const secret = key.bytes.toString("hex");
+  const timestamp = seconds(now);
+  const name = "discord-interactions";
+  const data = { integration_type: 1, scopes: ["applications.commands"], user: { username: "Zoë 🎉" } };
+  const event = { type: "APPLICATION_AUTHORIZED", timestamp: iso(now).replace("Z", ""), data };
+  const application_id = "1234560123453231555";
+  const command = { id: random(), type: 2, token: random(), data: { name: "größe", type: 1 }, locale: "de" };
+  const requests = {
+    event: json({ version: 1, application_id, type: 1, event }),
+    command: json({ version: 1, application_id, ...command }),
+  };
+  return Promise.all(
+    Object.entries(requests).map(async ([kind, request]) => {
+      const signature = key.sign(timestamp + request.body).toString("hex");
+      const verifier = accepted(await verifyKey(request.body, signature, timestamp, secret), library(name));
+      const headers = { "x-signature-timestamp": timestamp, "x-signature-ed25519": signature };
+      return { case: kind, signer: NODE, verifier, secrets: [secret], ...withHeaders(request, headers) };
+    }),
+  );
+}
+
+async function gitlab({ now }) {
+  const push = { object_kind: "push", event_name: "push", ref: "refs/heads/main", user_name: "Zoë 🎉" };
+  const merge = { object_kind: "merge_request", event_type: "merge_request", user: { name: "Zoë 🎉" } };
+  const shared = { "x-gitlab-instance": "https://gitlab.com", "x-gitlab-event-uuid": randomUUID() };
+
+  // GitLab names Standard Webhooks as the layout of its signing tokens, so that library is the foreign side.
+  const secret = `whsec_${Buffer.from(random(32), "hex").toString("base64")}`;
+  const id = randomUUID();
+  const signed = json(push);
+  const signature = new StandardWebhook(secret).sign(id, new Date(now), signed.body);
+  const headers = messageHeaders("webhook", id, now, signature);
+  const read = new StandardWebhook(secret).verify(signed.body, headers);
+  const verifier = accepted(read.object_kind === "push", library("standardwebhooks"));
+  const of_token = random();
+  const kinds = {
+    signed: { signer: library("standardwebhooks"), verifier, secrets: [secret], ...withHeaders(signed, headers) },
+    token: { signer: NODE, secrets: [of_token], ...json(merge, { "x-gitlab-token": of_token }) },
+  };
+  const events = { signed: "Push Hook", token: "Merge Request Hook" };
+  return Object.entries(kinds).map(([kind, request]) => {
+    return { case: kind, ...withHeaders(request, { ...shared, "x-gitlab-event": events[kind] }) };
+  });
+}
+
+async function linear({ now }) {
+  const secret = `lin_wh_${random()}`;
+  const data = { id: randomUUID(), title: "Zoë 🎉" };
+  const event = { action: "create", type: "Issue", createdAt: iso(now), data, webhookTimestamp: now };
+  const request = json({ ...event, webhookId: randomUUID() });
+  const signature = hmac("sha256", secret, request.body, "hex");
+  const read = new LinearWebhookClient(secret).parseData(Buffer.from(request.body), signature);
+  const verifier = accepted(read.data.id === data.id, library("@linear/sdk"));
+  const headers = { "linear-delivery": randomUUID(), "linear-event": "Issue", "linear-signature": signature };
+  return [{ case: "issue", signer: NODE, verifier, secrets: [secret], ...withHeaders(request, headers) }];
+}
+
+async function notion({ now }) {
+  const verificationToken = `secret_${random()}`;
+  const entity = { id: randomUUID(), type: "page" };
+  const request = json({ id: randomUUID(), timestamp: iso(now), type: "page.created", entity, note: "Grüße 🎉" });
+  const signed = { body: request.body, verificationToken };
+  const signature = await signWebhookPayload(signed);
+  const name = "@notionhq/client";
+  const verifier = accepted(await verifyWebhookSignature({ ...signed, signature }), library(name));
+  const headers = { "x-notion-signature": signature };
+  const secrets = [verificationToken];
+  return [{ case: "page", signer: library(name), verifier, secrets, ...withHeaders(request, headers) }];
+}
+
 export const LIBRARIES = {
   apple_sign_in: apple,
+  discord,
   github,
+  gitlab,
   hubspot_v3: hubspot,
+  linear,
+  notion,
   paddle,
   sendgrid,
   shopify,
