@@ -49,7 +49,6 @@ impl LocalApi {
         ApiResponse {
             status: response["statusCode"].as_u64().unwrap().try_into().unwrap(),
             headers: reqwest::header::HeaderMap::new(),
-            text: response["body"].as_str().unwrap_or_default().to_owned(),
             json: serde_json::from_str(response["body"].as_str().unwrap_or_default()).unwrap_or_default(),
             text: response["body"].as_str().unwrap_or_default().to_owned(),
         }
