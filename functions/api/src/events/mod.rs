@@ -290,14 +290,9 @@ pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<FullEvent, Problem>
     let id: EventId = call.id("event_id", "event")?;
     let event = api.events.get(call.tenant()?, id).await?.ok_or_else(|| Problem::not_found("event"))?;
     let expand = Expand::of(&call)?;
-    let expanded = match expand.deliveries {
-        true => Some(Box::pin(tracked::expanded(&api, &call, &event)).await?),
-        false => None,
-    };
-    let lineage = match expand.inbound {
-        true => Some(lineage(&api, &call, &event).await?),
-        false => None,
-    };
+    let expanded =
+        if expand.deliveries { Some(Box::pin(tracked::expanded(&api, &call, &event)).await?) } else { None };
+    let lineage = if expand.inbound { Some(lineage(&api, &call, &event).await?) } else { None };
     let StoredEvent { id, timestamp, at, source_id, inbound_request_id, .. } = event;
     let channels = event.channels.clone();
     let event_type = event.event_type.clone();

@@ -48,10 +48,10 @@ impl JsonSchema for TableText {
             "description": "How a custom source verifies its requests (`scheme`), reads their events (`events`) and responds (`challenges`, `responses`). At most 16 KiB.",
             "required": ["scheme", "events"],
             "properties": {
-                "scheme": { "type": "object" },
-                "events": { "type": "object" },
-                "challenges": { "type": "array" },
-                "responses": { "type": "object" },
+                "scheme": { "type": "object", "description": "How its requests are verified: the `methods` to sign, of which one must hold." },
+                "events": { "type": "object", "description": "How its requests are read: `event_type`, `dedupe` and others." },
+                "challenges": { "type": "array", "description": "The requests that are no events but get a certain response." },
+                "responses": { "type": "object", "description": "The responses to accepted and refused requests." },
             },
             "additionalProperties": false,
         })

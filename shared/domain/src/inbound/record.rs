@@ -21,7 +21,7 @@ pub const REDACTED: &str = "[redacted]";
 pub const MALFORMED_ITEM_COUNT_LIMIT: usize = 20;
 
 text_enum! {
-    /// What became of an inbound request.
+    /// The outcome of an inbound request.
     pub enum RequestStatus {
         /// It was verified, and its events were published.
         Accepted = "accepted",

@@ -198,7 +198,7 @@ async fn other_secrets(api: &Api, source: &Source) -> Result<Vec<Secret>, Proble
         match api.secrets.get(secret, Duration::MAX).await {
             Ok(secrets) => found.extend(secrets),
             Err(fault) => {
-                tracing::warn!(%fault, source_id = %other.id, "could not read secrets for a dry run")
+                tracing::warn!(%fault, source_id = %other.id, "could not read secrets for a dry run");
             }
         }
     }

@@ -205,13 +205,13 @@ impl VerifyReport {
         }
     }
 
-    fn because(mut self, reason: &str, detail: impl ToString) -> Self {
+    fn because(mut self, reason: &str, detail: impl Into<String>) -> Self {
         self.reason = Some(reason.to_owned());
-        self.detail = Some(detail.to_string());
+        self.detail = Some(detail.into());
         self
     }
 
-    /// What becomes of a request.
+    /// The outcome of a request.
     pub(super) fn of(subject: &Subject<'_>, received: reading::Request<'_>) -> Self {
         if let Some(encoding) = received.header("content-encoding")
             && !encoding.trim().eq_ignore_ascii_case("identity")
@@ -255,7 +255,7 @@ impl VerifyReport {
             Ok(verified) => verified,
             Err(reject) => {
                 report.reject = Some(reject);
-                return report.because(reject.as_str(), reject);
+                return report.because(reject.as_str(), reject.to_string());
             }
         };
         let table = subject.table;
@@ -266,7 +266,7 @@ impl VerifyReport {
             Err(malformed) => {
                 report.outcome = DryRunOutcome::Malformed;
                 report.response = problem_response(subject, 400);
-                report.because("malformed", malformed)
+                report.because("malformed", malformed.to_string())
             }
         }
     }
