@@ -63,9 +63,10 @@ async fn every_route_responds_as_described() {
             }
             path => path.to_owned(),
         };
-        let path = match path.contains("/accounts") {
-            true => path.replace("{source_id}", &shared.id).replace("{account}", "acct_1032D82eZvKYlo2C"),
-            false => path,
+        let path = if path.contains("/accounts") {
+            path.replace("{source_id}", &shared.id).replace("{account}", "acct_1032D82eZvKYlo2C")
+        } else {
+            path
         };
         let place = known.iter().fold(path, |path, (name, id)| path.replace(name, id));
         assert!(!place.contains('{'), "{place} has a parameter that this test does not know");
