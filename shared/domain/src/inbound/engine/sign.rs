@@ -133,13 +133,13 @@ pub fn query_text(parameters: &[(String, String)]) -> String {
 }
 
 /// The headers and parameters that a draft gets on its way.
-struct Filled<'a> {
+struct UnsignedRequest<'a> {
     draft: Draft<'a>,
     headers: Vec<(String, String)>,
     query: Vec<(String, String)>,
 }
 
-impl Filled<'_> {
+impl UnsignedRequest<'_> {
     /// What `read` makes of the request as it is so far.
     fn read<T>(&self, table: &Table, read: impl FnOnce(&Facts<'_>) -> Option<T>) -> Option<T> {
         let headers: Vec<_> =
@@ -184,7 +184,7 @@ fn of_method(
         Origin::Path => Some(SignaturePlace::Path),
         _ => None,
     })?;
-    let mut filled = Filled { draft, headers: draft.headers.to_vec(), query: Vec::new() };
+    let mut filled = UnsignedRequest { draft, headers: draft.headers.to_vec(), query: Vec::new() };
     if !filled.headers.iter().any(|(name, _)| name == "content-type") {
         filled.headers.push(("content-type".to_owned(), "application/json".to_owned()));
     }
