@@ -237,7 +237,12 @@ async fn normalised_events_have_one_shape() {
 fn every_provider_has_its_function_and_route() {
     let root = testkit::stack::root();
     let template = std::fs::read_to_string(root.join("template.yaml")).expect("a template");
+    let pages = ["docs/providers.md", "docs/custom-sources.md"]
+        .map(|page| std::fs::read_to_string(root.join(page)).expect("a page"))
+        .concat();
     for provider in Provider::all() {
+        let title = provider.preset().map_or("Custom sources", |preset| preset.title.as_str());
+        assert!(pages.contains(&format!("# {title}")), "docs/providers.md has no section {title}");
         let function = provider.function();
         let main = root.join(format!("functions/inbound/src/bin/{function}.rs"));
         assert!(main.exists(), "{} is missing", main.display());

@@ -189,6 +189,16 @@ pub(crate) fn all() -> Vec<Route> {
             .summary("Read the events of an inbound request again by the present settings of its source, and publish those that are missing, or all of them.")
             .example(r#"{"force":false}"#)
             .problems(&[Kind::NotReplayable]),
+        Route::put("/v1/sources/{source_id}/accounts/{account}", "put_source_account", Access::Operator, sources::accounts::put)
+            .audited("source.account.put")
+            .summary("Map an account of a provider, such as one of Stripe Connect, to a tenant. Only at a source of the operator.")
+            .example(r#"{"tenant_id":"acme"}"#),
+        Route::get("/v1/sources/{source_id}/accounts", "list_source_accounts", Access::Operator, sources::accounts::list)
+            .summary("List the accounts of a source that are mapped to tenants, by account.")
+            .parameters(&PAGE),
+        Route::delete("/v1/sources/{source_id}/accounts/{account}", "delete_source_account", Access::Operator, sources::accounts::delete)
+            .audited("source.account.deleted")
+            .summary("Remove the mapping of an account. Its events then stay with the operator."),
         Route::put("/v1/event-types/{type}", "put_event_type", Access::Operator, types::put)
             .audited("event_type.put")
             .summary("Create or replace an event type of the catalog.")

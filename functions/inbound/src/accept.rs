@@ -8,14 +8,17 @@ use domain::{
         engine::Reject,
         extraction::{Extraction, MalformedEvent, extract},
         reading,
-        record::{MALFORMED_ITEM_COUNT_LIMIT, RecordedEvent, RecordedFault, RequestRecord, RequestStatus},
+        record::{MALFORMED_ITEM_COUNT_LIMIT, RecordedFault, RequestRecord, RequestStatus},
     },
     saturating,
 };
 use platform::{
     Fault,
     lambda::http::Request,
-    publish::{NewEvent, PAYLOAD_LIMIT, PublishError, inbound::new_events},
+    publish::{
+        PAYLOAD_LIMIT,
+        inbound::{new_events, publish},
+    },
     runtime::clock,
 };
 
@@ -25,9 +28,6 @@ use crate::{
     target::{Address, Hidden, Target},
     verifying::Verifying,
 };
-
-/// Events that are published in one call.
-const EVENTS_AT_ONCE: usize = 100;
 
 /// What a request became.
 pub(crate) enum Accepted {
@@ -183,25 +183,13 @@ impl Inbound {
     ) -> Result<Vec<EventId>, Refusal> {
         let mut malformed = std::mem::take(&mut extraction.malformed);
         record.unverified_item_count = extraction.unverified_count;
-        let mut events = new_events(source.id, record.id, extraction, false)?.into_iter().peekable();
-        let mut too_large = false;
-        while events.peek().is_some() {
-            let chunk: Vec<NewEvent> = events.by_ref().take(EVENTS_AT_ONCE).collect();
-            for published in self.publisher.publish_all(&source.tenant, chunk, now).await {
-                match published {
-                    Ok(event) => record.events.push(RecordedEvent {
-                        id: event.id,
-                        event_type: event.event_type,
-                        new: event.new,
-                    }),
-                    Err(PublishError::TooLarge) => too_large = true,
-                    Err(PublishError::Conflict) => {
-                        return Err(Fault::new("publishing", "the id of a provider's event conflicts").into());
-                    }
-                    Err(PublishError::Fault(fault)) => return Err(fault.into()),
-                }
-            }
+        let events = new_events(source, record.id, extraction, false)?;
+        let published = publish((&self.publisher, &self.accounts), source, events, now).await;
+        if let Some(fault) = published.fault {
+            return Err(fault.into());
         }
+        record.events = published.events;
+        let too_large = published.too_large_count > 0;
         record.malformed_item_count = malformed.len();
         let shown = malformed.iter().take(MALFORMED_ITEM_COUNT_LIMIT);
         record.malformed_items =

@@ -21,7 +21,11 @@ use platform::{
     runtime::{clock, config, telemetry},
     secrets::Secrets,
     setup::Parts,
-    store::{inbound::InboundRequests, leases::Leases, registry::sources::Sources},
+    store::{
+        inbound::InboundRequests,
+        leases::Leases,
+        registry::{accounts::SourceAccounts, sources::Sources},
+    },
 };
 
 pub use published_keys::{Fetch, fetch};
@@ -49,6 +53,7 @@ pub async fn serve(function: &'static str, fetch: Option<Fetch>) -> Result<(), l
         log: RefusalLog::default(),
         public_url: config::public_url(),
         sources: parts.sources,
+        accounts: parts.accounts,
         requests: parts.inbound_requests,
     };
     server::run(|request| inbound.respond(request)).await
@@ -57,6 +62,7 @@ pub async fn serve(function: &'static str, fetch: Option<Fetch>) -> Result<(), l
 struct Inbound {
     function: &'static str,
     sources: Sources,
+    accounts: SourceAccounts,
     secrets: Secrets,
     publisher: Publisher,
     leases: Leases,

@@ -28,8 +28,8 @@ use crate::{
         inbound::InboundRequests,
         leases::Leases,
         registry::{
-            api_keys::ApiKeys, endpoints::Endpoints, event_types::EventTypes, pointers::SecretPointers,
-            progress::JobProgress, sources::Sources, tenants::Tenants,
+            accounts::SourceAccounts, api_keys::ApiKeys, endpoints::Endpoints, event_types::EventTypes,
+            pointers::SecretPointers, progress::JobProgress, sources::Sources, tenants::Tenants,
         },
         stats::Statistics,
         table::Table,
@@ -49,6 +49,8 @@ pub struct Parts {
     pub api_keys: ApiKeys,
     /// Sources.
     pub sources: Sources,
+    /// The accounts of sources.
+    pub accounts: SourceAccounts,
     /// Endpoints.
     pub endpoints: Endpoints,
     /// The catalog of event types.
@@ -105,6 +107,7 @@ impl Parts {
             tenants: Tenants::new(registry.clone(), cache_age),
             api_keys: ApiKeys::new(registry.clone(), cache_age),
             sources: Sources::new(registry.clone(), cache_age),
+            accounts: SourceAccounts::new(registry.clone(), cache_age),
             endpoints: Endpoints::new(registry.clone(), cache_age),
             event_types: EventTypes::new(registry.clone()),
             progress: JobProgress::new(registry.clone()),

@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
-use domain::inbound::{
-    Source,
-    engine::Verified,
-    extraction::extract,
-    reading,
-    record::{RecordedEvent, RequestRecord},
-};
+use domain::inbound::{Source, engine::Verified, extraction::extract, reading, record::RequestRecord};
 use platform::{
     Fault,
     lambda::problem::{Kind, Problem},
-    publish::{NewEvent, PAYLOAD_LIMIT, PublishError, inbound::new_events},
+    publish::{
+        PAYLOAD_LIMIT,
+        inbound::{InboundEvent as NewInboundEvent, new_events, publish},
+    },
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,9 +20,6 @@ use super::{
     view::{InboundEvent, MalformedItem},
 };
 use crate::{http::call::Call, state::Api};
-
-/// Events that are published in one call.
-const EVENTS_AT_ONCE: usize = 100;
 
 /// A replay of an inbound request.
 #[derive(Deserialize, JsonSchema)]
@@ -60,16 +54,18 @@ pub(crate) async fn replay(
     let what = json!({ "source_id": source.id, "force": body.force, "event_count": events.len() });
     call.record(&api, record.id, None, Some(what)).await?;
     let mut replayed = ReplayedInboundRequest { data: Vec::new(), malformed_items };
-    let published = publish(&api, &call, events, &mut replayed).await;
+    let published = publish((&api.publisher, &api.accounts), &source, events, call.now).await;
     // Also where a later part failed: these events exist.
-    let new = replayed.data.iter().filter(|event| event.new);
-    let new: Vec<_> = new
-        .map(|event| RecordedEvent { id: event.id, event_type: event.r#type.clone(), new: true })
-        .collect();
+    let new: Vec<_> = published.events.iter().filter(|event| event.new).cloned().collect();
     if !new.is_empty() {
         api.inbound_requests.add_events(call.tenant()?, record.id, &new).await?;
     }
-    published.map(|()| replayed)
+    replayed.data = published.events.into_iter().map(InboundEvent::from).collect();
+    replayed.malformed_items.extend((0..published.too_large_count).map(|_| MalformedItem {
+        index: None,
+        detail: format!("an event exceeds the {PAYLOAD_LIMIT}-byte limit of a webhook"),
+    }));
+    published.fault.map_or(Ok(replayed), |fault| Err(fault.into()))
 }
 
 /// The events of a stored request, and its items that hold none.
@@ -78,7 +74,7 @@ fn events(
     record: &RequestRecord,
     body: &[u8],
     force: bool,
-) -> Result<(Vec<NewEvent>, Vec<MalformedItem>), Fault> {
+) -> Result<(Vec<NewInboundEvent>, Vec<MalformedItem>), Fault> {
     let no_table = || Fault::new("replaying an inbound request", "the source has no table");
     let table = source.table().ok_or_else(no_table)?;
     let headers: Vec<_> =
@@ -98,44 +94,10 @@ fn events(
         Ok(mut extraction) => {
             let malformed = std::mem::take(&mut extraction.malformed);
             let malformed = malformed.into_iter().map(MalformedItem::from).collect();
-            Ok((new_events(source.id, record.id, extraction, force)?, malformed))
+            Ok((new_events(source, record.id, extraction, force)?, malformed))
         }
         Err(malformed) => {
             Ok((Vec::new(), vec![MalformedItem { index: None, detail: malformed.to_string() }]))
         }
     }
-}
-
-async fn publish(
-    api: &Api,
-    call: &Call,
-    events: Vec<NewEvent>,
-    replayed: &mut ReplayedInboundRequest,
-) -> Result<(), Problem> {
-    let mut events = events.into_iter().peekable();
-    while events.peek().is_some() {
-        let chunk: Vec<NewEvent> = events.by_ref().take(EVENTS_AT_ONCE).collect();
-        let mut fault = None;
-        for published in api.publisher.publish_all(call.tenant()?, chunk, call.now).await {
-            match published {
-                Ok(event) => replayed.data.push(InboundEvent {
-                    id: event.id,
-                    r#type: event.event_type,
-                    new: event.new,
-                }),
-                Err(PublishError::TooLarge) => replayed.malformed_items.push(MalformedItem {
-                    index: None,
-                    detail: format!("an event exceeds the {PAYLOAD_LIMIT}-byte limit of a webhook"),
-                }),
-                Err(PublishError::Conflict) => {
-                    fault = Some(Fault::new("publishing", "the id of a provider's event conflicts"));
-                }
-                Err(PublishError::Fault(found)) => fault = Some(found),
-            }
-        }
-        if let Some(fault) = fault {
-            return Err(fault.into());
-        }
-    }
-    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    EventId, InboundRequestId, SourceId, Timestamp,
+    EventId, InboundRequestId, SourceId, TenantId, Timestamp,
     event::EventType,
     inbound::{
         Provider,
@@ -21,11 +21,14 @@ pub(crate) struct InboundEvent {
     pub(super) r#type: EventType,
     /// Whether it was new, and not a repeat.
     pub(super) new: bool,
+    /// The tenant that it was published for, at a source of the operator where an account of the provider is mapped; null
+    /// for the source's own.
+    pub(super) tenant_id: Option<TenantId>,
 }
 
 impl From<RecordedEvent> for InboundEvent {
-    fn from(RecordedEvent { id, event_type, new }: RecordedEvent) -> Self {
-        Self { id, r#type: event_type, new }
+    fn from(RecordedEvent { id, event_type, new, tenant }: RecordedEvent) -> Self {
+        Self { id, r#type: event_type, new, tenant_id: tenant }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sources: inbound URLs, each with its provider, settings and secrets. What came in at them is in `inbound`.
 
+pub(crate) mod accounts;
 mod audited;
 pub(crate) mod providers;
 mod requests;

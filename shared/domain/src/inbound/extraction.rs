@@ -36,6 +36,10 @@ pub struct EventRules {
     /// When the event happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurred_at: Option<EventTime>,
+    /// Where the provider names whose event it is, such as the account of Stripe Connect: a source of the operator gets
+    /// the events of several tenants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Place>,
     /// Where the data is, if not in the item itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Place>,
@@ -78,6 +82,8 @@ pub struct ProviderEvent {
     pub event_type: EventType,
     /// When it happened, by the provider's clock.
     pub timestamp: Option<Timestamp>,
+    /// Whose it is, in the provider's terms, where it says so.
+    pub account: Option<String>,
     /// The provider's object, byte for byte.
     pub data: EventData,
     /// The same in the shape that all providers share, where there is one.
@@ -193,6 +199,7 @@ impl<'r> Reader<'r, '_> {
             body_id: self.signed_hash.map(|signed| hash([&signed[..], event_type.as_str().as_bytes()])),
             event_type,
             timestamp: self.timestamp(item)?,
+            account: self.account(item),
             data: self.data(item)?,
             normal: self
                 .rules
@@ -251,6 +258,11 @@ impl<'r> Reader<'r, '_> {
             None if time.strict => Err(self.malformed("its time is malformed")),
             read => Ok(read),
         }
+    }
+
+    fn account(&self, item: Option<&RawValue>) -> Option<String> {
+        let account = self.read(self.rules.account.as_ref()?, item)?;
+        Some(account).filter(|account| !account.is_empty())
     }
 
     fn data(&self, item: Option<&RawValue>) -> Result<EventData, MalformedEvent> {

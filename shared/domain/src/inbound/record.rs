@@ -12,7 +12,7 @@ use super::{
     reading::{Origin, Place, Request},
     table::Table,
 };
-use crate::{EventId, InboundRequestId, SourceId, Timestamp, event::EventType, text::text_enum};
+use crate::{EventId, InboundRequestId, SourceId, TenantId, Timestamp, event::EventType, text::text_enum};
 
 /// What stands for a value that is not kept.
 pub const REDACTED: &str = "[redacted]";
@@ -43,6 +43,9 @@ pub struct RecordedEvent {
     pub event_type: EventType,
     /// Whether it was new, and not a repeat.
     pub new: bool,
+    /// Whose it is, where it is not the source's tenant: an account of the provider is mapped to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
 }
 
 /// An item of a batch that holds no event.

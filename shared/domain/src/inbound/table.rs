@@ -199,7 +199,8 @@ fn read_places(rules: &EventRules) -> Vec<(String, &Place)> {
     let types =
         rules.event_type.iter().enumerate().map(|(index, place)| (format!("/event_type/{index}"), place));
     let time = rules.occurred_at.iter().map(|time| ("/occurred_at/from".to_owned(), &time.from));
-    let mut places: Vec<_> = ids.chain(types).chain(time).collect();
+    let account = rules.account.iter().map(|account| ("/account".to_owned(), account));
+    let mut places: Vec<_> = ids.chain(types).chain(time).chain(account).collect();
     for (index, rule) in rules.normal.iter().enumerate() {
         places.push((format!("/normal/{index}/kind"), &rule.kind));
         for (name, place) in &rule.fields {

@@ -45,6 +45,7 @@ fn every_unsigned_place_is_listed() {
         let events = &preset.table.events;
         let mut places: Vec<_> = events.event_type.iter().chain(events.dedupe.iter().flatten()).collect();
         places.extend(events.occurred_at.iter().map(|time| &time.from));
+        places.extend(&events.account);
         let document: Place = "json:".parse().unwrap();
         places.extend(
             Some(events.data.as_ref().unwrap_or(&document)).filter(|_| events.data_headers.is_empty()),

@@ -70,6 +70,15 @@ pub fn tombstone(tenant: &TenantId, id: EndpointId) -> Key {
     (tenant.to_string(), format!("gone#{id}"))
 }
 
+/// What the sort keys of the accounts begin with that are mapped at a source.
+pub const ACCOUNTS: &str = "account#";
+
+/// The tenant of a provider's account at one source of the operator.
+#[must_use]
+pub fn source_account(source: SourceId, account: &str) -> Key {
+    (source_lookup(source).0, format!("{ACCOUNTS}{account}"))
+}
+
 /// What the sort keys of a tenant's sources begin with.
 pub const SOURCES: &str = "source#";
 
