@@ -197,3 +197,62 @@ async fn dry_runs_of_a_tenant_are_limited() {
     assert!((1..60).contains(&limited), "{limited} of 60");
     other.post("/v1/providers/stripe/verify", &json!({})).await.expect(200);
 }
+
+#[tokio::test]
+async fn a_test_request_is_one_that_the_source_accepts() {
+    let tenant = Stack::shared().tenant().await;
+    let random = "0123456789abcdef0123456789abcdef";
+    for (provider, secret, body, event_type) in [
+        ("stripe", SECRET, INVOICE, "stripe.invoice.paid"),
+        ("github", random, r#"{"action":"opened","id":1}"#, "github.test.opened"),
+        (
+            "standard_webhooks",
+            "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+            r#"{"type":"made"}"#,
+            "standard_webhooks.made",
+        ),
+    ] {
+        let source = create(&tenant, json!({ "provider": provider, "secrets": [secret] })).await;
+        let path = format!("/v1/sources/{}/test", source.id);
+        let built =
+            tenant.post(&path, &json!({ "body": body, "headers": { "X-Region": "west" } })).await.expect(200);
+        assert_eq!(
+            (&built["result"]["outcome"], &built["url"]),
+            (&json!("accepted"), &json!(source.url)),
+            "{built}"
+        );
+        assert_eq!(built["result"]["events"][0]["type"], event_type);
+        assert_eq!(built["headers"]["x-region"], "west");
+        assert!(!built.to_string().contains(secret), "{built}");
+        // The source itself accepts it.
+        let headers = built["headers"].as_object().unwrap();
+        let headers: Vec<_> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
+        let url = format!("/in/{provider}/{}", source.id);
+        let body = text(&built, "body").into_bytes();
+        let sent = tenant.with_key(None).send(reqwest::Method::POST, &url, &headers, Some(body)).await;
+        assert_eq!(sent.status, 200, "{provider}: {}", sent.json);
+    }
+    // By default the body has an id and a type of its own.
+    let source = create(&tenant, custom(&json!({ "secrets": [TOKEN] }))).await;
+    let path = format!("/v1/sources/{}/test", source.id);
+    let built = tenant.post(&path, &json!({})).await.expect(200);
+    assert_eq!(built["result"]["events"][0]["type"], "custom.test");
+    // A token is the secret.
+    assert_eq!(built["headers"]["authorization"], "{secret}");
+    assert!(!built.to_string().contains(TOKEN), "{built}");
+    let mailchimp = create(&tenant, json!({ "provider": "mailchimp", "secrets": [TOKEN] })).await;
+    let built = tenant.post(&format!("/v1/sources/{}/test", mailchimp.id), &json!({})).await.expect(200);
+    assert_eq!(built["url"], json!(format!("{}?secret={{secret}}", mailchimp.url)));
+    for (body, pointer) in [
+        (json!({ "method": "post" }), "/method"),
+        (json!({ "headers": { "a": 1 } }), "/headers/a"),
+        (json!({ "body": {} }), "/body"),
+        (json!({ "query": "a=b" }), "/query"),
+    ] {
+        tenant.post(&path, &body).await.expect_invalid_field(pointer);
+    }
+    let without = create(&tenant, json!({ "provider": "stripe" })).await;
+    let response = tenant.post(&format!("/v1/sources/{}/test", without.id), &json!({})).await;
+    response.expect_problem(409, "unsignable");
+}

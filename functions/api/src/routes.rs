@@ -159,6 +159,12 @@ pub(crate) fn all() -> Vec<Route> {
             .summary("Rotate a source's secret. The previous secrets stay valid for a while.")
             .example(r#"{"secret":"whsec_a_rolled_example_secret","overlap_seconds":86400}"#)
             .problems(&[Kind::Conflict, Kind::LimitReached]),
+        Route::post("/v1/sources/{source_id}/test", "build_source_request", Access::Scope(Scope::SourcesWrite), StatusCode::OK, verify::build::build)
+            .audited("source.tested")
+            .summary("Build a request as the sender would sign it, and show what it would become. Nothing is sent or published.")
+            .example(r#"{"body":"{\"id\":\"evt_1\",\"type\":\"invoice.paid\"}"}"#)
+            .body_limit(verify::BODY_LIMIT)
+            .problems(&[Kind::Unsignable, Kind::TooManyRequests]),
         Route::post("/v1/sources/{source_id}/verify", "verify_at_source", Access::Scope(Scope::SourcesWrite), StatusCode::OK, verify::at_source)
             .summary("Try a request at a source: whether it would be accepted, what it would become, and otherwise what to do. Nothing is stored or published.")
             .example(r#"{"headers":{"Stripe-Signature":"t=1795730525,v1=00"},"body":"{\"id\":\"evt_1\",\"type\":\"invoice.paid\"}"}"#)

@@ -41,6 +41,8 @@ pub enum Kind {
     ReplayRunning,
     /// 409: the inbound request was refused, or its source was deleted.
     NotReplayable,
+    /// 409: no request of the source's sender can be signed here.
+    Unsignable,
     /// 413: the body exceeds a limit.
     TooLarge,
     /// 415: the body is not JSON.
@@ -76,7 +78,8 @@ impl Kind {
             | Self::EndpointUnavailable
             | Self::AlreadyFinished
             | Self::ReplayRunning
-            | Self::NotReplayable => StatusCode::CONFLICT,
+            | Self::NotReplayable
+            | Self::Unsignable => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InvalidField | Self::LimitReached => StatusCode::UNPROCESSABLE_ENTITY,
@@ -112,6 +115,7 @@ impl Kind {
             Self::AlreadyFinished => "Already finished",
             Self::ReplayRunning => "Replay already running",
             Self::NotReplayable => "Inbound request not replayable",
+            Self::Unsignable => "Request cannot be signed",
             Self::TooLarge => "Body too large",
             Self::UnsupportedMediaType => "Unsupported media type",
             Self::InvalidField => "Invalid field",

@@ -1,5 +1,6 @@
 //! Dry runs: what a request would become at a source. Nothing is stored, published or sent.
 
+pub(crate) mod build;
 mod report;
 mod request;
 
@@ -58,6 +59,32 @@ struct Subject<'a> {
     identities: Option<Identities<'a>>,
 }
 
+impl<'a> Subject<'a> {
+    /// What a source has now.
+    async fn of_source(api: &Api, call: &Call, source: &'a Source) -> Result<Self, Problem> {
+        let id = source.id.to_string();
+        let secret = SecretRef::of_source(&source.tenant, source.secret_shard, &id);
+        let own = api.secrets.keys_now(secret, call.now).await?;
+        let own: Vec<_> = own.into_iter().map(|kept| kept.secret).collect();
+        let mut public_urls = source.settings.public_urls.clone();
+        if public_urls.is_empty() {
+            public_urls.push(view::url(&call.base_url, source));
+        }
+        Ok(Self {
+            provider: source.provider,
+            table: source.table().ok_or_else(|| no_table(source))?,
+            own_secret_count: own.len(),
+            secrets: source.secrets(own),
+            public_urls,
+            verify_token: source.settings.verify_token.as_ref(),
+            awaits_secret: source.awaits_secret(call.now),
+            published: None,
+            now: call.now,
+            identities: Some(Identities { tenant: &source.tenant, source: source.id }),
+        })
+    }
+}
+
 impl Subject<'_> {
     fn keys(&self) -> Keys<'_> {
         Keys { secrets: &self.secrets, published: self.published }
@@ -85,27 +112,12 @@ pub(crate) async fn at_source(
     let request = body.into_request()?;
     let source = find(&api, &call).await?;
     admit(&api, &call).await?;
-    let table = source.table().ok_or_else(|| no_table(&source))?;
-    let id = source.id.to_string();
-    let secret = SecretRef::of_source(&source.tenant, source.secret_shard, &id);
-    let own = api.secrets.keys_now(secret, call.now).await?;
-    let own: Vec<_> = own.into_iter().map(|kept| kept.secret).collect();
-    let mut public_urls = source.settings.public_urls.clone();
-    if public_urls.is_empty() {
-        public_urls.push(view::url(&call.base_url, &source));
-    }
     let subject = Subject {
-        provider: source.provider,
-        table,
-        own_secret_count: own.len(),
-        secrets: source.secrets(own),
-        public_urls,
-        verify_token: source.settings.verify_token.as_ref(),
-        awaits_secret: source.awaits_secret(call.now),
         published: request.published_keys.as_ref(),
         now: request.at.unwrap_or(call.now),
-        identities: Some(Identities { tenant: &source.tenant, source: source.id }),
+        ..Subject::of_source(&api, &call, &source).await?
     };
+    let id = source.id.to_string();
     let path_secret = request.path_after(&id);
     let headers = request.headers();
     let received = request.received(&subject.public_urls, path_secret, &headers);

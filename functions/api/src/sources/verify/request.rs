@@ -230,6 +230,24 @@ impl VerifyAtProvider {
 }
 
 impl VerifyAtSource {
+    /// A request with these parts alone.
+    pub(crate) fn of_parts(
+        method: Option<String>,
+        headers: BTreeMap<String, HeaderValues>,
+        body: String,
+    ) -> Self {
+        Self {
+            method,
+            url: None,
+            query: None,
+            headers,
+            body: Some(body),
+            body_base64: None,
+            at: None,
+            published_keys: None,
+        }
+    }
+
     /// Checks the values of the body.
     pub(super) fn into_request(self) -> Result<DryRunRequest, Problem> {
         let method = self.method.unwrap_or_else(|| "POST".to_owned());
@@ -304,6 +322,11 @@ fn headers(given: BTreeMap<String, HeaderValues>) -> Result<Vec<(String, String)
 }
 
 impl DryRunRequest {
+    /// The headers as they were given, with names in lower case.
+    pub(super) fn owned_headers(&self) -> &[(String, String)] {
+        &self.headers
+    }
+
     /// The headers, with names in lower case.
     pub(super) fn headers(&self) -> Vec<(&str, &str)> {
         self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
