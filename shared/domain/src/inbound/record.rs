@@ -9,13 +9,19 @@ use serde::{Deserialize, Serialize};
 use super::{
     Provider,
     engine::VerifiedRecord,
-    reading::{Origin, Place, Request},
+    reading::{Origin, Place, Request, percent_decoded},
     table::Table,
 };
 use crate::{EventId, InboundRequestId, SourceId, TenantId, Timestamp, event::EventType, text::text_enum};
 
 /// The text in the place of a value that is not kept.
 pub const REDACTED: &str = "[redacted]";
+
+/// Events of a request that are named in its record: a row has room for no more than a few thousand.
+pub const RECORDED_EVENT_COUNT_LIMIT: usize = 200;
+
+/// Bytes of a header, or of the query, that are kept of a refused request.
+const REFUSED_TEXT_LIMIT: usize = 200;
 
 /// Malformed items of which the reason is kept.
 pub const MALFORMED_ITEM_COUNT_LIMIT: usize = 20;
@@ -89,7 +95,10 @@ pub struct RequestRecord {
     /// Milliseconds from the signed time to the request's arrival.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_ms: Option<i64>,
-    /// Its events, the repeated ones too, and those of replays.
+    /// How many events it holds, the repeated ones too.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub event_count: usize,
+    /// The first of them, and those of replays.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<RecordedEvent>,
     /// Items that hold no event, the first of them.
@@ -117,11 +126,20 @@ impl RequestRecord {
     pub fn created_at(&self) -> Timestamp {
         self.id.created_at()
     }
+
+    /// Makes it the record of a refused request, of which less is kept: a stranger chooses its size.
+    pub fn refuse(&mut self, reason: &str) {
+        self.status = RequestStatus::Refused;
+        self.reason = Some(reason.to_owned());
+        for text in self.headers.values_mut().chain([&mut self.query]) {
+            text.truncate(text.floor_char_boundary(REFUSED_TEXT_LIMIT));
+        }
+    }
 }
 
 /// What the names of headers and parameters hold that carry secrets.
 const SECRET_WORDS: &[&str] =
-    &["authorization", "cookie", "signature", "secret", "token", "password", "hmac", "credential"];
+    &["auth", "cookie", "sig", "secret", "token", "pass", "pwd", "hmac", "credential", "key", "code", "jwt"];
 
 /// The headers of a request as they are kept. One that holds a signature or a token is redacted, unless it is no more
 /// than a part of an event, such as an id.
@@ -143,11 +161,14 @@ pub fn redacted_headers(table: &Table, request: &Request<'_>) -> BTreeMap<String
 #[must_use]
 pub fn redacted_query(table: &Table, request: &Request<'_>) -> String {
     let kept = |pair: &str| -> String {
-        let Some((name, _)) = pair.split_once('=') else { return pair.to_owned() };
-        let is_query = |origin: &Origin| matches!(origin, Origin::Query(query) if query == name);
-        if is_secret(table, name, is_query) { format!("{name}={REDACTED}") } else { pair.to_owned() }
+        // Without a name it can be anything.
+        let Some((name, _)) = pair.split_once('=') else { return REDACTED.to_owned() };
+        // Places have decoded names.
+        let decoded = percent_decoded(name, true).unwrap_or_default();
+        let is_query = |origin: &Origin| matches!(origin, Origin::Query(query) if *query == decoded);
+        if is_secret(table, &decoded, is_query) { format!("{name}={REDACTED}") } else { pair.to_owned() }
     };
-    request.query.split('&').map(kept).collect::<Vec<_>>().join("&")
+    request.query.split('&').filter(|pair| !pair.is_empty()).map(kept).collect::<Vec<_>>().join("&")
 }
 
 fn is_secret(table: &Table, name: &str, is_it: impl Fn(&Origin) -> bool) -> bool {
@@ -157,9 +178,8 @@ fn is_secret(table: &Table, name: &str, is_it: impl Fn(&Origin) -> bool) -> bool
     if signatures.chain(tokens).any(is_in) {
         return true;
     }
-    let rules = &table.events;
-    let is_read = rules.event_type.iter().chain(rules.dedupe.iter().flatten()).any(is_in)
-        || rules.data_headers.iter().any(|header| header == name);
+    let is_read = table.event_places().any(is_in)
+        || table.events.data_headers.iter().any(|header| header == name);
     let lower = name.to_ascii_lowercase();
     !is_read && SECRET_WORDS.iter().any(|word| lower.contains(word))
 }

@@ -9,7 +9,7 @@ use data_encoding::HEXLOWER;
 use domain::{
     InboundRequestId, SourceId, TenantId, Timestamp,
     event::payload::{self, EncodedPayload, Encoding},
-    inbound::record::{RecordedEvent, RequestRecord, RequestStatus},
+    inbound::record::{RECORDED_EVENT_COUNT_LIMIT, RecordedEvent, RequestRecord, RequestStatus},
     saturating,
 };
 use futures_util::future::try_join_all;
@@ -157,7 +157,8 @@ impl InboundRequests {
         payload::decode_bytes(encoding, bytes, s3::OBJECT_LIMIT).map(Some).map_err(Fault::on(DOING))
     }
 
-    /// Adds events to the record of a request: those of a replay. Nothing happens where the record has expired.
+    /// Adds events to the record of a request: those of a replay. Nothing happens where the record has expired, or names
+    /// as many as its row has room for.
     pub async fn add_events(
         &self,
         tenant: &TenantId,
@@ -165,13 +166,17 @@ impl InboundRequests {
         events: &[RecordedEvent],
     ) -> Result<(), Fault> {
         const DOING: &str = "logging the events of a replay";
+        let events = events.get(..RECORDED_EVENT_COUNT_LIMIT).unwrap_or(events);
         let events: AttributeValue = serde_dynamo::to_attribute_value(events).map_err(Fault::on(DOING))?;
         let update = self
             .table
             .update(keys::inbound_request(tenant, id))
             .update_expression("SET #events = list_append(if_not_exists(#events, :none), :events)")
-            .condition_expression("attribute_exists(pk)")
+            .condition_expression(
+                "attribute_exists(pk) AND (attribute_not_exists(#events) OR size(#events) < :limit)",
+            )
             .expression_attribute_names("#events", "events")
+            .expression_attribute_values(":limit", number(saturating(RECORDED_EVENT_COUNT_LIMIT)))
             .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
             .expression_attribute_values(":events", events);
         update_if(update, DOING).await.map(|_| ())

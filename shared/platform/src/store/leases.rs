@@ -17,6 +17,7 @@ use domain::{
 use super::table::{
     Item, Table,
     keys::{self, Key},
+    update_if,
 };
 use crate::{Fault, aws::sdk::DynamoDb};
 
@@ -111,16 +112,27 @@ impl Leases {
         self.charge_for(&keys::tests_limiter(owner), rate, 1, now).await
     }
 
-    /// Takes the permit for one request at a source. A second's requests may come at once.
+    /// Takes the permit for one request at a source; false where as many as `per_second` were accepted in this second.
+    ///
+    /// A count for each second, in one update without a try again: a burst of concurrent requests is counted, and each
+    /// gets its permit while there are any.
     pub async fn take_source_permit(
         &self,
         tenant: &TenantId,
         source: SourceId,
         per_second: u32,
         now: Timestamp,
-    ) -> Result<Grant, Fault> {
-        let rate = Rate::per_second(per_second).with_burst(per_second);
-        self.charge_for(&keys::source_limiter(tenant, source), rate, 1, now).await
+    ) -> Result<bool, Fault> {
+        let number = |value: i64| AttributeValue::N(value.to_string());
+        let update = self
+            .table
+            .update(keys::source_limiter(tenant, source, now.secs()))
+            .update_expression("ADD requests :one SET expires_at = :expires")
+            .condition_expression("attribute_not_exists(requests) OR requests < :limit")
+            .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":limit", number(per_second.into()))
+            .expression_attribute_values(":expires", number(now.secs() + LIMITER_SECS));
+        Ok(update_if(update, "counting a source's requests").await?.is_some())
     }
 
     /// Takes the permit for one dry run of a tenant.

@@ -117,6 +117,9 @@ impl Report<'_> {
     }
 }
 
+/// Bytes of claims that are kept with a request, which shares its row with other attributes.
+const CLAIMS_LENGTH_LIMIT: usize = 64 * 1024;
+
 /// What a verification found beside the bytes, kept with a request so that its events can be read again.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct VerifiedRecord {
@@ -143,11 +146,21 @@ pub struct Verified<'a> {
 }
 
 impl<'a> Verified<'a> {
+    /// Whether some of its items carry no valid signature or token.
+    #[must_use]
+    pub fn has_unverified_items(&self) -> bool {
+        self.items.as_ref().is_some_and(|items| items.contains(&false))
+    }
+
     /// What to keep of the verification.
     #[must_use]
     pub fn record(&self) -> VerifiedRecord {
         VerifiedRecord {
-            claims: self.claims.as_ref().map(|claims| claims.get().to_owned()),
+            claims: self
+                .claims
+                .as_ref()
+                .map(|claims| claims.get().to_owned())
+                .filter(|claims| claims.len() <= CLAIMS_LENGTH_LIMIT),
             items: self.items.clone(),
             signed_hash: self.signed_hash(),
         }

@@ -10,6 +10,7 @@ use domain::{
         payload::{self, EncodedPayload, Encoding},
     },
 };
+use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -28,6 +29,9 @@ use crate::{
 
 /// The largest payload that an item holds as it is stored, in bytes: DynamoDB allows 400 KB in all.
 const ITEM_LIMIT: usize = 200 * 1024;
+
+/// Events read concurrently that were stored before.
+const EXISTING_READS: usize = 16;
 
 /// What an event's item takes besides its payload, in bytes, with a few endpoints.
 const ITEM_OVERHEAD: usize = 500;
@@ -163,15 +167,16 @@ impl StoredEvents {
         }
         let statements = events.iter().map(|event| Statement::insert(&self.table, event_item(tenant, event)));
         let applied = self.table.execute(statements.collect(), "storing events").await;
-        let mut results = Vec::with_capacity(events.len());
-        for (event, applied) in events.iter().zip(applied) {
-            results.push(match applied {
+        let ids = events.iter().map(|event| event.id);
+        let results = ids.zip(applied).map(|(id, applied)| async move {
+            match applied {
                 Ok(StatementOutcome::Applied) => Ok(PutOutcome::New),
-                Ok(StatementOutcome::ConditionFailed(_)) => self.existing(tenant, event.id).await,
+                Ok(StatementOutcome::ConditionFailed(_)) => self.existing(tenant, id).await,
                 Err(fault) => Err(fault),
-            });
-        }
-        results
+            }
+        });
+        // Concurrently, since all events of a repeated batch exist.
+        stream::iter(results).buffered(EXISTING_READS).collect().await
     }
 
     async fn existing(&self, tenant: &TenantId, id: EventId) -> Result<PutOutcome, Fault> {

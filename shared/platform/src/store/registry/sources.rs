@@ -27,6 +27,12 @@ use crate::{
     },
 };
 
+/// How long a request that brings the secret has to store it.
+const HANDSHAKE_CLAIM_MILLIS: i64 = 60_000;
+
+/// The condition that no request is storing the secret that it brings.
+const UNCLAIMED: &str = "(attribute_not_exists(handshake_claimed_until) OR handshake_claimed_until < :now)";
+
 /// A source as both rows hold it. What is empty is left out.
 #[derive(Serialize, Deserialize)]
 struct SourceRow {
@@ -191,7 +197,7 @@ impl Sources {
                 .key("pk", AttributeValue::S(pk))
                 .key("sk", AttributeValue::S(sk))
                 .update_expression(
-                    "SET secret_shard = :to, secret_count = :count ADD revision :one REMOVE awaits_secret_until",
+                    "SET secret_shard = :to, secret_count = :count ADD revision :one REMOVE awaits_secret_until, handshake_claimed_until",
                 )
                 .condition_expression("secret_shard = :from")
                 .expression_attribute_values(":from", number(source.secret_shard.to_string()))
@@ -209,18 +215,19 @@ impl Sources {
         Ok(recorded)
     }
 
-    /// Lets one request have the secret that it brings: true for the first of concurrent ones, while the source waits
-    /// for its secret.
+    /// Lets one request have the secret that it brings, for a minute: true for the first of concurrent ones, while the
+    /// source waits for its secret. It waits on where that request dies before [`Self::record_secrets`].
     pub async fn claim_handshake(&self, source: &Source, now: Timestamp) -> Result<bool, Fault> {
         const DOING: &str = "claiming the handshake of a source";
+        let until = now.millis() + HANDSHAKE_CLAIM_MILLIS;
         let update = |(pk, sk): Key| {
             Update::builder()
                 .table_name(self.table.name())
                 .key("pk", AttributeValue::S(pk))
                 .key("sk", AttributeValue::S(sk))
-                .update_expression("ADD revision :one REMOVE awaits_secret_until")
-                .condition_expression("awaits_secret_until > :now")
-                .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
+                .update_expression("SET handshake_claimed_until = :until")
+                .condition_expression(format!("awaits_secret_until > :now AND {UNCLAIMED}"))
+                .expression_attribute_values(":until", AttributeValue::N(until.to_string()))
                 .expression_attribute_values(":now", AttributeValue::N(now.millis().to_string()))
                 .build()
                 .map(|update| TransactWriteItem::builder().update(update).build())
@@ -231,6 +238,30 @@ impl Sources {
         let claimed = first_condition_held(self.table.transact(writes).await, DOING)?;
         self.cache.forget(&source.id);
         Ok(claimed)
+    }
+
+    /// Ends the wait for a secret that a request brings, before the tenant sets it. False while a request has claimed it:
+    /// its secret would count in the end.
+    pub async fn close_handshake(&self, source: &Source, now: Timestamp) -> Result<bool, Fault> {
+        const DOING: &str = "closing the handshake of a source";
+        let update = |(pk, sk): Key| {
+            Update::builder()
+                .table_name(self.table.name())
+                .key("pk", AttributeValue::S(pk))
+                .key("sk", AttributeValue::S(sk))
+                .update_expression("ADD revision :one REMOVE awaits_secret_until")
+                .condition_expression(format!("attribute_exists(pk) AND {UNCLAIMED}"))
+                .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
+                .expression_attribute_values(":now", AttributeValue::N(now.millis().to_string()))
+                .build()
+                .map(|update| TransactWriteItem::builder().update(update).build())
+                .map_err(Fault::on(DOING))
+        };
+        let writes =
+            vec![update(keys::source(&source.tenant, source.id))?, update(keys::source_lookup(source.id))?];
+        let closed = first_condition_held(self.table.transact(writes).await, DOING)?;
+        self.cache.forget(&source.id);
+        Ok(closed)
     }
 
     /// The source behind a URL, read consistently: a new one works at once.

@@ -153,10 +153,10 @@ pub fn inbound_request(tenant: &TenantId, id: InboundRequestId) -> Key {
     (inbound_partition(tenant, id.created_at().day(), id.shard(INBOUND_SHARDS)), id.to_string())
 }
 
-/// The limiter of one source, in the leases table.
+/// What counts the requests at one source in one second since 1970, in the leases table.
 #[must_use]
-pub fn source_limiter(tenant: &TenantId, source: SourceId) -> Key {
-    (format!("{tenant}#{source}"), "limiter".to_owned())
+pub fn source_limiter(tenant: &TenantId, source: SourceId, second: i64) -> Key {
+    (format!("{tenant}#{source}"), format!("second#{second}"))
 }
 
 /// The limiter of a tenant's dry runs, in the leases table. No id is part of it, so it is none of a source or endpoint.
