@@ -218,3 +218,74 @@ async fn the_secrets_of_a_source_can_be_set_later() {
     .await;
     assert_eq!(event_id(&response.expect(200)), id);
 }
+
+/// Stripe Connect sends the events of all connected accounts to one URL of the operator.
+#[tokio::test]
+async fn an_account_of_connect_is_a_tenant() {
+    let stack = Stack::shared();
+    let (operator, tenant, other) = (stack.operator(), stack.tenant().await, stack.tenant().await);
+    let receiver = Receiver::start().await;
+    tenant.endpoint(&receiver.url()).event_types(&["stripe.*"]).create().await;
+    let body = json!({ "provider": "stripe", "secrets": [SECRET] });
+    let source = operator.post("/v1/sources", &body).await.expect(201);
+    let (id, path) = (text(&source, "id"), format!("/in/stripe/{}", text(&source, "id")));
+    let account = testkit::unique("acct");
+    let event = |id: &str| {
+        let id = format!("{id}_{account}");
+        format!(
+            r#"{{"id":"{id}","type":"payout.paid","account":"{account}","created":1700000000,"data":{{"object":{{}}}}}}"#
+        )
+    };
+    let send_event = async |id: &str| {
+        let body = event(id);
+        let signature = foreign::stripe_signature(&body, SECRET, seconds_ago(0)).await;
+        send(&operator, &path, &body, Some(&signature)).await.expect(200)
+    };
+    // Not mapped yet: it stays with the operator, where it can be seen.
+    let early = send_event("evt_early").await;
+    let at_operator = operator.get(&format!("/v1/events/{}", event_id(&early))).await.expect(200);
+    assert_eq!(at_operator["source_id"], id.as_str());
+
+    let place = format!("/v1/sources/{id}/accounts/{account}");
+    let unknown = operator.put(&place, &json!({ "tenant_id": "a_tenant_that_does_not_exist" })).await;
+    unknown.expect_invalid_field("/tenant_id");
+    operator.put(&place, &json!({ "tenant_id": tenant.tenant_id() })).await.expect(200);
+    let listed = operator.get(&format!("/v1/sources/{id}/accounts")).await.expect(200);
+    assert_eq!(listed["data"], json!([{ "account": account, "tenant_id": tenant.tenant_id() }]));
+    assert_eq!(tenant.get(&format!("/v1/sources/{id}/accounts")).await.status, 403);
+
+    // A function may know for a second that it is not mapped.
+    let late = eventually("the account to be mapped", SOON, || async {
+        let sent = send_event(&testkit::unique("evt_late")).await;
+        let found = tenant.get(&format!("/v1/events/{}", event_id(&sent))).await;
+        (found.status == 200).then_some(sent)
+    })
+    .await;
+    let received = receiver.wait_for(1, SOON).await.remove(0);
+    assert_eq!(received.id(), event_id(&late));
+    assert_eq!(other.get(&format!("/v1/events/{}", event_id(&late))).await.status, 404);
+    let request = format!("/v1/inbound/{}", text(&late, "inbound_request_id"));
+    let logged = operator.get(&request).await.expect(200);
+    assert_eq!(logged["events"][0]["tenant_id"], tenant.tenant_id());
+    // The log is the operator's, since one request can hold events of several tenants.
+    assert_eq!(tenant.get(&request).await.status, 404);
+
+    // What came too early is published for its tenant by a replay.
+    let early = format!("/v1/inbound/{}/replay", text(&early, "inbound_request_id"));
+    let replayed = operator.post(&early, &json!({})).await.expect(200);
+    assert_eq!(
+        (&replayed["data"][0]["new"], &replayed["data"][0]["tenant_id"]),
+        (&json!(true), &json!(tenant.tenant_id()))
+    );
+    assert_eq!(receiver.wait_for(2, SOON).await.len(), 2);
+
+    operator.delete(&place).await.expect(204);
+    assert_eq!(operator.get(&format!("/v1/sources/{id}/accounts")).await.expect(200)["data"], json!([]));
+    // A tenant's own source publishes for that tenant, whatever the event says.
+    let own = tenant.post("/v1/sources", &body).await.expect(201);
+    let headers = [("tenant", tenant.tenant_id()), ("content-type", "application/json")];
+    let place = format!("/v1/sources/{}/accounts/{account}", text(&own, "id"));
+    let mapping = json!({ "tenant_id": tenant.tenant_id() }).to_string();
+    let refused = operator.send(reqwest::Method::PUT, &place, &headers, Some(mapping.into())).await;
+    refused.expect_problem(400, "invalid-request");
+}

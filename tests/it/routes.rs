@@ -29,6 +29,11 @@ async fn every_route_responds_as_described() {
     for name in ["walk.known", "walk.doomed"] {
         stack.operator().put(&format!("/v1/event-types/{name}"), &json!({})).await.expect(200);
     }
+    // Only a source of the operator has accounts.
+    let shared: SourceView =
+        stack.operator().post("/v1/sources", &json!({ "provider": "stripe" })).await.read(201);
+    let status = stack.operator().post("/v1/tenants", &json!({ "id": "acme", "name": "Acme" })).await.status;
+    assert!([201, 409].contains(&status), "{status}");
     // A replay that waits for its endpoint, and a delivery that waits for it too.
     let waiting = tenant.endpoint(&receiver.url()).disabled().event_types(&["walk.parked"]).create().await;
     let body = json!({ "selection": "failed", "since": "2026-11-01T00:00:00Z" });
@@ -57,6 +62,11 @@ async fn every_route_responds_as_described() {
                 path.replace("{endpoint_id}", &doomed).replace("{type}", "walk.doomed")
             }
             path => path.to_owned(),
+        };
+        let path = if path.contains("/accounts") {
+            path.replace("{source_id}", &shared.id).replace("{account}", "acct_1032D82eZvKYlo2C")
+        } else {
+            path
         };
         let place = known.iter().fold(path, |path, (name, id)| path.replace(name, id));
         assert!(!place.contains('{'), "{place} has a parameter that this test does not know");

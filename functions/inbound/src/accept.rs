@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// What a request became.
-pub(crate) enum Accepted {
+pub(crate) enum AcceptedRequest {
     /// Events, or none where it is a ping.
     Events { request: InboundRequestId, ids: Vec<EventId> },
     /// It was a challenge.
@@ -39,7 +39,7 @@ pub(crate) enum Accepted {
 
 /// Why a request is refused.
 pub(crate) enum Refusal {
-    /// There is no such source, or it does not allow the sender: refused in the words of a wrong signature.
+    /// The source does not exist, or does not allow the sender: refused in the words of a wrong signature.
     Hidden(Hidden, Reject),
     TooLarge,
     /// The body is compressed, or encoded in another way.
@@ -88,7 +88,7 @@ impl Inbound {
         address: &Address<'_>,
         request: &Request,
         now: Timestamp,
-    ) -> Result<Accepted, Refusal> {
+    ) -> Result<AcceptedRequest, Refusal> {
         let headers: Vec<_> = request.headers().collect();
         let public_urls = self.public_urls(target, address, request);
         let received = reading::Request {
@@ -123,7 +123,7 @@ impl Inbound {
         received: reading::Request<'_>,
         request: &Request,
         now: Timestamp,
-    ) -> Result<Accepted, Refusal> {
+    ) -> Result<AcceptedRequest, Refusal> {
         if received.body.len() > PAYLOAD_LIMIT {
             return Err(Refusal::TooLarge);
         }
@@ -134,7 +134,7 @@ impl Inbound {
         }
         let verifying = self.verify(target, received, now).await?;
         let report = match verifying {
-            Verifying::Challenge(reply) => return Ok(Accepted::Challenge(reply)),
+            Verifying::Challenge(reply) => return Ok(AcceptedRequest::Challenge(reply)),
             Verifying::Refused(reject) => return Err(Refusal::Rejected(reject)),
             Verifying::Report(report) => report,
         };
@@ -170,7 +170,7 @@ impl Inbound {
         if !matches!(result, Err(Refusal::Fault(_))) {
             self.log_request(source, &record, &request.body).await;
         }
-        result.map(|ids| Accepted::Events { request: id, ids })
+        result.map(|ids| AcceptedRequest::Events { request: id, ids })
     }
 
     /// Publishes the events of a request; completes its record.

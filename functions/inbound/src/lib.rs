@@ -111,7 +111,7 @@ impl Inbound {
         address: &target::Address<'_>,
         request: &Request,
         now: domain::Timestamp,
-    ) -> (Option<Arc<Target>>, Result<accept::Accepted, Refusal>) {
+    ) -> (Option<Arc<Target>>, Result<accept::AcceptedRequest, Refusal>) {
         let target = match self.target(address, request).await {
             Ok(target) => Arc::new(target),
             Err(fault) => return (None, Err(fault.into())),

@@ -23,7 +23,7 @@ use platform::{
 use serde_json::json;
 
 use crate::{
-    accept::{Accepted, Refusal},
+    accept::{AcceptedRequest, Refusal},
     target::Target,
 };
 
@@ -38,13 +38,13 @@ pub(crate) fn unknown_path(request: &Request) -> Response {
 }
 
 /// The response to an accepted request.
-pub(crate) fn accepted(responses: &Responses, accepted: Accepted) -> Response {
+pub(crate) fn accepted(responses: &Responses, accepted: AcceptedRequest) -> Response {
     match accepted {
-        Accepted::Events { request, ids } => {
+        AcceptedRequest::Events { request, ids } => {
             let ours = json!({ "inbound_request_id": request, "event_ids": ids }).to_string();
             with_reply(Response::json(StatusCode::OK, ours), &responses.accepted)
         }
-        Accepted::Challenge(reply) => challenge(reply),
+        AcceptedRequest::Challenge(reply) => challenge(reply),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where a request goes: its source, or a decoy where there is none.
 //!
 //! A stranger must not learn which sources exist. So a request to an unknown source, or from an address that its source
-//! does not allow, is verified too, with a secret that nobody knows, and refused in the same words.
+//! does not allow, is verified too, with a random secret, and refused in the same words.
 
 use std::sync::{Arc, LazyLock};
 
@@ -41,7 +41,7 @@ pub(crate) fn address(path: &str) -> Option<Address<'_>> {
 /// Why a request is verified with a decoy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hidden {
-    /// There is no such source.
+    /// The source does not exist.
     Unknown,
     /// The source does not allow the sender's address.
     Address,
@@ -122,7 +122,7 @@ mod tests {
             ("/in/mailchimp/src_1/a/b", Some(("mailchimp", "src_1", Some("a/b")))),
             ("/in/mailchimp/src_1/", Some(("mailchimp", "src_1", None))),
             ("/prefix/in/custom/src_1", Some(("custom", "src_1", None))),
-            ("/in/nobody/src_1", None),
+            ("/in/unknown/src_1", None),
             ("/in/stripe", None),
             ("/v1/events", None),
         ] {

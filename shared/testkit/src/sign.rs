@@ -18,5 +18,5 @@ pub fn signature(secret: &str, id: &str, timestamp: &str, body: &[u8]) -> String
 pub fn hmac_sha256_hex(key: &str, text: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes keys of any length");
     mac.update(text.as_bytes());
-    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    data_encoding::HEXLOWER.encode(&mac.finalize().into_bytes())
 }

@@ -1,8 +1,9 @@
 //! The parameters of the description: in the path, in headers, in the query.
 
 use domain::{
-    DeliveryId, EndpointId, EventId, InboundRequestId, ReplayId, SourceId, TenantId, event::EventType,
-    inbound::Provider,
+    DeliveryId, EndpointId, EventId, InboundRequestId, ReplayId, SourceId, TenantId,
+    event::EventType,
+    inbound::{Provider, ProviderAccount},
 };
 use schemars::SchemaGenerator;
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use crate::http::{
 
 /// The types of parameters in paths.
 const IN_PATHS: &[(&str, SchemaOf)] = &[
+    ("account", schema_of::<ProviderAccount>),
     ("delivery_id", schema_of::<DeliveryId>),
     ("endpoint_id", schema_of::<EndpointId>),
     ("event_id", schema_of::<EventId>),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::TenantId;
+use domain::{TenantId, inbound::ProviderAccount};
 use platform::{
     lambda::problem::{Kind, Problem},
     store::registry::accounts::SourceAccount,
@@ -17,9 +17,6 @@ use crate::{
     state::Api,
 };
 
-/// The longest id of an account, in bytes.
-const ACCOUNT_LENGTH_LIMIT: usize = 100;
-
 /// The tenant of an account.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -31,8 +28,7 @@ pub(crate) struct PutSourceAccount {
 /// An account of a provider, with its tenant.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct SourceAccountView {
-    /// The provider's id of the account.
-    account: String,
+    account: ProviderAccount,
     /// The tenant that its events are published for.
     tenant_id: TenantId,
 }
@@ -43,23 +39,13 @@ impl From<SourceAccount> for SourceAccountView {
     }
 }
 
-/// The account of the path: what providers use as ids, and nothing that a path would have to escape.
-fn account(call: &Call) -> Result<String, Problem> {
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
-    let is_account =
-        |text: &String| (1..=ACCOUNT_LENGTH_LIMIT).contains(&text.len()) && text.bytes().all(is_part);
-    let text: Option<String> = call.id("account", "account").ok().filter(is_account);
-    let rule = "must be 1 to 100 letters, digits and the characters . _ : -";
-    text.ok_or_else(|| Problem::parameter("account", rule))
-}
-
 pub(crate) async fn put(
     api: Arc<Api>,
     call: Call,
     body: PutSourceAccount,
 ) -> Result<SourceAccountView, Problem> {
     let source = find(&api, &call).await?;
-    let account = account(&call)?;
+    let account: ProviderAccount = call.id("account", "account")?;
     if !source.tenant.is_operator() {
         let detail =
             "only a source of the operator has accounts, since any other publishes for its own tenant";
@@ -81,7 +67,7 @@ pub(crate) async fn put(
 
 pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {
     let source = find(&api, &call).await?;
-    let account = account(&call)?;
+    let account: ProviderAccount = call.id("account", "account")?;
     call.record(&api, source.id, Some(json!({ "account": account })), None).await?;
     Ok(api.accounts.remove(source.id, &account).await?)
 }
@@ -89,8 +75,8 @@ pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {
 pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<SourceAccountView>, Problem> {
     let source = find(&api, &call).await?;
     let limit = call.limit()?;
-    let after = call.position(|text| Some(text.to_owned()))?;
-    let found = api.accounts.list(source.id, after.as_deref(), limit + 1).await?;
+    let after = call.position(|text| text.parse().ok())?;
+    let found = api.accounts.list(source.id, after.as_ref(), limit + 1).await?;
     let data = found.into_iter().map(SourceAccountView::from).collect();
-    Ok(Page::cut(data, limit, |last: &SourceAccountView| cursor::write(&last.account))?)
+    Ok(Page::cut(data, limit, |last: &SourceAccountView| cursor::write(&last.account.to_string()))?)
 }

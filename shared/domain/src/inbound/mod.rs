@@ -8,6 +8,7 @@
 //! One engine serves all of them. What differs is in a [`table::Table`]: of a preset, or of a tenant's custom source.
 //! Stored rows, stored secrets and HTTP belong to `platform` and the function, not here.
 
+mod account;
 pub mod challenge;
 pub mod diagnosis;
 pub mod engine;
@@ -20,6 +21,7 @@ pub mod record;
 pub mod source;
 pub mod table;
 
+pub use account::ProviderAccount;
 pub use provider::Provider;
 pub use source::Source;
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{EventId, InboundRequestId, SourceId, TenantId, Timestamp, event::EventType, text::text_enum};
 
-/// What stands for a value that is not kept.
+/// The text in the place of a value that is not kept.
 pub const REDACTED: &str = "[redacted]";
 
 /// Malformed items of which the reason is kept.
@@ -66,7 +66,7 @@ pub struct RequestRecord {
     pub source_id: SourceId,
     /// Who sent it.
     pub provider: Provider,
-    /// What became of it.
+    /// Its outcome.
     pub status: RequestStatus,
     /// Why it was refused, or holds no event.
     #[serde(default, skip_serializing_if = "Option::is_none")]

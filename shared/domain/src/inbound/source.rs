@@ -167,8 +167,8 @@ serde_as_text!(
 /// The shortest and the longest verify token, in characters.
 const VERIFY_TOKEN_LENGTH: std::ops::RangeInclusive<usize> = 16..=256;
 
-/// The hash of the token that a provider shows when it checks a URL. The token itself is not kept: whoever reads the
-/// row must not learn it.
+/// The hash of the token that a provider shows when it checks a URL. The token itself is not kept, so that
+/// a reader of the row does not learn it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct VerifyToken([u8; 32]);
 

@@ -99,26 +99,26 @@ impl Random {
     }
 
     fn change(&mut self, input: &mut Vec<u8>, seeds: &[Vec<u8>]) {
-        let at = self.below(input.len() + 1);
-        let end = (at + self.below(24)).min(input.len());
+        let begin = self.below(input.len() + 1);
+        let end = (begin + self.below(24)).min(input.len());
         match self.below(8) {
-            0 if at < input.len() => input[at] ^= 1 << self.below(8),
-            1 if at < input.len() => input[at] = self.next().to_le_bytes()[0],
-            2 => drop(input.drain(at..end)),
+            0 if begin < input.len() => input[begin] ^= 1 << self.below(8),
+            1 if begin < input.len() => input[begin] = self.next().to_le_bytes()[0],
+            2 => drop(input.drain(begin..end)),
             3 => {
-                let copy = input[at..end].repeat(1 + self.below(40));
-                input.splice(at..at, copy);
+                let copy = input[begin..end].repeat(1 + self.below(40));
+                input.splice(begin..begin, copy);
             }
             4 => {
                 let other = &seeds[self.below(seeds.len())];
                 let from = self.below(other.len() + 1);
                 let until = (from + self.below(80)).min(other.len());
-                input.splice(at..end, other[from..until].iter().copied());
+                input.splice(begin..end, other[from..until].iter().copied());
             }
-            5 => input.truncate(at),
+            5 => input.truncate(begin),
             _ => {
                 let piece = PIECES[self.below(PIECES.len())];
-                input.splice(at..at, piece.bytes());
+                input.splice(begin..begin, piece.bytes());
             }
         }
     }

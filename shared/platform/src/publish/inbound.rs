@@ -5,7 +5,7 @@ use domain::{
     InboundRequestId, TenantId, Timestamp,
     event::channel::Channels,
     inbound::{
-        Source,
+        ProviderAccount, Source,
         extraction::{Extraction, ProviderEvent},
         record::RecordedEvent,
     },
@@ -26,7 +26,7 @@ pub struct InboundEvent {
     pub account: Option<String>,
 }
 
-/// What came of the events of a request.
+/// The outcome of publishing the events of a request.
 #[derive(Debug, Default)]
 pub struct PublishedRequest {
     /// The events that are stored now, in their order.
@@ -113,7 +113,9 @@ async fn tenant_of(
     source: &Source,
     account: Option<&str>,
 ) -> Result<TenantId, Fault> {
-    let mapped = match account {
+    // A text that cannot be an account is mapped to none.
+    let account: Option<ProviderAccount> = account.and_then(|account| account.parse().ok());
+    let mapped = match &account {
         Some(account) if source.tenant.is_operator() => accounts.tenant(source.id, account).await?,
         _ => None,
     };

@@ -66,7 +66,7 @@ pub enum Identity {
     ProviderEvent {
         /// Where it came in.
         source: SourceId,
-        /// The provider's id, or what stands for it.
+        /// The provider's id, or the hash that counts instead of it.
         event_id: String,
         /// The request that it came with.
         request: InboundRequestId,

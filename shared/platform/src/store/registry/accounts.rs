@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{SourceId, TenantId, saturating};
+use domain::{SourceId, TenantId, inbound::ProviderAccount, saturating};
 use serde::{Deserialize, Serialize};
 
 use super::ROW_CAPACITY;
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceAccount {
     /// The provider's id of the account.
-    pub account: String,
+    pub account: ProviderAccount,
     /// Whose it is.
     pub tenant: TenantId,
 }
@@ -26,7 +26,7 @@ pub struct SourceAccount {
 #[derive(Debug, Clone)]
 pub struct SourceAccounts {
     table: Table,
-    cache: Arc<Cache<(SourceId, String), Option<TenantId>>>,
+    cache: Arc<Cache<(SourceId, ProviderAccount), Option<TenantId>>>,
 }
 
 impl SourceAccounts {
@@ -35,8 +35,12 @@ impl SourceAccounts {
     }
 
     /// The tenant of an account; nothing where it is not mapped.
-    pub async fn tenant(&self, source: SourceId, account: &str) -> Result<Option<TenantId>, Fault> {
-        let cached = (source, account.to_owned());
+    pub async fn tenant(
+        &self,
+        source: SourceId,
+        account: &ProviderAccount,
+    ) -> Result<Option<TenantId>, Fault> {
+        let cached = (source, account.clone());
         if let Some(tenant) = self.cache.get(&cached) {
             return Ok(tenant);
         }
@@ -55,10 +59,10 @@ impl SourceAccounts {
     }
 
     /// Removes an account. Nothing happens where it is not mapped.
-    pub async fn remove(&self, source: SourceId, account: &str) -> Result<(), Fault> {
+    pub async fn remove(&self, source: SourceId, account: &ProviderAccount) -> Result<(), Fault> {
         let delete = self.table.delete(keys::source_account(source, account));
         delete.send().await.map_err(Fault::on("removing an account"))?;
-        self.cache.forget(&(source, account.to_owned()));
+        self.cache.forget(&(source, account.clone()));
         Ok(())
     }
 
@@ -66,7 +70,7 @@ impl SourceAccounts {
     pub async fn list(
         &self,
         source: SourceId,
-        after: Option<&str>,
+        after: Option<&ProviderAccount>,
         limit: usize,
     ) -> Result<Vec<SourceAccount>, Fault> {
         const DOING: &str = "listing accounts";
@@ -81,7 +85,7 @@ impl SourceAccounts {
         let response = query.send().await.map_err(Fault::on(DOING))?;
         let mut found: Vec<SourceAccount> =
             serde_dynamo::from_items(response.items.unwrap_or_default()).map_err(Fault::on(DOING))?;
-        found.retain(|found| Some(found.account.as_str()) != after);
+        found.retain(|found| Some(&found.account) != after);
         found.truncate(limit);
         Ok(found)
     }

@@ -3,7 +3,7 @@
 
 use domain::{
     DeliveryId, EndpointId, EventId, InboundRequestId, KeyId, ReplayId, SourceId, TenantId, Timestamp,
-    delivery::Group, event::EventType, ids::holder::Holder, pool::EntryKey,
+    delivery::Group, event::EventType, ids::holder::Holder, inbound::ProviderAccount, pool::EntryKey,
 };
 
 /// Shards of a tenant's timeline per day, since all that is accepted today is in one day.
@@ -75,7 +75,7 @@ pub const ACCOUNTS: &str = "account#";
 
 /// The tenant of a provider's account at one source of the operator.
 #[must_use]
-pub fn source_account(source: SourceId, account: &str) -> Key {
+pub fn source_account(source: SourceId, account: &ProviderAccount) -> Key {
     (source_lookup(source).0, format!("{ACCOUNTS}{account}"))
 }
 
