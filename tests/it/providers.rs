@@ -193,6 +193,13 @@ async fn a_batch_of_five_hundred_keeps_all_but_the_malformed_item() {
     let request = tenant.get(&format!("/v1/inbound/{}", text(&sent, "inbound_request_id"))).await.expect(200);
     assert_eq!(request["malformed_item_count"], 1);
     assert_eq!(request["malformed_items"][0]["index"], 250);
+    // The provider got no response, and sends it again: the same events, and in no more time.
+    let again = send(&tenant, Method::POST, &path, &headers, json!(items).to_string()).await.expect(200);
+    assert_eq!(again["event_ids"], sent["event_ids"]);
+    // An event that is twice in a batch is one.
+    let twice = json!([items[0], items[1], items[0]]).to_string();
+    let twice = send(&tenant, Method::POST, &path, &headers, twice).await.expect(200);
+    assert_eq!(twice["event_ids"].as_array().expect("ids").len(), 2);
 }
 
 /// Two providers report a bounce, and one endpoint reads both alike.

@@ -8,9 +8,11 @@ use domain::{
         engine::Reject,
         extraction::{Extraction, MalformedEvent, extract},
         reading,
-        record::{MALFORMED_ITEM_COUNT_LIMIT, RecordedFault, RequestRecord, RequestStatus},
+        record::{
+            MALFORMED_ITEM_COUNT_LIMIT, RECORDED_EVENT_COUNT_LIMIT, RecordedFault, RequestRecord,
+            RequestStatus,
+        },
     },
-    saturating,
 };
 use platform::{
     Fault,
@@ -49,7 +51,7 @@ pub(crate) enum Refusal {
     Challenge(u16, &'static str),
     Malformed(MalformedEvent),
     /// The source's rate limit is reached; after so many seconds it accepts again.
-    TooMany(u32),
+    TooMany(u16),
     Fault(Fault),
 }
 
@@ -183,19 +185,22 @@ impl Inbound {
     ) -> Result<Vec<EventId>, Refusal> {
         let mut malformed = std::mem::take(&mut extraction.malformed);
         record.unverified_item_count = extraction.unverified_count;
-        let events = new_events(source, record.id, extraction, false)?;
-        let published = publish((&self.publisher, &self.accounts), source, events, now).await;
+        let new = new_events(source, record.id, extraction, false)?;
+        let published = publish((&self.publisher, &self.accounts), source, new.events, now).await;
         if let Some(fault) = published.fault {
             return Err(fault.into());
         }
+        let ids: Vec<_> = published.events.iter().map(|event| event.id).collect();
+        record.event_count = ids.len();
         record.events = published.events;
-        let too_large = published.too_large_count > 0;
-        record.malformed_item_count = malformed.len();
+        record.events.truncate(RECORDED_EVENT_COUNT_LIMIT);
+        record.malformed_item_count = malformed.len() + new.too_large_count;
+        record.too_large_count = new.too_large_count;
         let shown = malformed.iter().take(MALFORMED_ITEM_COUNT_LIMIT);
         record.malformed_items =
             shown.map(|(index, why)| RecordedFault { index: *index, detail: why.to_string() }).collect();
-        if record.events.is_empty() {
-            if too_large {
+        if ids.is_empty() {
+            if new.too_large_count > 0 {
                 record.status = RequestStatus::Malformed;
                 record.reason = Some("the event is too large".to_owned());
                 return Err(Refusal::TooLarge);
@@ -209,17 +214,14 @@ impl Inbound {
             record.status = RequestStatus::Ignored;
             record.reason = Some("it holds no event".to_owned());
         }
-        Ok(record.events.iter().map(|event| event.id).collect())
+        Ok(ids)
     }
 
     /// Charges the source's rate limit, if it has one.
     async fn limit(&self, source: &Source, now: Timestamp) -> Result<(), Refusal> {
         let Some(rate) = source.settings.rate_limit else { return Ok(()) };
-        let grant = self.leases.take_source_permit(&source.tenant, source.id, rate, now).await?;
-        if grant.permits > 0 {
-            return Ok(());
-        }
-        let seconds = grant.wait.max(0).unsigned_abs().div_ceil(1_000_000);
-        Err(Refusal::TooMany(saturating::<u32>(seconds).max(1)))
+        let granted = self.leases.take_source_permit(&source.tenant, source.id, rate, now).await?;
+        // The next second has permits of its own.
+        if granted { Ok(()) } else { Err(Refusal::TooMany(1)) }
     }
 }

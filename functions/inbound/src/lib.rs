@@ -10,7 +10,7 @@ mod reply;
 mod target;
 mod verifying;
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use domain::inbound::Provider;
 use futures_util::FutureExt;
@@ -30,9 +30,7 @@ use platform::{
 
 pub use published_keys::{Fetch, fetch};
 
-use self::{
-    accept::Refusal, log::RefusalLog, published_keys::PublishedKeys, reply::responses_of, target::Target,
-};
+use self::{log::RefusalLog, published_keys::PublishedKeys, reply::responses_of};
 
 /// How long a request may take. API Gateway gives up after 30 s with a status of its own, and some providers discard an
 /// event then.
@@ -81,19 +79,31 @@ impl Inbound {
             return reply::unknown_path(&request);
         };
         // A panic or a wait without end would become the gateway's own 5xx, which some providers do not retry.
-        let accepting = AssertUnwindSafe(self.process(&address, &request, now)).catch_unwind();
-        let (target, result) = match tokio::time::timeout(DEADLINE, accepting).await {
-            Ok(Ok(processed)) => processed,
-            Ok(Err(_)) => (None, Err(Fault::new("processing an inbound request", "it panicked").into())),
-            Err(_) => (None, Err(Fault::new("processing an inbound request", "it took too long").into())),
+        let target = guarded(self.target(&address, &request)).await.unwrap_or_else(Err);
+        let result = match &target {
+            Ok(target) => {
+                let accepting = self.accept(target, &address, &request, now);
+                Box::pin(guarded(accepting)).await.unwrap_or_else(|fault| Err(fault.into()))
+            }
+            Err(_) => Err(Fault::new("looking for a source", "it could not be read").into()),
+        };
+        let target = match target {
+            Ok(target) => Some(target),
+            Err(fault) => {
+                tracing::error!(%fault, "could not read source");
+                None
+            }
         };
         let responses = responses_of(target.as_ref(), address.provider);
+        let source = target.as_ref().and_then(|target| target.source.as_ref());
         match result {
             Ok(accepted) => reply::accepted(&responses, accepted),
             Err(refusal) => {
-                let dimensions = [("provider", address.provider.as_str()), ("reason", refusal.reason())];
+                // A stranger can name any provider, and each value of a dimension is a metric that is paid for.
+                let provider = source.map_or("unknown", |_| address.provider.as_str());
+                let dimensions = [("provider", provider), ("reason", refusal.reason())];
                 telemetry::count("InboundRefused", &dimensions, now);
-                if target.is_some_and(|target| target.source.is_some()) && refusal.is_of_sender() {
+                if source.is_some() && refusal.is_of_sender() {
                     telemetry::count("SourceRefused", &[], now);
                 }
                 reply::refused(&responses, refusal, &request)
@@ -105,18 +115,14 @@ impl Inbound {
     fn serves(&self, provider: Provider) -> bool {
         provider.function() == self.function
     }
+}
 
-    async fn process(
-        &self,
-        address: &target::Address<'_>,
-        request: &Request,
-        now: domain::Timestamp,
-    ) -> (Option<Arc<Target>>, Result<accept::AcceptedRequest, Refusal>) {
-        let target = match self.target(address, request).await {
-            Ok(target) => Arc::new(target),
-            Err(fault) => return (None, Err(fault.into())),
-        };
-        let result = self.accept(&target, address, request, now).await;
-        (Some(target), result)
+/// Lets a part of a request neither panic nor take too long.
+async fn guarded<T>(part: impl Future<Output = T>) -> Result<T, Fault> {
+    const DOING: &str = "processing an inbound request";
+    match tokio::time::timeout(DEADLINE, AssertUnwindSafe(part).catch_unwind()).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_)) => Err(Fault::new(DOING, "it panicked")),
+        Err(_) => Err(Fault::new(DOING, "it took too long")),
     }
 }

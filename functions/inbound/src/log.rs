@@ -69,6 +69,8 @@ pub(crate) fn record(
         events: Vec::new(),
         malformed_items: Vec::new(),
         malformed_item_count: 0,
+        too_large_count: 0,
+        event_count: 0,
         unverified_item_count: 0,
         verified: None,
     }
@@ -99,8 +101,7 @@ impl Inbound {
         }
         let Ok(random) = clock::random() else { return };
         let mut record = record(InboundRequestId::new(now, random), source, table, received, request);
-        record.status = RequestStatus::Refused;
-        record.reason = Some(refusal.reason().to_owned());
+        record.refuse(refusal.reason());
         if let Err(fault) = self.requests.put(&source.tenant, &record, None).await {
             tracing::warn!(%fault, source_id = %source.id, "could not log refused request");
         }

@@ -46,13 +46,21 @@ pub(crate) struct PublishedKeys {
     /// Where to fetch them instead, on the local stack.
     instead: Option<String>,
     fetched: Mutex<Option<(Instant, Arc<KeySet>)>>,
+    /// When they were fetched last, with or without success.
+    tried: Mutex<Option<Instant>>,
     /// One fetch at a time.
     fetching: tokio::sync::Mutex<()>,
 }
 
 impl PublishedKeys {
     pub(crate) fn new(fetch: Option<Fetch>, instead: Option<String>) -> Self {
-        Self { fetch, instead, fetched: Mutex::default(), fetching: tokio::sync::Mutex::default() }
+        Self {
+            fetch,
+            instead,
+            fetched: Mutex::default(),
+            tried: Mutex::default(),
+            fetching: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The keys at this URL, no older than `age` if they can be fetched.
@@ -64,6 +72,10 @@ impl PublishedKeys {
         let _turn = self.fetching.lock().await;
         if let Some(keys) = self.cached(age.min(MAX_AGE)) {
             return Ok(keys);
+        }
+        if !self.may_fetch() {
+            let older = self.cached(MAX_AGE_ON_FAULT);
+            return older.ok_or_else(|| Fault::new(DOING, "they could not be fetched a moment ago"));
         }
         let url = self.instead.as_deref().unwrap_or(url);
         let fetch = self.fetch.ok_or_else(|| Fault::new(DOING, "this function fetches none"))?;
@@ -83,6 +95,16 @@ impl PublishedKeys {
                 None => Err(fault),
             },
         }
+    }
+
+    /// Whether the last fetch is long enough ago. After a failure too, so that a flood waits for none.
+    fn may_fetch(&self) -> bool {
+        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = tried.is_none_or(|at| at.elapsed() >= REREAD_AGE);
+        if may {
+            *tried = Some(Instant::now());
+        }
+        may
     }
 
     fn cached(&self, age: Duration) -> Option<Arc<KeySet>> {

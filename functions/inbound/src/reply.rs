@@ -1,7 +1,5 @@
 //! Responses, as each provider expects them.
 
-use std::sync::Arc;
-
 use domain::inbound::{
     Provider,
     challenge::ChallengeReply,
@@ -28,7 +26,7 @@ use crate::{
 };
 
 /// How a target's requests are responded to; by the provider's row where the target is not known.
-pub(crate) fn responses_of(target: Option<&Arc<Target>>, provider: Provider) -> Responses {
+pub(crate) fn responses_of(target: Option<&Target>, provider: Provider) -> Responses {
     target.map_or_else(|| unknown_responses(provider), |target| target.table().responses.clone())
 }
 
@@ -63,6 +61,10 @@ fn challenge(reply: ChallengeReply) -> Response {
 
 /// The response to a refused request.
 pub(crate) fn refused(responses: &Responses, refusal: Refusal, request: &Request) -> Response {
+    let of_challenge = match refusal {
+        Refusal::Challenge(code, _) => Some(status(code)),
+        _ => None,
+    };
     let (problem, reply) = match refusal {
         Refusal::Hidden(_, reject) | Refusal::Rejected(reject) => {
             (rejected(reject), Some(&responses.refused))
@@ -75,15 +77,11 @@ pub(crate) fn refused(responses: &Responses, refusal: Refusal, request: &Request
             let detail = format!("the content encoding {encoding:?} is not accepted; send the body as it is");
             (Problem::header(Kind::UnsupportedMediaType, "Content-Encoding", detail), None)
         }
-        Refusal::Challenge(status, why) => {
-            let mut response = Response::problem(&Problem::new(Kind::InvalidRequest, why), &request.id);
-            response.status = self::status(status);
-            return response;
-        }
+        Refusal::Challenge(_, why) => (Problem::new(Kind::InvalidRequest, why), None),
         Refusal::Malformed(malformed) => (Problem::new(Kind::InvalidRequest, malformed.to_string()), None),
         Refusal::TooMany(seconds) => {
             let mut problem = Problem::new(Kind::TooManyRequests, "the rate limit of the source is reached");
-            problem.retry_after = Some(seconds.try_into().unwrap_or(u16::MAX));
+            problem.retry_after = Some(seconds);
             (problem, None)
         }
         Refusal::Fault(fault) => (fault.into(), Some(&responses.unavailable)),
@@ -92,6 +90,7 @@ pub(crate) fn refused(responses: &Responses, refusal: Refusal, request: &Request
     if let Some(reply) = reply {
         response = with_reply(response, reply);
     }
+    response.status = of_challenge.unwrap_or(response.status);
     if responses.never.contains(&response.status.as_u16()) {
         // The row's own replies are none of these.
         response.status = status(responses.unavailable.status);

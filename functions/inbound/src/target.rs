@@ -3,7 +3,7 @@
 //! A stranger must not learn which sources exist. So a request to an unknown source, or from an address that its source
 //! does not allow, is verified too, with a random secret, and refused in the same words.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use data_encoding::HEXLOWER;
 use domain::{
@@ -14,6 +14,7 @@ use domain::{
     },
 };
 use platform::{Fault, lambda::http::Request, runtime::clock};
+use sha2::{Digest, Sha256};
 
 use crate::Inbound;
 
@@ -93,6 +94,16 @@ static UNKNOWN_TABLE: LazyLock<Table> = LazyLock::new(|| {
     }
 });
 
+/// The secret of a decoy: the same for each address while this process lives, as that of a source would be.
+fn decoy(address: &Address<'_>) -> Result<Secret, Fault> {
+    static KEY: OnceLock<[u8; 32]> = OnceLock::new();
+    let random = clock::random()?;
+    let mut hash = Sha256::new();
+    hash.update(KEY.get_or_init(|| random));
+    hash.update(address.source);
+    Ok(Secret::new(HEXLOWER.encode(&hash.finalize())))
+}
+
 impl Inbound {
     /// The source that a request goes to.
     pub(crate) async fn target(&self, address: &Address<'_>, request: &Request) -> Result<Target, Fault> {
@@ -106,7 +117,7 @@ impl Inbound {
             Some(source) if !source.allows(request.source_ip.as_deref()) => Some(Hidden::Address),
             Some(_) => None,
         };
-        let decoy = Secret::new(HEXLOWER.encode(&clock::random::<32>()?));
+        let decoy = decoy(address)?;
         Ok(Target { source, hidden, provider: address.provider, decoy })
     }
 }

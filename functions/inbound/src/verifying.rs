@@ -47,22 +47,30 @@ impl Inbound {
         };
         let published = self.published_keys(target, Duration::MAX).await?;
         let secrets = source.secrets(self.secrets_of(source, Duration::MAX).await?);
-        let first = self.check(target, Some(source), received, (&secrets, published.as_deref()), now).await?;
-        let Verifying::Report(report) = &first else { return Ok(first) };
-        if report.outcome.as_ref().err() != Some(&Reject::WrongSignature) {
-            return Ok(first);
-        }
-        let published = match &report.unknown_key {
-            Some(_) => self.published_keys(target, published_keys::REREAD_AGE).await?,
-            None => published,
+        let first = self.check(target, Some(source), received, (&secrets, published.as_deref()), now).await;
+        let (published_age, settled) = match &first {
+            // It may have been decided with an old verify token or secret.
+            Err(Refusal::Challenge(..)) => (Duration::MAX, false),
+            Ok(Verifying::Report(report)) => {
+                let settled = match &report.outcome {
+                    // Items with a new token among those with the old one.
+                    Ok(verified) => !verified.has_unverified_items(),
+                    Err(reject) => *reject != Reject::WrongSignature,
+                };
+                (report.unknown_key.as_ref().map_or(Duration::MAX, |_| published_keys::REREAD_AGE), settled)
+            }
+            _ => (Duration::MAX, true),
         };
+        if settled {
+            return first;
+        }
+        let published = self.published_keys(target, published_age).await?;
         // Its secrets may have moved to another shard.
         let Some(source) = self.sources.get_within(source.id, SECRETS_REREAD_AGE).await? else {
-            return Ok(first);
+            return first;
         };
         let secrets = source.secrets(self.secrets_of(&source, SECRETS_REREAD_AGE).await?);
-        let keys = Keys { secrets: &secrets, published: published.as_deref() };
-        Ok(Verifying::Report(Box::new(engine::verify(&target.table().scheme, received, keys, now))))
+        self.check(target, Some(&source), received, (&secrets, published.as_deref()), now).await
     }
 
     async fn check<'a>(

@@ -3,16 +3,20 @@
 pub(crate) mod replay;
 pub(crate) mod view;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use domain::{
     InboundRequestId, SourceId, Timestamp,
     delivery::RETENTION,
-    inbound::record::{RequestRecord, RequestStatus},
+    inbound::{
+        Source,
+        record::{REDACTED, RequestRecord, RequestStatus},
+    },
 };
 use platform::{
     lambda::problem::Problem,
+    secrets::SecretRef,
     store::inbound::{InboundFilter, InboundPage},
 };
 
@@ -91,12 +95,52 @@ async fn find(api: &Api, call: &Call) -> Result<(RequestRecord, Option<Vec<u8>>)
 
 pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<FullInboundRequest, Problem> {
     let (record, body) = find(&api, &call).await?;
+    let body = without_secrets(&api, &call, &record, body).await?;
     let (body, body_base64) = match body.map(shown) {
         None => (None, None),
         Some(Ok(text)) => (Some(text), None),
         Some(Err(bytes)) => (None, Some(BASE64_STANDARD.encode(bytes))),
     };
     Ok(FullInboundRequest { request: InboundRequestView::from(record), body, body_base64 })
+}
+
+/// A body without the secrets of its source, for providers that send their token in it. Nothing where the source was
+/// deleted, since it is not known then which text was its secret.
+async fn without_secrets(
+    api: &Api,
+    call: &Call,
+    record: &RequestRecord,
+    body: Option<Vec<u8>>,
+) -> Result<Option<Vec<u8>>, Problem> {
+    let Some(body) = body else { return Ok(None) };
+    let source = api.sources.of_tenant(call.tenant()?, record.source_id).await?;
+    let table = source.as_ref().and_then(Source::table);
+    let table = table.or_else(|| record.provider.preset().map(|preset| &preset.table));
+    if table.is_some_and(|table| !table.has_secret_in_body()) {
+        return Ok(Some(body));
+    }
+    let Some(source) = source else { return Ok(None) };
+    let id = source.id.to_string();
+    let secret = SecretRef::of_source(&source.tenant, source.secret_shard, &id);
+    let secrets = api.secrets.get(secret, Duration::ZERO).await?;
+    Ok(Some(secrets.iter().fold(body, |body, secret| replaced(&body, secret.expose().as_bytes()))))
+}
+
+/// A body with all occurrences of a text redacted.
+fn replaced(body: &[u8], text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len());
+    let mut rest = body;
+    while !text.is_empty() && rest.len() >= text.len() {
+        if let Some(tail) = rest.strip_prefix(text) {
+            out.extend_from_slice(REDACTED.as_bytes());
+            rest = tail;
+        } else if let Some((first, tail)) = rest.split_first() {
+            out.push(*first);
+            rest = tail;
+        }
+    }
+    out.extend_from_slice(rest);
+    out
 }
 
 /// A body as text. Escapes can make control characters many times as long, so a body of such is no text either.
@@ -112,6 +156,19 @@ fn shown(body: Vec<u8>) -> Result<String, Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_in_a_body_is_not_shown() {
+        for (body, expected) in [
+            (r#"{"token":"secret","x":1}"#, r#"{"token":"[redacted]","x":1}"#),
+            ("secretsecret", "[redacted][redacted]"),
+            ("secre", "secre"),
+            ("", ""),
+        ] {
+            assert_eq!(replaced(body.as_bytes(), b"secret"), expected.as_bytes());
+        }
+        assert_eq!(replaced(b"body", b""), b"body");
+    }
 
     #[test]
     fn a_body_is_shown_as_text_if_it_is_one() {

@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
-use domain::inbound::{Source, engine::Verified, extraction::extract, reading, record::RequestRecord};
+use domain::inbound::{
+    Source,
+    engine::Verified,
+    extraction::extract,
+    reading,
+    record::{REDACTED, RequestRecord},
+};
 use platform::{
     Fault,
     lambda::problem::{Kind, Problem},
     publish::{
         PAYLOAD_LIMIT,
-        inbound::{InboundEvent as NewInboundEvent, new_events, publish},
+        inbound::{InboundEvents, new_events, publish},
     },
 };
 use schemars::JsonSchema;
@@ -51,17 +57,21 @@ pub(crate) async fn replay(
     let source = api.sources.of_tenant(call.tenant()?, record.source_id).await?;
     let source = source.ok_or_else(|| refuse("the source of the request was deleted"))?;
     let (events, malformed_items) = events(&source, &record, &kept, body.force)?;
-    let what = json!({ "source_id": source.id, "force": body.force, "event_count": events.len() });
+    let what = json!({ "source_id": source.id, "force": body.force, "event_count": events.events.len() });
     call.record(&api, record.id, None, Some(what)).await?;
     let mut replayed = ReplayedInboundRequest { data: Vec::new(), malformed_items };
-    let published = publish((&api.publisher, &api.accounts), &source, events, call.now).await;
+    let too_large_count = events.too_large_count;
+    let published = publish((&api.publisher, &api.accounts), &source, events.events, call.now).await;
     // Also where a later part failed: these events exist.
     let new: Vec<_> = published.events.iter().filter(|event| event.new).cloned().collect();
     if !new.is_empty() {
-        api.inbound_requests.add_events(call.tenant()?, record.id, &new).await?;
+        // A client that got an error would repeat the replay, and these events with it.
+        if let Err(fault) = api.inbound_requests.add_events(call.tenant()?, record.id, &new).await {
+            tracing::error!(%fault, "could not log the events of a replay");
+        }
     }
     replayed.data = published.events.into_iter().map(InboundEvent::from).collect();
-    replayed.malformed_items.extend((0..published.too_large_count).map(|_| MalformedItem {
+    replayed.malformed_items.extend((0..too_large_count).map(|_| MalformedItem {
         index: None,
         detail: format!("an event exceeds the {PAYLOAD_LIMIT}-byte limit of a webhook"),
     }));
@@ -74,17 +84,20 @@ fn events(
     record: &RequestRecord,
     body: &[u8],
     force: bool,
-) -> Result<(Vec<NewInboundEvent>, Vec<MalformedItem>), Fault> {
+) -> Result<(InboundEvents, Vec<MalformedItem>), Fault> {
     let no_table = || Fault::new("replaying an inbound request", "the source has no table");
     let table = source.table().ok_or_else(no_table)?;
-    let headers: Vec<_> =
-        record.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    // What is not kept is missing, and not a text that many requests share.
+    let kept = record.headers.iter().filter(|(_, value)| *value != REDACTED);
+    let headers: Vec<_> = kept.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let kept: Vec<_> = record.query.split('&').filter(|pair| !pair.ends_with(REDACTED)).collect();
+    let query = kept.join("&");
     let request = reading::Request {
         method: &record.method,
         public_urls: &source.settings.public_urls,
         // A secret, which is not kept.
         path_secret: None,
-        query: &record.query,
+        query: &query,
         headers: &headers,
         body,
     };
@@ -97,7 +110,7 @@ fn events(
             Ok((new_events(source, record.id, extraction, force)?, malformed))
         }
         Err(malformed) => {
-            Ok((Vec::new(), vec![MalformedItem { index: None, detail: malformed.to_string() }]))
+            Ok((InboundEvents::default(), vec![MalformedItem { index: None, detail: malformed.to_string() }]))
         }
     }
 }

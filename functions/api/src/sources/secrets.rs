@@ -64,11 +64,24 @@ pub(crate) async fn set(api: Arc<Api>, call: Call, body: SetSecrets) -> Result<S
     let states = [&source, &after].map(|source| Some(json!({ "secret_count": source.secret_count })));
     let [before, after] = states;
     call.record(&api, source.id, before, after).await?;
+    let source = closed(&api, &call, source).await?;
     let id = source.id.to_string();
     let secret = SecretRef::of_source(&source.tenant, source.secret_shard, &id);
     let place = api.secrets.set(secret, &body.secrets).await.map_err(secrets_problem)?;
     record_place(&api, &source, place, secret_count).await?;
     Ok(SourceSecrets { id: source.id, secret_count })
+}
+
+/// The source, which waits for no secret of a request any more: one that came after the tenant's would replace it.
+async fn closed(api: &Api, call: &Call, source: Source) -> Result<Source, Problem> {
+    if source.awaits_secret_until.is_none() {
+        return Ok(source);
+    }
+    if !api.sources.close_handshake(&source, call.now).await? {
+        let detail = "a request of the provider is bringing the secret at this moment";
+        return Err(Problem::new(Kind::Conflict, detail));
+    }
+    find(api, call).await
 }
 
 pub(crate) async fn rotate(
@@ -82,6 +95,7 @@ pub(crate) async fn rotate(
     let overlap = body.overlap_seconds.map_or(DEFAULT_OVERLAP, |secs| Duration::from_secs(secs.into()));
     let source = find(&api, &call).await?;
     check_one(source.provider, source.table(), &body.secret, "/secret")?;
+    let source = closed(&api, &call, source).await?;
     let id = source.id.to_string();
     let secret = SecretRef::of_source(&source.tenant, source.secret_shard, &id);
     let kept = api.secrets.keys_now(secret, call.now).await?;

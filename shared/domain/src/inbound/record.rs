@@ -107,6 +107,9 @@ pub struct RequestRecord {
     /// How many items hold no event.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub malformed_item_count: usize,
+    /// How many of these are too large for a webhook.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub too_large_count: usize,
     /// How many items carried no valid token.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unverified_item_count: usize,
@@ -178,8 +181,8 @@ fn is_secret(table: &Table, name: &str, is_it: impl Fn(&Origin) -> bool) -> bool
     if signatures.chain(tokens).any(is_in) {
         return true;
     }
-    let is_read = table.event_places().any(is_in)
-        || table.events.data_headers.iter().any(|header| header == name);
+    let is_read =
+        table.event_places().any(is_in) || table.events.data_headers.iter().any(|header| header == name);
     let lower = name.to_ascii_lowercase();
     !is_read && SECRET_WORDS.iter().any(|word| lower.contains(word))
 }

@@ -32,6 +32,16 @@ pub struct Table {
 }
 
 impl Table {
+    /// Whether a secret itself is in the body of a request.
+    #[must_use]
+    pub fn has_secret_in_body(&self) -> bool {
+        let in_body = |origin: &Origin| matches!(origin, Origin::Json(_) | Origin::Item(_) | Origin::Form(_));
+        let methods = self.scheme.methods.iter();
+        methods
+            .filter(|method| !method.algorithm.signs() && !method.algorithm.has_public_key())
+            .any(|method| method.signature.from.origins().any(in_body))
+    }
+
     /// The places that events are read from.
     pub(super) fn event_places(&self) -> impl Iterator<Item = &Place> {
         let rules = &self.events;

@@ -149,12 +149,15 @@ pub async fn publish(
         for (index, result) in results {
             match result {
                 Ok(event) => {
-                    published.insert(index, RecordedEvent {
-                        id: event.id,
-                        event_type: event.event_type,
-                        new: event.new,
-                        tenant: Some(tenant.clone()).filter(|tenant| *tenant != source.tenant),
-                    });
+                    published.insert(
+                        index,
+                        RecordedEvent {
+                            id: event.id,
+                            event_type: event.event_type,
+                            new: event.new,
+                            tenant: Some(tenant.clone()).filter(|tenant| *tenant != source.tenant),
+                        },
+                    );
                 }
                 Err(PublishError::Fault(found)) => fault = Some(found),
                 Err(PublishError::TooLarge) => {

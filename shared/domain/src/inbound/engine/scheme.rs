@@ -78,8 +78,10 @@ impl Condition {
     #[must_use]
     pub fn place(&self) -> &Place {
         match self {
-            Self::Present(place) | Self::Absent(place) => place,
-            Self::Equals { place, .. } | Self::Contains { place, .. } => place,
+            Self::Present(place)
+            | Self::Absent(place)
+            | Self::Equals { place, .. }
+            | Self::Contains { place, .. } => place,
         }
     }
 }

@@ -66,6 +66,7 @@ fn less_is_kept_of_a_refused_request() {
         events: Vec::new(),
         malformed_items: Vec::new(),
         malformed_item_count: 0,
+        too_large_count: 0,
         unverified_item_count: 0,
         verified: None,
     };

@@ -167,8 +167,8 @@ impl StoredEvents {
         }
         let statements = events.iter().map(|event| Statement::insert(&self.table, event_item(tenant, event)));
         let applied = self.table.execute(statements.collect(), "storing events").await;
-        let ids = events.iter().map(|event| event.id);
-        let results = ids.zip(applied).map(|(id, applied)| async move {
+        let ids: Vec<_> = events.iter().map(|event| event.id).collect();
+        let results = ids.into_iter().zip(applied).map(|(id, applied)| async move {
             match applied {
                 Ok(StatementOutcome::Applied) => Ok(PutOutcome::New),
                 Ok(StatementOutcome::ConditionFailed(_)) => self.existing(tenant, id).await,
