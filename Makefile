@@ -20,7 +20,7 @@ cargo build --locked --workspace --bins
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help run watch test soak chaos lint bench build deploy redrive clean
+.PHONY: help run watch test soak chaos fuzz lint bench build deploy redrive clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -43,6 +43,10 @@ chaos: ## a minute of random faults and killed functions under load; no event ma
 	cargo build --locked --workspace --bins
 	@$(PYTHON) dev/stack.py with --aws-proxy-bin target/debug/chaos-proxy -- target/debug/chaos \
 		$(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
+fuzz: ## random inputs for the parsers of inbound webhooks (SECONDS for each, SEED, TARGET, INPUT)
+	FUZZ_SECONDS=$(SECONDS) FUZZ_SEED=$(SEED) FUZZ_TARGET=$(TARGET) FUZZ_INPUT=$(INPUT) \
+		cargo test --locked -p domain --test fuzz -- --ignored --nocapture
 
 lint: ## formatting, clippy, licences and duplicate crates, the template and its grants
 	@$(PYTHON) dev/setup.py sam deny
@@ -77,4 +81,4 @@ redrive: ## move unreadable messages back to the lanes (STACK=name; FROM=DeadLet
 	.local/sam/bin/python dev/redrive.py --stack-name $(or $(STACK),$(error name the stack: make redrive STACK=core-webhooks-dev)) $(if $(FROM),--from $(FROM))
 
 clean: ## remove everything that was built and installed
-	rm -rf .local .aws-sam target tests/it/clients/node_modules
+	rm -rf .local .aws-sam target tests/it/clients/node_modules shared/integrations/zapier-app/node_modules

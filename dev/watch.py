@@ -37,6 +37,7 @@ DUE_SECONDS = 60
 INSTRUCTIONS = """
    API           {base}/lambda-url/api/v1
    Stripe        {base}/lambda-url/inbound-stripe/in/stripe/SOURCE_ID
+   others        {base}/lambda-url/inbound-custom/in/PROVIDER/SOURCE_ID
    AWS endpoint  {endpoint_url}  (access key and secret `test`, region {region})
    operator key  {operator_key}
    logs          {log_dir}

@@ -50,6 +50,7 @@ impl LocalApi {
             status: response["statusCode"].as_u64().unwrap().try_into().unwrap(),
             headers: reqwest::header::HeaderMap::new(),
             json: serde_json::from_str(response["body"].as_str().unwrap_or_default()).unwrap_or_default(),
+            text: response["body"].as_str().unwrap_or_default().to_owned(),
         }
     }
 

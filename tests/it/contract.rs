@@ -47,6 +47,7 @@ async fn generated_requests_get_only_described_responses() {
 /// What a tenant has, so that there is something to be found.
 struct Things {
     source_id: String,
+    inbound_request_id: String,
     endpoint_id: String,
     event_id: String,
     delivery_id: String,
@@ -61,12 +62,23 @@ impl Things {
         let event_id = tenant.publish("contact.created", &json!({}), "found").await;
         let delivery_id = tenant.only_delivery(&event_id, "succeeded", SOON).await.id;
         let source: SourceView = tenant.post("/v1/sources", &json!({ "provider": "stripe" })).await.read(201);
+        let logging = crate::inbound_log::token_source(tenant, "/type").await;
+        let found = json!({ "id": "found", "type": "found" });
+        let inbound_request_id = crate::inbound_log::send(tenant, &logging, &found).await;
         let span = json!({ "selection": "failed", "since": "2026-11-01T00:00:00Z" });
         let (source_id, replay_id) = (source.id, endpoint.replay(&span).await.id);
         for event_type in ["found.known", "found.doomed"] {
             operator.put(&format!("/v1/event-types/{event_type}"), &json!({})).await.expect(200);
         }
-        Self { source_id, endpoint_id: endpoint.id, event_id, delivery_id, replay_id, receiver }
+        Self {
+            source_id,
+            inbound_request_id,
+            endpoint_id: endpoint.id,
+            event_id,
+            delivery_id,
+            replay_id,
+            receiver,
+        }
     }
 
     /// Lets schemathesis try every operation with this key; returns its output if it found something.
@@ -75,6 +87,8 @@ impl Things {
         let doomed =
             client.post_with("/v1/endpoints", &headers, &json!({ "url": self.receiver.url() })).await;
         let doomed: EndpointView = doomed.read(201);
+        let doomed_source = client.post_with("/v1/sources", &headers, &json!({ "provider": "stripe" })).await;
+        let doomed_source: SourceView = doomed_source.read(201);
         let clients = root().join("tests/it/clients");
         let run = Command::new(root().join(".local/contract/bin/schemathesis"))
             .arg("--config-file")
@@ -87,6 +101,8 @@ impl Things {
             .env("ENDPOINT_ID", &self.endpoint_id)
             .env("DOOMED_ID", doomed.id)
             .env("SOURCE_ID", &self.source_id)
+            .env("DOOMED_SOURCE_ID", doomed_source.id)
+            .env("INBOUND_REQUEST_ID", &self.inbound_request_id)
             .env("EVENT_ID", &self.event_id)
             .env("DELIVERY_ID", &self.delivery_id)
             .env("REPLAY_ID", &self.replay_id)

@@ -154,7 +154,7 @@ async fn an_inbound_request_whose_function_died_is_accepted_at_the_providers_ret
         (response.status < 500).then_some(response)
     })
     .await;
-    let event_id = text(&response.expect(200), "id");
+    let event_id = response.expect(200)["event_ids"][0].as_str().expect("an id").to_owned();
     tenant.only_delivery(&event_id, "succeeded", AFTER_A_CRASH).await;
     assert_eq!(receiver.requests().len(), 1);
 }

@@ -105,6 +105,11 @@ impl Operation<'_> {
         self.row["security"] == json!([])
     }
 
+    /// Whether any valid key may call it, whatever its scopes.
+    pub fn takes_any_key(&self) -> bool {
+        self.row["description"] == "Requires a valid key, with any scope."
+    }
+
     pub fn is_the_operators(&self) -> bool {
         self.row["description"] == "Requires the operator's key."
     }

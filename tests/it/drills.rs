@@ -25,8 +25,15 @@ use crate::SOON;
 use meter::Meter;
 
 /// Alarms whose drills leave the deployment at work.
-const AT_WORK: [&str; 15] = [
+const AT_WORK: [&str; 22] = [
     "first-attempts-fail",
+    "inbound-fails",
+    "sources-refuse",
+    "errors-inbound-apple",
+    "errors-inbound-brevo",
+    "errors-inbound-custom",
+    "errors-inbound-google-calendar",
+    "errors-inbound-zapier",
     "tables-throttled",
     "secrets-throttled",
     "api-fails",
@@ -118,6 +125,8 @@ async fn alarms_fire_when_their_condition_occurs() {
         a_table_throttles(&stack),
         secrets_manager_throttles(&stack),
         the_api_fails(&stack, &meter),
+        inbound_requests_fail(&stack, &meter),
+        a_source_refuses(&stack),
         functions_die(&stack),
         a_delivery_is_rescued(&stack),
         a_message_cannot_be_read(&stack),
@@ -233,11 +242,44 @@ async fn the_api_fails(stack: &Stack, meter: &Meter) {
     }
 }
 
+/// Events of a provider that cannot be stored.
+async fn inbound_requests_fail(stack: &Stack, meter: &Meter) {
+    let tenant = stack.tenant().await;
+    let body = json!({ "provider": "pipedrive", "secrets": ["user:a_test_password_of_ours"] });
+    let source = tenant.post("/v1/sources", &body).await.expect(201);
+    stack.rule(&rule("PutItem", &tenant, Fault::Cut, 1_000)).await;
+    let path = format!("/in/pipedrive/{}", text(&source, "id"));
+    let basic = "Basic dXNlcjphX3Rlc3RfcGFzc3dvcmRfb2Zfb3Vycw==";
+    let headers = [("content-type", "application/json"), ("authorization", basic)];
+    let event = json!({ "meta": { "id": "1", "entity": "deal", "action": "create" } }).to_string();
+    let anonymous = tenant.with_key(None);
+    let response = anonymous.send(reqwest::Method::POST, &path, &headers, Some(event.into())).await;
+    assert_eq!(response.status, 503, "{}", response.json);
+    meter.record_response_of("/in/{provider}/{source_id}", response.status);
+}
+
+/// A provider signs with a secret that its source does not have.
+async fn a_source_refuses(stack: &Stack) {
+    let tenant = stack.tenant().await;
+    let source = tenant.post("/v1/sources", &json!({ "provider": "stripe" })).await.expect(201);
+    let path = format!("/in/stripe/{}", text(&source, "id"));
+    let anonymous = tenant.with_key(None);
+    for _ in 0..50 {
+        let headers = [("stripe-signature", "t=1,v1=00")];
+        anonymous.send(reqwest::Method::POST, &path, &headers, Some(b"{}".to_vec())).await.expect(401);
+    }
+}
+
 /// What no function can read makes it fail, as `aws lambda invoke` can do anywhere.
 async fn functions_die(stack: &Stack) {
     for output in [
         "ApiFunctionName",
         "InboundStripeFunctionName",
+        "InboundBrevoFunctionName",
+        "InboundZapierFunctionName",
+        "InboundGoogleCalendarFunctionName",
+        "InboundAppleFunctionName",
+        "InboundCustomFunctionName",
         "DispatcherFunctionName",
         "FanOutFunctionName",
         "RescuerFunctionName",

@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use domain::endpoint::LIMIT_PER_TENANT;
 use platform::store::table::keys;
 use serde_json::json;
-use testkit::{Stack, client::EndpointView};
+use testkit::{
+    Stack,
+    client::{AuditEntryView, EndpointView},
+};
 
 use crate::tables::{self, Table};
 
@@ -130,12 +133,42 @@ async fn an_endpoint_is_changed_field_by_field() {
         assert_eq!((response.status, response.pointer()), (422, pointer), "{body} {}", response.json);
     }
     tenant.delete(&path).await.expect(204);
-    for response in
-        [tenant.get(&path).await, tenant.delete(&path).await, tenant.patch(&path, &json!({})).await]
-    {
+    for response in [tenant.get(&path).await, tenant.patch(&path, &json!({})).await] {
         response.expect_problem(404, "not-found");
     }
     assert_eq!(tenant.get("/v1/endpoints").await.expect(200)["data"], json!([]));
+}
+
+#[tokio::test]
+async fn an_endpoint_can_be_deleted_again_and_one_that_never_existed_cannot() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let endpoint = tenant.endpoint("https://example.com/webhooks").create().await;
+    let path = endpoint.path("");
+    let deleting: Vec<_> = (0..4)
+        .map(|_| {
+            let (tenant, path) = (tenant.clone(), path.clone());
+            tokio::spawn(async move { tenant.delete(&path).await })
+        })
+        .collect();
+    for response in deleting {
+        let response = response.await.unwrap();
+        // The audit trail appends one entry after the other.
+        assert!(matches!(response.status, 204 | 409), "{}", response.json);
+    }
+    tenant.delete(&path).await.expect(204);
+    let entries: Vec<AuditEntryView> = tenant.list("/v1/audit", 50).await;
+    let before = entries.len();
+    tenant.delete(&path).await.expect(204);
+    let entries: Vec<AuditEntryView> = tenant.list("/v1/audit", 50).await;
+    assert_eq!(entries.len(), before, "a repeat changes nothing, so nothing is recorded");
+    // The count of a tenant's endpoints was lowered once.
+    let row = keys::tenant(&tables::tenant(&tenant));
+    assert_eq!(Table::registry(&stack).get(row).await["endpoint_count"], json!({ "N": "0" }));
+    // An id that this tenant never had, also if it is another tenant's.
+    let stranger = stack.tenant().await;
+    stranger.delete(&path).await.expect_problem(404, "not-found");
+    tenant.delete("/v1/endpoints/ept_01kavg7r8e6mt4xw2z5v9b3csq").await.expect_problem(404, "not-found");
 }
 
 #[tokio::test]

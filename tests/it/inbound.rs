@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::{ApiResponse, Client, Receiver, Stack, eventually, foreign, stack::text};
 
 use crate::{AFTER_A_CRASH, SOON};
@@ -18,6 +18,13 @@ fn invoice(id: &str) -> String {
     format!(
         r#"{{"id": "{id}",  "object": "event", "type": "invoice.paid", "created": 1700000000, "data": {{"object": {{"amount": 10.10}}}}}}"#
     )
+}
+
+/// The one event of a request that was accepted.
+fn event_id(accepted: &Value) -> String {
+    let ids = accepted["event_ids"].as_array().expect("a list");
+    assert_eq!(ids.len(), 1, "{accepted}");
+    ids[0].as_str().expect("an id").to_owned()
 }
 
 /// The path of a new source.
@@ -46,7 +53,7 @@ async fn stripes_event_comes_out_once_however_often_it_is_sent() {
     let body = invoice("evt_of_stripe");
     let signature = foreign::stripe_signature(&body, SECRET, seconds_ago(0)).await;
 
-    let sending: Vec<_> = (0..20)
+    let sending: Vec<_> = (0..50)
         .map(|_| {
             let (tenant, path, body, signature) =
                 (tenant.clone(), path.clone(), body.clone(), signature.clone());
@@ -55,9 +62,9 @@ async fn stripes_event_comes_out_once_however_often_it_is_sent() {
         .collect();
     let mut ids = std::collections::HashSet::new();
     for response in sending {
-        ids.insert(text(&response.await.unwrap().expect(200), "id"));
+        ids.insert(event_id(&response.await.unwrap().expect(200)));
     }
-    assert_eq!(ids.len(), 1, "all twenty are one event");
+    assert_eq!(ids.len(), 1, "all fifty are one event");
 
     let received = receiver.wait_for(1, SOON).await.remove(0);
     assert!(ids.contains(received.id()));
@@ -74,10 +81,7 @@ async fn stripes_event_comes_out_once_however_often_it_is_sent() {
     // Stripe's own retry, later and with a detail changed, is still the same event.
     let retried = body.replace("10.10", "10.10 ");
     let signature = foreign::stripe_signature(&retried, SECRET, seconds_ago(1)).await;
-    assert_eq!(
-        text(&send(&tenant, &path, &retried, Some(&signature)).await.expect(200), "id"),
-        received.id()
-    );
+    assert_eq!(event_id(&send(&tenant, &path, &retried, Some(&signature)).await.expect(200)), received.id());
 
     // A repeat sends messages of its own. They are delayed until 30 to 40 s after the event was accepted, so
     // those of a later repeat are not, and find the delivery finished. A marker shows when they have come.
@@ -114,8 +118,10 @@ async fn refused_requests_return_the_reason_and_store_nothing() {
         (&path, &body, Some(wrong), 401, "wrong-signature"),
         (&path, &tampered, Some(good.clone()), 401, "wrong-signature"),
         (&path, &body, Some(stale), 401, "stale-timestamp"),
-        (unknown, &body, Some(good.clone()), 404, "not-found"),
-        ("/in/stripe/nonsense", &body, Some(good), 404, "not-found"),
+        // A stranger learns nothing about which sources exist.
+        (unknown, &body, Some(good.clone()), 401, "wrong-signature"),
+        (unknown, &body, None, 401, "missing-signature"),
+        ("/in/stripe/nonsense", &body, Some(good), 401, "wrong-signature"),
         (&path, nonsense, Some(of_nonsense), 400, "invalid-request"),
         (&path, no_event, Some(of_no_event), 400, "invalid-request"),
         (&path, &"x".repeat(1024 * 1024 + 1), Some("t=1,v1=00".to_owned()), 413, "too-large"),
@@ -199,7 +205,7 @@ async fn the_secrets_of_a_source_can_be_set_later() {
         (response.status != 401).then_some(response)
     })
     .await;
-    let id = text(&response.expect(200), "id");
+    let id = event_id(&response.expect(200));
 
     // Rolled: both are good, and the event is still the same one.
     let rolled = "whsec_the_next_key_of_these_tests";
@@ -210,5 +216,76 @@ async fn the_secrets_of_a_source_can_be_set_later() {
         (response.status != 401).then_some(response)
     })
     .await;
-    assert_eq!(text(&response.expect(200), "id"), id);
+    assert_eq!(event_id(&response.expect(200)), id);
+}
+
+/// Stripe Connect sends the events of all connected accounts to one URL of the operator.
+#[tokio::test]
+async fn an_account_of_connect_is_a_tenant() {
+    let stack = Stack::shared();
+    let (operator, tenant, other) = (stack.operator(), stack.tenant().await, stack.tenant().await);
+    let receiver = Receiver::start().await;
+    tenant.endpoint(&receiver.url()).event_types(&["stripe.*"]).create().await;
+    let body = json!({ "provider": "stripe", "secrets": [SECRET] });
+    let source = operator.post("/v1/sources", &body).await.expect(201);
+    let (id, path) = (text(&source, "id"), format!("/in/stripe/{}", text(&source, "id")));
+    let account = testkit::unique("acct");
+    let event = |id: &str| {
+        let id = format!("{id}_{account}");
+        format!(
+            r#"{{"id":"{id}","type":"payout.paid","account":"{account}","created":1700000000,"data":{{"object":{{}}}}}}"#
+        )
+    };
+    let send_event = async |id: &str| {
+        let body = event(id);
+        let signature = foreign::stripe_signature(&body, SECRET, seconds_ago(0)).await;
+        send(&operator, &path, &body, Some(&signature)).await.expect(200)
+    };
+    // Not mapped yet: it stays with the operator, where it can be seen.
+    let early = send_event("evt_early").await;
+    let at_operator = operator.get(&format!("/v1/events/{}", event_id(&early))).await.expect(200);
+    assert_eq!(at_operator["source_id"], id.as_str());
+
+    let place = format!("/v1/sources/{id}/accounts/{account}");
+    let unknown = operator.put(&place, &json!({ "tenant_id": "a_tenant_that_does_not_exist" })).await;
+    unknown.expect_invalid_field("/tenant_id");
+    operator.put(&place, &json!({ "tenant_id": tenant.tenant_id() })).await.expect(200);
+    let listed = operator.get(&format!("/v1/sources/{id}/accounts")).await.expect(200);
+    assert_eq!(listed["data"], json!([{ "account": account, "tenant_id": tenant.tenant_id() }]));
+    assert_eq!(tenant.get(&format!("/v1/sources/{id}/accounts")).await.status, 403);
+
+    // A function may know for a second that it is not mapped.
+    let late = eventually("the account to be mapped", SOON, || async {
+        let sent = send_event(&testkit::unique("evt_late")).await;
+        let found = tenant.get(&format!("/v1/events/{}", event_id(&sent))).await;
+        (found.status == 200).then_some(sent)
+    })
+    .await;
+    let received = receiver.wait_for(1, SOON).await.remove(0);
+    assert_eq!(received.id(), event_id(&late));
+    assert_eq!(other.get(&format!("/v1/events/{}", event_id(&late))).await.status, 404);
+    let request = format!("/v1/inbound/{}", text(&late, "inbound_request_id"));
+    let logged = operator.get(&request).await.expect(200);
+    assert_eq!(logged["events"][0]["tenant_id"], tenant.tenant_id());
+    // The log is the operator's, since one request can hold events of several tenants.
+    assert_eq!(tenant.get(&request).await.status, 404);
+
+    // What came too early is published for its tenant by a replay.
+    let early = format!("/v1/inbound/{}/replay", text(&early, "inbound_request_id"));
+    let replayed = operator.post(&early, &json!({})).await.expect(200);
+    assert_eq!(
+        (&replayed["data"][0]["new"], &replayed["data"][0]["tenant_id"]),
+        (&json!(true), &json!(tenant.tenant_id()))
+    );
+    assert_eq!(receiver.wait_for(2, SOON).await.len(), 2);
+
+    operator.delete(&place).await.expect(204);
+    assert_eq!(operator.get(&format!("/v1/sources/{id}/accounts")).await.expect(200)["data"], json!([]));
+    // A tenant's own source publishes for that tenant, whatever the event says.
+    let own = tenant.post("/v1/sources", &body).await.expect(201);
+    let headers = [("tenant", tenant.tenant_id()), ("content-type", "application/json")];
+    let place = format!("/v1/sources/{}/accounts/{account}", text(&own, "id"));
+    let mapping = json!({ "tenant_id": tenant.tenant_id() }).to_string();
+    let refused = operator.send(reqwest::Method::PUT, &place, &headers, Some(mapping.into())).await;
+    refused.expect_problem(400, "invalid-request");
 }

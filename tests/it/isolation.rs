@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 use testkit::{
     Receiver, Stack,
-    client::{EndpointView, EventView, KeyView},
+    client::{CallerView, EndpointView, EventView, KeyView},
 };
 
 use crate::SOON;
@@ -115,4 +115,51 @@ async fn a_key_is_limited_to_its_scopes() {
     // Only the operator makes tenants.
     let response = tenant.post("/v1/tenants", &json!({ "name": "x" })).await;
     response.expect_problem(403, "forbidden");
+}
+
+#[tokio::test]
+async fn every_key_can_read_whose_it_is_and_what_it_may_do() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let keys = format!("/v1/tenants/{}/keys", tenant.tenant_id());
+    // A key with a single scope, which is none of the caller's route.
+    let body = json!({ "name": "Zapier", "scopes": ["audit:read"] });
+    let made: KeyView = tenant.post(&keys, &body).await.read(201);
+    let narrow = tenant.with_key(Some(made.key.clone()));
+    let response = narrow.get("/v1/me").await;
+    let caller: CallerView = response.clone().read(200);
+    let expected = CallerView {
+        tenant_id: tenant.tenant_id().to_owned(),
+        tenant_name: "A tenant".to_owned(),
+        key_id: Some(made.id),
+        key_name: Some("Zapier".to_owned()),
+        scopes: vec!["audit:read".to_owned()],
+    };
+    assert_eq!(caller, expected);
+    // Neither the key nor what is stored of it.
+    let hash = domain::ids::key::hash(&made.key);
+    for secret in [made.key.as_str(), "cwk_", &hash] {
+        assert!(!response.json.to_string().contains(secret), "{}", response.json);
+    }
+    // Naming another tenant is refused.
+    let named = [("tenant", "another")];
+    let response = narrow.send(Method::GET, "/v1/me", &named, None).await;
+    response.expect_problem(403, "forbidden");
+
+    // The operator's key has no id; it acts for itself, or for the tenant that it names.
+    let operator = stack.operator();
+    let itself: CallerView = operator.read("/v1/me").await;
+    assert_eq!((itself.tenant_id.as_str(), itself.tenant_name.as_str()), ("operator", "operator"));
+    assert_eq!((&itself.key_id, &itself.key_name), (&None, &None));
+    assert!(itself.scopes.len() > 5 && itself.scopes.contains(&"keys:write".to_owned()));
+    let named = [("tenant", tenant.tenant_id())];
+    let acting: CallerView = operator.send(Method::GET, "/v1/me", &named, None).await.read(200);
+    assert_eq!((acting.tenant_name.as_str(), acting.key_id), ("A tenant", None));
+
+    // A key that does not exist, and none.
+    for key in [Some(format!("cwk_{}", "0".repeat(64))), None] {
+        let response = narrow.with_key(key).get("/v1/me").await;
+        response.expect_problem(401, "unauthorized");
+        assert_eq!(response.headers["www-authenticate"], "Bearer");
+    }
 }

@@ -27,6 +27,17 @@ async fn what_was_read_can_be_sent_back() {
         let made = tenant.post("/v1/endpoints", &body).await.expect(201);
         endpoints.push(made["id"].as_str().unwrap().to_owned());
     }
+    let mut sources = Vec::new();
+    for body in [
+        json!({ "provider": "meta", "verify_token": "a_verify_token_of_this_test", "rate_limit": 7,
+            "public_urls": ["https://hooks.example.com/meta"], "allowed_networks": ["192.0.2.0/24"] }),
+        json!({ "provider": "custom", "description": "orders", "table": {
+            "scheme": { "methods": [{ "signature": { "from": "header:x-signature" }, "algorithm": "hmac-sha256", "signed": "{body}" }] },
+            "events": { "event_type": ["json:/type"], "dedupe": [["json:/id"]] } } }),
+    ] {
+        let made = tenant.post("/v1/sources", &body).await.expect(201);
+        sources.push(made["id"].as_str().unwrap().to_owned());
+    }
     let description = Description::of(&stack).await;
     let mut walked = 0;
     for operation in description.operations().iter().filter(|operation| operation.method == "patch") {
@@ -35,6 +46,7 @@ async fn what_was_read_can_be_sent_back() {
             "/v1/endpoints/{endpoint_id}" => {
                 endpoints.iter().map(|id| operation.place(|_| id.clone())).collect()
             }
+            "/v1/sources/{source_id}" => sources.iter().map(|id| operation.place(|_| id.clone())).collect(),
             "/v1/event-types/{type}" => vec![operation.place(|_| name.clone())],
             other => panic!("{other} has PATCH: add an object to this test"),
         };
@@ -59,5 +71,5 @@ async fn what_was_read_can_be_sent_back() {
             walked += 1;
         }
     }
-    assert_eq!(walked, endpoints.len() + 1);
+    assert_eq!(walked, endpoints.len() + sources.len() + 1);
 }

@@ -8,6 +8,8 @@ mod deliveries;
 mod endpoints;
 mod events;
 mod http;
+mod inbound;
+mod me;
 mod openapi;
 mod replays;
 mod routes;
@@ -82,7 +84,7 @@ async fn handle(router: &Router, api: &Arc<Api>, request: Request) -> Result<Res
     };
     let (caller, tenant) = match route.access {
         Access::Public => (None, None),
-        Access::Operator | Access::Scope(_) => {
+        Access::AnyKey | Access::Operator | Access::Scope(_) => {
             let caller = auth::caller(&api.keys, &api.operator_key, request.header("authorization")).await?;
             let tenant = auth::tenant(&api.tenants, &caller, request.header("tenant")).await?;
             route.check(&caller)?;

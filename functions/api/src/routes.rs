@@ -22,7 +22,8 @@ use crate::{
         parameter::{Access, PAGE, Parameter},
         route::Route,
     },
-    openapi, replays, sources,
+    inbound, me, openapi, replays,
+    sources::{self, providers, secrets, verify},
     state::Api,
     tenants,
 };
@@ -30,8 +31,8 @@ use crate::{
 const EXPAND: Parameter = Parameter {
     name: "expand",
     place: "query",
-    description: "`deliveries` adds the event's deliveries with their attempts, the next step and a suggested action.",
-    schema: r#"{"type":"string","enum":["deliveries"]}"#,
+    description: "`deliveries` adds the event's deliveries with their attempts, the next step and a suggested action; `inbound` adds the inbound request that it came with, and requires the scope `sources:read` too. Both, separated by a comma, add both.",
+    schema: r#"{"type":"string","pattern":"^(deliveries|inbound)(,(deliveries|inbound))?$","examples":["deliveries"]}"#,
 };
 
 const IDEMPOTENCY_KEY: Parameter = Parameter {
@@ -76,6 +77,8 @@ const EVENT_TYPE_PAGE: [Parameter; 3] = [PAGE[0], PAGE[1], types::ARCHIVED];
 #[allow(clippy::too_many_lines, reason = "it is a table")]
 pub(crate) fn all() -> Vec<Route> {
     vec![
+        Route::get("/v1/me", "get_caller", Access::AnyKey, me::get)
+            .summary("Get the caller: the tenant that the key acts for, and the key's scopes."),
         Route::post("/v1/tenants", "create_tenant", Access::Operator, StatusCode::CREATED, tenants::create)
             .audited("tenant.created")
             .summary("Create a tenant.")
@@ -102,7 +105,7 @@ pub(crate) fn all() -> Vec<Route> {
             .problems(&[Kind::Conflict]),
         Route::delete("/v1/endpoints/{endpoint_id}", "delete_endpoint", Access::Scope(Scope::EndpointsWrite), endpoints::delete)
             .audited("endpoint.deleted")
-            .summary("Delete an endpoint. Its deliveries that are not finished are cancelled."),
+            .summary("Delete an endpoint. Its deliveries that are not finished are cancelled. Deleting it again changes nothing."),
         Route::post("/v1/endpoints/{endpoint_id}/disable", "disable_endpoint", Access::Scope(Scope::EndpointsWrite), StatusCode::OK, endpoints::disable)
             .audited("endpoint.disabled")
             .summary("Disable an endpoint. Its new deliveries are held or skipped.")
@@ -133,11 +136,69 @@ pub(crate) fn all() -> Vec<Route> {
             .summary("Create a URL that receives a provider's webhooks.")
             .example(r#"{"provider":"stripe","secrets":["whsec_only_an_example_secret"]}"#)
             .problems(&[Kind::Conflict]),
-        Route::post("/v1/sources/{source_id}/secrets", "set_source_secrets", Access::Scope(Scope::SourcesWrite), StatusCode::OK, sources::set_secrets)
+        Route::get("/v1/sources", "list_sources", Access::Scope(Scope::SourcesRead), sources::list)
+            .summary("List sources, newest first.")
+            .parameters(&PAGE),
+        Route::get("/v1/sources/{source_id}", "get_source", Access::Scope(Scope::SourcesRead), sources::get)
+            .summary("Get a source, with its settings."),
+        Route::patch("/v1/sources/{source_id}", "update_source", Access::Scope(Scope::SourcesWrite), sources::update)
+            .audited("source.updated")
+            .summary("Change a source. A field that is left out does not change, null resets a setting to its default, and read-only fields are ignored.")
+            .example(r#"{"description":"billing, EU","allowed_networks":["192.0.2.0/24"],"rate_limit":50}"#)
+            .problems(&[Kind::Conflict]),
+        Route::delete("/v1/sources/{source_id}", "delete_source", Access::Scope(Scope::SourcesWrite), sources::delete)
+            .audited("source.deleted")
+            .summary("Delete a source, with its secrets. Its URL then accepts nothing. Deleting it again changes nothing."),
+        Route::post("/v1/sources/{source_id}/secrets", "set_source_secrets", Access::Scope(Scope::SourcesWrite), StatusCode::OK, secrets::set)
             .audited("source.secrets.set")
             .summary("Replace a source's secrets.")
             .example(r#"{"secrets":["whsec_only_an_example_secret","whsec_another_example_secret"]}"#)
             .problems(&[Kind::Conflict]),
+        Route::post("/v1/sources/{source_id}/secrets/rotate", "rotate_source_secret", Access::Scope(Scope::SourcesWrite), StatusCode::OK, secrets::rotate)
+            .audited("source.secrets.rotated")
+            .summary("Rotate a source's secret. The previous secrets stay valid for a while.")
+            .example(r#"{"secret":"whsec_a_rolled_example_secret","overlap_seconds":86400}"#)
+            .problems(&[Kind::Conflict, Kind::LimitReached]),
+        Route::post("/v1/sources/{source_id}/test", "build_source_request", Access::Scope(Scope::SourcesWrite), StatusCode::OK, verify::build::build)
+            .audited("source.tested")
+            .summary("Build a request as the sender would sign it, and show what it would become. Nothing is sent or published.")
+            .example(r#"{"body":"{\"id\":\"evt_1\",\"type\":\"invoice.paid\"}"}"#)
+            .body_limit(verify::BODY_LIMIT)
+            .problems(&[Kind::Unsignable, Kind::TooManyRequests]),
+        Route::post("/v1/sources/{source_id}/verify", "verify_at_source", Access::Scope(Scope::SourcesWrite), StatusCode::OK, verify::at_source)
+            .summary("Try a request at a source: whether it would be accepted, what it would become, and otherwise what to do. Nothing is stored or published.")
+            .example(r#"{"headers":{"Stripe-Signature":"t=1795730525,v1=00"},"body":"{\"id\":\"evt_1\",\"type\":\"invoice.paid\"}"}"#)
+            .body_limit(verify::BODY_LIMIT)
+            .problems(&[Kind::TooManyRequests]),
+        Route::get("/v1/providers", "list_providers", Access::Scope(Scope::SourcesRead), providers::list)
+            .summary("List the providers whose webhooks sources receive, ordered by name."),
+        Route::get("/v1/providers/{provider}", "get_provider", Access::Scope(Scope::SourcesRead), providers::get)
+            .summary("Get a provider, with the steps that connect it."),
+        Route::post("/v1/providers/{provider}/verify", "verify_at_provider", Access::Scope(Scope::SourcesWrite), StatusCode::OK, verify::at_provider)
+            .summary("Try a request of a provider with secrets of the body, without a source. Nothing is stored or published.")
+            .example(r#"{"secrets":["whsec_only_an_example_secret"],"headers":{"Stripe-Signature":"t=1795730525,v1=00"},"body":"{\"id\":\"evt_1\",\"type\":\"invoice.paid\"}"}"#)
+            .body_limit(verify::BODY_LIMIT)
+            .problems(&[Kind::TooManyRequests]),
+        Route::get("/v1/inbound", "list_inbound_requests", Access::Scope(Scope::SourcesRead), inbound::list)
+            .summary("List inbound requests, newest first. A page can be shorter than its limit although there are more.")
+            .parameters(&inbound::PARAMETERS),
+        Route::get("/v1/inbound/{inbound_request_id}", "get_inbound_request", Access::Scope(Scope::SourcesRead), inbound::get)
+            .summary("Get an inbound request with its body."),
+        Route::post("/v1/inbound/{inbound_request_id}/replay", "replay_inbound_request", Access::Scope(Scope::EventsWrite), StatusCode::OK, inbound::replay::replay)
+            .audited("inbound.replayed")
+            .summary("Read the events of an inbound request again by the present settings of its source, and publish those that are missing, or all of them.")
+            .example(r#"{"force":false}"#)
+            .problems(&[Kind::NotReplayable]),
+        Route::put("/v1/sources/{source_id}/accounts/{account}", "put_source_account", Access::Operator, sources::accounts::put)
+            .audited("source.account.put")
+            .summary("Map an account of a provider, such as one of Stripe Connect, to a tenant. Only at a source of the operator.")
+            .example(r#"{"tenant_id":"acme"}"#),
+        Route::get("/v1/sources/{source_id}/accounts", "list_source_accounts", Access::Operator, sources::accounts::list)
+            .summary("List the accounts of a source that are mapped to tenants, by account.")
+            .parameters(&PAGE),
+        Route::delete("/v1/sources/{source_id}/accounts/{account}", "delete_source_account", Access::Operator, sources::accounts::delete)
+            .audited("source.account.deleted")
+            .summary("Remove the mapping of an account. Its events then stay with the operator."),
         Route::put("/v1/event-types/{type}", "put_event_type", Access::Operator, types::put)
             .audited("event_type.put")
             .summary("Create or replace an event type of the catalog.")

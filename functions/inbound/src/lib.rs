@@ -1,186 +1,128 @@
-//! What all inbound functions share, in this order: source → verify → extract → publish.
+//! What all inbound functions share, in this order: source → address → challenge → verify → extract → publish → log →
+//! respond as the provider expects.
 //!
-//! One of the two mappings from errors to HTTP. What differs between providers is in each
-//! provider's row.
+//! One of the two mappings from errors to HTTP. What differs between providers is in each provider's row.
 
-use std::time::Duration;
+mod accept;
+mod log;
+mod published_keys;
+mod reply;
+mod target;
+mod verifying;
 
-use domain::{
-    Secret, SourceId, Timestamp,
-    event::channel::Channels,
-    inbound::{
-        Provider,
-        engine::{self, Keys, Reject, Verified},
-        extraction::{MalformedEvent, ProviderEvent, extract},
-        reading,
-    },
-};
-use http::StatusCode;
+use std::{panic::AssertUnwindSafe, time::Duration};
+
+use domain::inbound::Provider;
+use futures_util::FutureExt;
 use platform::{
     Fault,
-    lambda::{
-        http::{self as server, Request, Response},
-        problem::{Kind, Problem},
-    },
-    publish::{Identity, NewEvent, PAYLOAD_LIMIT, PublishError, Publisher},
-    runtime::{clock, telemetry},
-    secrets::{SecretRef, Secrets},
+    lambda::http::{self as server, Request, Response},
+    publish::Publisher,
+    runtime::{clock, config, telemetry},
+    secrets::Secrets,
     setup::Parts,
-    store::registry::sources::{Source, Sources},
+    store::{
+        inbound::InboundRequests,
+        leases::Leases,
+        registry::{accounts::SourceAccounts, sources::Sources},
+    },
 };
 
-/// After a failed verification, secrets that were cached for longer than this are read again. So a new
-/// secret works at once, and a flood of invalid requests costs one read a second.
-const SECRETS_REREAD_AGE: Duration = Duration::from_secs(1);
+pub use published_keys::{Fetch, fetch};
 
-/// Serves one provider's function until its environment ends.
-pub async fn serve(provider: Provider) -> Result<(), lambda_runtime::Error> {
+use self::{log::RefusalLog, published_keys::PublishedKeys, reply::responses_of};
+
+/// How long a request may take. API Gateway gives up after 30 s with a status of its own, and some providers discard an
+/// event then.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Serves the providers of one function until its environment ends. `fetch` reads the keys that its provider publishes.
+///
+/// # Errors
+/// The environment lacks a variable.
+pub async fn serve(function: &'static str, fetch: Option<Fetch>) -> Result<(), lambda_runtime::Error> {
     let parts = Parts::new()?;
     let inbound = Inbound {
-        provider,
+        function,
         secrets: parts.secrets()?,
         publisher: parts.publisher()?,
+        leases: parts.leases()?,
+        published_keys: PublishedKeys::new(fetch, config::published_keys_url()),
+        log: RefusalLog::default(),
+        public_url: config::public_url(),
         sources: parts.sources,
+        accounts: parts.accounts,
+        requests: parts.inbound_requests,
     };
     server::run(|request| inbound.respond(request)).await
 }
 
 struct Inbound {
-    provider: Provider,
+    function: &'static str,
     sources: Sources,
+    accounts: SourceAccounts,
     secrets: Secrets,
     publisher: Publisher,
-}
-
-/// Why a request is refused.
-enum Refusal {
-    UnknownSource,
-    TooLarge,
-    Rejected(Reject),
-    Malformed(MalformedEvent),
-    Fault(Fault),
-}
-
-impl From<Fault> for Refusal {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
-    }
+    leases: Leases,
+    published_keys: PublishedKeys,
+    requests: InboundRequests,
+    log: RefusalLog,
+    /// The public address of the API, where it has a domain of its own.
+    public_url: Option<String>,
 }
 
 impl Inbound {
     async fn respond(&self, request: Request) -> Response {
         let now = clock::now();
-        match self.accept(&request, now).await {
-            Ok(id) => Response::json(StatusCode::OK, format!(r#"{{"id":"{id}"}}"#)),
+        let Some(address) = target::address(&request.path).filter(|address| self.serves(address.provider))
+        else {
+            return reply::unknown_path(&request);
+        };
+        // A panic or a wait without end would become the gateway's own 5xx, which some providers do not retry.
+        let target = guarded(self.target(&address, &request)).await.unwrap_or_else(Err);
+        let result = match &target {
+            Ok(target) => {
+                let accepting = self.accept(target, &address, &request, now);
+                Box::pin(guarded(accepting)).await.unwrap_or_else(|fault| Err(fault.into()))
+            }
+            Err(_) => Err(Fault::new("looking for a source", "it could not be read").into()),
+        };
+        let target = match target {
+            Ok(target) => Some(target),
+            Err(fault) => {
+                tracing::error!(%fault, "could not read source");
+                None
+            }
+        };
+        let responses = responses_of(target.as_ref(), address.provider);
+        let source = target.as_ref().and_then(|target| target.source.as_ref());
+        match result {
+            Ok(accepted) => reply::accepted(&responses, accepted),
             Err(refusal) => {
-                self.count(&refusal, now);
-                Response::problem(&problem(refusal), &request.id)
+                // A stranger can name any provider, and each value of a dimension is a metric that is paid for.
+                let provider = source.map_or("unknown", |_| address.provider.as_str());
+                let dimensions = [("provider", provider), ("reason", refusal.reason())];
+                telemetry::count("InboundRefused", &dimensions, now);
+                if source.is_some() && refusal.is_of_sender() {
+                    telemetry::count("SourceRefused", &[], now);
+                }
+                reply::refused(&responses, refusal, &request)
             }
         }
     }
 
-    async fn accept(&self, request: &Request, now: Timestamp) -> Result<domain::EventId, Refusal> {
-        if request.body.len() > PAYLOAD_LIMIT {
-            return Err(Refusal::TooLarge);
-        }
-        let id = request.path.rsplit('/').next().and_then(|id| id.parse::<SourceId>().ok());
-        let source = match id {
-            Some(id) => self.sources.get(id).await?,
-            None => None,
-        };
-        let source =
-            source.filter(|source| source.provider == self.provider).ok_or(Refusal::UnknownSource)?;
-        let headers: Vec<_> = request.headers().collect();
-        let received = reading::Request {
-            method: request.method.as_str(),
-            // No source has a stored URL yet; the providers served here sign none.
-            public_urls: &[],
-            path_secret: None,
-            query: &request.raw_query,
-            headers: &headers,
-            body: &request.body,
-        };
-        let verified = self.verify(&source, received, now).await?;
-        let extracted = self.event(verified).map_err(Refusal::Malformed)?;
-        let event = NewEvent {
-            event_type: extracted.event_type,
-            timestamp: extracted.timestamp,
-            data: extracted.data,
-            channels: Channels::new(),
-            identity: Identity::ProviderEvent(source.id, extracted.event_id),
-        };
-        match self.publisher.publish(&source.tenant, event, now).await {
-            Ok(published) => Ok(published.id),
-            Err(PublishError::TooLarge) => Err(Refusal::TooLarge),
-            Err(PublishError::Conflict) => {
-                Err(Fault::new("publishing", "the id of a provider's event conflicts").into())
-            }
-            Err(PublishError::Fault(fault)) => Err(fault.into()),
-        }
-    }
-
-    /// The one event of a request.
-    fn event(&self, verified: Verified<'_>) -> Result<ProviderEvent, MalformedEvent> {
-        let table = &self.provider.preset().table;
-        let form = table.scheme.form.as_ref();
-        let mut extraction = extract(&table.events, self.provider.as_str(), form, verified)?;
-        match (extraction.events.pop(), extraction.malformed.pop()) {
-            (Some(event), _) => Ok(event),
-            (None, Some((_, malformed))) => Err(malformed),
-            (None, None) => Err(MalformedEvent("the request holds no event".to_owned())),
-        }
-    }
-
-    /// Checks the signature; where the cached secrets do not match, once more with secrets read again.
-    async fn verify<'a>(
-        &self,
-        source: &Source,
-        received: reading::Request<'a>,
-        now: Timestamp,
-    ) -> Result<Verified<'a>, Refusal> {
-        let preset = self.provider.preset();
-        let check = |of_source: Vec<Secret>| {
-            let keys = Keys { secrets: &preset.secrets(of_source), published: None };
-            engine::verify(&preset.table.scheme, received, keys, now).outcome
-        };
-        match check(self.secrets_of(source, Duration::MAX).await?) {
-            Err(Reject::WrongSignature) => {
-                // Its secrets may have moved to another shard.
-                let source = self.sources.get_within(source.id, SECRETS_REREAD_AGE).await?;
-                let source = source.ok_or(Refusal::UnknownSource)?;
-                check(self.secrets_of(&source, SECRETS_REREAD_AGE).await?).map_err(Refusal::Rejected)
-            }
-            result => result.map_err(Refusal::Rejected),
-        }
-    }
-
-    async fn secrets_of(&self, source: &Source, age: Duration) -> Result<Vec<Secret>, Fault> {
-        let id = source.id.to_string();
-        self.secrets.get(SecretRef::of_source(&source.tenant, source.secret_shard, &id), age).await
-    }
-
-    /// Counts a refused request. Nothing of it is stored, so that a flood costs no space.
-    fn count(&self, refusal: &Refusal, now: Timestamp) {
-        let reason = match refusal {
-            Refusal::UnknownSource => "unknown-source",
-            Refusal::TooLarge => "too-large",
-            Refusal::Rejected(reject) => reject.as_str(),
-            Refusal::Malformed(_) => "malformed",
-            Refusal::Fault(_) => "fault",
-        };
-        let dimensions = [("provider", self.provider.as_str()), ("reason", reason)];
-        telemetry::count("InboundRefused", &dimensions, now);
+    /// Whether this function serves the provider.
+    fn serves(&self, provider: Provider) -> bool {
+        provider.function() == self.function
     }
 }
 
-fn problem(refusal: Refusal) -> Problem {
-    match refusal {
-        Refusal::UnknownSource => Problem::not_found("source"),
-        Refusal::TooLarge => {
-            Problem::new(Kind::TooLarge, format!("the body exceeds the {PAYLOAD_LIMIT}-byte limit"))
-        }
-        Refusal::Rejected(reject) => Problem::new(Kind::Rejected(reject), reject.to_string()),
-        Refusal::Malformed(malformed) => Problem::new(Kind::InvalidRequest, malformed.to_string()),
-        Refusal::Fault(fault) => fault.into(),
+/// Lets a part of a request neither panic nor take too long.
+async fn guarded<T>(part: impl Future<Output = T>) -> Result<T, Fault> {
+    const DOING: &str = "processing an inbound request";
+    match tokio::time::timeout(DEADLINE, AssertUnwindSafe(part).catch_unwind()).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_)) => Err(Fault::new(DOING, "it panicked")),
+        Err(_) => Err(Fault::new(DOING, "it took too long")),
     }
 }

@@ -28,7 +28,7 @@ pub mod signing;
 pub mod story;
 mod text;
 
-pub use ids::id::{DeliveryId, EndpointId, EventId, KeyId, ReplayId, SourceId, TenantId};
+pub use ids::id::{DeliveryId, EndpointId, EventId, InboundRequestId, KeyId, ReplayId, SourceId, TenantId};
 pub use ids::secret::Secret;
 pub use ids::timestamp::Timestamp;
 pub use patch::Patch;

@@ -1,4 +1,5 @@
-//! Walks `events/`: every provider with a function has samples, and each becomes the event that lies beside it.
+//! Walks `events/stripe`, the samples that `cargo lambda invoke` sends: each becomes the event that lies beside it.
+//! Those of all presets are in `events/inbound`, and walked by `presets`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
@@ -11,9 +12,9 @@ use std::{
 use domain::{
     Secret, Timestamp,
     inbound::{
-        Provider,
         engine::{Keys, Reject, verify},
         extraction::extract,
+        presets,
         reading::Request,
     },
 };
@@ -28,9 +29,9 @@ fn read(path: &Path) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The samples of a provider, by case, with what each must become.
-fn samples(provider: Provider) -> BTreeMap<String, (Value, Value)> {
-    let directory = root().join(provider.as_str());
+/// The samples, by case, with what each must become.
+fn samples() -> BTreeMap<String, (Value, Value)> {
+    let directory = root().join("stripe");
     let names = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let cases = names.filter_map(|name| {
@@ -47,11 +48,11 @@ fn samples(provider: Provider) -> BTreeMap<String, (Value, Value)> {
 
 #[test]
 fn every_sample_verifies_and_becomes_what_lies_beside_it() {
-    for &provider in Provider::ALL {
-        let samples = samples(provider);
-        assert!(samples.len() >= 2, "{} needs two samples", provider.as_str());
+    let preset = presets::get("stripe").unwrap();
+    let samples = samples();
+    assert!(samples.len() >= 2);
+    {
         for (case, (sample, expected)) in samples {
-            let preset = provider.preset();
             let table = &preset.table;
             let body = sample["body"].as_str().unwrap().as_bytes();
             let headers: Vec<_> = sample["headers"]
@@ -76,7 +77,7 @@ fn every_sample_verifies_and_becomes_what_lies_beside_it() {
 
             let report = verify(&table.scheme, request, keys, now);
             let verified = report.outcome.unwrap_or_else(|why| panic!("{case}: {why}"));
-            let mut extraction = extract(&table.events, provider.as_str(), None, verified)
+            let mut extraction = extract(&table.events, &preset.name, None, verified)
                 .unwrap_or_else(|why| panic!("{case}: {why}"));
             assert_eq!((extraction.events.len(), extraction.malformed.len()), (1, 0), "{case}");
             let event = extraction.events.pop().unwrap();
@@ -93,20 +94,5 @@ fn every_sample_verifies_and_becomes_what_lies_beside_it() {
                 assert_eq!(refused.err(), Some(Reject::WrongSignature), "{case}: byte {index}");
             }
         }
-    }
-}
-
-#[test]
-fn every_provider_has_its_function() {
-    let root = root().join("..");
-    let template = fs::read_to_string(root.join("template.yaml")).unwrap();
-    for &provider in Provider::ALL {
-        let name = provider.as_str();
-        let main = root.join(format!("functions/inbound/src/bin/inbound-{name}.rs"));
-        assert!(main.exists(), "functions/inbound/src/bin/inbound-{name}.rs is missing");
-        assert!(
-            template.contains(&format!("Path: /in/{name}/{{source_id}}")),
-            "template.yaml has no route for {name}"
-        );
     }
 }

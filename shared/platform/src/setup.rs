@@ -25,10 +25,11 @@ use crate::{
             deliveries::Deliveries, generations::Generations, lists::EndpointDeliveries, pages::Snapshots,
             stored::StoredEvents, timeline::Timeline, tracking::TrackedDeliveries,
         },
+        inbound::InboundRequests,
         leases::Leases,
         registry::{
-            api_keys::ApiKeys, endpoints::Endpoints, event_types::EventTypes, pointers::SecretPointers,
-            progress::JobProgress, sources::Sources, tenants::Tenants,
+            accounts::SourceAccounts, api_keys::ApiKeys, endpoints::Endpoints, event_types::EventTypes,
+            pointers::SecretPointers, progress::JobProgress, sources::Sources, tenants::Tenants,
         },
         stats::Statistics,
         table::Table,
@@ -48,6 +49,8 @@ pub struct Parts {
     pub api_keys: ApiKeys,
     /// Sources.
     pub sources: Sources,
+    /// The accounts of sources.
+    pub accounts: SourceAccounts,
     /// Endpoints.
     pub endpoints: Endpoints,
     /// The catalog of event types.
@@ -56,6 +59,8 @@ pub struct Parts {
     pub progress: JobProgress,
     /// The events table: events.
     pub events: StoredEvents,
+    /// The log of inbound requests.
+    pub inbound_requests: InboundRequests,
     /// The endpoints that events go to.
     pub snapshots: Snapshots,
     /// Events in order of time.
@@ -102,11 +107,13 @@ impl Parts {
             tenants: Tenants::new(registry.clone(), cache_age),
             api_keys: ApiKeys::new(registry.clone(), cache_age),
             sources: Sources::new(registry.clone(), cache_age),
+            accounts: SourceAccounts::new(registry.clone(), cache_age),
             endpoints: Endpoints::new(registry.clone(), cache_age),
             event_types: EventTypes::new(registry.clone()),
             progress: JobProgress::new(registry.clone()),
             pointers: SecretPointers::new(registry, cache_age),
-            events: StoredEvents::new(events.clone(), objects),
+            events: StoredEvents::new(events.clone(), objects.clone()),
+            inbound_requests: InboundRequests::new(events.clone(), objects),
             snapshots: Snapshots::new(events.clone()),
             timeline: Timeline::new(events.clone()),
             deliveries: Deliveries::new(events.clone()),

@@ -1,11 +1,16 @@
-//! Clients that we did not write: Stripe's own SDK as signer, Standard Webhooks' as verifier; and
-//! Node's cryptography where those do not reach.
+//! Clients that we did not write: the vendors' own libraries as signers and verifiers; and Node's cryptography where
+//! those do not reach. Zapier's platform runs our app for it.
 
-use std::process::Stdio;
+mod zapier;
 
+use std::{collections::BTreeMap, process::Stdio};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, process::Command};
 
+pub use self::zapier::{ZAPIER_APP, ZapierApp, ZapierError};
 use crate::{ReceivedRequest, stack::root};
 
 /// Signs `payload` with Stripe's SDK, as Stripe's servers would at `timestamp` (seconds since
@@ -15,6 +20,53 @@ pub async fn stripe_signature(payload: &str, secret: &str, timestamp: u64) -> St
     let mut command = Command::new("node");
     command.arg(root().join("tests/it/clients/stripe-sign.mjs"));
     run(command, &input).await
+}
+
+/// A request as a provider sends it, signed by the vendor's library, or by Node's cryptography as its documentation
+/// says.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SignedRequest {
+    /// The provider.
+    pub preset: String,
+    /// Which of the provider's requests it is.
+    pub case: String,
+    /// Name and version of the library that signed it, or `node:crypto`.
+    pub signer: String,
+    /// Name and version of the vendor's library that accepted it, where there is one.
+    pub verifier: Option<String>,
+    /// When it was signed, in milliseconds since 1970.
+    pub now: i64,
+    /// The method.
+    pub method: String,
+    /// What follows the source's URL in the path.
+    pub path: Option<String>,
+    /// The query, without the question mark.
+    pub query: String,
+    /// The headers, with names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// The body.
+    #[serde(deserialize_with = "from_base64")]
+    pub body: Vec<u8>,
+    /// The secrets that a source requires to accept it.
+    pub secrets: Vec<String>,
+    /// The keys that the provider publishes, where it signs with such.
+    pub published_keys: Option<Value>,
+}
+
+fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    BASE64_STANDARD.decode(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+/// Makes fresh requests of providers, as they would send them now: all that are known of each preset, for the URL beside
+/// it, which is the one that was entered at the provider. Each has new ids and secrets, and where the vendor publishes a
+/// verifier, that has accepted it.
+pub async fn signed_requests(sources: &[(&str, &str)]) -> Vec<SignedRequest> {
+    let sources: Vec<_> =
+        sources.iter().map(|(preset, url)| json!({ "preset": preset, "url": url })).collect();
+    let mut command = Command::new("node");
+    command.arg(root().join("tests/it/clients/inbound-sign.mjs"));
+    let lines = run(command, &json!(sources)).await;
+    lines.lines().map(|line| serde_json::from_str(line).expect("a request of the signer")).collect()
 }
 
 /// Verifies a webhook with the library of Standard Webhooks; returns what it says of it: the

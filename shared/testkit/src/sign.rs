@@ -1,4 +1,4 @@
-//! Standard Webhooks' signature once more, apart from the product's own.
+//! Signatures once more, apart from the product's own.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -12,4 +12,11 @@ pub fn signature(secret: &str, id: &str, timestamp: &str, body: &[u8]) -> String
     mac.update(format!("{id}.{timestamp}.").as_bytes());
     mac.update(body);
     format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()))
+}
+
+/// The HMAC-SHA256 of a text by this key, in hexadecimal, as many providers sign their bodies.
+pub fn hmac_sha256_hex(key: &str, text: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes keys of any length");
+    mac.update(text.as_bytes());
+    data_encoding::HEXLOWER.encode(&mac.finalize().into_bytes())
 }

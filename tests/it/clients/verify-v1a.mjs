@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 
 // Seconds that a timestamp may be off; what the libraries allow.
 const TOLERANCE = 300;
-// What stands before the 32 bytes of an ed25519 key in DER (RFC 8410).
+// What precedes the 32 bytes of an ed25519 key in DER (RFC 8410).
 const SPKI = Buffer.from("302a300506032b6570032100", "hex");
 
 function check({ headers, body, public_key: text }) {

@@ -22,12 +22,14 @@ use tokio::task::JoinSet;
 const CLOUDWATCH: &str = "GraniteServiceVersion20100801";
 
 /// The log groups of functions that measure.
-const FUNCTIONS: [&str; 6] = ["api", "inbound-stripe", "dispatcher", "fanout", "scheduler", "rescuer"];
+const FUNCTIONS: [&str; 7] =
+    ["api", "inbound-stripe", "inbound-custom", "dispatcher", "fanout", "scheduler", "rescuer"];
 
 /// The meter of one deployment.
 pub(super) struct Meter {
     stack: Stack,
-    statuses: Mutex<Vec<u16>>,
+    /// Responses of the API, by route where the drill is about one.
+    statuses: Mutex<Vec<(Option<&'static str>, u16)>>,
 }
 
 impl Meter {
@@ -37,7 +39,12 @@ impl Meter {
 
     /// Keeps the status of a response of the API.
     pub(super) fn record_response(&self, status: u16) {
-        self.statuses.lock().unwrap().push(status);
+        self.statuses.lock().unwrap().push((None, status));
+    }
+
+    /// The same of a route, by the name that its metrics have.
+    pub(super) fn record_response_of(&self, route: &'static str, status: u16) {
+        self.statuses.lock().unwrap().push((Some(route), status));
     }
 
     /// The values of each metric that an alarm watches.
@@ -142,12 +149,17 @@ impl Meter {
     }
 
     fn of_api(&self, watched: &WatchedMetric) -> Vec<f64> {
-        let counts = |status: &u16| match watched.metric.as_str() {
-            "5xx" => f64::from(u8::from(*status >= 500)),
+        let counts = |status: u16| match watched.metric.as_str() {
+            "5xx" => f64::from(u8::from(status >= 500)),
             "Count" => 1.0,
             other => panic!("no drill knows the metric {other}"),
         };
-        self.statuses.lock().unwrap().iter().map(counts).collect()
+        let of_route = watched.dimensions.get("Resource").map(String::as_str);
+        let statuses = self.statuses.lock().unwrap();
+        let statuses = statuses.iter().filter(|(route, _)| of_route.is_none() || *route == of_route);
+        // CloudWatch's FILL counts a route without requests as 0.
+        let counts: Vec<_> = statuses.map(|(_, status)| counts(*status)).collect();
+        if counts.is_empty() && of_route.is_some() { vec![0.0] } else { counts }
     }
 
     async fn of_logs(&self, watched: &WatchedMetric) -> Vec<f64> {

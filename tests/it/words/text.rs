@@ -48,7 +48,7 @@ fn collect(folder: &Path, deep: bool, texts: &mut Vec<Text>) {
             continue;
         }
         let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
-        let written = ["rs", "md", "py", "yaml", "toml", "json"].contains(&extension.as_str());
+        let written = ["rs", "md", "py", "yaml", "toml", "json", "js", "mjs"].contains(&extension.as_str());
         if (written || name == "Makefile") && !name.contains("lock") {
             let content = fs::read_to_string(&path).unwrap();
             let path = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();

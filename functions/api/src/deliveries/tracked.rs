@@ -50,22 +50,16 @@ pub(crate) struct ExpandedDeliveries {
     deliveries_next_cursor: Option<String>,
 }
 
-/// The first page of an event's deliveries, if the call requests it.
+/// The first page of an event's deliveries.
 pub(crate) async fn expanded(
     api: &Api,
     call: &Call,
     event: &StoredEvent,
-) -> Result<Option<ExpandedDeliveries>, Problem> {
-    match call.query("expand") {
-        None => Ok(None),
-        Some("deliveries") => {
-            let (found, next) = of_event(api, call, event, None, EXPANDED_LIMIT).await?;
-            let deliveries = with_stories(api, call, event, found).await?;
-            let deliveries_next_cursor = next.map(|endpoint| endpoint.to_string());
-            Ok(Some(ExpandedDeliveries { deliveries, deliveries_next_cursor }))
-        }
-        Some(_) => Err(Problem::parameter("expand", "must be deliveries")),
-    }
+) -> Result<ExpandedDeliveries, Problem> {
+    let (found, next) = of_event(api, call, event, None, EXPANDED_LIMIT).await?;
+    let deliveries = with_stories(api, call, event, found).await?;
+    let deliveries_next_cursor = next.map(|endpoint| endpoint.to_string());
+    Ok(ExpandedDeliveries { deliveries, deliveries_next_cursor })
 }
 
 /// Some of an event's deliveries, with their stories.

@@ -29,7 +29,7 @@ use platform::{
 
 use crate::{
     endpoints::{
-        find::find,
+        find::{find, find_even_deleted},
         key::{EndpointSecret, Signing, remove_unused, requested_key, secrets_problem},
         requests::{CreateEndpoint, DisableEndpoint, EnableEndpoint, HeldDeliveries, UpdateEndpoint},
         settings::SettingsChange,
@@ -196,16 +196,23 @@ fn conflict() -> Problem {
     Problem::new(Kind::Conflict, "other requests changed the endpoint at the same time")
 }
 
+/// Deletes an endpoint. One that was deleted before stays deleted, so that a client can repeat the request;
+/// an id that the tenant never had is not found.
 pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {
-    let endpoint = find(&api, &call).await?;
+    let endpoint = find_even_deleted(&api, &call).await?;
     let tenant = call.tenant()?;
-    call.record_endpoint(&api, Some(&endpoint), None).await?;
-    if !api.endpoints.delete(tenant, endpoint.id, call.now).await? {
-        return Err(Problem::not_found("endpoint"));
+    if endpoint.state == State::Deleted {
+        call.unchanged();
+    } else {
+        call.record_endpoint(&api, Some(&endpoint), None).await?;
+        // False if another request has deleted it in the meantime.
+        if api.endpoints.delete(tenant, endpoint.id, call.now).await? {
+            let id = endpoint.id.to_string();
+            remove_unused(&api, SecretRef::of_endpoint(tenant, endpoint.secret_shard, &id)).await;
+        }
     }
-    let id = endpoint.id.to_string();
-    remove_unused(&api, SecretRef::of_endpoint(tenant, endpoint.secret_shard, &id)).await;
-    // What is held is cancelled by the next run of the scheduler.
+    // What is held is cancelled by the next run of the scheduler. Also for a deleted endpoint: the request that
+    // deleted it may have stopped before this.
     api.drains.wake(tenant, endpoint.id, call.now, call.now).await?;
     Ok(())
 }

@@ -5,12 +5,13 @@ pub(crate) mod types;
 use std::sync::Arc;
 
 use domain::{
-    EventId, SourceId, Timestamp,
+    EventId, InboundRequestId, SourceId, Timestamp,
     delivery::RETENTION,
     event::{
         EventData, EventType,
         channel::{Channels, PER_EVENT},
     },
+    ids::key::Scope,
 };
 use platform::{
     Fault, alert,
@@ -31,6 +32,7 @@ use crate::{
     deliveries::tracked::{self, ExpandedDeliveries},
     endpoints::listens,
     http::{call::Call, cursor, page::Page},
+    inbound::view::InboundRequestView,
     state::Api,
 };
 
@@ -119,10 +121,21 @@ pub(crate) struct FullEvent {
     event: EventView,
     /// Its channels.
     channels: Channels,
+    /// The inbound request that it came with; null if it was published through this API.
+    inbound_request_id: Option<InboundRequestId>,
     /// The event's data.
     data: EventData,
     #[serde(flatten)]
     expanded: Option<ExpandedDeliveries>,
+    #[serde(flatten)]
+    lineage: Option<ExpandedInbound>,
+}
+
+/// The inbound request of an event, in the response of the event.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ExpandedInbound {
+    /// Without its body; null if the event came with none, or if its record has expired.
+    inbound_request: Option<InboundRequestView>,
 }
 
 /// The result of one event of a batch: the event, or a problem.
@@ -276,13 +289,54 @@ fn problem(refused: PublishError) -> Problem {
 pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<FullEvent, Problem> {
     let id: EventId = call.id("event_id", "event")?;
     let event = api.events.get(call.tenant()?, id).await?.ok_or_else(|| Problem::not_found("event"))?;
-    let expanded = Box::pin(tracked::expanded(&api, &call, &event)).await?;
-    let StoredEvent { id, timestamp, at, source_id, .. } = event;
+    let expand = Expand::of(&call)?;
+    let expanded =
+        if expand.deliveries { Some(Box::pin(tracked::expanded(&api, &call, &event)).await?) } else { None };
+    let lineage = if expand.inbound { Some(lineage(&api, &call, &event).await?) } else { None };
+    let StoredEvent { id, timestamp, at, source_id, inbound_request_id, .. } = event;
     let channels = event.channels.clone();
     let event_type = event.event_type.clone();
     let data = stored::data(&api.events.payload(event).await?)?;
     let event = EventView { id, r#type: event_type, timestamp, created_at: at, source_id };
-    Ok(FullEvent { event, channels, data, expanded })
+    Ok(FullEvent { event, channels, inbound_request_id, data, expanded, lineage })
+}
+
+/// What a call adds to an event.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Expand {
+    deliveries: bool,
+    inbound: bool,
+}
+
+impl Expand {
+    fn of(call: &Call) -> Result<Self, Problem> {
+        let mut expand = Self::default();
+        for word in call.query("expand").into_iter().flat_map(|words| words.split(',')) {
+            match word {
+                "deliveries" => expand.deliveries = true,
+                "inbound" => expand.inbound = true,
+                _ => {
+                    return Err(Problem::parameter(
+                        "expand",
+                        "must be deliveries, inbound, or both with a comma",
+                    ));
+                }
+            }
+        }
+        if expand.inbound && !call.caller()?.may(Scope::SourcesRead) {
+            let detail = format!("expand=inbound requires the scope {}", Scope::SourcesRead.as_str());
+            return Err(Problem::new(Kind::Forbidden, detail));
+        }
+        Ok(expand)
+    }
+}
+
+async fn lineage(api: &Api, call: &Call, event: &StoredEvent) -> Result<ExpandedInbound, Problem> {
+    let found = match event.inbound_request_id {
+        Some(id) => api.inbound_requests.get(call.tenant()?, id).await?,
+        None => None,
+    };
+    Ok(ExpandedInbound { inbound_request: found.map(|(record, _)| InboundRequestView::from(record)) })
 }
 
 pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<EventView>, Problem> {

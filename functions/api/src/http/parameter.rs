@@ -7,6 +7,8 @@ use domain::ids::key::Scope;
 pub(crate) enum Access {
     /// Anyone.
     Public,
+    /// Everyone with a valid key.
+    AnyKey,
     /// The operator alone.
     Operator,
     /// The operator, and tenants' keys with this scope.

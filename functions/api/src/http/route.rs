@@ -200,7 +200,7 @@ impl Route {
     /// Whether `caller` may call this.
     pub(crate) fn check(&self, caller: &Caller) -> Result<(), Problem> {
         let (allowed, required) = match self.access {
-            Access::Public => (true, String::new()),
+            Access::Public | Access::AnyKey => (true, String::new()),
             Access::Operator => (*caller == Caller::Operator, "the operator's key".to_owned()),
             Access::Scope(scope) => (caller.may(scope), format!("the scope {}", scope.as_str())),
         };

@@ -14,9 +14,12 @@ use crate::http::{parameter::Access, route::Route};
 
 /// The subjects of routes, by the segment of their path.
 const GROUPS: &[(&str, &str, &str)] = &[
+    ("me", "Caller", "The key of a request, and the tenant that it acts for."),
     ("tenants", "Tenants", "Customers of the CRM, and their API keys."),
     ("endpoints", "Endpoints", "URLs that tenants subscribed to events."),
     ("sources", "Sources", "URLs that receive webhooks of providers."),
+    ("providers", "Providers", "Systems whose webhooks sources receive."),
+    ("inbound", "Inbound requests", "What came in at sources, and reading it again."),
     ("events", "Events", "Publishing and reading events."),
     ("event-types", "Event types", "The catalog of event types."),
     ("deliveries", "Deliveries", "The delivery of each event to each endpoint, with its attempts."),
@@ -91,6 +94,7 @@ pub(crate) fn document(routes: &[Route], server: &str) -> Value {
 fn operation(route: &Route, schemas: &mut Schemas, recorded: &Map<String, Value>) -> Value {
     let (security, access) = match route.access {
         Access::Public => (json!([]), "Anyone may call this.".to_owned()),
+        Access::AnyKey => (json!([{ "api_key": [] }]), "Requires a valid key, with any scope.".to_owned()),
         Access::Operator => (json!([{ "api_key": [] }]), "Requires the operator's key.".to_owned()),
         Access::Scope(scope) => {
             (json!([{ "api_key": [scope.as_str()] }]), format!("Requires the scope `{}`.", scope.as_str()))

@@ -1,6 +1,10 @@
 //! The parameters of the description: in the path, in headers, in the query.
 
-use domain::{DeliveryId, EndpointId, EventId, ReplayId, SourceId, TenantId, event::EventType};
+use domain::{
+    DeliveryId, EndpointId, EventId, InboundRequestId, ReplayId, SourceId, TenantId,
+    event::EventType,
+    inbound::{Provider, ProviderAccount},
+};
 use schemars::SchemaGenerator;
 use serde_json::{Value, json};
 
@@ -12,9 +16,12 @@ use crate::http::{
 
 /// The types of parameters in paths.
 const IN_PATHS: &[(&str, SchemaOf)] = &[
+    ("account", schema_of::<ProviderAccount>),
     ("delivery_id", schema_of::<DeliveryId>),
     ("endpoint_id", schema_of::<EndpointId>),
     ("event_id", schema_of::<EventId>),
+    ("inbound_request_id", schema_of::<InboundRequestId>),
+    ("provider", schema_of::<Provider>),
     ("replay_id", schema_of::<ReplayId>),
     ("source_id", schema_of::<SourceId>),
     ("tenant_id", schema_of::<TenantId>),

@@ -102,6 +102,7 @@ fn example(kind: Kind, route: &Route) -> Problem {
         Kind::Unauthorized => Problem::header(kind, "Authorization", "unknown API key"),
         Kind::Forbidden => match route.access {
             Access::Scope(scope) => Problem::new(kind, format!("requires the scope {}", scope.as_str())),
+            Access::AnyKey => Problem::header(kind, "Tenant", "this API key belongs to another tenant"),
             Access::Operator | Access::Public => Problem::new(kind, "requires the operator's key"),
         },
         Kind::NotFound => match parameters::in_path(route.path).last() {

@@ -1,8 +1,6 @@
-//! `inbound-stripe`: Stripe's webhooks, at `POST /in/stripe/{source_id}`.
-
-use domain::inbound::Provider;
+//! `inbound-stripe`: Stripe's webhooks, at `/in/stripe/{source_id}`.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    inbound::serve(Provider::Stripe).await
+    inbound::serve("inbound-stripe", None).await
 }

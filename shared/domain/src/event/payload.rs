@@ -73,10 +73,16 @@ impl std::error::Error for DecodeError {}
 /// keeping one would save 2 of 14 to 24 µs (1 to 4 KB).
 #[must_use]
 pub fn encode(payload: &str, overhead: usize) -> EncodedPayload {
-    let deflated = worthwhile(payload.len(), overhead).and_then(|most| deflate(payload.as_bytes(), most));
+    encode_bytes(payload.as_bytes(), overhead)
+}
+
+/// The same of bytes that need not be text, such as the body of an inbound request.
+#[must_use]
+pub fn encode_bytes(payload: &[u8], overhead: usize) -> EncodedPayload {
+    let deflated = worthwhile(payload.len(), overhead).and_then(|most| deflate(payload, most));
     match deflated {
         Some(bytes) => EncodedPayload { encoding: Encoding::Deflate, bytes },
-        None => EncodedPayload { encoding: Encoding::Plain, bytes: payload.as_bytes().to_vec() },
+        None => EncodedPayload { encoding: Encoding::Plain, bytes: payload.to_vec() },
     }
 }
 
@@ -105,12 +111,19 @@ fn deflate(bytes: &[u8], most: usize) -> Option<Vec<u8>> {
 /// # Errors
 /// [`DecodeError`] where the bytes hold something else; never takes more memory than `limit`.
 pub fn decode(encoding: Encoding, bytes: Vec<u8>, limit: usize) -> Result<String, DecodeError> {
-    let plain = match encoding {
-        Encoding::Plain if bytes.len() > limit => return Err(DecodeError::TooLong),
-        Encoding::Plain => bytes,
-        Encoding::Deflate => inflate(&bytes, limit)?,
-    };
-    String::from_utf8(plain).map_err(|_| DecodeError::NotText)
+    String::from_utf8(decode_bytes(encoding, bytes, limit)?).map_err(|_| DecodeError::NotText)
+}
+
+/// The same of bytes that need not be text.
+///
+/// # Errors
+/// [`DecodeError`] as for [`decode`], but for [`DecodeError::NotText`].
+pub fn decode_bytes(encoding: Encoding, bytes: Vec<u8>, limit: usize) -> Result<Vec<u8>, DecodeError> {
+    match encoding {
+        Encoding::Plain if bytes.len() > limit => Err(DecodeError::TooLong),
+        Encoding::Plain => Ok(bytes),
+        Encoding::Deflate => inflate(&bytes, limit),
+    }
 }
 
 fn inflate(bytes: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {

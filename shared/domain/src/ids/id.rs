@@ -146,6 +146,24 @@ prefixed_id!(
     /// One replay: a job that delivers many events again.
     ReplayId, "rpl"
 );
+prefixed_id!(
+    /// One request that came in at a source.
+    InboundRequestId, "inb"
+);
+
+impl InboundRequestId {
+    /// When the request came in: the time that the id begins with.
+    #[must_use]
+    pub fn created_at(self) -> Timestamp {
+        Timestamp::from_millis(saturating(self.0 >> 80))
+    }
+
+    /// An id before all those of this day, counted from 1970.
+    #[must_use]
+    pub fn first_of_day(day: i64) -> Self {
+        Self(time_ordered(Timestamp::from_secs(day.saturating_mul(24 * 3600)), [0; 10]))
+    }
+}
 
 impl EventId {
     /// The id of what `tenant` publishes under `idempotency_key`.

@@ -21,8 +21,10 @@ text_enum! {
         EndpointsRead = "endpoints:read",
         /// Reveal and rotate the signing keys of endpoints.
         EndpointsSecret = "endpoints:secret",
-        /// Create and change sources.
+        /// Create and change sources, and try requests at them.
         SourcesWrite = "sources:write",
+        /// Read sources, the providers, and the log of inbound requests.
+        SourcesRead = "sources:read",
         /// Read the catalog of event types.
         EventTypesRead = "event_types:read",
         /// Create API keys with at most the scopes of this one.

@@ -36,13 +36,17 @@ pub struct EventRules {
     /// When the event happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurred_at: Option<EventTime>,
+    /// Where the provider names whose event it is, such as the account of Stripe Connect: a source of the operator gets
+    /// the events of several tenants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Place>,
     /// Where the data is, if not in the item itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Place>,
     /// The headers that are the data of a request without a body.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data_headers: Vec<String>,
-    /// Whether the signed bytes are an id too, since the sender signs neither the id nor a time: a repeat with another
+    /// Whether the signed bytes are the id, since the sender signs neither its id nor a time: a repeat with another
     /// id is noticed then.
     #[serde(default)]
     pub body_is_id: bool,
@@ -72,16 +76,32 @@ pub struct EventTime {
 pub struct ProviderEvent {
     /// The provider's own id of the event; the same id is the same event.
     pub event_id: String,
-    /// A second id, the hash of the signed bytes and the type, where the first one is not signed.
+    /// The hash of the signed bytes and the type, where the provider's id is not signed: it counts instead of it.
     pub body_id: Option<String>,
     /// `PROVIDER.KIND`.
     pub event_type: EventType,
     /// When it happened, by the provider's clock.
     pub timestamp: Option<Timestamp>,
+    /// Whose it is, in the provider's terms, where it says so.
+    pub account: Option<String>,
     /// The provider's object, byte for byte.
     pub data: EventData,
     /// The same in the shape that all providers share, where there is one.
     pub normal: Option<NormalEvent>,
+}
+
+impl ProviderEvent {
+    /// By what a repeat is noticed: the hash of what is signed, where the provider's own id is not, and else that id.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        self.body_id.as_deref().unwrap_or(&self.event_id)
+    }
+
+    /// The same of its normalised event. No provider's id is such a hash.
+    #[must_use]
+    pub fn normal_identity(&self) -> String {
+        hash([b"normal", self.identity().as_bytes()])
+    }
 }
 
 /// Why a request with a valid signature, or an item of it, holds no event.
@@ -179,6 +199,7 @@ impl<'r> Reader<'r, '_> {
             body_id: self.signed_hash.map(|signed| hash([&signed[..], event_type.as_str().as_bytes()])),
             event_type,
             timestamp: self.timestamp(item)?,
+            account: self.account(item),
             data: self.data(item)?,
             normal: self
                 .rules
@@ -237,6 +258,11 @@ impl<'r> Reader<'r, '_> {
             None if time.strict => Err(self.malformed("its time is malformed")),
             read => Ok(read),
         }
+    }
+
+    fn account(&self, item: Option<&RawValue>) -> Option<String> {
+        let account = self.read(self.rules.account.as_ref()?, item)?;
+        Some(account).filter(|account| !account.is_empty())
     }
 
     fn data(&self, item: Option<&RawValue>) -> Result<EventData, MalformedEvent> {

@@ -7,7 +7,7 @@ use super::{
     challenge::Challenge,
     engine::{
         self, Scheme,
-        scheme::Method,
+        scheme::{Condition, Method},
         template::{Template, Word},
     },
     extraction::EventRules,
@@ -29,6 +29,26 @@ pub struct Table {
     /// How events and refusals are responded to.
     #[serde(default)]
     pub responses: Responses,
+}
+
+impl Table {
+    /// Whether a secret itself is in the body of a request.
+    #[must_use]
+    pub fn has_secret_in_body(&self) -> bool {
+        let in_body = |origin: &Origin| matches!(origin, Origin::Json(_) | Origin::Item(_) | Origin::Form(_));
+        let methods = self.scheme.methods.iter();
+        methods
+            .filter(|method| !method.algorithm.signs() && !method.algorithm.has_public_key())
+            .any(|method| method.signature.from.origins().any(in_body))
+    }
+
+    /// The places that events are read from.
+    pub(super) fn event_places(&self) -> impl Iterator<Item = &Place> {
+        let rules = &self.events;
+        let conditions = rules.ignore.iter().map(Condition::place);
+        let read = read_places(rules).into_iter().map(|(_, place)| place);
+        read.chain(&rules.data).chain(&rules.items).chain(conditions)
+    }
 }
 
 /// How a sender expects its requests to be responded to.
@@ -119,6 +139,7 @@ pub(super) fn violations(table: &Table) -> Vec<Violation> {
         engine::violations(&table.scheme).into_iter().map(|violation| violation.within("/scheme")).collect();
     found.extend(of_events(&table.events).into_iter().map(|violation| violation.within("/events")));
     found.extend(of_items(table).into_iter().map(|violation| violation.within("/events")));
+    found.extend(of_signatures(table).into_iter().map(|violation| violation.within("/events")));
     if table.challenges.iter().any(Challenge::signs) {
         found.extend(of_signed_challenges(&table.scheme));
     }
@@ -191,6 +212,16 @@ fn of_items(table: &Table) -> Vec<Violation> {
     found
 }
 
+/// A header or parameter with the signature is not kept, so a replay could not read an event from it.
+fn of_signatures(table: &Table) -> Vec<Violation> {
+    let origins = table.scheme.methods.iter().flat_map(|method| method.signature.from.origins());
+    let signatures: Vec<_> =
+        origins.filter(|origin| matches!(origin, Origin::Header(_) | Origin::Query(_))).collect();
+    let is_signature = |place: &Place| place.origins().any(|origin| signatures.contains(&origin));
+    let read = read_places(&table.events).into_iter().filter(|(_, place)| is_signature(place));
+    read.map(|(pointer, _)| Violation::new(pointer, "must not be the signature, which is not kept")).collect()
+}
+
 /// What events are read from, with the pointers of the fields; without the data, which has a rule of its own.
 fn read_places(rules: &EventRules) -> Vec<(String, &Place)> {
     let ids = rules.dedupe.iter().enumerate().flat_map(|(index, id)| {
@@ -199,7 +230,8 @@ fn read_places(rules: &EventRules) -> Vec<(String, &Place)> {
     let types =
         rules.event_type.iter().enumerate().map(|(index, place)| (format!("/event_type/{index}"), place));
     let time = rules.occurred_at.iter().map(|time| ("/occurred_at/from".to_owned(), &time.from));
-    let mut places: Vec<_> = ids.chain(types).chain(time).collect();
+    let account = rules.account.iter().map(|account| ("/account".to_owned(), account));
+    let mut places: Vec<_> = ids.chain(types).chain(time).chain(account).collect();
     for (index, rule) in rules.normal.iter().enumerate() {
         places.push((format!("/normal/{index}/kind"), &rule.kind));
         for (name, place) in &rule.fields {

@@ -7,7 +7,6 @@ use crate::{
     delivery::{Group, ParkedReason, Status},
     event::payload::Encoding,
     ids::{holder::Holder, key::Scope},
-    inbound::Provider,
 };
 
 fn check<T>(all: &[T], word: fn(T) -> &'static str)
@@ -35,6 +34,5 @@ fn every_spelling_of_a_word_is_the_same() {
     check(Encoding::ALL, Encoding::as_str);
     check(Holder::ALL, Holder::as_str);
     check(Scope::ALL, Scope::as_str);
-    check(Provider::ALL, Provider::as_str);
     assert_eq!(Scope::EventTypesRead.as_str(), "event_types:read");
 }

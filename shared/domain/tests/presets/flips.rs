@@ -37,7 +37,8 @@ impl Flipper<'_> {
         change(&mut changed);
         self.count += 1;
         if let Some(outcome) = changed.events(self.preset, self.expected) {
-            let per_item = self.preset.name == "microsoft_graph";
+            let methods = &self.preset.table.scheme.methods;
+            let per_item = methods.iter().any(|method| method.signature.from.per_item().is_some());
             let kept = outcome.map_or(0, |extraction| extraction.events.len());
             assert!(
                 per_item && kept < self.expected.events.len(),
@@ -69,10 +70,16 @@ impl Flipper<'_> {
         }
     }
 
-    /// A value that is in the body as it is.
+    /// A value that is in the body as it is; of a batch that of its first item.
     fn flip_value(&mut self, place: &Place) {
         let field = self.preset.table.scheme.form.as_ref();
-        let value = self.sample.with(|request| place.read(&Facts::new(request, field), None)).unwrap();
+        let list = self.preset.table.events.items.first().and_then(Place::per_item).map(|(list, _)| list);
+        let value = self.sample.with(|request| {
+            let facts = Facts::new(request, field);
+            let items = list.as_ref().and_then(|list| facts.items(list));
+            place.read(&facts, items.and_then(|items| items.first().copied()))
+        });
+        let value = value.unwrap();
         let body = String::from_utf8(self.sample.body.clone()).unwrap();
         let begin = body.find(&value).unwrap_or_else(|| panic!("{}: {place} is not in the body", self.case));
         for bit in 0..value.len() * 8 {

@@ -13,6 +13,9 @@ use domain::inbound::{
 
 use super::samples::{preset, root};
 
+/// Providers of which two events can have the same bytes, so that these cannot be an id. Their rows say so in a note.
+const EQUAL_BODIES: &[&str] = &["attio"];
+
 /// What a method signs, of the places that events are read from.
 fn is_signed(method: &Method, origin: &Origin, place: &Place) -> bool {
     let has = |word: &Word| method.signed.as_ref().is_some_and(|signed| signed.has(word));
@@ -42,6 +45,7 @@ fn every_unsigned_place_is_listed() {
         let events = &preset.table.events;
         let mut places: Vec<_> = events.event_type.iter().chain(events.dedupe.iter().flatten()).collect();
         places.extend(events.occurred_at.iter().map(|time| &time.from));
+        places.extend(&events.account);
         let document: Place = "json:".parse().unwrap();
         places.extend(
             Some(events.data.as_ref().unwrap_or(&document)).filter(|_| events.data_headers.is_empty()),
@@ -66,7 +70,7 @@ fn every_unsigned_place_is_listed() {
         // Where a time is signed, a repeat is soon refused.
         let signs_time = preset.table.scheme.methods.iter().all(|method| method.timestamp.is_some());
         assert_eq!(
-            is_id_unsigned && !signs_time,
+            is_id_unsigned && !signs_time && !EQUAL_BODIES.contains(&name),
             events.body_is_id,
             "{name}: an unsigned id requires the signed bytes as a second one, and no other does"
         );
@@ -77,7 +81,7 @@ fn every_unsigned_place_is_listed() {
 fn every_row_is_complete() {
     let names: BTreeSet<_> = presets::names().collect();
     assert_eq!(names.len(), presets::names().count(), "a name is listed twice");
-    assert_eq!(names.len(), 40);
+    assert_eq!(names.len(), 62);
     for name in names {
         let preset = preset(name);
         assert_eq!(preset.name, name);

@@ -39,6 +39,10 @@ pub enum Kind {
     AlreadyFinished,
     /// 409: the endpoint has a replay running.
     ReplayRunning,
+    /// 409: the inbound request was refused, or its source was deleted.
+    NotReplayable,
+    /// 409: no request of the source's sender can be signed here.
+    Unsignable,
     /// 413: the body exceeds a limit.
     TooLarge,
     /// 415: the body is not JSON.
@@ -73,7 +77,9 @@ impl Kind {
             | Self::Conflict
             | Self::EndpointUnavailable
             | Self::AlreadyFinished
-            | Self::ReplayRunning => StatusCode::CONFLICT,
+            | Self::ReplayRunning
+            | Self::NotReplayable
+            | Self::Unsignable => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InvalidField | Self::LimitReached => StatusCode::UNPROCESSABLE_ENTITY,
@@ -108,6 +114,8 @@ impl Kind {
             Self::EndpointUnavailable => "Endpoint disabled or deleted",
             Self::AlreadyFinished => "Already finished",
             Self::ReplayRunning => "Replay already running",
+            Self::NotReplayable => "Inbound request not replayable",
+            Self::Unsignable => "Request cannot be signed",
             Self::TooLarge => "Body too large",
             Self::UnsupportedMediaType => "Unsupported media type",
             Self::InvalidField => "Invalid field",

@@ -3,12 +3,13 @@
 
 pub mod catalog;
 pub mod fan_out;
+pub mod inbound;
 pub mod lanes;
 
 use std::{sync::Arc, time::Duration};
 
 use domain::{
-    EndpointId, EventId, SourceId, TenantId, Timestamp,
+    EndpointId, EventId, InboundRequestId, SourceId, TenantId, Timestamp,
     delivery::{
         driver::LaneKind,
         lane::{self, PageMessage},
@@ -62,7 +63,21 @@ pub enum Identity {
     IdempotencyKey(String),
     /// The provider's own id of the event; providers change details between their retries, so
     /// the body is not compared.
-    ProviderEvent(SourceId, String),
+    ProviderEvent {
+        /// Where it came in.
+        source: SourceId,
+        /// The provider's id, or the hash that counts instead of it.
+        event_id: String,
+        /// The request that it came with.
+        request: InboundRequestId,
+    },
+    /// An event of an inbound request once more, as its own event.
+    InboundReplay {
+        /// Where it came in.
+        source: SourceId,
+        /// The request that it came with.
+        request: InboundRequestId,
+    },
     /// An operational event, of which there is one for its subject and its window of time. Only
     /// those endpoints get it that ask for it by name, and never the one that it is about.
     Alert {
@@ -270,14 +285,20 @@ impl Publisher {
         now: Timestamp,
     ) -> Result<StoredEvent, PublishError> {
         let id = match &event.identity {
-            Identity::None => EventId::new(now, clock::random()?),
+            Identity::None | Identity::InboundReplay { .. } => EventId::new(now, clock::random()?),
             Identity::IdempotencyKey(key) => EventId::from_idempotency_key(tenant, key),
-            Identity::ProviderEvent(source, event_id) => {
+            Identity::ProviderEvent { source, event_id, .. } => {
                 EventId::from_provider_event(tenant, *source, event_id)
             }
             Identity::Alert { name, endpoint, window } => {
                 EventId::from_alert(tenant, name, *endpoint, *window)
             }
+        };
+        let inbound = match event.identity {
+            Identity::ProviderEvent { source, request, .. } | Identity::InboundReplay { source, request } => {
+                Some((source, request))
+            }
+            Identity::None | Identity::IdempotencyKey(_) | Identity::Alert { .. } => None,
         };
         let timestamp = event.timestamp.unwrap_or(now);
         let payload = event::payload(&event.event_type, timestamp, &event.data);
@@ -299,10 +320,8 @@ impl Publisher {
             id,
             timestamp,
             at: now,
-            source_id: match event.identity {
-                Identity::ProviderEvent(source, _) => Some(source),
-                Identity::None | Identity::IdempotencyKey(_) | Identity::Alert { .. } => None,
-            },
+            source_id: inbound.map(|(source, _)| source),
+            inbound_request_id: inbound.map(|(_, request)| request),
             payload: self.events.store_payload(tenant, id, payload).await?,
             fingerprint: event::fingerprint(&event.event_type, event.timestamp, &event.data, &event.channels),
             snapshot,

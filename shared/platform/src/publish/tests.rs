@@ -12,6 +12,7 @@ fn event(endpoints: u8, size: usize) -> StoredEvent {
         timestamp: NOW,
         at: NOW,
         source_id: None,
+        inbound_request_id: None,
         payload: Payload::Here { json, encoded: None },
         fingerprint: [0; 32],
         snapshot: Snapshot::Inline((0..endpoints).map(target).collect()),

@@ -172,6 +172,12 @@ pub fn public_url() -> Option<String> {
     optional("PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned())
 }
 
+/// `PUBLISHED_KEYS_URL`: where an inbound function fetches its provider's published keys, in the local stack only.
+#[must_use]
+pub fn published_keys_url() -> Option<String> {
+    optional("PUBLISHED_KEYS_URL")
+}
+
 /// The variables of a function that runs inside a test.
 static VARIABLES: OnceLock<HashMap<String, String>> = OnceLock::new();
 

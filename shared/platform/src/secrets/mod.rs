@@ -125,17 +125,17 @@ impl Secrets {
         Self { pointers, documents: Documents::new(client, prefix), signing_keys }
     }
 
-    /// The secrets of one endpoint or source, by a cached pointer younger than `age`. Where that
+    /// The secrets of one endpoint or source that are valid now, by a cached pointer younger than `age`. Where that
     /// document does not have the owner, the pointer is read again, since the owner may be newer.
     pub async fn get(&self, secret: SecretRef<'_>, age: Duration) -> Result<Vec<Secret>, Fault> {
         let (_, document) = self.current(secret, age).await?;
-        let keys = document.get(&secret.entry());
-        let keys = keys.ok_or_else(|| Fault::new("reading a secret", "the owner has none"))?;
-        Ok(keys.iter().map(|key| key.secret.clone()).collect())
+        let keys = document.get(&secret.entry()).unwrap_or_default();
+        let now = clock::now();
+        Ok(keys.iter().filter(|key| key.is_active(now)).map(|key| key.secret.clone()).collect())
     }
 
-    /// The keys of an endpoint that are valid now, newest first, read without a cache; empty where the
-    /// endpoint is being deleted.
+    /// The keys of an endpoint or source that are valid now, newest first, read without a cache; empty where it is
+    /// being deleted.
     pub async fn keys_now(&self, secret: SecretRef<'_>, now: Timestamp) -> Result<Vec<StoredSecret>, Fault> {
         let (_, document) = self.current(secret, Duration::ZERO).await?;
         let keys = document.get(&secret.entry()).unwrap_or_default().iter();
@@ -216,9 +216,9 @@ impl Secrets {
         Ok(Place { shard, moving })
     }
 
-    /// Gives an endpoint a new key beside its present ones; returns where they are, and all that are valid then,
+    /// Gives an endpoint or source a new key beside its present ones; returns where they are, and all that are valid then,
     /// newest first. Where they are in another shard then, they count
-    /// once the endpoint's row says so, and then [`Self::moved`] is due.
+    /// once the owner's row says so, and then [`Self::moved`] is due.
     pub async fn rotate(
         &self,
         secret: SecretRef<'_>,

@@ -10,13 +10,14 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
 use domain::{
-    EndpointId, TenantId, Timestamp,
+    EndpointId, SourceId, TenantId, Timestamp,
     endpoint::limit::{self, Block, Grant, Rate},
 };
 
 use super::table::{
     Item, Table,
     keys::{self, Key},
+    update_if,
 };
 use crate::{Fault, aws::sdk::DynamoDb};
 
@@ -38,6 +39,10 @@ const TESTS_AT_ONCE: u32 = 5;
 /// functions as hang at a time are 15 times as many.
 const OWNERS_TESTS_PER_SECOND: u32 = 2;
 const OWNERS_TESTS_AT_ONCE: u32 = 20;
+
+/// Dry runs of one tenant: per second, and at once. One can cost as much as a hundred verifications.
+const DRY_RUNS_PER_SECOND: u32 = 5;
+const DRY_RUNS_AT_ONCE: u32 = 20;
 
 /// The table, with the permits that were taken ahead of their use.
 #[derive(Debug)]
@@ -105,6 +110,35 @@ impl Leases {
         // Each holds a function for as long as its endpoint hangs, and all tenants share functions.
         let rate = Rate::per_second(OWNERS_TESTS_PER_SECOND).with_burst(OWNERS_TESTS_AT_ONCE);
         self.charge_for(&keys::tests_limiter(owner), rate, 1, now).await
+    }
+
+    /// Takes the permit for one request at a source; false where as many as `per_second` were accepted in this second.
+    ///
+    /// A count for each second, in one update without a try again: a burst of concurrent requests is counted, and each
+    /// gets its permit while there are any.
+    pub async fn take_source_permit(
+        &self,
+        tenant: &TenantId,
+        source: SourceId,
+        per_second: u32,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
+        let number = |value: i64| AttributeValue::N(value.to_string());
+        let update = self
+            .table
+            .update(keys::source_limiter(tenant, source, now.secs()))
+            .update_expression("ADD requests :one SET expires_at = :expires")
+            .condition_expression("attribute_not_exists(requests) OR requests < :limit")
+            .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":limit", number(per_second.into()))
+            .expression_attribute_values(":expires", number(now.secs() + LIMITER_SECS));
+        Ok(update_if(update, "counting a source's requests").await?.is_some())
+    }
+
+    /// Takes the permit for one dry run of a tenant.
+    pub async fn take_dry_run_permit(&self, tenant: &TenantId, now: Timestamp) -> Result<Grant, Fault> {
+        let rate = Rate::per_second(DRY_RUNS_PER_SECOND).with_burst(DRY_RUNS_AT_ONCE);
+        self.charge_for(&keys::dry_runs_limiter(tenant), rate, 1, now).await
     }
 
     /// DynamoDB has no `max()`, so there are two updates: one for a limiter that is idle, one for a

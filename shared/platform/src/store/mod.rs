@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod due;
 pub mod events;
+pub mod inbound;
 pub mod leases;
 pub mod registry;
 pub mod stats;

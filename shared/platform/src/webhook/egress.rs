@@ -30,7 +30,7 @@ use http::{
     Extensions, HeaderMap, HeaderValue, Method, Request, Response, Uri,
     header::{ACCEPT, RETRY_AFTER, USER_AGENT},
 };
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::{
     client::legacy::{
@@ -139,6 +139,35 @@ impl Egress {
         CallOutcome { outcome: tried.unwrap_or_else(Outcome::Failed), took: began.elapsed(), details }
     }
 
+    /// Gets a document of at most 64 KiB with a 200, such as the keys that a provider publishes. `timeout` is for all of it.
+    ///
+    /// # Errors
+    /// [`Failure`], also where the response has another status or is longer.
+    pub async fn get(&self, url: &str, timeout: Duration) -> Result<Vec<u8>, Failure> {
+        let deadline: Deadline = (Instant::now() + timeout).into();
+        let mut request = Request::new(Full::default());
+        *request.uri_mut() = self.guarded(url)?;
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(OUR_NAME));
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let response = self.send(request, deadline, &mut AttemptDetails::default()).await?;
+        if response.status() != http::StatusCode::OK {
+            return Err(Failure::Protocol);
+        }
+        let body = Limited::new(response.into_body(), RESPONSE_LIMIT).collect();
+        match timeout_at(deadline, body).await {
+            Ok(Ok(body)) => Ok(body.to_bytes().to_vec()),
+            Ok(Err(_)) => Err(Failure::Body),
+            Err(_) => Err(Failure::Timeout),
+        }
+    }
+
+    /// A URL that may be called.
+    fn guarded(&self, url: &str) -> Result<Uri, Failure> {
+        let url = Url::parse(url).map_err(|_| Failure::BlockedAddress)?;
+        egress::check_url(&url, &self.allow).map_err(|_| Failure::BlockedAddress)?;
+        Uri::try_from(url.as_str()).map_err(|_| Failure::BlockedAddress)
+    }
+
     async fn try_post(
         &self,
         url: &str,
@@ -147,9 +176,7 @@ impl Egress {
         deadline: Deadline,
         details: &mut AttemptDetails,
     ) -> Result<Outcome, Failure> {
-        let url = Url::parse(url).map_err(|_| Failure::BlockedAddress)?;
-        egress::check_url(&url, &self.allow).map_err(|_| Failure::BlockedAddress)?;
-        let uri = Uri::try_from(url.as_str()).map_err(|_| Failure::BlockedAddress)?;
+        let uri = self.guarded(url)?;
         let mut request = Request::new(Full::from(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;

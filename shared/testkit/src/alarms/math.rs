@@ -1,4 +1,4 @@
-//! As much of `CloudWatch`'s metric math as the alarms use: `+ - * /`, comparisons and `IF`.
+//! As much of `CloudWatch`'s metric math as the alarms use: `+ - * /`, comparisons, `IF` and `FILL`.
 
 /// The value of an expression; nothing where a metric in it has none.
 pub(super) fn evaluate(expression: &str, value_of: &dyn Fn(&str) -> Option<f64>) -> Option<f64> {
@@ -76,6 +76,13 @@ impl Parser<'_> {
             self.expect(")");
             return if condition? == 0.0 { otherwise } else { then };
         }
+        if self.take("FILL(") {
+            let value = self.comparison();
+            self.expect(",");
+            let missing = self.comparison();
+            self.expect(")");
+            return value.or(missing);
+        }
         if self.take("(") {
             let value = self.comparison();
             self.expect(")");
@@ -112,6 +119,7 @@ mod tests {
             ("IF(zero > 0, a / zero, 7)", Some(7.0)),
             ("IF(missing > 0, 1, 2)", None),
             ("a + missing", None),
+            ("FILL(missing, 0) + FILL(a, 0)", Some(20.0)),
         ] {
             assert_eq!(evaluate(expression, &metrics), value, "{expression}");
         }

@@ -209,7 +209,8 @@ impl Client {
             *LAST_PUBLISH.lock().expect("a lock") = Some(Instant::now());
         }
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let json = serde_json::from_slice(&response.bytes().await?).unwrap_or_default();
-        Ok(ApiResponse { status, headers, json })
+        let text = String::from_utf8_lossy(&response.bytes().await?).into_owned();
+        let json = serde_json::from_str(&text).unwrap_or_default();
+        Ok(ApiResponse { status, headers, json, text })
     }
 }

@@ -15,6 +15,8 @@ pub struct ApiResponse {
     pub headers: HeaderMap,
     /// The body as JSON; null where it is none.
     pub json: Value,
+    /// The body as text.
+    pub text: String,
 }
 
 impl ApiResponse {
@@ -39,6 +41,11 @@ impl ApiResponse {
     pub(super) fn read_at<T: DeserializeOwned>(self, status: u16, caller: &Location<'_>) -> T {
         let json = self.expect_at(status, caller);
         T::deserialize(&json).unwrap_or_else(|error| panic!("{caller}: {error} in {json}"))
+    }
+
+    /// A header; empty where there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// Asserts that it is this problem.

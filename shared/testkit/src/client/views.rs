@@ -134,6 +134,7 @@ views! {
         timestamp: String,
         created_at: String,
         source_id: Option<String>,
+        inbound_request_id: Option<String>,
         channels: Vec<String>,
         data: Value,
     }
@@ -261,6 +262,73 @@ views! {
         id: String,
         provider: String,
         url: String,
+        description: String,
+        table: Option<Value>,
+        public_urls: Vec<String>,
+        allowed_networks: Vec<String>,
+        rate_limit: Option<u32>,
+        has_verify_token: bool,
+        secret_count: u32,
+        awaits_secret_until: Option<String>,
+        created_at: String,
+    }
+    /// What a dry run found.
+    DryRunView {
+        outcome: String,
+        reason: Option<String>,
+        detail: Option<String>,
+        checks: Vec<Value>,
+        signed: Option<String>,
+        signed_base64: Option<String>,
+        signed_truncated: bool,
+        secret_index: Option<usize>,
+        age_ms: Option<i64>,
+        remedy: Option<String>,
+        events: Vec<Value>,
+        event_count: usize,
+        malformed_items: Vec<Value>,
+        malformed_item_count: usize,
+        unverified_item_count: usize,
+        response: Value,
+    }
+    /// An event of an inbound request.
+    InboundEventView {
+        id: String,
+        r#type: String,
+        new: bool,
+    }
+    /// An inbound request as lists have it.
+    InboundRequestView {
+        id: String,
+        source_id: String,
+        provider: String,
+        status: String,
+        reason: Option<String>,
+        method: String,
+        query: String,
+        headers: BTreeMap<String, String>,
+        source_ip: Option<String>,
+        body_size: usize,
+        secret_index: Option<usize>,
+        age_ms: Option<i64>,
+        events: Vec<InboundEventView>,
+        malformed_items: Vec<Value>,
+        malformed_item_count: usize,
+        unverified_item_count: usize,
+        created_at: String,
+    }
+    /// A replay of an inbound request.
+    ReplayedRequestView {
+        data: Vec<InboundEventView>,
+        malformed_items: Vec<Value>,
+    }
+    /// Who the caller is.
+    CallerView {
+        tenant_id: String,
+        tenant_name: String,
+        key_id: Option<String>,
+        key_name: Option<String>,
+        scopes: Vec<String>,
     }
     /// An API key, once it was made.
     KeyView {

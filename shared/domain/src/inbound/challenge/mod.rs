@@ -9,15 +9,14 @@
 
 mod words;
 
-use serde::{Deserialize, Serialize};
-use subtle::ConstantTimeEq;
-
 use super::{
     engine::{self, Keys, Reject, holds, scheme::Condition},
     reading::{Facts, Place, Request},
+    source::VerifyToken,
     table::Table,
 };
 use crate::{Secret, Timestamp, pointer::Violation};
+use serde::{Deserialize, Serialize};
 
 pub use words::{Guard, ReplyTemplate, SignatureRule};
 
@@ -55,7 +54,7 @@ pub struct State<'a> {
     /// What it verifies with.
     pub keys: Keys<'a>,
     /// The token that the tenant entered at the provider.
-    pub verify_token: Option<&'a Secret>,
+    pub verify_token: Option<&'a VerifyToken>,
     /// Whether it waits for its first secret.
     pub awaits_secret: bool,
 }
@@ -103,8 +102,7 @@ impl Challenge {
     fn decide(&self, table: &Table, facts: &Facts<'_>, state: State<'_>, now: Timestamp) -> Outcome {
         if let Some(place) = &self.verify_token {
             let given = place.read(facts, None).unwrap_or_default();
-            let expected = state.verify_token.map_or("", Secret::expose);
-            if expected.is_empty() || !bool::from(given.as_bytes().ct_eq(expected.as_bytes())) {
+            if !state.verify_token.is_some_and(|expected| expected.is(&given)) {
                 return Outcome::Refuse(403, "the verify token is not the one of this source");
             }
         }

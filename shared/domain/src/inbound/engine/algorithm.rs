@@ -28,19 +28,16 @@ impl Piece<'_> {
     }
 }
 
-/// Whether `key` makes one of `signatures` over `pieces`. Every signature is compared, in constant time.
-pub(super) fn matches(algorithm: Algorithm, key: &[u8], pieces: &[Piece<'_>], signatures: &[&[u8]]) -> bool {
-    let any_equal = |expected: &[u8]| {
-        signatures.iter().fold(false, |matched, signature| matched | bool::from(expected.ct_eq(signature)))
-    };
+/// The signature that `key` makes over `pieces`; `None` for an algorithm whose signatures we cannot make.
+pub(super) fn sign(algorithm: Algorithm, key: &[u8], pieces: &[Piece<'_>]) -> Option<Vec<u8>> {
     match algorithm {
         Algorithm::HmacSha256 => {
             // HMAC takes keys of any length.
-            let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return false };
+            let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
             for piece in pieces {
                 mac.update(piece.bytes(key));
             }
-            any_equal(&mac.finalize().into_bytes())
+            Some(mac.finalize().into_bytes().to_vec())
         }
         Algorithm::HmacSha1 => {
             let key_of_hmac = ring::hmac::Key::new(ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key);
@@ -48,14 +45,27 @@ pub(super) fn matches(algorithm: Algorithm, key: &[u8], pieces: &[Piece<'_>], si
             for piece in pieces {
                 mac.update(piece.bytes(key));
             }
-            any_equal(mac.sign().as_ref())
+            Some(mac.sign().as_ref().to_vec())
         }
         Algorithm::Sha256 => {
             let mut hash = Sha256::new();
             for piece in pieces {
                 hash.update(piece.bytes(key));
             }
-            any_equal(&hash.finalize())
+            Some(hash.finalize().to_vec())
+        }
+        _ => None,
+    }
+}
+
+/// Whether `key` makes one of `signatures` over `pieces`. Every signature is compared, in constant time.
+pub(super) fn matches(algorithm: Algorithm, key: &[u8], pieces: &[Piece<'_>], signatures: &[&[u8]]) -> bool {
+    let any_equal = |expected: &[u8]| {
+        signatures.iter().fold(false, |matched, signature| matched | bool::from(expected.ct_eq(signature)))
+    };
+    match algorithm {
+        Algorithm::HmacSha256 | Algorithm::HmacSha1 | Algorithm::Sha256 => {
+            sign(algorithm, key, pieces).is_some_and(|expected| any_equal(&expected))
         }
         Algorithm::Token | Algorithm::Basic => any_equal(key),
         Algorithm::EcdsaP256Sha256 => is_signed(&signature::ECDSA_P256_SHA256_ASN1, key, pieces, signatures),

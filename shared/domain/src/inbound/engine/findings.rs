@@ -22,7 +22,9 @@ impl<'a> Findings<'a> {
         self.checks.push(Check { step, verdict, detail: detail.into() });
     }
 
+    /// The verdict of a step, in place of one before it: a step is reported once.
     pub(super) fn failed(&mut self, step: Step, reject: Reject, detail: impl Into<String>) -> Reject {
+        self.checks.retain(|check| check.step != step);
         self.add(step, Verdict::Fail, detail);
         reject
     }

@@ -70,7 +70,9 @@ pub(super) fn verify<'a>(
     };
     let claims = (method.algorithm == Algorithm::JwsRs256).then(|| facts.claims()).flatten();
     let claims = claims.map(ToOwned::to_owned);
-    found.report(index, outcome.map(|items| Verified { request: facts.request, claims, items, pieces: None }))
+    let verified =
+        |items| Verified { request: facts.request, claims, items, pieces: None, recorded_hash: None };
+    found.report(index, outcome.map(verified))
 }
 
 /// A signature with its time, decoded.

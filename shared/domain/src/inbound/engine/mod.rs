@@ -17,6 +17,7 @@ mod moment;
 mod pieces;
 mod report;
 pub mod scheme;
+mod sign;
 pub mod template;
 mod url;
 
@@ -25,8 +26,9 @@ pub use jws::KeySet;
 pub(super) use key::key;
 pub(super) use method::holds;
 pub(super) use moment::read as read_time;
-pub use report::{Check, Reject, Report, Step, Verdict, Verified};
+pub use report::{Check, Reject, Report, Step, Verdict, Verified, VerifiedRecord};
 pub use scheme::Scheme;
+pub use sign::{Draft, SignatureParts, SignaturePlace, Unsignable, query_text, sign};
 
 use super::reading::{Facts, Request};
 use crate::{Secret, Timestamp};

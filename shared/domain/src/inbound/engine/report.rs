@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use strum::{IntoStaticStr, VariantArray};
@@ -117,16 +117,62 @@ impl Report<'_> {
     }
 }
 
-/// A request whose signature was checked. It cannot be made in any other way.
+/// Bytes of claims that are kept with a request, which shares its row with other attributes.
+const CLAIMS_LENGTH_LIMIT: usize = 64 * 1024;
+
+/// What a verification found beside the bytes, kept with a request so that its events can be read again.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct VerifiedRecord {
+    /// The claims of a JWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    claims: Option<String>,
+    /// Which items carry a valid signature or token, where every item has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    items: Option<Vec<bool>>,
+    /// A hash of the signed bytes, where the request has such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signed_hash: Option<[u8; 32]>,
+}
+
+/// A request whose signature was checked. It is made by a verification, or of the record of one.
 pub struct Verified<'a> {
     pub(in crate::inbound) request: Request<'a>,
     pub(in crate::inbound) claims: Option<Box<RawValue>>,
     /// Which items carry a valid signature or token, where every item has its own.
     pub(in crate::inbound) items: Option<Vec<bool>>,
     pub(super) pieces: Option<Vec<Piece<'a>>>,
+    /// The hash of the signed bytes, of a request that was verified before.
+    pub(super) recorded_hash: Option<[u8; 32]>,
 }
 
 impl<'a> Verified<'a> {
+    /// Whether some of its items carry no valid signature or token.
+    #[must_use]
+    pub fn has_unverified_items(&self) -> bool {
+        self.items.as_ref().is_some_and(|items| items.contains(&false))
+    }
+
+    /// What to keep of the verification.
+    #[must_use]
+    pub fn record(&self) -> VerifiedRecord {
+        VerifiedRecord {
+            claims: self
+                .claims
+                .as_ref()
+                .map(|claims| claims.get().to_owned())
+                .filter(|claims| claims.len() <= CLAIMS_LENGTH_LIMIT),
+            items: self.items.clone(),
+            signed_hash: self.signed_hash(),
+        }
+    }
+
+    /// A request that was verified when it came in, by what was kept of that. Nothing is verified here.
+    #[must_use]
+    pub fn recorded(request: Request<'a>, record: VerifiedRecord) -> Self {
+        let claims = record.claims.and_then(|claims| RawValue::from_string(claims).ok());
+        Self { request, claims, items: record.items, pieces: None, recorded_hash: record.signed_hash }
+    }
+
     /// The bytes that were received.
     #[must_use]
     pub fn body(&self) -> &'a [u8] {
@@ -136,14 +182,15 @@ impl<'a> Verified<'a> {
     /// A request that a test takes as verified.
     #[cfg(test)]
     pub(in crate::inbound) fn unchecked(request: Request<'a>) -> Self {
-        Self { request, claims: None, items: None, pieces: None }
+        Self { request, claims: None, items: None, pieces: None, recorded_hash: None }
     }
 
     /// A hash of the signed bytes; `None` where the method signs none. The body can differ where they are the same, such
     /// as by the order of a form.
     pub(in crate::inbound) fn signed_hash(&self) -> Option<[u8; 32]> {
+        let Some(pieces) = &self.pieces else { return self.recorded_hash };
         let mut hash = Sha256::new();
-        for piece in self.pieces.as_ref()? {
+        for piece in pieces {
             // The secret is no part of it, so that a rolled one changes no id.
             hash.update(piece.bytes(&[]));
         }

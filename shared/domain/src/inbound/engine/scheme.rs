@@ -73,6 +73,19 @@ pub enum Condition {
     },
 }
 
+impl Condition {
+    /// The place that it is about.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        match self {
+            Self::Present(place)
+            | Self::Absent(place)
+            | Self::Equals { place, .. }
+            | Self::Contains { place, .. } => place,
+        }
+    }
+}
+
 /// Where the signature is and how it is laid out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

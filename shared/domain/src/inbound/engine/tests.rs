@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::inbound::{Provider, reading::Request};
+use crate::inbound::{presets, reading::Request};
 
 const SECRET: &str = "whsec_test_secret_of_this_test";
 const BODY: &[u8] = br#"{"id": "evt_1", "object": "event", "type": "invoice.paid", "created": 1700000000}"#;
@@ -16,7 +16,7 @@ fn check(header: Option<&str>, body: &[u8], secrets: &[&str], now: i64) -> Resul
     let request =
         Request { method: "POST", public_urls: &[], path_secret: None, query: "", headers: &headers, body };
     let keys = Keys { secrets: &secrets, published: None };
-    let scheme = &Provider::Stripe.preset().table.scheme;
+    let scheme = &presets::get("stripe").unwrap().table.scheme;
     verify(scheme, request, keys, Timestamp::from_secs(now)).outcome.map(|_| ())
 }
 
@@ -46,6 +46,36 @@ fn stripe() {
     ] {
         assert_eq!(check(header, BODY, secrets, now), expected, "{header:?} {secrets:?} {now}");
     }
+}
+
+/// A form that is none: the layout of the signature fits, and then a part of the signed text is missing.
+#[test]
+fn every_step_is_reported_once() {
+    let preset = crate::inbound::presets::find("mandrill").unwrap().unwrap();
+    let headers = [("x-mandrill-signature", "AAAA")];
+    let urls = ["https://hooks.example.com/a".to_owned()];
+    let request = Request {
+        method: "POST",
+        public_urls: &urls,
+        path_secret: None,
+        query: "",
+        headers: &headers,
+        body: b"{}",
+    };
+    let secrets = [Secret::new(SECRET.to_owned())];
+    let keys = Keys { secrets: &secrets, published: None };
+    let report = verify(&preset.table.scheme, request, keys, Timestamp::from_secs(0));
+    let verdicts: Vec<_> = report.checks.iter().map(|check| (check.step, check.verdict)).collect();
+    assert_eq!(
+        verdicts,
+        [
+            (Step::Presence, Verdict::Pass),
+            (Step::Layout, Verdict::Fail),
+            (Step::Signature, Verdict::Skip),
+            (Step::BodyHash, Verdict::Skip),
+            (Step::Time, Verdict::Skip),
+        ]
+    );
 }
 
 #[test]

@@ -49,7 +49,15 @@ fn cases() -> Vec<(&'static str, Value, &'static str, Value)> {
     };
     let stripe = |kind: &str, object: Value| json!({ "id": "evt_1", "type": kind, "created": 1, "data": { "object": object } });
     let (none, link) = (Value::Null, json!("https://e.example"));
+    let gocardless = |cause: &str| json!({ "events": [{ "id": "EV1", "resource_type": "payments", "action": "confirmed", "links": { "payment": "PM1" }, "details": { "cause": cause } }] });
     vec![
+        (
+            "gocardless",
+            gocardless("payment_confirmed"),
+            "payment.succeeded",
+            json!({ "provider": "gocardless", "id": "PM1", "amount": null, "currency": null, "customer": null }),
+        ),
+        ("gocardless", gocardless("payment_submitted"), "", none.clone()),
         ("brevo", brevo("delivered"), "email.delivered", email("brevo", none.clone(), json!("full"))),
         ("brevo", brevo("hard_bounce"), "email.bounced", email("brevo", none.clone(), json!("full"))),
         ("sendgrid", sendgrid("click"), "email.clicked", email("sendgrid", link.clone(), none.clone())),

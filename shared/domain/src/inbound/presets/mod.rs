@@ -3,6 +3,8 @@
 //! A provider is added by its file, its line in [`FILES`] and two samples in `events/inbound/`; the tests say what
 //! is missing. No row is parsed before it is used.
 
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -94,10 +96,32 @@ impl Preset {
     /// # Errors
     /// What it must be, without the text.
     pub fn check_secret(&self, text: &str) -> Result<(), String> {
-        let rules = &self.secret;
+        self.secret.check(&self.table, text)
+    }
+}
+
+impl SecretRules {
+    /// What a secret of a tenant's own table is.
+    #[must_use]
+    pub fn of_custom() -> Self {
+        Self {
+            made_by: SecretOrigin::Tenant,
+            hint: "a key of the table, at least 16 characters without white space".to_owned(),
+            prefix: String::new(),
+            min_length: 16,
+            refuse: Vec::new(),
+        }
+    }
+
+    /// Whether a text can be a secret of a source with this table.
+    ///
+    /// # Errors
+    /// What it must be, without the text.
+    pub fn check(&self, table: &Table, text: &str) -> Result<(), String> {
+        let rules = self;
         let hint = || Err(format!("must be {}", rules.hint));
         let Some(tail) = text.strip_prefix(rules.prefix.as_str()) else { return hint() };
-        let methods = &self.table.scheme.methods;
+        let methods = &table.scheme.methods;
         // Only a PEM has spaces and lines; around another secret they are a fault of copying.
         let has_pem = methods.iter().any(|method| method.key.encoding == engine::scheme::KeyEncoding::Spki);
         let is_allowed = |byte: u8| byte.is_ascii_graphic() || (has_pem && b" \n".contains(&byte));
@@ -115,28 +139,44 @@ impl Preset {
 
 /// The files, by the names of their providers.
 const FILES: &[(&str, &str)] = &[
+    ("adyen", include_str!("adyen.json")),
+    ("aircall", include_str!("aircall.json")),
     ("apple_sign_in", include_str!("apple_sign_in.json")),
     ("asana", include_str!("asana.json")),
+    ("attio", include_str!("attio.json")),
+    ("auth0", include_str!("auth0.json")),
+    ("bitbucket", include_str!("bitbucket.json")),
     ("brevo", include_str!("brevo.json")),
     ("cal_com", include_str!("cal_com.json")),
     ("calendly", include_str!("calendly.json")),
     ("callrail", include_str!("callrail.json")),
     ("close", include_str!("close.json")),
+    ("customer_io", include_str!("customer_io.json")),
+    ("discord", include_str!("discord.json")),
     ("docusign", include_str!("docusign.json")),
     ("dotloop", include_str!("dotloop.json")),
     ("dropbox_sign", include_str!("dropbox_sign.json")),
     ("follow_up_boss", include_str!("follow_up_boss.json")),
+    ("front", include_str!("front.json")),
     ("github", include_str!("github.json")),
+    ("gitlab", include_str!("gitlab.json")),
+    ("gocardless", include_str!("gocardless.json")),
     ("google_calendar", include_str!("google_calendar.json")),
     ("highlevel", include_str!("highlevel.json")),
     ("hubspot_v3", include_str!("hubspot_v3.json")),
     ("intercom", include_str!("intercom.json")),
+    ("jira", include_str!("jira.json")),
+    ("jobber", include_str!("jobber.json")),
+    ("klaviyo", include_str!("klaviyo.json")),
+    ("linear", include_str!("linear.json")),
     ("linkedin", include_str!("linkedin.json")),
     ("mailchimp", include_str!("mailchimp.json")),
     ("mailgun", include_str!("mailgun.json")),
     ("mandrill", include_str!("mandrill.json")),
     ("meta", include_str!("meta.json")),
     ("microsoft_graph", include_str!("microsoft_graph.json")),
+    ("notion", include_str!("notion.json")),
+    ("okta", include_str!("okta.json")),
     ("paddle", include_str!("paddle.json")),
     ("pandadoc", include_str!("pandadoc.json")),
     ("pipedrive", include_str!("pipedrive.json")),
@@ -150,9 +190,15 @@ const FILES: &[(&str, &str)] = &[
     ("standard_webhooks", include_str!("standard_webhooks.json")),
     ("stripe", include_str!("stripe.json")),
     ("svix", include_str!("svix.json")),
+    ("telegram", include_str!("telegram.json")),
+    ("telnyx", include_str!("telnyx.json")),
+    ("trello", include_str!("trello.json")),
     ("twilio", include_str!("twilio.json")),
     ("typeform", include_str!("typeform.json")),
+    ("woocommerce", include_str!("woocommerce.json")),
+    ("workos", include_str!("workos.json")),
     ("xero", include_str!("xero.json")),
+    ("zapier", include_str!("zapier.json")),
     ("zendesk", include_str!("zendesk.json")),
     ("zoom", include_str!("zoom.json")),
 ];
@@ -160,6 +206,16 @@ const FILES: &[(&str, &str)] = &[
 /// The names of all presets.
 pub fn names() -> impl Iterator<Item = &'static str> {
     FILES.iter().map(|(name, _)| *name)
+}
+
+/// A provider's row, parsed once; `None` where no provider has this name. The tests of this folder read all of them,
+/// so none is malformed.
+#[must_use]
+pub fn get(name: &str) -> Option<&'static Preset> {
+    static PARSED: [OnceLock<Option<Preset>>; FILES.len()] = [const { OnceLock::new() }; FILES.len()];
+    let index = FILES.iter().position(|(found, _)| *found == name)?;
+    let (cell, (_, json)) = (PARSED.get(index)?, FILES.get(index)?);
+    cell.get_or_init(|| read(json).ok()).as_ref()
 }
 
 /// A provider's row; `None` where no provider has this name.

@@ -91,7 +91,10 @@ impl<'a> Visitor<'a> for Child<'_, 'a> {
     }
 
     fn visit_seq<A: SeqAccess<'a>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let index: usize = self.step.parse().map_err(|_| A::Error::custom("no index"))?;
+        // RFC 6901, section 4: digits without a zero before them.
+        let is_index = self.step == "0" || !self.step.starts_with(['0', '+']);
+        let index = self.step.parse::<usize>().ok().filter(|_| is_index);
+        let index = index.ok_or_else(|| A::Error::custom("no index"))?;
         let mut found = None;
         let mut position = 0;
         while let Some(element) = list.next_element()? {

@@ -27,6 +27,8 @@ fn places() {
         ("json:/a/b/1", Some("8")),
         ("json:/a/b/2", None),
         ("json:/a/b/x", None),
+        ("json:/a/b/+1", None),
+        ("json:/a/b/01", None),
         ("json:/text", Some(r#"{"type":"t"}"#)),
         ("json:/text#/type", Some("t")),
         ("lower:text:A0b?", Some("a0b")),

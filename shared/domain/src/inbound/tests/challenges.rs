@@ -225,23 +225,22 @@ fn case_09_discord_probes_with_wrong_signatures() {
     use ring::signature::{Ed25519KeyPair, KeyPair};
     let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
     let public = data_encoding::HEXLOWER.encode(pair.public_key().as_ref());
-    let json = format!(
-        r#"{{"scheme":{{"methods":[{{"signature":{{"from":"header:x-signature-ed25519"}},"algorithm":"ed25519",
-            "key":{{"encoding":"hex"}},"signed":"{{ts}}{{body}}",
-            "timestamp":{{"from":"header:x-signature-timestamp","unit":"s","max_past":300}}}}]}},{EVENTS},
-            "challenges":[{{"methods":["POST"],"when":[{{"equals":{{"place":"json:/type","text":"1"}}}}],
-            "signature":"required","response":{{"status":200,"content_type":"application/json","body":"{{\"type\":1}}"}}}}]}}"#
-    );
-    let table = parse_table(&json).unwrap();
+    let table = table("discord");
     let sign = |text: &str| data_encoding::HEXLOWER.encode(pair.sign(text.as_bytes()).as_ref());
-    let ping = |signature: String| {
-        post(r#"{"type":1}"#)
+    let send = |body: &str, signature: String| {
+        post(body)
             .header("x-signature-timestamp", "1735689600")
             .header("x-signature-ed25519", signature)
             .challenge(&table, &[&public], None)
     };
-    assert_eq!(status(ping(sign("another text"))), 401);
-    assert_eq!(shown(ping(sign(r#"1735689600{"type":1}"#))).2, r#"{"type":1}"#);
+    for (body, expected) in [(r#"{"type":1}"#, (200, r#"{"type":1}"#)), (r#"{"type":0}"#, (204, ""))] {
+        assert_eq!(status(send(body, sign("another text"))), 401, "{body}");
+        let (status, _, responded) = shown(send(body, sign(&format!("1735689600{body}"))));
+        assert_eq!((status, responded.as_str()), expected, "{body}");
+    }
+    // An event of an app has the type 1 too.
+    let event = r#"{"type":1,"event":{"type":"APPLICATION_AUTHORIZED"}}"#;
+    assert_eq!(send(event, sign(&format!("1735689600{event}"))), Outcome::NoChallenge);
 }
 
 #[test]
@@ -251,6 +250,8 @@ fn case_10_probes() {
         ("mailchimp", "HEAD", 200),
         ("mandrill", "HEAD", 200),
         ("intercom", "HEAD", 200),
+        ("trello", "HEAD", 200),
+        ("trello", "GET", 0),
         ("mandrill", "POST", 0),
         ("stripe", "GET", 0),
     ] {
@@ -261,13 +262,8 @@ fn case_10_probes() {
             "{name}"
         );
     }
-    let okta = parse_table(&with_challenge(
-        r#"{"methods":["GET"],"signature":"never","value":"header:x-okta-verification-challenge","guard":"visible",
-            "response":{"status":200,"content_type":"application/json","body":"{\"verification\": {value_json}}"}}"#,
-    ))
-    .unwrap();
     let call = get("").header("x-okta-verification-challenge", r#"a"{value}"#);
-    assert_eq!(shown(call.challenge(&okta, &[], None)).2, r#"{"verification": "a\"{value}"}"#);
+    assert_eq!(shown(call.challenge(&table("okta"), &[], None)).2, r#"{"verification":"a\"{value}"}"#);
     let dropbox = parse_table(&with_challenge(
         r#"{"methods":["GET"],"signature":"never","value":"query:challenge","guard":"visible",
             "response":{"status":200,"content_type":"text/plain","body":"{value}"}}"#,

@@ -13,6 +13,7 @@ use crate::{
         extraction::{Extraction, extract},
         presets::{self, Preset},
         reading::Request,
+        source::VerifyToken,
         table::{Table, parse_table},
     },
 };
@@ -119,7 +120,8 @@ impl Call {
         awaits_secret: bool,
     ) -> Outcome {
         let secrets = as_secrets(secrets);
-        let verify_token = verify_token.map(|token| Secret::new(token.to_owned()));
+        // An empty one cannot be stored.
+        let verify_token = verify_token.filter(|token| !token.is_empty()).map(VerifyToken::of);
         let state = State {
             keys: Keys { secrets: &secrets, published: None },
             verify_token: verify_token.as_ref(),

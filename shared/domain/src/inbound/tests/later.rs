@@ -1,13 +1,12 @@
-//! Senders that have no preset yet: the engine's words suffice for a custom source.
+//! Senders that got a preset later: custom tables verify them too, and what is special in their presets.
 
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::json;
 
-use super::kit::{Call, NOW, custom, hex, post};
+use super::kit::{Call, NOW, base64, custom, form, hex, post, preset, table};
 use crate::inbound::{
     challenge::Outcome,
     engine::Reject::{self, MalformedSignature, StaleTimestamp, WrongSignature},
-    table::parse_table,
 };
 
 const KEY: &str = "test_key_of_a_later_sender";
@@ -89,23 +88,75 @@ fn custom_tables_verify_other_senders() {
     }
 }
 
-/// `GoCardless` expects 498 for a wrong signature; Notion's first request brings the secret in its body.
+/// Notion's first request brings the secret in its body, and only a source that waits for it keeps it.
 #[test]
-fn custom_tables_have_their_own_statuses_and_handshakes() {
-    let json = r#"{"scheme":{"methods":[{"signature":{"from":"header:s","layout":{"plain":{"prefixes":["sha256="]}}},
-            "algorithm":"hmac-sha256","signed":"{body}"}]},
-        "events":{"event_type":["json:/type"],"dedupe":[["json:/id"]]},
-        "challenges":[{"methods":["POST"],"when":[{"present":"json:/verification_token"}],"signature":"never",
-            "value":"json:/verification_token","guard":"visible","value_is_secret":true,"response":{"status":200}}],
-        "responses":{"accepted":{"status":204},"refused":{"status":498}}}"#;
-    let table = parse_table(json).unwrap();
-    assert_eq!((table.responses.accepted.status, table.responses.refused.status), (204, 498));
+fn notions_first_request_brings_the_secret() {
+    let table = table("notion");
     let first = post(r#"{"verification_token":"secret_1"}"#);
     let Outcome::KeepSecret(secret, _) = first.handshake(&table, &[], None, true) else { panic!("kept") };
     assert_eq!(secret.expose(), "secret_1");
     assert_eq!(first.handshake(&table, &["secret_1"], None, false), Outcome::NoChallenge);
-    let call = post("{}").header("s", format!("sha256={}", hex("secret_1", "{}")));
+    let long = post(format!(r#"{{"verification_token":"{}"}}"#, "s".repeat(257)));
+    assert!(matches!(long.handshake(&table, &[], None, true), Outcome::Refuse(400, _)));
+    let call = post("{}").header("x-notion-signature", format!("sha256={}", hex("secret_1", "{}")));
     assert_eq!(call.verify(&table, &["secret_1"]), Ok(()));
-    let unprefixed = post("{}").header("s", hex("secret_1", "{}"));
+    let unprefixed = post("{}").header("x-notion-signature", hex("secret_1", "{}"));
     assert_eq!(unprefixed.verify(&table, &["secret_1"]), Err(MalformedSignature));
+}
+
+/// Front signs its challenge as an event.
+#[test]
+fn fronts_challenge_is_signed() {
+    let table = table("front");
+    let body = r#"{"type":"sync","authorization":{"id":"cmp_abc"}}"#;
+    let signature = base64(KEY, format!("{NOW}000:{body}"));
+    let call = post(body)
+        .header("x-front-request-timestamp", format!("{NOW}000"))
+        .header("x-front-challenge", "abc");
+    let signed = call.clone().header("x-front-signature", signature);
+    let Outcome::Respond(reply) = signed.challenge(&table, &[KEY], None) else { panic!("responded") };
+    assert_eq!((reply.status, reply.body.as_str()), (200, r#"{"challenge":"abc"}"#));
+    for (call, key) in [(signed, "another"), (call, KEY)] {
+        assert!(matches!(call.challenge(&table, &[key], None), Outcome::Refuse(401, _)));
+    }
+}
+
+/// `WooCommerce`'s first request is a form without a signature; a form with one is an event.
+#[test]
+fn woocommerces_first_request_is_no_event() {
+    let table = table("woocommerce");
+    let ping = form("webhook_id=7");
+    let Outcome::Respond(reply) = ping.challenge(&table, &[KEY], None) else { panic!("responded") };
+    assert_eq!(reply.status, 200);
+    assert_eq!(ping.verify(&table, &[KEY]), Err(Reject::MissingSignature));
+    let signed = ping.header("x-wc-webhook-signature", base64(KEY, "webhook_id=7"));
+    assert_eq!(signed.challenge(&table, &[KEY], None), Outcome::NoChallenge);
+    let body = r#"{"note":"webhook_id=7"}"#;
+    assert_eq!(post(body).challenge(&table, &[KEY], None), Outcome::NoChallenge);
+}
+
+/// Two events of one second have one delivery id; a copy with another delivery id has the second id of the first.
+#[test]
+fn woocommerces_delivery_id_counts_with_the_body() {
+    let preset = preset("woocommerce");
+    let event = |body: &str, delivery: &str| {
+        let call = post(body)
+            .header("x-wc-webhook-topic", "order.updated")
+            .header("x-wc-webhook-delivery-id", delivery)
+            .header("x-wc-webhook-signature", base64(KEY, body));
+        call.events(&preset, &[KEY]).unwrap().events.remove(0)
+    };
+    let (first, second) = (event(r#"{"id":1}"#, "d"), event(r#"{"id":2}"#, "d"));
+    assert!(first.event_id != second.event_id && first.body_id != second.body_id);
+    let copy = event(r#"{"id":1}"#, "another");
+    assert_ne!(copy.event_id, first.event_id);
+    assert_eq!(copy.body_id, first.body_id);
+}
+
+/// Aircall's token is in the body, and must not be in an event.
+#[test]
+fn aircalls_token_is_in_no_event() {
+    let body = json!({ "event": "call.created", "timestamp": NOW, "token": KEY, "data": { "id": 1 } });
+    let event = post(body.to_string()).events(&preset("aircall"), &[KEY]).unwrap().events.remove(0);
+    assert_eq!(event.data.as_str(), r#"{"id":1}"#);
 }

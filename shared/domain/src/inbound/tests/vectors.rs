@@ -60,6 +60,40 @@ fn twilio() {
     check(&table("twilio"), &call, "12345", 0);
 }
 
+/// <https://docs.slack.dev/authentication/verifying-requests-from-slack/>
+#[test]
+fn slack() {
+    let body = "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c";
+    let call = form(body)
+        .header("x-slack-request-timestamp", "1531420618")
+        .header("x-slack-signature", "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503");
+    check(&table("slack"), &call, "8f742231b10e8888abcd99yyyzzz85a5", 1_531_420_618);
+}
+
+/// <https://developer.squareup.com/docs/webhooks/step3validate>
+#[test]
+fn square() {
+    let call = post(r#"{"hello":"world"}"#)
+        .url("https://example.com/webhook")
+        .header("x-square-hmacsha256-signature", "2kRE5qRU2tR+tBGlDwMEw2avJ7QM4ikPYD/PJ3bd9Og=");
+    check(&table("square"), &call, "asdf1234", 0);
+}
+
+/// The example and the tests of `EventCallbackHelper` in <https://github.com/hellosign/dropbox-sign>.
+#[test]
+fn dropbox_sign() {
+    let key = "324e3b0840f065eb51f3fd63231d0d33daa35d4ed10d27718839e81737065782";
+    let event = |event_type: &str| {
+        form(&format!(
+            r#"json={{"event":{{"event_type":"{event_type}","event_time":"1669926463","event_hash":"ff8b03439122f9160500c3fb855bdee5a9ccba5fff27d3b258745d8f3074832f"}}}}"#
+        ))
+    };
+    let table = table("dropbox_sign");
+    assert_eq!(event("account_confirmed").verify_at(&table, &[key], 1_669_926_463), Ok(()));
+    let changed = event("account_deleted").verify_at(&table, &[key], 1_669_926_463);
+    assert_eq!(changed, Err(Reject::WrongSignature));
+}
+
 /// The tests of <https://github.com/sendgrid/sendgrid-nodejs/tree/main/packages/eventwebhook>.
 #[test]
 fn sendgrid() {

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use domain::{
-    EventId, SourceId, TenantId, Timestamp,
+    EventId, InboundRequestId, SourceId, TenantId, Timestamp,
     delivery::lane,
     event::{
         EventData, EventType,
@@ -10,6 +10,7 @@ use domain::{
         payload::{self, EncodedPayload, Encoding},
     },
 };
+use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -29,6 +30,9 @@ use crate::{
 /// The largest payload that an item holds as it is stored, in bytes: DynamoDB allows 400 KB in all.
 const ITEM_LIMIT: usize = 200 * 1024;
 
+/// Events read concurrently that were stored before.
+const EXISTING_READS: usize = 16;
+
 /// What an event's item takes besides its payload, in bytes, with a few endpoints.
 const ITEM_OVERHEAD: usize = 500;
 
@@ -45,6 +49,8 @@ pub struct StoredEvent {
     pub at: Timestamp,
     /// The source it came in by, if any.
     pub source_id: Option<SourceId>,
+    /// The request it came with first, if any.
+    pub inbound_request_id: Option<InboundRequestId>,
     /// The bytes that are signed and sent.
     pub payload: Payload,
     /// What else could be published under the same idempotency key and be the same.
@@ -161,15 +167,16 @@ impl StoredEvents {
         }
         let statements = events.iter().map(|event| Statement::insert(&self.table, event_item(tenant, event)));
         let applied = self.table.execute(statements.collect(), "storing events").await;
-        let mut results = Vec::with_capacity(events.len());
-        for (event, applied) in events.iter().zip(applied) {
-            results.push(match applied {
+        let ids: Vec<_> = events.iter().map(|event| event.id).collect();
+        let results = ids.into_iter().zip(applied).map(|(id, applied)| async move {
+            match applied {
                 Ok(StatementOutcome::Applied) => Ok(PutOutcome::New),
-                Ok(StatementOutcome::ConditionFailed(_)) => self.existing(tenant, event.id).await,
+                Ok(StatementOutcome::ConditionFailed(_)) => self.existing(tenant, id).await,
                 Err(fault) => Err(fault),
-            });
-        }
-        results
+            }
+        });
+        // Concurrently, since all events of a repeated batch exist.
+        stream::iter(results).buffered(EXISTING_READS).collect().await
     }
 
     async fn existing(&self, tenant: &TenantId, id: EventId) -> Result<PutOutcome, Fault> {
@@ -224,6 +231,9 @@ fn event_item(tenant: &TenantId, event: &StoredEvent) -> Item {
     if let Some(source) = event.source_id {
         item.insert("source_id".to_owned(), AttributeValue::S(source.to_string()));
     }
+    if let Some(request) = event.inbound_request_id {
+        item.insert("inbound_request_id".to_owned(), AttributeValue::S(request.to_string()));
+    }
     item
 }
 
@@ -269,6 +279,7 @@ fn read_event(id: EventId, item: &Item) -> Result<StoredEvent, Fault> {
         timestamp: millis(item, "timestamp")?,
         at: millis(item, "created_at")?,
         source_id: optional(item, "source_id", parsed)?,
+        inbound_request_id: optional(item, "inbound_request_id", parsed)?,
         payload: read_payload(item)?,
         fingerprint: fingerprint
             .and_then(|blob| blob.as_ref().try_into().ok())

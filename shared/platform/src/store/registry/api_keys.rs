@@ -30,6 +30,12 @@ struct KeyRow<'a> {
     created_at: i64,
 }
 
+/// As much of a key's row as its holder is shown.
+#[derive(Deserialize)]
+struct KeyNameRow {
+    name: String,
+}
+
 /// API keys, with a cache.
 #[derive(Debug, Clone)]
 pub struct ApiKeys {
@@ -59,6 +65,12 @@ impl ApiKeys {
             self.table.put_new(keys::api_key_lookup(hash), &lookup)?,
         ];
         self.table.transact(writes).await.map_err(Fault::on("writing an API key"))
+    }
+
+    /// The name of a tenant's key, if there is such a key.
+    pub async fn name(&self, tenant: &TenantId, id: KeyId) -> Result<Option<String>, Fault> {
+        let row = self.table.get_row::<KeyNameRow>(keys::api_key(tenant, id), true).await?;
+        Ok(row.map(|row| row.name))
     }
 
     /// The caller that the key with this hash belongs to.

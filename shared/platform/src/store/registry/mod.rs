@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::Fault;
 
+pub mod accounts;
 pub mod api_keys;
 pub mod endpoints;
 pub mod event_types;

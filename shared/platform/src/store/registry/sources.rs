@@ -1,51 +1,127 @@
-//! Sources: a row for the tenant, and one by which a source's URL is found.
+//! Sources: a row for the tenant, and one by which a source's URL is found. Both hold the same, so that a function
+//! reads one row, and a change is one transaction on both.
 
 use std::{sync::Arc, time::Duration};
 
-use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
-use domain::{SourceId, TenantId, Timestamp, inbound::Provider};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
+use domain::{
+    SourceId, TenantId, Timestamp,
+    inbound::{
+        Provider, Source,
+        source::{Network, SourceSettings},
+        table::parse_table,
+    },
+    saturating,
+};
 use serde::{Deserialize, Serialize};
 
 use super::ROW_CAPACITY;
 use crate::{
     Fault,
     runtime::cache::Cache,
-    store::table::{Table, keys, transactions::first_condition_held},
+    store::table::{
+        Item, Table,
+        keys::{self, Key},
+        rows,
+        transactions::first_condition_held,
+    },
 };
 
-/// What a source's URL leads to.
-#[derive(Debug, Clone)]
-pub struct Source {
-    /// Which one.
-    pub id: SourceId,
-    /// Whose it is.
-    pub tenant: TenantId,
-    /// The provider that sends to it.
-    pub provider: Provider,
-    /// Which shard of the pool holds its secrets.
-    pub secret_shard: u32,
-}
+/// How long a request that brings the secret has to store it.
+const HANDSHAKE_CLAIM_MILLIS: i64 = 60_000;
 
+/// The condition that no request is storing the secret that it brings.
+const UNCLAIMED: &str = "(attribute_not_exists(handshake_claimed_until) OR handshake_claimed_until < :now)";
+
+/// A source as both rows hold it. What is empty is left out.
 #[derive(Serialize, Deserialize)]
 struct SourceRow {
+    id: SourceId,
     tenant: TenantId,
     provider: Provider,
-    secret_shard: u32,
-}
-
-#[derive(Serialize)]
-struct SourceDetailsRow<'a> {
-    provider: Provider,
-    description: &'a str,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    description: String,
     created_at: i64,
     secret_shard: u32,
+    #[serde(default)]
+    secret_count: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    awaits_secret_until: Option<i64>,
+    /// The table of a custom source, as JSON: the engine's own reader checks it again when it is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    table: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    public_urls: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    allowed_networks: Vec<Network>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rate_limit: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    verify_token_hash: Option<String>,
+    #[serde(default)]
+    revision: u64,
+}
+
+impl SourceRow {
+    fn new(source: &Source) -> Result<Self, Fault> {
+        let settings = &source.settings;
+        let table = settings.table.as_ref().map(|table| serde_json::to_string(&**table)).transpose();
+        Ok(Self {
+            id: source.id,
+            tenant: source.tenant.clone(),
+            provider: source.provider,
+            description: source.description.clone(),
+            created_at: source.created_at.millis(),
+            secret_shard: source.secret_shard,
+            secret_count: source.secret_count,
+            awaits_secret_until: source.awaits_secret_until.map(Timestamp::millis),
+            table: table.map_err(Fault::on("writing a source"))?,
+            public_urls: settings.public_urls.clone(),
+            allowed_networks: settings.allowed_networks.clone(),
+            rate_limit: settings.rate_limit,
+            verify_token_hash: settings.verify_token.as_ref().map(ToString::to_string),
+            revision: source.revision,
+        })
+    }
+
+    fn source(self) -> Result<Source, Fault> {
+        let malformed = |attribute: &str| {
+            Fault::new("reading a source", format!("the attribute {attribute} is malformed"))
+        };
+        let table = self.table.map(|json| parse_table(&json).map_err(|_| malformed("table")));
+        let verify_token = self.verify_token_hash.map(|hash| hash.parse());
+        Ok(Source {
+            id: self.id,
+            tenant: self.tenant,
+            provider: self.provider,
+            description: self.description,
+            created_at: Timestamp::from_millis(self.created_at),
+            secret_shard: self.secret_shard,
+            secret_count: self.secret_count,
+            awaits_secret_until: self.awaits_secret_until.map(Timestamp::from_millis),
+            settings: SourceSettings {
+                table: table.transpose()?.map(Arc::new),
+                public_urls: self.public_urls,
+                allowed_networks: self.allowed_networks,
+                rate_limit: self.rate_limit,
+                verify_token: verify_token.transpose().map_err(|_| malformed("verify_token_hash"))?,
+            },
+            revision: self.revision,
+        })
+    }
+}
+
+/// What stays of a deleted source.
+#[derive(Serialize, Deserialize)]
+struct TombstoneRow {
+    deleted_at: i64,
 }
 
 /// Sources, with a cache.
 #[derive(Debug, Clone)]
 pub struct Sources {
     table: Table,
-    cache: Arc<Cache<SourceId, Source>>,
+    cache: Arc<Cache<SourceId, Arc<Source>>>,
 }
 
 impl Sources {
@@ -54,66 +130,205 @@ impl Sources {
     }
 
     /// Makes a source: one row for its tenant, one to find it by its URL.
-    pub async fn create(&self, source: &Source, description: &str, now: Timestamp) -> Result<(), Fault> {
-        let row = SourceDetailsRow {
-            provider: source.provider,
-            description,
-            created_at: now.millis(),
-            secret_shard: source.secret_shard,
-        };
-        let lookup = SourceRow {
-            tenant: source.tenant.clone(),
-            provider: source.provider,
-            secret_shard: source.secret_shard,
-        };
+    pub async fn create(&self, source: &Source) -> Result<(), Fault> {
+        let row = SourceRow::new(source)?;
         let writes = vec![
             self.table.put_new(keys::source(&source.tenant, source.id), &row)?,
-            self.table.put_new(keys::source_lookup(source.id), &lookup)?,
+            self.table.put_new(keys::source_lookup(source.id), &row)?,
         ];
         self.table.transact(writes).await.map_err(Fault::on("writing a source"))
     }
 
-    /// Records that a source's secrets are in another shard from now on, in both rows. False where they are no
-    /// longer in the shard that `source` names.
-    pub async fn move_secrets(&self, source: &Source, to: u32) -> Result<bool, Fault> {
-        const DOING: &str = "moving a source's secrets";
-        let number = |shard: u32| AttributeValue::N(shard.to_string());
-        let update = |(pk, sk): keys::Key| {
+    /// Replaces a source by `changed`. False where it does not exist (any more), or is no longer of the revision that
+    /// `changed` was made of; its own revision is the next one.
+    pub async fn replace(&self, changed: &Source) -> Result<bool, Fault> {
+        const DOING: &str = "changing a source";
+        let row = SourceRow { revision: changed.revision + 1, ..SourceRow::new(changed)? };
+        let put = |key: Key| {
+            Put::builder()
+                .table_name(self.table.name())
+                .set_item(Some(rows::item(key, &row)?))
+                .condition_expression("attribute_exists(pk) AND revision = :revision")
+                .expression_attribute_values(":revision", AttributeValue::N(changed.revision.to_string()))
+                .build()
+                .map(|put| TransactWriteItem::builder().put(put).build())
+                .map_err(Fault::on(DOING))
+        };
+        let writes =
+            vec![put(keys::source(&changed.tenant, changed.id))?, put(keys::source_lookup(changed.id))?];
+        let replaced = first_condition_held(self.table.transact(writes).await, DOING)?;
+        self.cache.forget(&changed.id);
+        Ok(replaced)
+    }
+
+    /// Deletes a source: its URL responds then as one that never existed. A tombstone stays for its tenant. False where
+    /// there is none.
+    pub async fn delete(&self, tenant: &TenantId, id: SourceId, now: Timestamp) -> Result<bool, Fault> {
+        const DOING: &str = "deleting a source";
+        let delete = |(pk, sk): Key| {
+            Delete::builder()
+                .table_name(self.table.name())
+                .key("pk", AttributeValue::S(pk))
+                .key("sk", AttributeValue::S(sk))
+                .condition_expression("attribute_exists(pk)")
+                .build()
+                .map(|delete| TransactWriteItem::builder().delete(delete).build())
+                .map_err(Fault::on(DOING))
+        };
+        let writes = vec![
+            delete(keys::source(tenant, id))?,
+            delete(keys::source_lookup(id))?,
+            self.table
+                .put_new(keys::source_tombstone(tenant, id), &TombstoneRow { deleted_at: now.millis() })?,
+        ];
+        let deleted = first_condition_held(self.table.transact(writes).await, DOING)?;
+        self.cache.forget(&id);
+        Ok(deleted)
+    }
+
+    /// Records where a source's secrets are and how many there are, in both rows. It then waits for none from a request.
+    /// False where they are no longer in the shard that `source` names, or the source was deleted.
+    pub async fn record_secrets(&self, source: &Source, shard: u32, count: usize) -> Result<bool, Fault> {
+        const DOING: &str = "writing where a source's secrets are";
+        let number = |value: String| AttributeValue::N(value);
+        let update = |(pk, sk): Key| {
             Update::builder()
                 .table_name(self.table.name())
                 .key("pk", AttributeValue::S(pk))
                 .key("sk", AttributeValue::S(sk))
-                .update_expression("SET secret_shard = :to")
+                .update_expression(
+                    "SET secret_shard = :to, secret_count = :count ADD revision :one REMOVE awaits_secret_until, handshake_claimed_until",
+                )
                 .condition_expression("secret_shard = :from")
-                .expression_attribute_values(":from", number(source.secret_shard))
-                .expression_attribute_values(":to", number(to))
+                .expression_attribute_values(":from", number(source.secret_shard.to_string()))
+                .expression_attribute_values(":to", number(shard.to_string()))
+                .expression_attribute_values(":count", number(count.to_string()))
+                .expression_attribute_values(":one", number("1".to_owned()))
                 .build()
                 .map(|update| TransactWriteItem::builder().update(update).build())
                 .map_err(Fault::on(DOING))
         };
         let writes =
-            vec![update(keys::source_lookup(source.id))?, update(keys::source(&source.tenant, source.id))?];
-        let moved = first_condition_held(self.table.transact(writes).await, DOING)?;
+            vec![update(keys::source(&source.tenant, source.id))?, update(keys::source_lookup(source.id))?];
+        let recorded = first_condition_held(self.table.transact(writes).await, DOING)?;
         self.cache.forget(&source.id);
-        Ok(moved)
+        Ok(recorded)
+    }
+
+    /// Lets one request have the secret that it brings, for a minute: true for the first of concurrent ones, while the
+    /// source waits for its secret. It waits on where that request dies before [`Self::record_secrets`].
+    pub async fn claim_handshake(&self, source: &Source, now: Timestamp) -> Result<bool, Fault> {
+        const DOING: &str = "claiming the handshake of a source";
+        let until = now.millis() + HANDSHAKE_CLAIM_MILLIS;
+        let update = |(pk, sk): Key| {
+            Update::builder()
+                .table_name(self.table.name())
+                .key("pk", AttributeValue::S(pk))
+                .key("sk", AttributeValue::S(sk))
+                .update_expression("SET handshake_claimed_until = :until")
+                .condition_expression(format!("awaits_secret_until > :now AND {UNCLAIMED}"))
+                .expression_attribute_values(":until", AttributeValue::N(until.to_string()))
+                .expression_attribute_values(":now", AttributeValue::N(now.millis().to_string()))
+                .build()
+                .map(|update| TransactWriteItem::builder().update(update).build())
+                .map_err(Fault::on(DOING))
+        };
+        let writes =
+            vec![update(keys::source(&source.tenant, source.id))?, update(keys::source_lookup(source.id))?];
+        let claimed = first_condition_held(self.table.transact(writes).await, DOING)?;
+        self.cache.forget(&source.id);
+        Ok(claimed)
+    }
+
+    /// Ends the wait for a secret that a request brings, before the tenant sets it. False while a request has claimed it:
+    /// its secret would count in the end.
+    pub async fn close_handshake(&self, source: &Source, now: Timestamp) -> Result<bool, Fault> {
+        const DOING: &str = "closing the handshake of a source";
+        let update = |(pk, sk): Key| {
+            Update::builder()
+                .table_name(self.table.name())
+                .key("pk", AttributeValue::S(pk))
+                .key("sk", AttributeValue::S(sk))
+                .update_expression("ADD revision :one REMOVE awaits_secret_until")
+                .condition_expression(format!("attribute_exists(pk) AND {UNCLAIMED}"))
+                .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
+                .expression_attribute_values(":now", AttributeValue::N(now.millis().to_string()))
+                .build()
+                .map(|update| TransactWriteItem::builder().update(update).build())
+                .map_err(Fault::on(DOING))
+        };
+        let writes =
+            vec![update(keys::source(&source.tenant, source.id))?, update(keys::source_lookup(source.id))?];
+        let closed = first_condition_held(self.table.transact(writes).await, DOING)?;
+        self.cache.forget(&source.id);
+        Ok(closed)
     }
 
     /// The source behind a URL, read consistently: a new one works at once.
-    pub async fn get(&self, id: SourceId) -> Result<Option<Source>, Fault> {
+    pub async fn get(&self, id: SourceId) -> Result<Option<Arc<Source>>, Fault> {
         self.get_within(id, Duration::MAX).await
     }
 
     /// The same, no older than `age`.
-    pub async fn get_within(&self, id: SourceId, age: Duration) -> Result<Option<Source>, Fault> {
+    pub async fn get_within(&self, id: SourceId, age: Duration) -> Result<Option<Arc<Source>>, Fault> {
         if let Some(source) = self.cache.get_within(&id, age) {
             return Ok(Some(source));
         }
         let Some(row) = self.table.get_row::<SourceRow>(keys::source_lookup(id), true).await? else {
+            self.cache.forget(&id);
             return Ok(None);
         };
-        let source =
-            Source { id, tenant: row.tenant, provider: row.provider, secret_shard: row.secret_shard };
-        self.cache.put(id, source.clone());
+        let source = Arc::new(row.source()?);
+        self.cache.put(id, Arc::clone(&source));
         Ok(Some(source))
+    }
+
+    /// One source of a tenant, as it is now.
+    pub async fn of_tenant(&self, tenant: &TenantId, id: SourceId) -> Result<Option<Source>, Fault> {
+        let row = self.table.get_row::<SourceRow>(keys::source(tenant, id), true).await?;
+        row.map(SourceRow::source).transpose()
+    }
+
+    /// Whether a tenant had this source and has deleted it.
+    pub async fn was_deleted(&self, tenant: &TenantId, id: SourceId) -> Result<bool, Fault> {
+        let row = self.table.get_row::<TombstoneRow>(keys::source_tombstone(tenant, id), true).await?;
+        Ok(row.is_some())
+    }
+
+    /// Sources of a tenant, the newest first: up to `limit` of those before `before`.
+    pub async fn list(
+        &self,
+        tenant: &TenantId,
+        before: Option<SourceId>,
+        limit: usize,
+    ) -> Result<Vec<Source>, Fault> {
+        const DOING: &str = "listing sources";
+        // `~` sorts behind every id.
+        let end = before.map_or_else(|| format!("{}~", keys::SOURCES), |id| keys::source(tenant, id).1);
+        let mut found = Vec::new();
+        let mut from: Option<Item> = None;
+        loop {
+            let response = self
+                .table
+                .between(tenant.to_string(), keys::SOURCES.to_owned(), end.clone())
+                .scan_index_forward(false)
+                .consistent_read(true)
+                // One more, since the bound itself is among them.
+                .limit(saturating::<i32>(limit).saturating_add(1))
+                .set_exclusive_start_key(from)
+                .send()
+                .await
+                .map_err(Fault::on(DOING))?;
+            let rows: Vec<SourceRow> =
+                serde_dynamo::from_items(response.items.unwrap_or_default()).map_err(Fault::on(DOING))?;
+            for row in rows.into_iter().filter(|row| Some(row.id) != before) {
+                found.push(row.source()?);
+            }
+            from = response.last_evaluated_key;
+            if from.is_none() || found.len() >= limit {
+                found.truncate(limit);
+                return Ok(found);
+            }
+        }
     }
 }

@@ -2,8 +2,8 @@
 //! builders take first, so no row can be read without naming its tenant.
 
 use domain::{
-    DeliveryId, EndpointId, EventId, KeyId, ReplayId, SourceId, TenantId, Timestamp, delivery::Group,
-    event::EventType, ids::holder::Holder, pool::EntryKey,
+    DeliveryId, EndpointId, EventId, InboundRequestId, KeyId, ReplayId, SourceId, TenantId, Timestamp,
+    delivery::Group, event::EventType, ids::holder::Holder, inbound::ProviderAccount, pool::EntryKey,
 };
 
 /// Shards of a tenant's timeline per day, since all that is accepted today is in one day.
@@ -70,10 +70,28 @@ pub fn tombstone(tenant: &TenantId, id: EndpointId) -> Key {
     (tenant.to_string(), format!("gone#{id}"))
 }
 
+/// What the sort keys of the accounts begin with that are mapped at a source.
+pub const ACCOUNTS: &str = "account#";
+
+/// The tenant of a provider's account at one source of the operator.
+#[must_use]
+pub fn source_account(source: SourceId, account: &ProviderAccount) -> Key {
+    (source_lookup(source).0, format!("{ACCOUNTS}{account}"))
+}
+
+/// What the sort keys of a tenant's sources begin with.
+pub const SOURCES: &str = "source#";
+
 /// One source, for its tenant.
 #[must_use]
 pub fn source(tenant: &TenantId, id: SourceId) -> Key {
-    (tenant.to_string(), format!("source#{id}"))
+    (tenant.to_string(), format!("{SOURCES}{id}"))
+}
+
+/// The tombstone of a deleted source, outside of what lists read.
+#[must_use]
+pub fn source_tombstone(tenant: &TenantId, id: SourceId) -> Key {
+    (tenant.to_string(), format!("gone#{id}"))
 }
 
 /// One source, for a request that arrives at its URL.
@@ -117,6 +135,34 @@ pub fn departures_from(shard: u32) -> String {
 #[must_use]
 pub fn departure(holder: Holder, shard: u32, owner: &EntryKey) -> Key {
     (secrets_partition(holder), format!("{}{owner}", departures_from(shard)))
+}
+
+/// Shards of a tenant's log of inbound requests per day. A partition takes 1,000 writes a second, of 1 KB each, so a
+/// tenant can receive 4,000 small requests a second. Each day of a list costs as many queries.
+pub const INBOUND_SHARDS: u8 = 4;
+
+/// One shard of one day of a tenant's log of inbound requests.
+#[must_use]
+pub fn inbound_partition(tenant: &TenantId, day: i64, shard: u8) -> String {
+    format!("{tenant}#inbound#{day}#{shard}")
+}
+
+/// One inbound request. Its id begins with its time, so it sorts by that.
+#[must_use]
+pub fn inbound_request(tenant: &TenantId, id: InboundRequestId) -> Key {
+    (inbound_partition(tenant, id.created_at().day(), id.shard(INBOUND_SHARDS)), id.to_string())
+}
+
+/// What counts the requests at one source in one second since 1970, in the leases table.
+#[must_use]
+pub fn source_limiter(tenant: &TenantId, source: SourceId, second: i64) -> Key {
+    (format!("{tenant}#{source}"), format!("second#{second}"))
+}
+
+/// The limiter of a tenant's dry runs, in the leases table. No id is part of it, so it is none of a source or endpoint.
+#[must_use]
+pub fn dry_runs_limiter(tenant: &TenantId) -> Key {
+    (tenant.to_string(), "dry-runs".to_owned())
 }
 
 /// The partition of an event and its deliveries.

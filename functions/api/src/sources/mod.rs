@@ -1,0 +1,137 @@
+//! Sources: inbound URLs, each with its provider, settings and secrets. What came in at them is in `inbound`.
+
+pub(crate) mod accounts;
+mod audited;
+pub(crate) mod providers;
+mod requests;
+pub(crate) mod secrets;
+mod settings;
+pub(crate) mod verify;
+mod view;
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{
+    SourceId,
+    ids::holder::Holder,
+    inbound::{
+        Source,
+        source::{HANDSHAKE_WINDOW_SECS, SourceSettings},
+        table::Table,
+    },
+    saturating,
+};
+use platform::{
+    lambda::problem::{Kind, Problem},
+    runtime::clock,
+    secrets::{SecretOwner, SecretRef},
+};
+
+use self::{
+    requests::{CreateSource, UpdateSource},
+    secrets::secrets_problem,
+    settings::SettingsChange,
+    view::SourceView,
+};
+use crate::{
+    endpoints::key::remove_unused,
+    http::{call::Call, page::Page},
+    state::Api,
+};
+
+/// How often a change is attempted while others change the source too.
+const UPDATE_TRIES: u32 = 4;
+
+pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateSource) -> Result<SourceView, Problem> {
+    let (provider, new_secrets, settings) = body.split();
+    let change = SettingsChange::parse(settings, &api.egress_allow)?;
+    let blank = Source {
+        id: SourceId::new(call.now, clock::random()?),
+        tenant: call.tenant()?.clone(),
+        provider,
+        description: String::new(),
+        created_at: call.now,
+        secret_shard: 0,
+        secret_count: saturating(new_secrets.len()),
+        awaits_secret_until: None,
+        settings: SourceSettings::default(),
+        revision: 0,
+    };
+    let mut source = change.applied(&blank)?;
+    secrets::check(provider, source.table(), &new_secrets)?;
+    if new_secrets.is_empty() && source.table().is_some_and(brings_secret) {
+        let window = Duration::from_secs(HANDSHAKE_WINDOW_SECS.unsigned_abs());
+        source.awaits_secret_until = Some(call.now + window);
+    }
+    call.record_source(&api, None, Some(&source)).await?;
+    let name = source.id.to_string();
+    let owner = SecretOwner { tenant: &source.tenant, holder: Holder::Sources, id: &name };
+    source.secret_shard = api.secrets.add(owner, &new_secrets).await.map_err(secrets_problem)?;
+    api.sources.create(&source).await?;
+    Ok(SourceView::new(&call.base_url, &source))
+}
+
+/// Whether the sender's first request brings the secret.
+fn brings_secret(table: &Table) -> bool {
+    table.challenges.iter().any(|challenge| challenge.value_is_secret)
+}
+
+/// The source of the path as it is now.
+pub(crate) async fn find(api: &Api, call: &Call) -> Result<Source, Problem> {
+    let id: SourceId = call.id("source_id", "source")?;
+    api.sources.of_tenant(call.tenant()?, id).await?.ok_or_else(|| Problem::not_found("source"))
+}
+
+pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<SourceView, Problem> {
+    Ok(SourceView::new(&call.base_url, &find(&api, &call).await?))
+}
+
+pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<SourceView>, Problem> {
+    let limit = call.limit()?;
+    let before = call.before::<SourceId>()?;
+    let sources = api.sources.list(call.tenant()?, before, limit + 1).await?;
+    let data = sources.iter().map(|source| SourceView::new(&call.base_url, source)).collect();
+    Ok(Page::cut(data, limit, |last: &SourceView| last.id.to_string())?)
+}
+
+pub(crate) async fn update(api: Arc<Api>, call: Call, body: UpdateSource) -> Result<SourceView, Problem> {
+    let change = SettingsChange::parse(body, &api.egress_allow)?;
+    for _ in 0..UPDATE_TRIES {
+        let source = find(&api, &call).await?;
+        let after = change.applied(&source)?;
+        if after == source {
+            call.unchanged();
+            return Ok(SourceView::new(&call.base_url, &source));
+        }
+        call.record_source(&api, Some(&source), Some(&after)).await?;
+        if api.sources.replace(&after).await? {
+            return Ok(SourceView::new(&call.base_url, &after));
+        }
+    }
+    Err(Problem::new(Kind::Conflict, "other requests changed the source at the same time"))
+}
+
+/// Deletes a source. One that was deleted before stays deleted, so that a client can repeat the request; an id that the
+/// tenant never had is not found.
+pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {
+    let tenant = call.tenant()?;
+    let source = match find(&api, &call).await {
+        Ok(source) => source,
+        Err(problem) if problem.kind == Kind::NotFound => {
+            let id: SourceId = call.id("source_id", "source")?;
+            if api.sources.was_deleted(tenant, id).await? {
+                call.unchanged();
+                return Ok(());
+            }
+            return Err(problem);
+        }
+        Err(problem) => return Err(problem),
+    };
+    call.record_source(&api, Some(&source), None).await?;
+    // False if another request has deleted it in the meantime.
+    if api.sources.delete(tenant, source.id, call.now).await? {
+        let id = source.id.to_string();
+        remove_unused(&api, SecretRef::of_source(tenant, source.secret_shard, &id)).await;
+    }
+    Ok(())
+}

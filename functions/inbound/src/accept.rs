@@ -1,0 +1,227 @@
+//! The pipeline: what a request must pass to become events.
+
+use domain::{
+    EventId, InboundRequestId, Timestamp,
+    inbound::{
+        Source,
+        challenge::ChallengeReply,
+        engine::Reject,
+        extraction::{Extraction, MalformedEvent, extract},
+        reading,
+        record::{
+            MALFORMED_ITEM_COUNT_LIMIT, RECORDED_EVENT_COUNT_LIMIT, RecordedFault, RequestRecord,
+            RequestStatus,
+        },
+    },
+};
+use platform::{
+    Fault,
+    lambda::http::Request,
+    publish::{
+        PAYLOAD_LIMIT,
+        inbound::{new_events, publish},
+    },
+    runtime::clock,
+};
+
+use crate::{
+    Inbound,
+    log::record,
+    target::{Address, Hidden, Target},
+    verifying::Verifying,
+};
+
+/// What a request became.
+pub(crate) enum AcceptedRequest {
+    /// Events, or none where it is a ping.
+    Events { request: InboundRequestId, ids: Vec<EventId> },
+    /// It was a challenge.
+    Challenge(ChallengeReply),
+}
+
+/// Why a request is refused.
+pub(crate) enum Refusal {
+    /// The source does not exist, or does not allow the sender: refused in the words of a wrong signature.
+    Hidden(Hidden, Reject),
+    TooLarge,
+    /// The body is compressed, or encoded in another way.
+    ContentEncoding(String),
+    Rejected(Reject),
+    /// A challenge that is refused, with its status.
+    Challenge(u16, &'static str),
+    Malformed(MalformedEvent),
+    /// The source's rate limit is reached; after so many seconds it accepts again.
+    TooMany(u16),
+    Fault(Fault),
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl Refusal {
+    /// Whether a source refuses it for who sends it, such as with another secret.
+    pub(crate) fn is_of_sender(&self) -> bool {
+        matches!(self, Self::Hidden(Hidden::Address, _) | Self::Rejected(_) | Self::Challenge(..))
+    }
+
+    /// The word for it in metrics and in the log.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Hidden(Hidden::Unknown, _) => "unknown-source",
+            Self::Hidden(Hidden::Address, _) => "address-not-allowed",
+            Self::TooLarge => "too-large",
+            Self::ContentEncoding(_) => "content-encoding",
+            Self::Rejected(reject) => reject.as_str(),
+            Self::Challenge(..) => "challenge-refused",
+            Self::Malformed(_) => "malformed",
+            Self::TooMany(_) => "rate-limit",
+            Self::Fault(_) => "fault",
+        }
+    }
+}
+
+impl Inbound {
+    pub(crate) async fn accept(
+        &self,
+        target: &Target,
+        address: &Address<'_>,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<AcceptedRequest, Refusal> {
+        let headers: Vec<_> = request.headers().collect();
+        let public_urls = self.public_urls(target, address, request);
+        let received = reading::Request {
+            method: request.method.as_str(),
+            public_urls: &public_urls,
+            path_secret: address.path_secret,
+            query: &request.raw_query,
+            headers: &headers,
+            body: &request.body,
+        };
+        let result = self.decide(target, received, request, now).await;
+        if let (Err(refusal), Some(source)) = (&result, &target.source) {
+            self.log_refusal(source, target.table(), &received, request, refusal, now).await;
+        }
+        result
+    }
+
+    /// The addresses that the provider may have signed: those the tenant entered, or else the source's own.
+    fn public_urls(&self, target: &Target, address: &Address<'_>, request: &Request) -> Vec<String> {
+        let Some(source) = target.visible() else { return Vec::new() };
+        if source.settings.public_urls.is_empty() {
+            let (provider, id) = (address.provider, source.id);
+            vec![format!("{}/in/{provider}/{id}", self.public_url.as_ref().unwrap_or(&request.base_url))]
+        } else {
+            source.settings.public_urls.clone()
+        }
+    }
+
+    async fn decide(
+        &self,
+        target: &Target,
+        received: reading::Request<'_>,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<AcceptedRequest, Refusal> {
+        if received.body.len() > PAYLOAD_LIMIT {
+            return Err(Refusal::TooLarge);
+        }
+        if let Some(encoding) = received.header("content-encoding")
+            && !encoding.trim().eq_ignore_ascii_case("identity")
+        {
+            return Err(Refusal::ContentEncoding(encoding.chars().take(40).collect()));
+        }
+        let verifying = self.verify(target, received, now).await?;
+        let report = match verifying {
+            Verifying::Challenge(reply) => return Ok(AcceptedRequest::Challenge(reply)),
+            Verifying::Refused(reject) => return Err(Refusal::Rejected(reject)),
+            Verifying::Report(report) => report,
+        };
+        let (secret_index, age_ms) = (report.secret, report.age_ms);
+        let (verified, source) = match (report.outcome, target.visible()) {
+            (Ok(verified), Some(source)) => (verified, source),
+            (outcome, _) => {
+                // A stranger cannot know the secret of a decoy, so `Ok` is a public key of the provider.
+                let reject = outcome.err().unwrap_or(Reject::WrongSignature);
+                return Err(match target.hidden {
+                    Some(hidden) => Refusal::Hidden(hidden, reject),
+                    None => Refusal::Rejected(reject),
+                });
+            }
+        };
+        self.limit(source, now).await?;
+        let id = InboundRequestId::new(now, clock::random()?);
+        let mut record = record(id, source, target.table(), &received, request);
+        record.verified = Some(verified.record());
+        record.secret_index = secret_index;
+        record.age_ms = age_ms;
+        let table = target.table();
+        let extraction =
+            extract(&table.events, source.provider.as_str(), table.scheme.form.as_ref(), verified);
+        let result = match extraction {
+            Ok(extraction) => self.publish(source, extraction, &mut record, now).await,
+            Err(malformed) => {
+                record.status = RequestStatus::Malformed;
+                record.reason = Some(malformed.to_string());
+                Err(Refusal::Malformed(malformed))
+            }
+        };
+        if !matches!(result, Err(Refusal::Fault(_))) {
+            self.log_request(source, &record, &request.body).await;
+        }
+        result.map(|ids| AcceptedRequest::Events { request: id, ids })
+    }
+
+    /// Publishes the events of a request; completes its record.
+    async fn publish(
+        &self,
+        source: &Source,
+        mut extraction: Extraction,
+        record: &mut RequestRecord,
+        now: Timestamp,
+    ) -> Result<Vec<EventId>, Refusal> {
+        let mut malformed = std::mem::take(&mut extraction.malformed);
+        record.unverified_item_count = extraction.unverified_count;
+        let new = new_events(source, record.id, extraction, false)?;
+        let published = publish((&self.publisher, &self.accounts), source, new.events, now).await;
+        if let Some(fault) = published.fault {
+            return Err(fault.into());
+        }
+        let ids: Vec<_> = published.events.iter().map(|event| event.id).collect();
+        record.event_count = ids.len();
+        record.events = published.events;
+        record.events.truncate(RECORDED_EVENT_COUNT_LIMIT);
+        record.malformed_item_count = malformed.len() + new.too_large_count;
+        record.too_large_count = new.too_large_count;
+        let shown = malformed.iter().take(MALFORMED_ITEM_COUNT_LIMIT);
+        record.malformed_items =
+            shown.map(|(index, why)| RecordedFault { index: *index, detail: why.to_string() }).collect();
+        if ids.is_empty() {
+            if new.too_large_count > 0 {
+                record.status = RequestStatus::Malformed;
+                record.reason = Some("the event is too large".to_owned());
+                return Err(Refusal::TooLarge);
+            }
+            if !malformed.is_empty() {
+                let (_, why) = malformed.swap_remove(0);
+                record.status = RequestStatus::Malformed;
+                record.reason = Some(why.to_string());
+                return Err(Refusal::Malformed(why));
+            }
+            record.status = RequestStatus::Ignored;
+            record.reason = Some("it holds no event".to_owned());
+        }
+        Ok(ids)
+    }
+
+    /// Charges the source's rate limit, if it has one.
+    async fn limit(&self, source: &Source, now: Timestamp) -> Result<(), Refusal> {
+        let Some(rate) = source.settings.rate_limit else { return Ok(()) };
+        let granted = self.leases.take_source_permit(&source.tenant, source.id, rate, now).await?;
+        // The next second has permits of its own.
+        if granted { Ok(()) } else { Err(Refusal::TooMany(1)) }
+    }
+}

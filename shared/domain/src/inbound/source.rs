@@ -1,0 +1,226 @@
+//! A source: one inbound URL, what its requests are verified by, and who may call it.
+
+use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
+
+use data_encoding::HEXLOWER;
+use ipnet::IpNet;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::{
+    Provider,
+    presets::SecretRules,
+    table::{Responses, Table},
+};
+use crate::{Secret, SourceId, TenantId, Timestamp, text::serde_as_text};
+
+/// Addresses that the provider calls, at most.
+pub const PUBLIC_URL_COUNT_LIMIT: usize = 5;
+/// Networks that may call a source, at most.
+pub const NETWORK_COUNT_LIMIT: usize = 100;
+/// Requests a second that can be set as a source's limit.
+pub const HIGHEST_RATE_LIMIT: u32 = 1000;
+/// How long a new source accepts the secret that the first request brings.
+pub const HANDSHAKE_WINDOW_SECS: i64 = 3600;
+
+/// One inbound URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Which one.
+    pub id: SourceId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Who sends to it.
+    pub provider: Provider,
+    /// The tenant's own words about it.
+    pub description: String,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Which shard of the pool holds its secrets.
+    pub secret_shard: u32,
+    /// How many secrets it has.
+    pub secret_count: u32,
+    /// Until when it accepts the secret that a request brings; nothing where it has one.
+    pub awaits_secret_until: Option<Timestamp>,
+    /// What the tenant sets.
+    pub settings: SourceSettings,
+    /// Counts the changes.
+    pub revision: u64,
+}
+
+/// What a tenant sets of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SourceSettings {
+    /// The table of a custom source.
+    pub table: Option<Arc<Table>>,
+    /// The addresses that were entered at the provider, where they differ from the source's own URL. A provider that
+    /// signs the URL signs one of them.
+    pub public_urls: Vec<String>,
+    /// The networks that may send; any where there are none.
+    pub allowed_networks: Vec<Network>,
+    /// Requests a second that are accepted; any number where there is none.
+    pub rate_limit: Option<u32>,
+    /// What the provider shows when it checks that the URL is the tenant's.
+    pub verify_token: Option<VerifyToken>,
+}
+
+impl Source {
+    /// How it verifies, reads events and responds; nothing where a custom source has no table, which is not stored.
+    #[must_use]
+    pub fn table(&self) -> Option<&Table> {
+        match self.provider.preset() {
+            Some(preset) => Some(&preset.table),
+            None => self.settings.table.as_deref(),
+        }
+    }
+
+    /// What its requests are verified with: its own secrets, and after them the provider's public keys.
+    #[must_use]
+    pub fn secrets(&self, of_source: Vec<Secret>) -> Vec<Secret> {
+        match self.provider.preset() {
+            Some(preset) => preset.secrets(of_source),
+            None => of_source,
+        }
+    }
+
+    /// Whether it accepts the secret that a request brings.
+    #[must_use]
+    pub fn awaits_secret(&self, now: Timestamp) -> bool {
+        self.awaits_secret_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether a client at this address may send. `None` is an address that the edge did not report.
+    #[must_use]
+    pub fn allows(&self, address: Option<&str>) -> bool {
+        let networks = &self.settings.allowed_networks;
+        let address = || address.and_then(|text| text.trim().parse().ok());
+        networks.is_empty()
+            || address().is_some_and(|address| networks.iter().any(|network| network.contains(address)))
+    }
+}
+
+/// Whether a text can be a secret of a source of this provider.
+///
+/// # Errors
+/// What it must be, without the text.
+pub fn check_secret(provider: Provider, table: Option<&Table>, text: &str) -> Result<(), String> {
+    match (provider.preset(), table) {
+        (Some(preset), _) => preset.check_secret(text),
+        (None, Some(table)) => SecretRules::of_custom().check(table, text),
+        (None, None) => Err("requires a table".to_owned()),
+    }
+}
+
+/// How a request is responded to whose source does not exist.
+#[must_use]
+pub fn unknown_responses(provider: Provider) -> Responses {
+    provider.preset().map_or_else(Responses::default, |preset| preset.table.responses.clone())
+}
+
+/// A network as CIDR, or one address.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Network(IpNet);
+
+/// The text is no network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvalidNetwork;
+
+impl fmt::Display for InvalidNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("must be an address or a network, such as 192.0.2.0/24 or 2001:db8::/32")
+    }
+}
+
+impl std::error::Error for InvalidNetwork {}
+
+impl Network {
+    /// Whether an address is in it. An IPv4 address can be written as IPv6 (`::ffff:192.0.2.1`).
+    fn contains(self, address: IpAddr) -> bool {
+        self.0.contains(&address.to_canonical())
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Network {
+    type Err = InvalidNetwork;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
+        let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        // Without the bits of the host, so that a network has one spelling.
+        network.map(|network| Self(network.trunc())).map_err(|_| InvalidNetwork)
+    }
+}
+
+serde_as_text!(
+    Network,
+    {
+        "description": "An address, or a network as CIDR.",
+        "examples": ["192.0.2.0/24"],
+    }
+);
+
+/// The shortest and the longest verify token, in characters.
+const VERIFY_TOKEN_LENGTH: std::ops::RangeInclusive<usize> = 16..=256;
+
+/// The hash of the token that a provider shows when it checks a URL. The token itself is not kept, so that
+/// a reader of the row does not learn it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct VerifyToken([u8; 32]);
+
+impl VerifyToken {
+    /// What is kept of a token.
+    ///
+    /// # Errors
+    /// What it must be.
+    pub fn new(token: &Secret) -> Result<Self, &'static str> {
+        let text = token.expose();
+        if !VERIFY_TOKEN_LENGTH.contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("must be 16 to 256 printable ASCII characters without white space");
+        }
+        Ok(Self::of(text))
+    }
+
+    pub(super) fn of(text: &str) -> Self {
+        Self(Sha256::digest(text).into())
+    }
+
+    /// Whether this is the token, compared in constant time.
+    #[must_use]
+    pub fn is(&self, given: &str) -> bool {
+        self.0.ct_eq(&Self::of(given).0).into()
+    }
+}
+
+impl fmt::Debug for VerifyToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("VerifyToken")
+    }
+}
+
+impl fmt::Display for VerifyToken {
+    /// Its hash, for the store.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl FromStr for VerifyToken {
+    type Err = InvalidHash;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHash> {
+        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| InvalidHash)?;
+        bytes.try_into().map(Self).map_err(|_| InvalidHash)
+    }
+}
+
+/// The text is no hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvalidHash;
+
+#[cfg(test)]
+mod tests;

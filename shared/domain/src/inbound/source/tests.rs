@@ -1,0 +1,77 @@
+use super::*;
+
+fn source(networks: &[&str]) -> Source {
+    Source {
+        id: SourceId::new(Timestamp::from_secs(0), [0; 10]),
+        tenant: TenantId::operator(),
+        provider: Provider::CUSTOM,
+        description: String::new(),
+        created_at: Timestamp::from_secs(0),
+        secret_shard: 0,
+        secret_count: 0,
+        awaits_secret_until: Some(Timestamp::from_secs(100)),
+        settings: SourceSettings {
+            allowed_networks: networks.iter().map(|text| text.parse().unwrap()).collect(),
+            ..SourceSettings::default()
+        },
+        revision: 0,
+    }
+}
+
+#[test]
+fn only_addresses_of_the_allowlist_may_send() {
+    for (networks, address, expected) in [
+        (&[][..], Some("203.0.113.9"), true),
+        (&[], None, true),
+        (&["192.0.2.0/24"], Some("192.0.2.255"), true),
+        (&["192.0.2.0/24"], Some("192.0.3.0"), false),
+        (&["192.0.2.0/24"], None, false),
+        (&["192.0.2.0/24"], Some("nonsense"), false),
+        (&["192.0.2.7"], Some("192.0.2.7"), true),
+        (&["192.0.2.7"], Some("192.0.2.8"), false),
+        (&["192.0.2.0/24"], Some("::ffff:192.0.2.1"), true),
+        (&["2001:db8::/32", "192.0.2.0/24"], Some("2001:db8:1::1"), true),
+        (&["2001:db8::/32"], Some("2001:db9::1"), false),
+        (&["::ffff:0:0/96"], Some("192.0.2.1"), false),
+    ] {
+        assert_eq!(source(networks).allows(address), expected, "{networks:?} {address:?}");
+    }
+}
+
+#[test]
+fn a_network_has_one_spelling() {
+    for (text, expected) in [
+        ("192.0.2.9/24", Some("192.0.2.0/24")),
+        ("192.0.2.9", Some("192.0.2.9/32")),
+        ("2001:DB8::1/32", Some("2001:db8::/32")),
+        ("192.0.2.0/33", None),
+        ("192.0.2", None),
+        (" 192.0.2.1", None),
+        ("", None),
+        ("example.com", None),
+    ] {
+        let network = text.parse::<Network>().ok().map(|network| network.to_string());
+        assert_eq!(network.as_deref(), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_verify_token_is_kept_as_its_hash() {
+    let token = Secret::new("a_verify_token_of_this_test".to_owned());
+    let kept = VerifyToken::new(&token).unwrap();
+    assert!(kept.is(token.expose()) && !kept.is("a_verify_token_of_this_tesT") && !kept.is(""));
+    assert_eq!(kept.to_string().parse::<VerifyToken>().ok(), Some(kept.clone()));
+    assert!(!kept.to_string().contains(token.expose()));
+    for short_or_malformed in ["", "short", "with white space in it", &"x".repeat(257)] {
+        assert!(VerifyToken::new(&Secret::new(short_or_malformed.to_owned())).is_err());
+    }
+    assert_eq!("00".parse::<VerifyToken>(), Err(InvalidHash));
+}
+
+#[test]
+fn a_handshake_has_a_window() {
+    let source = source(&[]);
+    assert!(source.awaits_secret(Timestamp::from_secs(99)));
+    assert!(!source.awaits_secret(Timestamp::from_secs(100)));
+    assert!(!Source { awaits_secret_until: None, ..source }.awaits_secret(Timestamp::from_secs(0)));
+}

@@ -1,0 +1,92 @@
+//! Which tenant an account of a provider is, at a source of the operator. Stripe Connect, for example, sends the events of
+//! all connected accounts to one URL.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{SourceId, TenantId, inbound::ProviderAccount, saturating};
+use serde::{Deserialize, Serialize};
+
+use super::ROW_CAPACITY;
+use crate::{
+    Fault,
+    runtime::cache::Cache,
+    store::table::{Table, keys, rows},
+};
+
+/// An account with its tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceAccount {
+    /// The provider's id of the account.
+    pub account: ProviderAccount,
+    /// Whose it is.
+    pub tenant: TenantId,
+}
+
+/// The accounts of sources, with a cache, of those that are not mapped too.
+#[derive(Debug, Clone)]
+pub struct SourceAccounts {
+    table: Table,
+    cache: Arc<Cache<(SourceId, ProviderAccount), Option<TenantId>>>,
+}
+
+impl SourceAccounts {
+    pub(crate) fn new(table: Table, cache_age: Duration) -> Self {
+        Self { table, cache: Arc::new(Cache::new(cache_age, ROW_CAPACITY)) }
+    }
+
+    /// The tenant of an account; nothing where it is not mapped.
+    pub async fn tenant(
+        &self,
+        source: SourceId,
+        account: &ProviderAccount,
+    ) -> Result<Option<TenantId>, Fault> {
+        let cached = (source, account.clone());
+        if let Some(tenant) = self.cache.get(&cached) {
+            return Ok(tenant);
+        }
+        let row = self.table.get_row::<SourceAccount>(keys::source_account(source, account), true).await?;
+        let tenant = row.map(|row| row.tenant);
+        self.cache.put(cached, tenant.clone());
+        Ok(tenant)
+    }
+
+    /// Maps an account to a tenant, or to another one than before.
+    pub async fn put(&self, source: SourceId, mapped: &SourceAccount) -> Result<(), Fault> {
+        let item = rows::item(keys::source_account(source, &mapped.account), mapped)?;
+        self.table.put(item).send().await.map_err(Fault::on("mapping an account"))?;
+        self.cache.forget(&(source, mapped.account.clone()));
+        Ok(())
+    }
+
+    /// Removes an account. Nothing happens where it is not mapped.
+    pub async fn remove(&self, source: SourceId, account: &ProviderAccount) -> Result<(), Fault> {
+        let delete = self.table.delete(keys::source_account(source, account));
+        delete.send().await.map_err(Fault::on("removing an account"))?;
+        self.cache.forget(&(source, account.clone()));
+        Ok(())
+    }
+
+    /// Accounts of a source by name: up to `limit` of those behind `after`.
+    pub async fn list(
+        &self,
+        source: SourceId,
+        after: Option<&ProviderAccount>,
+        limit: usize,
+    ) -> Result<Vec<SourceAccount>, Fault> {
+        const DOING: &str = "listing accounts";
+        let first =
+            after.map_or_else(|| keys::ACCOUNTS.to_owned(), |after| keys::source_account(source, after).1);
+        let query = self
+            .table
+            .between(keys::source_lookup(source).0, first, format!("{}~", keys::ACCOUNTS))
+            .consistent_read(true)
+            // One more, since the bound itself is among them.
+            .limit(saturating::<i32>(limit).saturating_add(1));
+        let response = query.send().await.map_err(Fault::on(DOING))?;
+        let mut found: Vec<SourceAccount> =
+            serde_dynamo::from_items(response.items.unwrap_or_default()).map_err(Fault::on(DOING))?;
+        found.retain(|found| Some(&found.account) != after);
+        found.truncate(limit);
+        Ok(found)
+    }
+}
