@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 mod audited;
+pub(crate) mod handshake;
 pub(crate) mod providers;
 mod requests;
 pub(crate) mod secrets;
