@@ -3,7 +3,7 @@
 use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use data_encoding::HEXLOWER;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -140,6 +140,20 @@ impl Network {
     }
 }
 
+/// Addresses are compared as IPv4 where they can be, so a network of such addresses (`::ffff:192.0.2.0/120`) is one of
+/// IPv4, too.
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else { return network };
+    let as_v4 = || {
+        let prefix = mapped.prefix_len().checked_sub(IPV4_MAPPED_PREFIX)?;
+        Ipv4Net::new(mapped.addr().to_ipv4_mapped()?, prefix).ok()
+    };
+    as_v4().map_or(network, IpNet::V4)
+}
+
+/// The bits before the IPv4 address in an IPv6 address that stands for it (RFC 4291, section 2.5.5.2).
+const IPV4_MAPPED_PREFIX: u8 = 96;
+
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -152,7 +166,7 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
         let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         // Without the bits of the host, so that a network has one spelling.
-        network.map(|network| Self(network.trunc())).map_err(|_| InvalidNetwork)
+        network.map(|network| Self(canonical(network).trunc())).map_err(|_| InvalidNetwork)
     }
 }
 

@@ -32,7 +32,14 @@ fn only_addresses_of_the_allowlist_may_send() {
         (&["192.0.2.0/24"], Some("::ffff:192.0.2.1"), true),
         (&["2001:db8::/32", "192.0.2.0/24"], Some("2001:db8:1::1"), true),
         (&["2001:db8::/32"], Some("2001:db9::1"), false),
-        (&["::ffff:0:0/96"], Some("192.0.2.1"), false),
+        (&["::ffff:0:0/96"], Some("192.0.2.1"), true),
+        (&["::ffff:0:0/96"], Some("2001:db8::1"), false),
+        (&["::ffff:192.0.2.0/120"], Some("192.0.2.255"), true),
+        (&["::ffff:192.0.2.0/120"], Some("::ffff:192.0.2.1"), true),
+        (&["::ffff:192.0.2.0/120"], Some("192.0.3.0"), false),
+        (&["::ffff:192.0.2.7"], Some("192.0.2.7"), true),
+        (&["::/0"], Some("2001:db8::1"), true),
+        (&["::ffff:0:0/95"], Some("192.0.2.1"), false),
     ] {
         assert_eq!(source(networks).allows(address), expected, "{networks:?} {address:?}");
     }
@@ -44,6 +51,8 @@ fn a_network_has_one_spelling() {
         ("192.0.2.9/24", Some("192.0.2.0/24")),
         ("192.0.2.9", Some("192.0.2.9/32")),
         ("2001:DB8::1/32", Some("2001:db8::/32")),
+        ("::ffff:192.0.2.9/120", Some("192.0.2.0/24")),
+        ("::ffff:192.0.2.9", Some("192.0.2.9/32")),
         ("192.0.2.0/33", None),
         ("192.0.2", None),
         (" 192.0.2.1", None),
