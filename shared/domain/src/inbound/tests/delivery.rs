@@ -96,6 +96,42 @@ fn the_items_of_a_request_are_bounded() {
     assert_eq!(call(5001).verify(&graph, &[KEY]), Err(MissingSignature));
 }
 
+/// <https://learn.microsoft.com/en-us/graph/change-notifications-delivery-webhooks#change-notification-example>, and the
+/// `id` of <https://learn.microsoft.com/en-us/graph/api/resources/changenotification>. Of a resource without an etag every
+/// later update would be a repeat of the first one.
+#[test]
+fn an_update_without_an_etag_is_no_repeat_of_another_one() {
+    let preset = preset("microsoft_graph");
+    let id = |etag: Option<&str>, id: Option<&str>, until: &str| {
+        let mut item = json!({
+            "subscriptionId": "7f105c7d-2dc5-4530-97cd-4e7ae6534c07", "changeType": "updated", "clientState": KEY,
+            "subscriptionExpirationDateTime": until, "resource": "Users/1/Messages/2",
+            "resourceData": { "@odata.type": "#Microsoft.Graph.Message", "id": "AAMkADUzNTYxNjVh" },
+        });
+        if let Some(etag) = etag {
+            item["resourceData"]["@odata.etag"] = etag.into();
+        }
+        if let Some(id) = id {
+            item["id"] = id.into();
+        }
+        let body = json!({ "value": [item] }).to_string();
+        post(body).events(&preset, &[KEY]).unwrap().events.remove(0).event_id
+    };
+    let (first, renewed) = ("2026-01-01T11:00:00Z", "2026-01-02T11:00:00Z");
+    for (one, other, is_repeat) in [
+        ((Some("W/1"), None, first), (Some("W/1"), None, renewed), true),
+        ((Some("W/1"), None, first), (Some("W/2"), None, first), false),
+        ((Some("W/1"), Some("a"), first), (Some("W/1"), Some("b"), first), true),
+        ((None, Some("a"), first), (None, Some("a"), renewed), true),
+        ((None, Some("a"), first), (None, Some("b"), first), false),
+        ((None, None, first), (None, None, first), true),
+        ((None, None, first), (None, None, renewed), false),
+    ] {
+        let ids = [one, other].map(|(etag, own, until)| id(etag, own, until));
+        assert_eq!(ids[0] == ids[1], is_repeat, "{one:?} {other:?}");
+    }
+}
+
 #[test]
 fn a_malformed_time_is_no_time_unless_the_row_is_strict() {
     let body = |name: &str| json!({ "id": "1", "type": "a", name: "soon" }).to_string();
