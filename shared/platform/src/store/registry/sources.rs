@@ -9,7 +9,7 @@ use domain::{
     inbound::{
         Provider, Source,
         source::{Network, SourceSettings},
-        table::parse_table,
+        table::read_table,
     },
     saturating,
 };
@@ -41,7 +41,7 @@ struct SourceRow {
     secret_count: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     awaits_secret_until: Option<i64>,
-    /// The table of a custom source, as JSON: the engine's own reader checks it again when it is read.
+    /// The table of a custom source, as JSON: the engine's own reader checks it again when it is read, but not its length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     table: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -82,7 +82,7 @@ impl SourceRow {
         let malformed = |attribute: &str| {
             Fault::new("reading a source", format!("the attribute {attribute} is malformed"))
         };
-        let table = self.table.map(|json| parse_table(&json).map_err(|_| malformed("table")));
+        let table = self.table.map(|json| read_table(&json).map_err(|_| malformed("table")));
         let verify_token = self.verify_token_hash.map(|hash| hash.parse());
         Ok(Source {
             id: self.id,
