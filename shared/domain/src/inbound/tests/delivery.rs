@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use super::kit::{NOW, form, hex, post, preset, table};
 use crate::inbound::{
     engine::Reject::{MalformedSignature, MissingSignature, WrongSignature},
+    extraction::{ProviderEvent, extract},
     presets,
+    table::{Table, parse_table},
 };
 
 const KEY: &str = "test_secret_of_the_cases";
@@ -130,6 +132,62 @@ fn an_update_without_an_etag_is_no_repeat_of_another_one() {
         let ids = [one, other].map(|(etag, own, until)| id(etag, own, until));
         assert_eq!(ids[0] == ids[1], is_repeat, "{one:?} {other:?}");
     }
+}
+
+/// A text beside the items is a part of each of their events, so a long one would be there thousands of times.
+#[test]
+fn long_texts_are_not_copied_for_every_item() {
+    let table = |dedupe: &str, event_type: &str| {
+        let json = format!(
+            r#"{{"scheme":{{"methods":[{{"signature":{{"from":"header:s"}},"algorithm":"token"}}]}},
+                "events":{{"items":["json:/items/*"],"event_type":["{event_type}"],"dedupe":[{dedupe}],"account":"json:/account",
+                "occurred_at":{{"from":"json:/at","unit":"s"}},
+                "normal":[{{"kind":"text:a","types":{{"a":"lead.created"}},
+                    "fields":{{"id":"item:/id","name":"json:/name","email":"item:/email|json:/name","phone":"item:/phone"}}}}]}}}}"#
+        );
+        parse_table(&json).unwrap()
+    };
+    let events = |table: &Table, text: &str, count: usize| {
+        let item = json!({ "id": "1", "phone": "5".repeat(5000) });
+        let items = if count == 1 { vec![item] } else { vec![json!({ "id": "1" }); count] };
+        let body =
+            json!({ "blob": text, "account": text, "name": text, "at": text, "items": items }).to_string();
+        post(body).header("s", KEY).report(table, &[KEY], NOW, |report| {
+            let verified = report.outcome.unwrap();
+            extract(&table.events, "custom", None, verified).unwrap()
+        })
+    };
+    let plain = table(r#"["json:/blob"]"#, "text:made");
+    for (length, is_whole) in
+        [(100, true), (101, false), (256, false), (257, false), (4096, false), (4097, false)]
+    {
+        let text = "1".repeat(length);
+        let event = events(&plain, &text, 1).events.remove(0);
+        assert_eq!(event.account, is_whole.then(|| text.clone()), "{length}");
+        let is_id = event.event_id == text;
+        assert_eq!((is_id, event.event_id.len()), if length <= 256 { (true, length) } else { (false, 64) });
+        let data = event.normal.unwrap().data.to_value().unwrap();
+        let expected = if length <= 4096 { json!(text) } else { json!(null) };
+        assert_eq!((&data["name"], &data["email"]), (&expected, &expected), "{length}");
+        assert_eq!(data["phone"], "5".repeat(5000), "a text of the item itself is whole");
+        assert_eq!(event.timestamp, None);
+    }
+    // Long ids that differ only at their end are others.
+    let id = |end: &str| events(&plain, &format!("{}{end}", "x".repeat(1000)), 1).events.remove(0).event_id;
+    assert!(id("a") != id("b") && id("a") == id("a"));
+    let blob = "x".repeat(900_000);
+    for dedupe in [r#"["json:/blob"]"#, r#"["json:/blob","item:/id"]"#] {
+        let found = events(&table(dedupe, "text:made"), &blob, 5000).events;
+        let size = |event: &ProviderEvent| {
+            let normal = event.normal.as_ref().map_or(0, |normal| normal.data.as_str().len());
+            event.event_id.len() + event.account.as_ref().map_or(0, String::len) + normal
+        };
+        assert_eq!(found.len(), 5000);
+        assert!(found.iter().all(|event| size(event) < 500), "{}", size(&found[0]));
+    }
+    let malformed = events(&table(r#"["item:/id"]"#, "json:/blob"), &blob, 5000).malformed;
+    assert_eq!(malformed.len(), 5000);
+    assert!(malformed.iter().all(|(_, why)| why.to_string().len() < 500));
 }
 
 #[test]
