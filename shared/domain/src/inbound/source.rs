@@ -9,10 +9,11 @@ use subtle::ConstantTimeEq;
 
 use super::{
     Provider,
+    engine::{key, scheme::Method},
     presets::SecretRules,
     table::{Responses, Table},
 };
-use crate::{Secret, SourceId, TenantId, Timestamp, text::serde_as_text};
+use crate::{Secret, SourceId, TenantId, Timestamp, pointer::Violation, text::serde_as_text};
 
 /// Addresses that the provider calls, at most.
 pub const PUBLIC_URL_COUNT_LIMIT: usize = 5;
@@ -109,6 +110,42 @@ pub fn check_secret(provider: Provider, table: Option<&Table>, text: &str) -> Re
         (None, Some(table)) => SecretRules::of_custom().check(table, text),
         (None, None) => Err("requires a table".to_owned()),
     }
+}
+
+/// Whether the secrets of a custom source remain what they are under another table. A public key is no secret: as one,
+/// strangers could sign with it.
+///
+/// # Errors
+/// What is wrong in the new table.
+pub fn check_new_table(before: &Table, after: &Table, secrets: &[Secret]) -> Result<(), Violation> {
+    let kinds = |table: &Table, secret: &Secret| {
+        let is_key = |method: &&Method| key(&method.key, method.algorithm, secret.expose()).is_some();
+        let fitting = table.scheme.methods.iter().filter(is_key);
+        fitting.fold((false, false), |(public, secret), method| {
+            let is_public = method.algorithm.has_public_key();
+            (public || is_public, secret || !is_public)
+        })
+    };
+    let has_public =
+        |table: &Table| table.scheme.methods.iter().any(|method| method.algorithm.has_public_key());
+    let has_secret =
+        |table: &Table| table.scheme.methods.iter().any(|method| !method.algorithm.has_public_key());
+    let is_swapped = !has_public(before) && !has_secret(after) || !has_secret(before) && !has_public(after);
+    let changes = |secret: &Secret| {
+        let (was, becomes) = (kinds(before, secret), kinds(after, secret));
+        was != (false, false) && (becomes.0 && !was.0 || becomes.1 && !was.1)
+    };
+    if !secrets.is_empty() && is_swapped || secrets.iter().any(changes) {
+        let detail =
+            "must not make secrets of public keys, nor public keys of secrets: create another source";
+        return Err(Violation::new("/scheme/methods", detail));
+    }
+    if secrets.iter().any(|secret| kinds(after, secret) == (false, false)) {
+        let detail =
+            "has no method for one of the source's secrets: set secrets first that are keys of both tables";
+        return Err(Violation::new("", detail));
+    }
+    Ok(())
 }
 
 /// How a request is responded to whose source does not exist.

@@ -1,7 +1,7 @@
 //! Sources: a row for the tenant, and one by which a source's URL is found. Both hold the same, so that a function
 //! reads one row, and a change is one transaction on both.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 use domain::{
@@ -156,15 +156,18 @@ impl Sources {
     }
 
     /// Deletes a source: its URL responds then as one that never existed. A tombstone stays for its tenant. False where
-    /// there is none.
-    pub async fn delete(&self, tenant: &TenantId, id: SourceId, now: Timestamp) -> Result<bool, Fault> {
+    /// there is none, or where its secrets are no longer in the shard that `source` names: what is there is to be removed
+    /// next.
+    pub async fn delete(&self, source: &Source, now: Timestamp) -> Result<bool, Fault> {
         const DOING: &str = "deleting a source";
+        let (tenant, id) = (&source.tenant, source.id);
         let delete = |(pk, sk): Key| {
             Delete::builder()
                 .table_name(self.table.name())
                 .key("pk", AttributeValue::S(pk))
                 .key("sk", AttributeValue::S(sk))
-                .condition_expression("attribute_exists(pk)")
+                .condition_expression("secret_shard = :shard")
+                .expression_attribute_values(":shard", AttributeValue::N(source.secret_shard.to_string()))
                 .build()
                 .map(|delete| TransactWriteItem::builder().delete(delete).build())
                 .map_err(Fault::on(DOING))
@@ -183,6 +186,29 @@ impl Sources {
     /// Records where a source's secrets are and how many there are, in both rows. It then waits for none from a request.
     /// False where they are no longer in the shard that `source` names, or the source was deleted.
     pub async fn record_secrets(&self, source: &Source, shard: u32, count: usize) -> Result<bool, Fault> {
+        self.record_secrets_if(source, shard, count, "secret_shard = :from", None).await
+    }
+
+    /// The same, and also false where the source is no longer of the revision that `source` has: others may have changed
+    /// the secrets after they were counted.
+    pub async fn record_counted_secrets(
+        &self,
+        source: &Source,
+        shard: u32,
+        count: usize,
+    ) -> Result<bool, Fault> {
+        let condition = "secret_shard = :from AND revision = :revision";
+        self.record_secrets_if(source, shard, count, condition, Some(source.revision)).await
+    }
+
+    async fn record_secrets_if(
+        &self,
+        source: &Source,
+        shard: u32,
+        count: usize,
+        condition: &str,
+        revision: Option<u64>,
+    ) -> Result<bool, Fault> {
         const DOING: &str = "writing where a source's secrets are";
         let number = |value: String| AttributeValue::N(value);
         let update = |(pk, sk): Key| {
@@ -193,7 +219,10 @@ impl Sources {
                 .update_expression(
                     "SET secret_shard = :to, secret_count = :count ADD revision :one REMOVE awaits_secret_until",
                 )
-                .condition_expression("secret_shard = :from")
+                .condition_expression(condition)
+                .set_expression_attribute_values(
+                    revision.map(|revision| HashMap::from([(":revision".to_owned(), number(revision.to_string()))])),
+                )
                 .expression_attribute_values(":from", number(source.secret_shard.to_string()))
                 .expression_attribute_values(":to", number(shard.to_string()))
                 .expression_attribute_values(":count", number(count.to_string()))
