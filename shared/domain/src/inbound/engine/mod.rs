@@ -29,7 +29,7 @@ pub(super) use method::holds;
 pub(super) use moment::read as read_time;
 pub use report::{Check, Reject, Report, Step, Verdict, Verified, VerifiedRecord};
 pub use scheme::Scheme;
-pub use sign::{Draft, SignatureParts, SignaturePlace, Unsignable, query_text, sign};
+pub use sign::{CompleteParts, Draft, SignatureParts, SignaturePlace, Unsignable, query_text, sign};
 
 use self::work::Work;
 use super::reading::{Facts, Request};

@@ -169,7 +169,7 @@ impl Place {
         let mut alternatives = self.alternatives.iter().enumerate();
         let found = alternatives.find_map(|(index, (origin, inner))| {
             if is_of_item(origin) {
-                self.read_alternative(origin, inner, facts, item)
+                self.read_alternative(origin, inner.as_ref(), facts, item)
             } else {
                 outside(index)
             }
@@ -180,13 +180,13 @@ impl Place {
     /// The text of one of its alternatives that is no part of an item.
     pub(in crate::inbound) fn read_outside(&self, facts: &Facts<'_>, index: usize) -> Option<String> {
         let (origin, inner) = self.alternatives.get(index)?;
-        self.read_alternative(origin, inner, facts, None)
+        self.read_alternative(origin, inner.as_ref(), facts, None)
     }
 
     fn read_alternative(
         &self,
         origin: &Origin,
-        inner: &Option<Pointer>,
+        inner: Option<&Pointer>,
         facts: &Facts<'_>,
         item: Option<&RawValue>,
     ) -> Option<String> {
@@ -212,12 +212,6 @@ impl Place {
     /// What it reads from, in order.
     pub fn origins(&self) -> impl Iterator<Item = &Origin> {
         self.alternatives.iter().map(|(origin, _)| origin)
-    }
-
-    /// Whether its value can differ between the items of a request.
-    #[must_use]
-    pub fn is_of_item(&self) -> bool {
-        self.origins().any(is_of_item)
     }
 
     /// Whether it reads nothing but the current item.

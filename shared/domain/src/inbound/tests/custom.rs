@@ -301,7 +301,7 @@ fn faults_show_neither_values_nor_our_types() {
         method("key", text.clone()),
         method("key", format!(r#"{{"encoding":{text}}}"#)),
         method("key", format!(r#"{{"prefix_required":{text}}}"#)),
-        method("key", format!(r#"{{{text}:1}}"#)),
+        method("key", format!("{{{text}:1}}")),
         method("when", text.clone()),
         method("when", format!("[{text}]")),
         method("url_variants", format!("[{text}]")),
