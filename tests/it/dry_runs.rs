@@ -274,12 +274,13 @@ async fn a_test_request_is_one_that_the_source_accepts() {
     assert!(!built.to_string().contains(TOKEN), "{built}");
     // Nor is it a part of what the events are read from.
     let mut reading = token_table();
-    reading["events"] = json!({ "event_type": ["text:made"], "dedupe": [["header:authorization"]] });
+    reading["events"]["normal"] = json!([{ "kind": "text:a", "types": { "a": "lead.created" },
+        "fields": { "id": "json:/id", "name": "header:authorization" } }]);
     let reading =
         create(&tenant, json!({ "provider": "custom", "table": reading, "secrets": [TOKEN] })).await;
     let built = tenant.post(&format!("/v1/sources/{}/test", reading.id), &json!({})).await.expect(200);
     assert_eq!(
-        (&built["result"]["outcome"], &built["result"]["events"][0]["event_id"]),
+        (&built["result"]["outcome"], &built["result"]["events"][0]["normal"]["data"]["name"]),
         (&json!("accepted"), &json!("{secret}"))
     );
     assert!(!built.to_string().contains(TOKEN), "{built}");
