@@ -132,7 +132,7 @@ async fn record_place(
         now = api.sources.of_tenant(&source.tenant, source.id).await?;
         match &now {
             Some(now) if now.secret_shard == source.secret_shard => {
-                // After the row: whoever changes the secrets now finds another revision, and counts again.
+                // After the row: a request that changes the secrets now finds another revision, and counts again.
                 count = api.secrets.keys_now(secret, call.now).await?.len();
                 read = now.clone();
             }

@@ -188,7 +188,7 @@ fn canonical(network: IpNet) -> IpNet {
     as_v4().map_or(network, IpNet::V4)
 }
 
-/// The bits before the IPv4 address in an IPv6 address that stands for it (RFC 4291, section 2.5.5.2).
+/// The bits before the IPv4 address in an IPv6 address that maps it (RFC 4291, section 2.5.5.2).
 const IPV4_MAPPED_PREFIX: u8 = 96;
 
 impl fmt::Display for Network {

@@ -112,8 +112,8 @@ impl StoredSecret {
 pub enum RotationError {
     /// More than [`OLD_KEY_LIMIT`] would still sign.
     TooMany {
-        /// When enough of them have ended; nothing where they do not end by themselves, which only several secrets that
-        /// were set together do.
+        /// When enough of them have ended; nothing where they have no end, as secrets that were set
+        /// together.
         until: Option<Timestamp>,
     },
     /// The new key is the one that is newest already.

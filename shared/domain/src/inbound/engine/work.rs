@@ -1,7 +1,7 @@
 //! What the verification of one request may cost, whatever its table and its sender make of it.
 
 /// Bytes that are read for one request: 1 MiB with ten secrets and a few forms of the URL.
-const LIMIT: usize = 256 * 1024 * 1024;
+const WORK_LIMIT: usize = 256 * 1024 * 1024;
 
 /// The bytes that may still be read.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub(super) struct Work {
 impl Work {
     /// For a new request.
     pub(super) fn new() -> Self {
-        Self { left: Some(LIMIT) }
+        Self { left: Some(WORK_LIMIT) }
     }
 
     /// Takes what reading `length` bytes so many times costs, before they are read. False where that is too much; then
@@ -36,7 +36,7 @@ mod tests {
     #[test]
     fn the_limit_is_of_all_together() {
         let mut work = Work::new();
-        assert!(work.admits(LIMIT / 2, 1) && work.admits(LIMIT / 4, 2) && work.admits(0, 9));
+        assert!(work.admits(WORK_LIMIT / 2, 1) && work.admits(WORK_LIMIT / 4, 2) && work.admits(0, 9));
         assert!(!work.is_exceeded());
         assert!(!work.admits(1, 1) && work.is_exceeded());
         assert!(!work.admits(0, 1), "nothing more is read");
