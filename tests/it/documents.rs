@@ -205,6 +205,26 @@ async fn the_publishers_of_the_documents_publish_once() {
     }
 }
 
+#[tokio::test]
+async fn the_sources_of_the_documents_can_be_created() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let key = tenant.key.as_deref().unwrap();
+    let pages = ["sources.md", "custom-sources.md"].map(|page| programs(page, "sh"));
+    let programs_of_pages: Vec<_> =
+        pages.iter().flatten().filter(|program| program.contains("curl")).collect();
+    assert!(programs_of_pages.len() >= 3, "{programs_of_pages:?}");
+    for program in programs_of_pages {
+        let mut shell = Command::new("bash");
+        shell.args(["-c", program]).env("API", &stack.api_url).env("KEY", key).env("TENANT_KEY", key);
+        let output = run(shell, &Value::Null).await;
+        let response: Value = serde_json::from_str(&output).unwrap_or_else(|_| panic!("{program}: {output}"));
+        assert_eq!(response["status"], Value::Null, "{program}: {response}");
+    }
+    let body = serde_json::from_str(&programs("sources.md", "json")[0]).unwrap();
+    tenant.post("/v1/sources", &body).await.expect(201);
+}
+
 #[test]
 fn the_example_of_a_signature_is_right() {
     let text = fs::read_to_string(root().join("docs/verifying.md")).unwrap();

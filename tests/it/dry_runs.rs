@@ -105,6 +105,37 @@ async fn a_dry_run_shows_no_token() {
     assert!(found.signed_truncated && found.signed.is_some_and(|signed| signed.len() <= 16 * 1024));
 }
 
+/// The envelope of an event counts, so the largest body is refused as an event.
+#[tokio::test]
+async fn a_dry_run_knows_the_limit_of_an_event() {
+    let tenant = Stack::shared().tenant().await;
+    let source = create(&tenant, custom(&json!({ "secrets": [TOKEN] }))).await;
+    let event = |length: usize| {
+        let body = |text: &str| format!(r#"{{"id":"1","type":"made","text":"{text}"}}"#);
+        body(&"x".repeat(length - body("").len()))
+    };
+    let envelope = r#"{"type":"custom.made","timestamp":"2026-01-02T03:04:05.000Z","data":}"#.len();
+    let limit = 1024 * 1024;
+    for (length, outcome, status) in [
+        (limit - envelope, "accepted", 200),
+        (limit - envelope + 1, "malformed", 413),
+        (limit, "malformed", 413),
+    ] {
+        let body = event(length);
+        let request = json!({ "headers": { "Authorization": TOKEN }, "body": body });
+        let found = verify(&tenant, &format!("/v1/sources/{}", source.id), &request).await;
+        assert_eq!(
+            (found.outcome.as_str(), &found.response["status"]),
+            (outcome, &json!(status)),
+            "{length}"
+        );
+        let headers = [("authorization", TOKEN)];
+        let url = format!("/in/custom/{}", source.id);
+        let sent = tenant.with_key(None).send(reqwest::Method::POST, &url, &headers, Some(body.into())).await;
+        assert_eq!(sent.status, status, "{length}: the same as the source itself");
+    }
+}
+
 #[tokio::test]
 async fn a_dry_run_needs_no_source() {
     let tenant = Stack::shared().tenant().await;
@@ -241,6 +272,18 @@ async fn a_test_request_is_one_that_the_source_accepts() {
     // A token is the secret.
     assert_eq!(built["headers"]["authorization"], "{secret}");
     assert!(!built.to_string().contains(TOKEN), "{built}");
+    // Nor can events be read from it.
+    let mut reading = token_table();
+    reading["events"]["normal"] = json!([{ "kind": "text:a", "types": { "a": "lead.created" },
+        "fields": { "id": "json:/id", "name": "header:authorization" } }]);
+    let reading = json!({ "provider": "custom", "table": reading, "secrets": [TOKEN] });
+    let refused = tenant.post("/v1/sources", &reading).await;
+    refused.expect_invalid_field("/table/events/normal/0/fields/name");
+    let trail = tenant.get("/v1/audit").await.expect(200);
+    assert_eq!(
+        (&trail["data"][0]["action"], &trail["data"][0]["subject"]),
+        (&json!("source.tested"), &json!(source.id))
+    );
     let mailchimp = create(&tenant, json!({ "provider": "mailchimp", "secrets": [TOKEN] })).await;
     let built = tenant.post(&format!("/v1/sources/{}/test", mailchimp.id), &json!({})).await.expect(200);
     assert_eq!(built["url"], json!(format!("{}?secret={{secret}}", mailchimp.url)));

@@ -149,6 +149,14 @@ async fn asanas_handshake_counts_once() {
     assert_eq!(late.header("x-hook-secret"), "");
     let shown = tenant.get(&format!("/v1/sources/{id}")).await.expect(200);
     assert_eq!((&shown["secret_count"], &shown["awaits_secret_until"]), (&json!(1), &json!(null)));
+    // The tenant can read it, and another source's secret it cannot.
+    let shown = tenant.get(&format!("/v1/sources/{id}/handshake")).await.expect(200);
+    assert_eq!(shown["secrets"], json!([first]));
+    let (other, _) =
+        source(&tenant, &json!({ "provider": "stripe", "secrets": ["whsec_a_key_of_these_tests"] })).await;
+    let refused = tenant.get(&format!("/v1/sources/{other}/handshake")).await;
+    refused.expect_problem(400, "invalid-request");
+    assert!(!refused.text.contains("whsec_"));
     // What is signed with the first secret is accepted.
     let body = r#"{"events":[]}"#;
     let signature = testkit::sign::hmac_sha256_hex(first, body);

@@ -2,10 +2,16 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use platform::store::table::keys;
 use serde_json::{Value, json};
-use testkit::{ApiResponse, Client, Receiver, Stack, eventually, foreign, stack::text};
+use testkit::{
+    ApiResponse, Client, Receiver, Stack, client::AuditEntryView, eventually, foreign, stack::text,
+};
 
-use crate::{AFTER_A_CRASH, SOON};
+use crate::{
+    AFTER_A_CRASH, SOON,
+    tables::{self, Table},
+};
 
 const SECRET: &str = "whsec_test_key_of_these_tests";
 
@@ -279,8 +285,36 @@ async fn an_account_of_connect_is_a_tenant() {
     );
     assert_eq!(receiver.wait_for(2, SOON).await.len(), 2);
 
-    operator.delete(&place).await.expect(204);
+    // The trail says whose it was.
+    let trail = async || {
+        let entries: Vec<AuditEntryView> = operator.list("/v1/audit", 250).await;
+        let is_own = |entry: &AuditEntryView| entry.subject == id && entry.action.contains("account");
+        entries.into_iter().filter(is_own).collect::<Vec<_>>()
+    };
+    let state = |tenant: &Client| json!({ "account": account, "tenant_id": tenant.tenant_id() });
+    let entry_count = trail().await.len();
+    for _ in 0..2 {
+        operator.put(&place, &json!({ "tenant_id": other.tenant_id() })).await.expect(200);
+    }
+    let mut entries = trail().await;
+    assert_eq!(entries.len(), entry_count + 1, "the same again changes nothing");
+    let newest = entries.remove(0);
+    assert_eq!((newest.before, newest.after), (state(&tenant), state(&other)));
+    for _ in 0..2 {
+        operator.delete(&place).await.expect(204);
+    }
+    let newest = trail().await.remove(0);
+    assert_eq!((newest.before, newest.after), (state(&other), Value::Null));
     assert_eq!(operator.get(&format!("/v1/sources/{id}/accounts")).await.expect(200)["data"], json!([]));
+    // Of a deleted source none remains.
+    for number in 0..30 {
+        let place = format!("/v1/sources/{id}/accounts/{account}_{number}");
+        operator.put(&place, &json!({ "tenant_id": tenant.tenant_id() })).await.expect(200);
+    }
+    operator.delete(&format!("/v1/sources/{id}")).await.expect(204);
+    let (partition, _) = keys::source_lookup(tables::id(&id));
+    let rows = Table::registry(&stack).rows_under(partition, keys::ACCOUNTS).await;
+    assert!(rows.is_empty(), "{}", rows.len());
     // A tenant's own source publishes for that tenant, whatever the event says.
     let own = tenant.post("/v1/sources", &body).await.expect(201);
     let headers = [("tenant", tenant.tenant_id()), ("content-type", "application/json")];

@@ -236,6 +236,34 @@ async fn keys_that_no_endpoint_uses_are_removed() {
     assert_eq!(entries, [&format!("{}/{}", tenant.tenant_id(), other_endpoint.id)]);
 }
 
+/// A deletion that has read where the secrets are, and then they move.
+#[tokio::test]
+async fn secrets_that_move_while_their_source_is_deleted_are_removed() {
+    let stack = Stack::deploy("cw-pool-deleted").await;
+    let tenant = stack.tenant().await;
+    let body = json!({ "provider": "stripe", "secrets": ["whsec_the_first_secret_of_this_test"] });
+    let source: SourceView = tenant.post("/v1/sources", &body).await.read(201);
+    set_versions(&stack, Holder::Sources, 0, pool::VERSIONS_A_DAY).await;
+    let path = format!("/v1/sources/{}", source.id);
+    let row = [tenant.tenant_id(), "deleted_at"];
+    let slow = stack.rule(&Rule::new("TransactWriteItems", &row, Fault::Delay { ms: 3_000 }, 1)).await;
+    let deletion = async { tenant.delete(&path).await.expect(204) };
+    let setting = async {
+        eventually("the deletion to begin", SOON, || async { (slow.count().await == 1).then_some(()) }).await;
+        let secrets = json!({ "secrets": ["whsec_the_second_secret_of_this_test"] });
+        tenant.post(&format!("{path}/secrets"), &secrets).await.expect(200);
+    };
+    tokio::join!(deletion, setting);
+    tenant.get(&path).await.expect_problem(404, "not-found");
+    let pointers =
+        Table::registry(&stack).rows_under(keys::secrets_partition(Holder::Sources), keys::SECRETS).await;
+    let moved = pointers.iter().find(|pointer| number(pointer, "shard") == 1).expect("another shard");
+    let name = format!("{}/sources/pool/1", stack.name());
+    let get = json!({ "SecretId": name, "VersionId": moved["version"]["S"] });
+    let response = secrets_manager(&stack, "GetSecretValue", get).await;
+    assert_eq!(text(&response, "SecretString"), "{}");
+}
+
 #[tokio::test]
 async fn the_secrets_of_a_source_move_too() {
     const OLD: &str = "whsec_the_first_secret_of_this_test";
@@ -255,9 +283,14 @@ async fn the_secrets_of_a_source_move_too() {
         }
     };
     assert_eq!(sent(OLD, "evt_1").await, 200);
+    let bare: SourceView = tenant.post("/v1/sources", &json!({ "provider": "stripe" })).await.read(201);
     set_versions(&stack, Holder::Sources, 0, pool::VERSIONS_A_DAY).await;
     let path = format!("/v1/sources/{}/secrets", source.id);
     tenant.post(&path, &json!({ "secrets": [NEW] })).await.expect(200);
+    // One that has no secret yet moves with its first one.
+    let rotation = json!({ "secret": NEW });
+    let rotated = tenant.post(&format!("/v1/sources/{}/secrets/rotate", bare.id), &rotation).await;
+    assert_eq!(rotated.expect(200)["secret_count"], 1);
     let registry = Table::registry(&stack);
     let id = tables::id(&source.id);
     for (pk, sk) in [keys::source_lookup(id), keys::source(&tables::tenant(&tenant), id)] {

@@ -237,6 +237,15 @@ async fn normalised_events_have_one_shape() {
         shapes.insert(body["data"].as_object().expect("an object").keys().cloned().collect::<Vec<_>>());
     }
     assert_eq!(shapes.len(), 1, "{shapes:?}");
+    // The catalog has the shape, unless the operator replaces it.
+    let listed = tenant.get("/v1/event-types/email.bounced").await.expect(200);
+    let required: std::collections::BTreeSet<_> = listed["schema"]["required"]
+        .as_array()
+        .expect("names")
+        .iter()
+        .map(|name| text(&json!({ "n": name }), "n"))
+        .collect();
+    assert_eq!(required, shapes.pop_first().expect("a shape").into_iter().collect());
 }
 
 /// The functions that the template deploys are those that the providers name.

@@ -29,6 +29,9 @@ async fn every_route_responds_as_described() {
     for name in ["walk.known", "walk.doomed"] {
         stack.operator().put(&format!("/v1/event-types/{name}"), &json!({})).await.expect(200);
     }
+    // Only the secret of a handshake is shown.
+    let body = json!({ "provider": "asana", "secrets": ["b537207f20cbfa02357cf448134da559"] });
+    let brought: SourceView = tenant.post("/v1/sources", &body).await.read(201);
     // Only a source of the operator has accounts.
     let shared: SourceView =
         stack.operator().post("/v1/sources", &json!({ "provider": "stripe" })).await.read(201);
@@ -63,6 +66,7 @@ async fn every_route_responds_as_described() {
             }
             path => path.to_owned(),
         };
+        let path = if path.ends_with("/handshake") { path.replace("{source_id}", &brought.id) } else { path };
         let path = if path.contains("/accounts") {
             path.replace("{source_id}", &shared.id).replace("{account}", "acct_1032D82eZvKYlo2C")
         } else {

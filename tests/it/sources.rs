@@ -231,6 +231,79 @@ async fn what_is_invalid_names_its_field() {
 }
 
 #[tokio::test]
+async fn a_new_table_fits_the_secrets_of_its_source() {
+    let tenant = Stack::shared().tenant().await;
+    let table = |method: Value| {
+        let mut table = token_table();
+        table["scheme"]["methods"][0] = method;
+        json!({ "table": table })
+    };
+    let signature = json!({ "from": "header:x-signature" });
+    let keyed = table(json!({ "signature": signature, "algorithm": "ed25519", "signed": "{body}",
+        "key": { "encoding": "spki" } }));
+    let secret = table(json!({ "signature": signature, "algorithm": "hmac-sha256", "signed": "{body}" }));
+    let hex = table(json!({ "signature": signature, "algorithm": "hmac-sha256", "signed": "{body}",
+        "key": { "encoding": "hex" } }));
+    let public = "MCowBQYDK2VwAyEAi2HR1srL4o18O8BRa7gVJY7G7bupbN3H9AwJrHCDiOg=";
+    let of = async |first: &Value, secrets: Value| {
+        let body = json!({ "provider": "custom", "table": first["table"], "secrets": secrets });
+        format!("/v1/sources/{}", create(&tenant, body).await.id)
+    };
+    for (first, secrets, second, pointer) in [
+        (&keyed, json!([public]), &secret, Some("/table/scheme/methods")),
+        (&secret, json!([TOKEN]), &keyed, Some("/table/scheme/methods")),
+        (&secret, json!([TOKEN]), &hex, Some("/table")),
+        (&hex, json!(["0123456789abcdef0123456789abcdef"]), &secret, None),
+        (&keyed, json!([]), &secret, None),
+    ] {
+        let path = of(first, secrets).await;
+        let response = tenant.patch(&path, second).await;
+        match pointer {
+            Some(pointer) => response.expect_invalid_field(pointer),
+            None => _ = response.expect(200),
+        }
+    }
+}
+
+/// With its defaults a table is longer than it was written.
+#[tokio::test]
+async fn a_table_is_limited_as_it_is_stored() {
+    let tenant = Stack::shared().tenant().await;
+    let mut body = custom(&json!({}));
+    body["table"]["responses"] = json!({ "accepted": { "status": 200, "body": "" } });
+    let length = body["table"].to_string().len();
+    body["table"]["responses"]["accepted"]["body"] = json!("x".repeat(16_350 - length));
+    tenant.post("/v1/sources", &body).await.expect_invalid_field("/table");
+    body["table"]["responses"]["accepted"]["body"] = json!("x".repeat(15_000));
+    let source = create(&tenant, body).await;
+    let kept = json!({ "table": source.table });
+    let same: SourceView = tenant.patch(&format!("/v1/sources/{}", source.id), &kept).await.read(200);
+    assert_eq!(tenant.list::<SourceView>("/v1/sources", 250).await, [same]);
+}
+
+/// Of requests at the same time one is the last, and the row counts what it has left.
+#[tokio::test]
+async fn secrets_that_are_set_at_once_are_counted() {
+    let tenant = Stack::shared().tenant().await;
+    let source = create(&tenant, json!({ "provider": "stripe" })).await;
+    let path = format!("/v1/sources/{}", source.id);
+    for _ in 0..3 {
+        let set = |count: usize| {
+            let secrets: Vec<_> =
+                (0..count).map(|number| format!("whsec_{count}_{number}_of_this_test")).collect();
+            let (tenant, path) = (tenant.clone(), format!("{path}/secrets"));
+            async move { tenant.post(&path, &json!({ "secrets": secrets })).await.status }
+        };
+        let statuses: [u16; 4] = tokio::join!(set(1), set(2), set(3), set(4)).into();
+        assert!(statuses.iter().all(|status| [200, 409].contains(status)), "{statuses:?}");
+        let counted = tenant.read::<SourceView>(&path).await.secret_count;
+        let newest = format!("whsec_{counted}_0_of_this_test");
+        let found = verify(&tenant, &path, &signed(INVOICE, &newest, now()).await).await;
+        assert_eq!(found.outcome, "accepted", "{counted}");
+    }
+}
+
+#[tokio::test]
 async fn a_source_without_a_secret_awaits_the_one_of_a_handshake() {
     let tenant = Stack::shared().tenant().await;
     let waiting = create(&tenant, json!({ "provider": "asana" })).await;
@@ -283,7 +356,9 @@ async fn a_rotated_secret_stays_valid_for_a_while() {
     rotate(second, 604_801).await.expect_invalid_field("/overlap_seconds");
     let many: Vec<_> = (0..4).map(|number| format!("whsec_number_{number}_of_these_tests")).collect();
     tenant.post(&format!("{path}/secrets"), &json!({ "secrets": many })).await.expect(200);
-    rotate(second, 60).await.expect_problem(422, "limit-reached");
+    let refused = rotate(second, 60).await;
+    refused.expect_problem(422, "limit-reached");
+    assert!(text(&refused.json, "detail").contains("never expire"), "{}", refused.json);
     assert_eq!(rotate(second, 0).await.expect(200)["secret_count"], 1);
     assert_eq!(tenant.read::<SourceView>(&path).await.secret_count, 1);
 }

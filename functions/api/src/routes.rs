@@ -189,6 +189,9 @@ pub(crate) fn all() -> Vec<Route> {
             .summary("Read the events of an inbound request again by the present settings of its source, and publish those that are missing, or all of them.")
             .example(r#"{"force":false}"#)
             .problems(&[Kind::NotReplayable]),
+        Route::get("/v1/sources/{source_id}/handshake", "get_source_handshake", Access::Scope(Scope::SourcesWrite), sources::handshake::reveal)
+            .audited("source.handshake.revealed")
+            .summary("Reveal the secret that the provider's first request has brought, for providers that ask for it again, such as Notion."),
         Route::put("/v1/sources/{source_id}/accounts/{account}", "put_source_account", Access::Operator, sources::accounts::put)
             .audited("source.account.put")
             .summary("Map an account of a provider, such as one of Stripe Connect, to a tenant. Only at a source of the operator.")

@@ -212,9 +212,13 @@ fn rotate_problem(error: SecretsError) -> Problem {
         }
         SecretsError::Refused(RotationError::TooMany { until }) => {
             let most = keys::OLD_KEY_LIMIT;
-            let detail = format!(
-                "at most {most} previous keys are valid at once, and the next one expires at {until}; rotate then, or with `overlap_seconds` 0, which ends them all"
-            );
+            let rule = format!("at most {most} previous keys are valid at once");
+            let detail = match until {
+                Some(until) => format!(
+                    "{rule}, and the next one expires at {until}; rotate then, or with `overlap_seconds` 0, which ends them all"
+                ),
+                None => format!("{rule}; rotate with `overlap_seconds` 0, which ends them all"),
+            };
             Problem::new(Kind::LimitReached, detail)
         }
         error => secrets_problem(error),

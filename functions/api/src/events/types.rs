@@ -10,6 +10,7 @@ use domain::{
         catalog::{CatalogChange, CatalogEntry, EVENT_TYPE_LIMIT},
         schema::SchemaText,
     },
+    inbound::normal::NormalType,
     pointer::Violation,
 };
 use platform::{
@@ -20,7 +21,7 @@ use platform::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, value::to_raw_value};
 
 use crate::{
     http::{
@@ -267,7 +268,23 @@ async fn write(
 }
 
 pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<EventTypeView, Problem> {
-    Ok(find(&api, &named(&call)?).await?.entry.into())
+    let event_type = named(&call)?;
+    match api.event_types.get(&event_type).await? {
+        Some(stored) => Ok(stored.entry.into()),
+        None => normalised(event_type),
+    }
+}
+
+/// A type of normalised event, which every catalog has unless the operator replaced it.
+fn normalised(event_type: EventType) -> Result<EventTypeView, Problem> {
+    const DOING: &str = "writing the schema of a normalised event";
+    let normal: NormalType = event_type.as_str().parse().map_err(|_| Problem::not_found("event type"))?;
+    let schema = to_raw_value(&normal.schema()).map_err(Fault::on(DOING))?;
+    let schema = SchemaText::try_from(schema).map_err(|why| Fault::new(DOING, why))?;
+    let mut entry = CatalogEntry::new(event_type, Timestamp::from_secs(0));
+    normal.description().clone_into(&mut entry.description);
+    entry.schema = Some(schema);
+    Ok(entry.into())
 }
 
 pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {

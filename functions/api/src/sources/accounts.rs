@@ -59,8 +59,13 @@ pub(crate) async fn put(
         return Err(Problem::field(Kind::InvalidField, "/tenant_id", "there is no tenant with this id"));
     }
     let mapped = SourceAccount { account, tenant: body.tenant_id };
-    let after = json!({ "account": mapped.account, "tenant_id": mapped.tenant });
-    call.record(&api, source.id, None, Some(after)).await?;
+    let before = api.accounts.tenant_now(source.id, &mapped.account).await?;
+    if before.as_ref() == Some(&mapped.tenant) {
+        call.unchanged();
+        return Ok(mapped.into());
+    }
+    let state = |tenant: &TenantId| json!({ "account": mapped.account, "tenant_id": tenant });
+    call.record(&api, source.id, before.as_ref().map(state), Some(state(&mapped.tenant))).await?;
     api.accounts.put(source.id, &mapped).await?;
     Ok(mapped.into())
 }
@@ -68,7 +73,12 @@ pub(crate) async fn put(
 pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {
     let source = find(&api, &call).await?;
     let account: ProviderAccount = call.id("account", "account")?;
-    call.record(&api, source.id, Some(json!({ "account": account })), None).await?;
+    let Some(tenant) = api.accounts.tenant_now(source.id, &account).await? else {
+        call.unchanged();
+        return Ok(());
+    };
+    let before = json!({ "account": account, "tenant_id": tenant });
+    call.record(&api, source.id, Some(before), None).await?;
     Ok(api.accounts.remove(source.id, &account).await?)
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 mod audited;
+pub(crate) mod handshake;
 pub(crate) mod providers;
 mod requests;
 pub(crate) mod secrets;
@@ -16,7 +17,7 @@ use domain::{
     ids::holder::Holder,
     inbound::{
         Source,
-        source::{HANDSHAKE_WINDOW_SECS, SourceSettings},
+        source::{HANDSHAKE_WINDOW_SECS, SourceSettings, check_new_table},
         table::Table,
     },
     saturating,
@@ -103,6 +104,7 @@ pub(crate) async fn update(api: Arc<Api>, call: Call, body: UpdateSource) -> Res
             call.unchanged();
             return Ok(SourceView::new(&call.base_url, &source));
         }
+        check_kept_secrets(&api, &call, &source, &after).await?;
         call.record_source(&api, Some(&source), Some(&after)).await?;
         if api.sources.replace(&after).await? {
             return Ok(SourceView::new(&call.base_url, &after));
@@ -115,23 +117,47 @@ pub(crate) async fn update(api: Arc<Api>, call: Call, body: UpdateSource) -> Res
 /// tenant never had is not found.
 pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {
     let tenant = call.tenant()?;
-    let source = match find(&api, &call).await {
-        Ok(source) => source,
-        Err(problem) if problem.kind == Kind::NotFound => {
-            let id: SourceId = call.id("source_id", "source")?;
-            if api.sources.was_deleted(tenant, id).await? {
-                call.unchanged();
-                return Ok(());
+    for attempt in 0..UPDATE_TRIES {
+        let source = match find(&api, &call).await {
+            Ok(source) => source,
+            // Another request has deleted it in the meantime.
+            Err(problem) if problem.kind == Kind::NotFound && attempt > 0 => return Ok(()),
+            Err(problem) if problem.kind == Kind::NotFound => {
+                let id: SourceId = call.id("source_id", "source")?;
+                if api.sources.was_deleted(tenant, id).await? {
+                    call.unchanged();
+                    return Ok(());
+                }
+                return Err(problem);
             }
-            return Err(problem);
+            Err(problem) => return Err(problem),
+        };
+        if attempt == 0 {
+            call.record_source(&api, Some(&source), None).await?;
         }
-        Err(problem) => return Err(problem),
-    };
-    call.record_source(&api, Some(&source), None).await?;
-    // False if another request has deleted it in the meantime.
-    if api.sources.delete(tenant, source.id, call.now).await? {
-        let id = source.id.to_string();
-        remove_unused(&api, SecretRef::of_source(tenant, source.secret_shard, &id)).await;
+        if source.tenant.is_operator() {
+            // Before the source, so that a repeat finds what is left of them.
+            api.accounts.remove_all(source.id).await?;
+        }
+        // False also where another request has moved the secrets, which would then remain.
+        if api.sources.delete(&source, call.now).await? {
+            let id = source.id.to_string();
+            remove_unused(&api, SecretRef::of_source(tenant, source.secret_shard, &id)).await;
+            return Ok(());
+        }
     }
-    Ok(())
+    Err(Problem::new(Kind::Conflict, "other requests changed the source at the same time"))
+}
+
+/// Whether the secrets of a source are keys of its new table, and of the same kind as before.
+async fn check_kept_secrets(api: &Api, call: &Call, source: &Source, after: &Source) -> Result<(), Problem> {
+    let (Some(before), Some(after)) = (&source.settings.table, &after.settings.table) else { return Ok(()) };
+    if before.scheme == after.scheme {
+        return Ok(());
+    }
+    let id = source.id.to_string();
+    let secret = SecretRef::of_source(&source.tenant, source.secret_shard, &id);
+    let kept = api.secrets.keys_now(secret, call.now).await?;
+    let kept: Vec<_> = kept.into_iter().map(|kept| kept.secret).collect();
+    check_new_table(before, after, &kept).map_err(|violation| settings::table_problem(vec![violation]))
 }

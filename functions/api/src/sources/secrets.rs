@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    find,
+    UPDATE_TRIES, find,
     requests::{RotateSourceSecret, SetSecrets},
 };
 use crate::{
@@ -68,7 +68,7 @@ pub(crate) async fn set(api: Arc<Api>, call: Call, body: SetSecrets) -> Result<S
     let id = source.id.to_string();
     let secret = SecretRef::of_source(&source.tenant, source.secret_shard, &id);
     let place = api.secrets.set(secret, &body.secrets).await.map_err(secrets_problem)?;
-    record_place(&api, &source, place, secret_count).await?;
+    record_place(&api, &call, &source, place, secret_count).await?;
     Ok(SourceSecrets { id: source.id, secret_count })
 }
 
@@ -107,22 +107,42 @@ pub(crate) async fn rotate(
     call.record(&api, source.id, Some(json!({ "secret_count": kept.len() })), Some(after)).await?;
     let rotation = Rotation { new: &body.secret, overlap, now: call.now };
     let (place, kept) = api.secrets.rotate(secret, rotation).await.map_err(secrets_problem)?;
-    record_place(&api, &source, place, kept.len()).await?;
+    record_place(&api, &call, &source, place, kept.len()).await?;
     Ok(RotatedSourceSecret { id: source.id, secret_count: kept.len(), previous_expires_at })
 }
 
-/// Records in the source's rows where its secrets are now, and how many.
-async fn record_place(api: &Api, source: &Source, place: Place, count: usize) -> Result<(), Problem> {
-    if api.sources.record_secrets(source, place.shard, count).await? {
-        forget_old_shard(api, Holder::Sources, place).await;
-        return Ok(());
+/// Records in the source's rows where its secrets are now, and how many: of concurrent requests the one that records
+/// last counts again, since its own secrets may have been replaced.
+async fn record_place(
+    api: &Api,
+    call: &Call,
+    source: &Source,
+    place: Place,
+    count: usize,
+) -> Result<(), Problem> {
+    let id = source.id.to_string();
+    let secret = SecretRef::of_source(&source.tenant, place.shard, &id);
+    let (mut read, mut count) = (source.clone(), count);
+    let mut now = None;
+    for _ in 0..UPDATE_TRIES {
+        if api.sources.record_counted_secrets(&read, place.shard, count).await? {
+            forget_old_shard(api, Holder::Sources, place).await;
+            return Ok(());
+        }
+        now = api.sources.of_tenant(&source.tenant, source.id).await?;
+        match &now {
+            Some(now) if now.secret_shard == source.secret_shard => {
+                // After the row: a request that changes the secrets now finds another revision, and counts again.
+                count = api.secrets.keys_now(secret, call.now).await?.len();
+                read = now.clone();
+            }
+            _ => break,
+        }
     }
     // Another request moved the secrets, or deleted the source: what was written now counts nowhere.
-    let now = api.sources.of_tenant(&source.tenant, source.id).await?;
     let exists = now.is_some();
     if now.is_none_or(|now| now.secret_shard != place.shard) {
-        let id = source.id.to_string();
-        remove_unused(api, SecretRef::of_source(&source.tenant, place.shard, &id)).await;
+        remove_unused(api, secret).await;
     }
     Err(if exists { secrets_problem(SecretsError::Conflict) } else { Problem::not_found("source") })
 }
@@ -164,9 +184,14 @@ pub(super) fn secrets_problem(error: SecretsError) -> Problem {
             Problem::field(Kind::InvalidField, "/secret", "is already the source's newest secret")
         }
         SecretsError::Refused(RotationError::TooMany { until }) => {
-            let detail = format!(
-                "at most {OLD_KEY_LIMIT} previous secrets stay valid after a rotation, and the next one expires at {until}; rotate then, with `overlap_seconds` 0, which ends them all, or set all secrets"
-            );
+            let rule = format!("at most {OLD_KEY_LIMIT} previous secrets stay valid after a rotation");
+            let now = "rotate with `overlap_seconds` 0, which ends them all, or set all secrets";
+            let detail = match until {
+                Some(until) => {
+                    format!("{rule}, and enough of them have expired at {until}; rotate then, or {now}")
+                }
+                None => format!("{rule}, and more of them never expire; {now}"),
+            };
             Problem::new(Kind::LimitReached, detail)
         }
         error => problem_of_endpoint(error),

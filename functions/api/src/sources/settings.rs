@@ -102,7 +102,7 @@ pub(super) fn table(text: &TableText) -> Result<Table, Problem> {
     }
 }
 
-fn table_problem(violations: Vec<Violation>) -> Problem {
+pub(super) fn table_problem(violations: Vec<Violation>) -> Problem {
     let mut violations = violations.into_iter().map(|violation| violation.within("/table"));
     let Some(Violation { pointer, detail }) = violations.next() else {
         return Problem::field(Kind::InvalidField, "/table", "is malformed");

@@ -74,6 +74,12 @@ impl Outcome {
         matches!(self, Self::Response { status: 410, .. })
     }
 
+    /// Whether the endpoint works, but accepts no more for a while: 429 (RFC 6585, section 4).
+    #[must_use]
+    pub fn is_too_many(&self) -> bool {
+        matches!(self, Self::Response { status: 429, .. })
+    }
+
     /// Whether the endpoint, or a proxy before it, has too much to do: 429, 502, 504
     /// (Standard Webhooks 1.0.0 names these for throttling), or any response that says when to come
     /// again.

@@ -72,7 +72,7 @@ pub struct Health {
 pub struct Tally {
     /// How many were successful.
     pub succeeded: u32,
-    /// How many were not.
+    /// How many failed. One that was refused with 429 is neither: its endpoint works, and has enough to do.
     pub failed: u32,
     /// Whether one took long or ran into its timeout.
     pub slow: bool,
@@ -93,7 +93,7 @@ impl Tally {
     pub fn add(&mut self, outcome: &Outcome, took: Duration, now: Timestamp) {
         if outcome.is_success() {
             self.succeeded += 1;
-        } else {
+        } else if !outcome.is_too_many() {
             self.failed += 1;
         }
         self.slow |= is_slow(outcome, took);

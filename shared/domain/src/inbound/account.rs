@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use crate::text::serde_as_text;
 
 /// The longest id, in bytes.
-const LENGTH_LIMIT: usize = 100;
+pub(super) const LENGTH_LIMIT: usize = 100;
 
 /// A provider's id of an account, such as `acct_1032D82eZvKYlo2C` of Stripe Connect: what providers use as ids, and
 /// nothing that a path would have to escape.

@@ -10,6 +10,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
 
 use super::{
+    account,
     engine::{
         Verified, holds, read_time,
         scheme::{Condition, TimeUnit},
@@ -74,7 +75,7 @@ pub struct EventTime {
 /// The event that a provider sent, in our terms.
 #[derive(Debug)]
 pub struct ProviderEvent {
-    /// The provider's own id of the event; the same id is the same event.
+    /// The provider's own id of the event; the same id is the same event. A hash of it where it is long.
     pub event_id: String,
     /// The hash of the signed bytes and the type, where the provider's id is not signed: it counts instead of it.
     pub body_id: Option<String>,
@@ -82,7 +83,7 @@ pub struct ProviderEvent {
     pub event_type: EventType,
     /// When it happened, by the provider's clock.
     pub timestamp: Option<Timestamp>,
-    /// Whose it is, in the provider's terms, where it says so.
+    /// Whose it is, in the provider's terms, where it says so in a text that can be an account.
     pub account: Option<String>,
     /// The provider's object, byte for byte.
     pub data: EventData,
@@ -164,8 +165,51 @@ struct Reader<'r, 'a> {
     provider: &'r str,
     facts: &'r Facts<'a>,
     signed_hash: Option<[u8; 32]>,
-    /// The texts of places that are the same for every item, so that a batch does not read its document once per item.
-    of_request: RefCell<BTreeMap<String, Option<String>>>,
+    /// The texts that are the same for every item, by place and alternative, so that a batch does not read its document
+    /// once per item. They are short: every item gets a copy.
+    of_request: RefCell<BTreeMap<(Use, String, usize), Option<String>>>,
+}
+
+/// What a text is read for, which decides what of a long one is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Use {
+    /// The id or a part of it.
+    Id,
+    /// A part of the type.
+    Type,
+    /// The time.
+    Time,
+    /// The account.
+    Account,
+    /// A part of the normalised event.
+    Normal,
+}
+
+/// Bytes of an id; a longer one is hashed.
+const ID_LENGTH_LIMIT: usize = 256;
+
+/// Bytes of a type or a time; a longer one is neither.
+const WORD_LENGTH_LIMIT: usize = 256;
+
+/// Bytes of a field of a normalised event, where it is read from outside of the item: every item of a batch would have a
+/// copy.
+const SHARED_FIELD_LENGTH_LIMIT: usize = 4096;
+
+impl Use {
+    /// What is kept of the text of a place.
+    fn kept(self, place: &Place, mut text: String) -> Option<String> {
+        match self {
+            Self::Id if text.len() > ID_LENGTH_LIMIT => Some(hash([b"long id", text.as_bytes()])),
+            Self::Type | Self::Time if text.len() > WORD_LENGTH_LIMIT => {
+                text.truncate(text.floor_char_boundary(WORD_LENGTH_LIMIT));
+                text.shrink_to_fit();
+                Some(text)
+            }
+            Self::Account => Some(text).filter(|text| text.len() <= account::LENGTH_LIMIT),
+            Self::Normal if text.len() > SHARED_FIELD_LENGTH_LIMIT && !place.is_within_item() => None,
+            _ => Some(text),
+        }
+    }
 }
 
 impl<'r> Reader<'r, '_> {
@@ -205,21 +249,22 @@ impl<'r> Reader<'r, '_> {
                 .rules
                 .normal
                 .iter()
-                .find_map(|rule| rule.apply(self.provider, |place| self.read(place, item))),
+                .find_map(|rule| rule.apply(self.provider, |place| self.read(Use::Normal, place, item))),
         })
     }
 
-    fn read(&self, place: &Place, item: Option<&RawValue>) -> Option<String> {
-        if place.is_of_item() {
-            return place.read(self.facts, item);
-        }
+    fn read(&self, purpose: Use, place: &Place, item: Option<&RawValue>) -> Option<String> {
         let mut of_request = self.of_request.borrow_mut();
-        of_request.entry(place.to_string()).or_insert_with(|| place.read(self.facts, None)).clone()
+        let outside = |index: usize| {
+            let read = || purpose.kept(place, place.read_outside(self.facts, index)?);
+            of_request.entry((purpose, place.to_string(), index)).or_insert_with(read).clone()
+        };
+        purpose.kept(place, place.read_or(self.facts, item, outside)?)
     }
 
     fn event_id(&self, item: Option<&RawValue>) -> Option<String> {
         self.rules.dedupe.iter().find_map(|places| {
-            let texts: Option<Vec<_>> = places.iter().map(|place| self.read(place, item)).collect();
+            let texts: Option<Vec<_>> = places.iter().map(|place| self.read(Use::Id, place, item)).collect();
             let texts = texts.filter(|texts| texts.iter().any(|text| !text.is_empty()))?;
             match &texts[..] {
                 [text] => Some(text.clone()),
@@ -230,7 +275,7 @@ impl<'r> Reader<'r, '_> {
 
     fn event_type(&self, item: Option<&RawValue>) -> Result<EventType, MalformedEvent> {
         let mut text = self.provider.to_owned();
-        let parts = self.rules.event_type.iter().map(|place| self.read(place, item));
+        let parts = self.rules.event_type.iter().map(|place| self.read(Use::Type, place, item));
         let parts: Option<Vec<_>> = parts.collect();
         for part in parts.unwrap_or_default().into_iter().filter(|part| !part.is_empty()) {
             text.push('.');
@@ -249,7 +294,7 @@ impl<'r> Reader<'r, '_> {
 
     fn timestamp(&self, item: Option<&RawValue>) -> Result<Option<Timestamp>, MalformedEvent> {
         let Some(time) = &self.rules.occurred_at else { return Ok(None) };
-        let Some(text) = self.read(&time.from, item).filter(|text| !text.is_empty()) else {
+        let Some(text) = self.read(Use::Time, &time.from, item).filter(|text| !text.is_empty()) else {
             return Ok(None);
         };
         // Mailgun sends seconds with a fraction.
@@ -261,13 +306,15 @@ impl<'r> Reader<'r, '_> {
     }
 
     fn account(&self, item: Option<&RawValue>) -> Option<String> {
-        let account = self.read(self.rules.account.as_ref()?, item)?;
+        let account = self.read(Use::Account, self.rules.account.as_ref()?, item)?;
         Some(account).filter(|account| !account.is_empty())
     }
 
     fn data(&self, item: Option<&RawValue>) -> Result<EventData, MalformedEvent> {
         let raw = match (&self.rules.data, item) {
-            (Some(place), _) => self.read(place, item).and_then(|text| RawValue::from_string(text).ok()),
+            (Some(place), _) => {
+                place.read(self.facts, item).and_then(|text| RawValue::from_string(text).ok())
+            }
             (None, Some(item)) => Some(item.to_owned()),
             (None, None) => {
                 let header = |name: &String| Some((name.clone(), self.facts.request.header(name)?.into()));

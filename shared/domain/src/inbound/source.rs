@@ -3,16 +3,17 @@
 use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use data_encoding::HEXLOWER;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{
     Provider,
+    engine::{key, scheme::Method},
     presets::SecretRules,
     table::{Responses, Table},
 };
-use crate::{Secret, SourceId, TenantId, Timestamp, text::serde_as_text};
+use crate::{Secret, SourceId, TenantId, Timestamp, pointer::Violation, text::serde_as_text};
 
 /// Addresses that the provider calls, at most.
 pub const PUBLIC_URL_COUNT_LIMIT: usize = 5;
@@ -111,6 +112,42 @@ pub fn check_secret(provider: Provider, table: Option<&Table>, text: &str) -> Re
     }
 }
 
+/// Whether the secrets of a custom source remain what they are under another table. A public key is no secret: as one,
+/// strangers could sign with it.
+///
+/// # Errors
+/// What is wrong in the new table.
+pub fn check_new_table(before: &Table, after: &Table, secrets: &[Secret]) -> Result<(), Violation> {
+    let kinds = |table: &Table, secret: &Secret| {
+        let is_key = |method: &&Method| key(&method.key, method.algorithm, secret.expose()).is_some();
+        let fitting = table.scheme.methods.iter().filter(is_key);
+        fitting.fold((false, false), |(public, secret), method| {
+            let is_public = method.algorithm.has_public_key();
+            (public || is_public, secret || !is_public)
+        })
+    };
+    let has_public =
+        |table: &Table| table.scheme.methods.iter().any(|method| method.algorithm.has_public_key());
+    let has_secret =
+        |table: &Table| table.scheme.methods.iter().any(|method| !method.algorithm.has_public_key());
+    let is_swapped = !has_public(before) && !has_secret(after) || !has_secret(before) && !has_public(after);
+    let changes = |secret: &Secret| {
+        let (was, becomes) = (kinds(before, secret), kinds(after, secret));
+        was != (false, false) && (becomes.0 && !was.0 || becomes.1 && !was.1)
+    };
+    if !secrets.is_empty() && is_swapped || secrets.iter().any(changes) {
+        let detail =
+            "must not make secrets of public keys, nor public keys of secrets: create another source";
+        return Err(Violation::new("/scheme/methods", detail));
+    }
+    if secrets.iter().any(|secret| kinds(after, secret) == (false, false)) {
+        let detail =
+            "has no method for one of the source's secrets: set secrets first that are keys of both tables";
+        return Err(Violation::new("", detail));
+    }
+    Ok(())
+}
+
 /// How a request is responded to whose source does not exist.
 #[must_use]
 pub fn unknown_responses(provider: Provider) -> Responses {
@@ -140,6 +177,20 @@ impl Network {
     }
 }
 
+/// Addresses are compared as IPv4 where they can be, so a network of such addresses (`::ffff:192.0.2.0/120`) is one of
+/// IPv4, too.
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else { return network };
+    let as_v4 = || {
+        let prefix = mapped.prefix_len().checked_sub(IPV4_MAPPED_PREFIX)?;
+        Ipv4Net::new(mapped.addr().to_ipv4_mapped()?, prefix).ok()
+    };
+    as_v4().map_or(network, IpNet::V4)
+}
+
+/// The bits before the IPv4 address in an IPv6 address that maps it (RFC 4291, section 2.5.5.2).
+const IPV4_MAPPED_PREFIX: u8 = 96;
+
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -152,7 +203,7 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
         let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         // Without the bits of the host, so that a network has one spelling.
-        network.map(|network| Self(network.trunc())).map_err(|_| InvalidNetwork)
+        network.map(|network| Self(canonical(network).trunc())).map_err(|_| InvalidNetwork)
     }
 }
 

@@ -117,8 +117,8 @@ impl Reply {
 /// Rows in one list of a table.
 const ROW_COUNT_LIMIT: usize = 8;
 
-/// Bytes of a table.
-const TABLE_LENGTH_LIMIT: usize = 16 * 1024;
+/// Bytes of a table, as a tenant writes it and as it is stored.
+pub const TABLE_LENGTH_LIMIT: usize = 16 * 1024;
 
 /// Reads a tenant's table.
 ///
@@ -128,6 +128,22 @@ pub fn parse_table(json: &str) -> Result<Table, Vec<Violation>> {
     if json.len() > TABLE_LENGTH_LIMIT {
         return Err(vec![Violation::new("", format!("must be at most {TABLE_LENGTH_LIMIT} bytes long"))]);
     }
+    let table = read_table(json)?;
+    // With its defaults it is longer than it was written.
+    if serde_json::to_string(&table).is_ok_and(|stored| stored.len() > TABLE_LENGTH_LIMIT) {
+        let detail =
+            format!("must be at most {TABLE_LENGTH_LIMIT} bytes long with the defaults of its fields");
+        return Err(vec![Violation::new("", detail)]);
+    }
+    Ok(table)
+}
+
+/// Reads a table as it is stored, of any length: it was checked when it was written, and a limit that is lowered later
+/// must not make a source unreadable.
+///
+/// # Errors
+/// Every fault, with the pointer to its field.
+pub fn read_table(json: &str) -> Result<Table, Vec<Violation>> {
     let table: Table = engine::parse(json).map_err(|violation| vec![violation])?;
     let violations = violations(&table);
     if violations.is_empty() { Ok(table) } else { Err(violations) }

@@ -110,10 +110,11 @@ impl StoredSecret {
 /// Why a rotation is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RotationError {
-    /// [`OLD_KEY_LIMIT`] would still sign; one of them ends then.
+    /// More than [`OLD_KEY_LIMIT`] would still sign.
     TooMany {
-        /// When there is room again.
-        until: Timestamp,
+        /// When enough of them have ended; nothing where they have no end, as secrets that were set
+        /// together.
+        until: Option<Timestamp>,
     },
     /// The new key is the one that is newest already.
     Same,
@@ -145,7 +146,11 @@ pub fn rotate(
         .filter(|kept| kept.is_active(now))
         .collect();
     if old.len() > OLD_KEY_LIMIT {
-        let until = old.iter().filter_map(|kept| kept.expires_at).min().unwrap_or(end);
+        // Their own ends, and not those that this rotation would have given them.
+        let active = before.iter().filter(|kept| kept.secret != *new && kept.is_active(now));
+        let mut ends: Vec<_> = active.filter_map(|kept| kept.expires_at).collect();
+        ends.sort_unstable();
+        let until = ends.get(old.len() - OLD_KEY_LIMIT - 1).copied();
         return Err(RotationError::TooMany { until });
     }
     let newest = StoredSecret { secret: new.clone(), created_at: Some(now), expires_at: None };

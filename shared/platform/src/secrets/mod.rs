@@ -228,12 +228,14 @@ impl Secrets {
         if let Some(after) = self.change_present(secret, change).await? {
             return Ok((Place { shard: secret.shard, moving: None }, after));
         }
+        // An owner without keys has an entry, too; one that is deleted has none, and nothing is to be moved.
+        let (_, document) = self.current(secret, Duration::ZERO).await?;
+        if document.get(&secret.entry()).is_none() {
+            return Err(SecretsError::Gone);
+        }
         let moving = Some(self.start_move(secret, clock::now()).await?);
         // After that record: what is read now is not changed until the move ends.
         let before = self.keys_now(secret, rotation.now).await?;
-        if before.is_empty() {
-            return Err(SecretsError::Gone);
-        }
         let change = SecretChange::Rotate(rotation, Some(&before));
         let (shard, after) = Box::pin(self.join(secret.owner(), Some(secret.shard), change)).await?;
         Ok((Place { shard, moving }, after))

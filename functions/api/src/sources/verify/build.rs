@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use domain::{
     InboundRequestId,
-    inbound::engine::{self, Draft, SignaturePlace, Unsignable, query_text},
+    inbound::{
+        engine::{self, Draft, SignaturePlace, Unsignable, query_text},
+        reading::Request,
+    },
 };
 use platform::{
     lambda::problem::{Kind, Problem},
@@ -70,11 +73,15 @@ pub(crate) async fn build(api: Arc<Api>, call: Call, body: BuildRequest) -> Resu
     let parts = parts.map_err(|refusal: Unsignable| unsignable(refusal.to_string()))?;
     call.record(&api, source.id, None, Some(json!({ "body_size": request.body.len() }))).await?;
     let (headers, query, path_secret) = parts.complete();
-    let received = domain::inbound::reading::Request {
-        query: &query,
-        ..request.received(&subject.public_urls, path_secret, &headers)
+    let received = Request { query: &query, ..request.received(&subject.public_urls, path_secret, &headers) };
+    let result = match parts.complete_shown() {
+        None => VerifyReport::of(&subject, received),
+        Some((headers, query, path_secret)) => {
+            let shown =
+                Request { query: &query, ..request.received(&subject.public_urls, path_secret, &headers) };
+            VerifyReport::without_secret(&subject, received, shown)
+        }
     };
-    let result = VerifyReport::of(&subject, received);
     let mut headers: BTreeMap<_, _> = parts.headers.iter().cloned().collect();
     let mut query = parts.query.clone();
     let mut url = subject.public_urls.first().cloned().unwrap_or_default();

@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use domain::{
     EventId, SourceId, TenantId, Timestamp,
-    event::{EventData, EventType},
+    event::{EventData, EventType, payload},
     inbound::{
         challenge::{self, ChallengeReply, Outcome},
-        engine::{self, Check, Reject, Report, Step, Verdict},
+        engine::{self, Check, Reject, Report, Step, Verdict, Verified},
         extraction::{Extraction, ProviderEvent, extract},
         normal::NormalType,
         reading,
         table::Reply,
     },
 };
+use platform::publish::PAYLOAD_LIMIT;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -213,6 +214,24 @@ impl VerifyReport {
 
     /// The outcome of a request.
     pub(super) fn of(subject: &Subject<'_>, received: reading::Request<'_>) -> Self {
+        Self::shown_as(subject, received, None)
+    }
+
+    /// The same of a request that holds the secret itself, made of what may be shown of it: a table can read events from
+    /// the place of the secret.
+    pub(super) fn without_secret(
+        subject: &Subject<'_>,
+        received: reading::Request<'_>,
+        shown: reading::Request<'_>,
+    ) -> Self {
+        Self::shown_as(subject, received, Some(shown))
+    }
+
+    fn shown_as(
+        subject: &Subject<'_>,
+        received: reading::Request<'_>,
+        shown: Option<reading::Request<'_>>,
+    ) -> Self {
         if let Some(encoding) = received.header("content-encoding")
             && !encoding.trim().eq_ignore_ascii_case("identity")
         {
@@ -225,8 +244,8 @@ impl VerifyReport {
             verify_token: subject.verify_token,
             awaits_secret: subject.awaits_secret,
         };
-        match challenge::respond(subject.table, received, state, subject.now) {
-            Outcome::NoChallenge => Self::of_event(subject, received),
+        match challenge::respond(subject.table, shown.unwrap_or(received), state, subject.now) {
+            Outcome::NoChallenge => Self::of_event(subject, received, shown),
             Outcome::Respond(reply) => Self::new(DryRunOutcome::Challenge, reply.into()),
             Outcome::KeepSecret(secret, mut reply) => {
                 // The sender's secret, which the source would store.
@@ -246,13 +265,20 @@ impl VerifyReport {
         }
     }
 
-    fn of_event(subject: &Subject<'_>, received: reading::Request<'_>) -> Self {
+    fn of_event(
+        subject: &Subject<'_>,
+        received: reading::Request<'_>,
+        shown: Option<reading::Request<'_>>,
+    ) -> Self {
         let mut found = engine::verify(&subject.table.scheme, received, subject.keys(), subject.now);
         let replies = &subject.table.responses;
         let mut report = Self::new(DryRunOutcome::Refused, (&replies.refused).into());
         report.show(&mut found, subject.own_secret_count);
         let verified = match found.outcome {
-            Ok(verified) => verified,
+            Ok(verified) => match shown {
+                Some(shown) => Verified::recorded(shown, verified.record()),
+                None => verified,
+            },
             Err(reject) => {
                 report.reject = Some(reject);
                 return report.because(reject.as_str(), reject.to_string());
@@ -291,8 +317,17 @@ impl VerifyReport {
     }
 
     fn extracted(mut self, subject: &Subject<'_>, extraction: Extraction) -> Self {
-        let Extraction { events, malformed, unverified_count } = extraction;
+        let Extraction { mut events, malformed, unverified_count } = extraction;
+        let found_count = events.len();
+        events.retain(|event| fits(event, subject.now));
         self.event_count = events.len();
+        if events.is_empty() && found_count > 0 {
+            self.outcome = DryRunOutcome::Malformed;
+            self.response = problem_response(subject, 413);
+            self.malformed_item_count = malformed.len();
+            self.unverified_item_count = unverified_count;
+            return self.because("malformed", "the event is too large");
+        }
         self.malformed_item_count = malformed.len();
         self.unverified_item_count = unverified_count;
         self.malformed_items =
@@ -316,6 +351,11 @@ impl VerifyReport {
             self
         }
     }
+}
+
+/// Whether an event is within the limit of a webhook: its type and its time are part of that.
+fn fits(event: &ProviderEvent, now: Timestamp) -> bool {
+    payload(&event.event_type, event.timestamp.unwrap_or(now), &event.data).len() <= PAYLOAD_LIMIT
 }
 
 fn event_view(identities: Option<Identities<'_>>, event: ProviderEvent) -> DryRunEvent {

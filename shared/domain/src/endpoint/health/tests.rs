@@ -99,6 +99,12 @@ fn throttling_and_slowness_are_remembered_for_a_while() {
         tally.add(&outcome, Duration::ZERO, at(0));
         assert_eq!(tally.throttle, wait.map(Duration::from_secs), "{outcome:?}");
     }
+    // Zapier responds with nothing but 429 beyond its limit, and must not be disabled for it.
+    let mut refused = Tally::default();
+    refused.add(&response(429, None), Duration::ZERO, at(0));
+    assert_eq!((refused.succeeded, refused.failed), (0, 0));
+    let health = (0..100).fold(Health::default(), |health, day| health.after(&refused, at(day * 21_600)));
+    assert_eq!((health.failures, health.circuit, health.verdict(at(25 * 86_400), 5)), (0, None, None));
     let mut tally = Tally::default();
     tally.add(&Outcome::Failed(Failure::Timeout), Duration::from_secs(1), at(0));
     let health = Health::default().after(&tally, at(0));

@@ -36,11 +36,30 @@ pub(in crate::inbound) fn parse<T: DeserializeOwned>(json: &str) -> Result<T, Vi
                 Segment::Unknown => {}
             }
         }
-        let text = error.inner().to_string();
-        // The position in the text says less than the pointer.
-        let detail = text.rsplit_once(" at line ").map_or(text.as_str(), |(detail, _)| detail);
-        Violation::new(place, detail)
+        Violation::new(place, words(error.inner()))
     })
+}
+
+/// The error without the position in the text, which the pointer shows better, and without the value, which may be a
+/// secret, and the names of our types.
+fn words(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(detail, _)| detail);
+    if !error.is_data() {
+        return text.to_owned();
+    }
+    if let Some(rest) = text.strip_prefix("unknown field ").or_else(|| text.strip_prefix("unknown variant "))
+    {
+        // After the name, which the pointer has or which may be a secret.
+        return match rest.rsplit_once(", expected ") {
+            Some((_, expected)) => format!("is unknown; expected {expected}"),
+            None => "is unknown".to_owned(),
+        };
+    }
+    if ["invalid type", "invalid value", "invalid length"].iter().any(|kind| text.starts_with(kind)) {
+        return "has the wrong type".to_owned();
+    }
+    text.to_owned()
 }
 
 /// What is wrong in a table beyond its shape.

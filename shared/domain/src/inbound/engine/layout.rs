@@ -8,8 +8,8 @@ use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD, HEXLOWER_P
 use super::scheme::{Encoding, Layout};
 use crate::inbound::reading::Origin;
 
-/// Signatures in one request; a provider sends one per secret that it rolls.
-const SIGNATURE_COUNT_LIMIT: usize = 16;
+/// Signatures in one request, in all its headers together; a provider sends one per secret that it rolls.
+pub(super) const SIGNATURE_COUNT_LIMIT: usize = 16;
 
 /// A signature as text, with the time that is part of the same text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +60,8 @@ pub(super) fn read(
             found
         }
     };
-    signatures.truncate(SIGNATURE_COUNT_LIMIT);
+    // One more, so that too many are noticed.
+    signatures.truncate(SIGNATURE_COUNT_LIMIT + 1);
     (!signatures.is_empty()).then_some(signatures)
 }
 

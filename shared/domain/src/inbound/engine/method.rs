@@ -16,6 +16,7 @@ use super::{
     scheme::{Algorithm, Condition, Encoding, Method},
     template::Word,
     url,
+    work::Work,
 };
 use crate::{
     Timestamp,
@@ -47,10 +48,12 @@ pub(super) fn verify<'a>(
     facts: &Facts<'a>,
     keys: Keys<'_>,
     now: Timestamp,
+    work: &mut Work,
 ) -> Report<'a> {
     let mut found = Findings::default();
+    let mut trial = Trial { method, facts, keys, now, work, found: &mut found };
     let outcome = match method.algorithm {
-        Algorithm::JwsRs256 => claims::verify(method, facts, keys, now, &mut found).map(|()| None),
+        Algorithm::JwsRs256 => claims::verify(method, facts, keys, now, trial.found).map(|()| None),
         _ => {
             if let Some((list, place)) = method.signature.from.per_item() {
                 let items = facts.items(&list).unwrap_or_default();
@@ -58,13 +61,13 @@ pub(super) fn verify<'a>(
                     .into_iter()
                     .map(|item| {
                         let texts = place.read_all(facts, Some(item));
-                        verify_texts(method, &texts, facts, Some(item), keys, now, &mut found)
+                        trial.verify(&texts, Some(item))
                     })
                     .collect();
-                found.of_items(valid)
+                if trial.work.is_exceeded() { Err(trial.too_much()) } else { trial.found.of_items(valid) }
             } else {
                 let texts = method.signature.from.read_all(facts, None);
-                verify_texts(method, &texts, facts, None, keys, now, &mut found).map(|()| None)
+                trial.verify(&texts, None).map(|()| None)
             }
         }
     };
@@ -81,59 +84,84 @@ struct Candidate {
     time: Option<String>,
 }
 
-fn verify_texts<'a>(
-    method: &Method,
-    texts: &[String],
-    facts: &Facts<'a>,
-    item: Option<&RawValue>,
-    keys: Keys<'_>,
+/// One method with all that it is tried with.
+struct Trial<'t, 'a> {
+    method: &'t Method,
+    facts: &'t Facts<'a>,
+    keys: Keys<'t>,
     now: Timestamp,
-    found: &mut Findings<'a>,
-) -> Result<(), Reject> {
-    let from = &method.signature.from;
-    if texts.is_empty() {
-        let detail = format!("{from} is missing");
-        return Err(found.failed(Step::Presence, Reject::MissingSignature, detail));
-    }
-    found.add(Step::Presence, Verdict::Pass, format!("{from} is present"));
-    let candidates = candidates(method, texts, facts, item, found)?;
-    let names_url = method.signed.as_ref().is_some_and(|signed| signed.has(&Word::Url));
-    let urls = if names_url { url::urls(&facts.request, &method.url_variants) } else { vec![String::new()] };
+    work: &'t mut Work,
+    found: &'t mut Findings<'a>,
+}
 
-    // No short cut: every secret is tried with every form of the URL, and compared with every signature.
-    let mut matched = None;
-    for (time, signatures) in by_time(&candidates) {
-        for url in &urls {
-            let pieces = match &method.signed {
-                Some(signed) => pieces(signed, facts, item, time, url).ok_or_else(|| {
-                    let detail = "a part of the signed text is missing from the request";
-                    found.failed(Step::Layout, Reject::MalformedSignature, detail)
-                })?,
-                None => Vec::new(),
-            };
-            let matched_before = matched.is_some();
-            for (index, secret) in keys.secrets.iter().enumerate() {
-                let key = key::key(&method.key, method.algorithm, secret.expose());
-                let is_match =
-                    key.is_some_and(|key| algorithm::matches(method.algorithm, &key, &pieces, &signatures));
-                if is_match && matched.is_none() {
-                    matched = Some((index, time.map(str::to_owned)));
+impl Trial<'_, '_> {
+    /// Verifies the signatures in these texts: of the request, or of one item.
+    fn verify(&mut self, texts: &[String], item: Option<&RawValue>) -> Result<(), Reject> {
+        let Self { method, facts, keys, now, .. } = *self;
+        let from = &method.signature.from;
+        if texts.is_empty() {
+            let detail = format!("{from} is missing");
+            return Err(self.found.failed(Step::Presence, Reject::MissingSignature, detail));
+        }
+        self.found.add(Step::Presence, Verdict::Pass, format!("{from} is present"));
+        let candidates = candidates(method, texts, facts, item, self.found)?;
+        let names_url = method.signed.as_ref().is_some_and(|signed| signed.has(&Word::Url));
+        let urls =
+            if names_url { url::urls(&facts.request, &method.url_variants) } else { vec![String::new()] };
+
+        // No short cut: every secret is tried with every form of the URL, and compared with every signature.
+        let mut matched = None;
+        for (time, signatures) in by_time(&candidates) {
+            for url in &urls {
+                self.charge(item, signatures.len())?;
+                let pieces = match &method.signed {
+                    Some(signed) => pieces(signed, facts, item, time, url).ok_or_else(|| {
+                        let detail = "a part of the signed text is missing from the request";
+                        self.found.failed(Step::Layout, Reject::MalformedSignature, detail)
+                    })?,
+                    None => Vec::new(),
+                };
+                let matched_before = matched.is_some();
+                for (index, secret) in keys.secrets.iter().enumerate() {
+                    let key = key::key(&method.key, method.algorithm, secret.expose());
+                    let is_match = key
+                        .is_some_and(|key| algorithm::matches(method.algorithm, &key, &pieces, &signatures));
+                    if is_match && matched.is_none() {
+                        matched = Some((index, time.map(str::to_owned)));
+                    }
+                }
+                let is_first = self.found.pieces.is_none() || (matched.is_some() && !matched_before);
+                if is_first && method.algorithm.signs() {
+                    self.found.pieces = Some(pieces);
                 }
             }
-            let is_first = found.pieces.is_none() || (matched.is_some() && !matched_before);
-            if is_first && method.algorithm.signs() {
-                found.pieces = Some(pieces);
-            }
         }
+        let Some((secret, time)) = matched else {
+            let detail = format!("none of {} secrets makes this signature", keys.secrets.len());
+            return Err(self.found.failed(Step::Signature, Reject::WrongSignature, detail));
+        };
+        self.found.secret = Some(secret);
+        self.found.add(Step::Signature, Verdict::Pass, format!("secret {secret} makes this signature"));
+        check_body_hash(method, facts, self.found)?;
+        moment::check(method.timestamp.as_ref(), time.as_deref(), now, self.found)
     }
-    let Some((secret, time)) = matched else {
-        let detail = format!("none of {} secrets makes this signature", keys.secrets.len());
-        return Err(found.failed(Step::Signature, Reject::WrongSignature, detail));
-    };
-    found.secret = Some(secret);
-    found.add(Step::Signature, Verdict::Pass, format!("secret {secret} makes this signature"));
-    check_body_hash(method, facts, found)?;
-    moment::check(method.timestamp.as_ref(), time.as_deref(), now, found)
+
+    /// Takes what one text costs: it is read from the body or the item, and hashed with every secret; a public key hashes
+    /// it for each signature.
+    fn charge(&mut self, item: Option<&RawValue>, signature_count: usize) -> Result<(), Reject> {
+        if self.method.signed.is_none() {
+            return Ok(());
+        }
+        let length = item.map_or(self.facts.request.body.len(), |item| item.get().len());
+        let per_secret = if self.method.algorithm.has_public_key() { signature_count } else { 1 };
+        let times = self.keys.secrets.len().max(1).saturating_mul(per_secret);
+        if self.work.admits(length, times) { Ok(()) } else { Err(self.too_much()) }
+    }
+
+    fn too_much(&mut self) -> Reject {
+        let detail = "too many signatures, times and forms of the URL for a body of this length";
+        self.found.failed(Step::Layout, Reject::MalformedSignature, detail)
+    }
 }
 
 /// Every signature that the texts claim, decoded.
@@ -170,6 +198,14 @@ fn candidates(
             return Err(found.failed(Step::Layout, Reject::MalformedSignature, detail));
         };
         all.extend(decoded);
+        if all.len() > layout::SIGNATURE_COUNT_LIMIT {
+            let detail = format!(
+                "{} has more than {} signatures",
+                method.signature.from,
+                layout::SIGNATURE_COUNT_LIMIT
+            );
+            return Err(found.failed(Step::Layout, Reject::MalformedSignature, detail));
+        }
     }
     if let Some(field) = &method.timestamp {
         let readable = |time: &Option<String>| {

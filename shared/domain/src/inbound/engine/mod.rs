@@ -20,6 +20,7 @@ pub mod scheme;
 mod sign;
 pub mod template;
 mod url;
+mod work;
 
 pub(super) use check::{CONDITION_COUNT_LIMIT, parse, violations};
 pub use jws::KeySet;
@@ -28,8 +29,9 @@ pub(super) use method::holds;
 pub(super) use moment::read as read_time;
 pub use report::{Check, Reject, Report, Step, Verdict, Verified, VerifiedRecord};
 pub use scheme::Scheme;
-pub use sign::{Draft, SignatureParts, SignaturePlace, Unsignable, query_text, sign};
+pub use sign::{CompleteParts, Draft, SignatureParts, SignaturePlace, Unsignable, query_text, sign};
 
+use self::work::Work;
 use super::reading::{Facts, Request};
 use crate::{Secret, Timestamp};
 
@@ -45,16 +47,20 @@ pub struct Keys<'a> {
 /// Verifies a request with every active secret, and reports every step.
 ///
 /// Of several methods the one that came furthest is reported. The time is looked at last, so a stranger learns
-/// nothing about it.
+/// nothing about it. What would cost too much is refused as malformed, unless a method before it fits.
 #[must_use]
 pub fn verify<'a>(scheme: &Scheme, request: Request<'a>, keys: Keys<'_>, now: Timestamp) -> Report<'a> {
     let facts = Facts::new(request, scheme.form.as_ref());
     let mut best: Option<Report<'a>> = None;
+    let mut work = Work::new();
     for (index, method) in scheme.methods.iter().enumerate() {
         if !method.when.iter().all(|condition| method::holds(condition, &facts)) {
             continue;
         }
-        let report = method::verify(method, index, &facts, keys, now);
+        let report = method::verify(method, index, &facts, keys, now, &mut work);
+        if work.is_exceeded() {
+            return best.filter(|best| best.outcome.is_ok()).unwrap_or(report);
+        }
         if best.as_ref().is_none_or(|best| rank(&report) > rank(best)) {
             best = Some(report);
         }

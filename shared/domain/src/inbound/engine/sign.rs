@@ -62,6 +62,9 @@ pub struct SignatureParts {
     pub shown: String,
 }
 
+/// The headers, the query and the end of the path of a request.
+pub type CompleteParts<'a> = (Vec<(&'a str, &'a str)>, String, Option<&'a str>);
+
 /// A request of this table cannot be signed here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unsignable;
@@ -95,15 +98,25 @@ pub fn sign(
 impl SignatureParts {
     /// The headers, the query and the end of the path, with the signature.
     #[must_use]
-    pub fn complete(&self) -> (Vec<(&str, &str)>, String, Option<&str>) {
+    pub fn complete(&self) -> CompleteParts<'_> {
+        self.complete_with(&self.signature)
+    }
+
+    /// The same as it may be shown; `None` where the signature itself may be.
+    #[must_use]
+    pub fn complete_shown(&self) -> Option<CompleteParts<'_>> {
+        (self.shown != self.signature).then(|| self.complete_with(&self.shown))
+    }
+
+    fn complete_with<'s>(&'s self, signature: &'s str) -> CompleteParts<'s> {
         let mut headers: Vec<_> =
             self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let mut query = self.query.clone();
         let mut path = None;
         match &self.place {
-            SignaturePlace::Header(name) => headers.push((name, &self.signature)),
-            SignaturePlace::Query(name) => query.push((name.clone(), self.signature.clone())),
-            SignaturePlace::Path => path = Some(self.signature.as_str()),
+            SignaturePlace::Header(name) => headers.push((name, signature)),
+            SignaturePlace::Query(name) => query.push((name.clone(), signature.to_owned())),
+            SignaturePlace::Path => path = Some(signature),
         }
         (headers, query_text(&query), path)
     }

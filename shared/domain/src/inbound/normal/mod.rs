@@ -92,6 +92,24 @@ impl NormalType {
         }
     }
 
+    /// What it means, in words.
+    #[must_use]
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::PaymentSucceeded => "A payment was made.",
+            Self::InvoicePaid => "An invoice was paid.",
+            Self::SubscriptionUpdated => "A subscription has changed.",
+            Self::ChargeDisputed => "A payment is disputed.",
+            Self::EmailDelivered => "The receiving server has accepted an e-mail.",
+            Self::EmailOpened => "An e-mail was opened.",
+            Self::EmailClicked => "A link in an e-mail was followed.",
+            Self::EmailBounced => "An e-mail cannot be delivered.",
+            Self::EmailComplained => "A recipient has reported an e-mail as spam.",
+            Self::EmailUnsubscribed => "A recipient has unsubscribed.",
+            Self::LeadCreated => "Someone has left their contact data.",
+        }
+    }
+
     /// The JSON Schema of its data.
     #[must_use]
     pub fn schema(self) -> Value {

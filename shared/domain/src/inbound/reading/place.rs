@@ -156,16 +156,46 @@ impl Place {
     /// The text of this place; `None` where a required one is missing.
     #[must_use]
     pub fn read(&self, facts: &Facts<'_>, item: Option<&RawValue>) -> Option<String> {
-        let mut alternatives = self.alternatives.iter();
-        let found = alternatives.find_map(|(origin, inner)| {
-            let text = read_one(origin, facts, item)?;
-            match inner {
-                None => Some(text),
-                Some(pointer) => text_of(pointer.get(serde_json::from_str(&text).ok()?)?),
+        self.read_or(facts, item, |outside| self.read_outside(facts, outside))
+    }
+
+    /// The same, where `outside` reads what is the same for all items, by its number among the alternatives.
+    pub(in crate::inbound) fn read_or(
+        &self,
+        facts: &Facts<'_>,
+        item: Option<&RawValue>,
+        mut outside: impl FnMut(usize) -> Option<String>,
+    ) -> Option<String> {
+        let mut alternatives = self.alternatives.iter().enumerate();
+        let found = alternatives.find_map(|(index, (origin, inner))| {
+            if is_of_item(origin) {
+                self.read_alternative(origin, inner.as_ref(), facts, item)
+            } else {
+                outside(index)
             }
         });
-        let found = found.map(|text| if self.lower_case { text.to_ascii_lowercase() } else { text });
         found.or_else(|| self.optional.then(String::new))
+    }
+
+    /// The text of one of its alternatives that is no part of an item.
+    pub(in crate::inbound) fn read_outside(&self, facts: &Facts<'_>, index: usize) -> Option<String> {
+        let (origin, inner) = self.alternatives.get(index)?;
+        self.read_alternative(origin, inner.as_ref(), facts, None)
+    }
+
+    fn read_alternative(
+        &self,
+        origin: &Origin,
+        inner: Option<&Pointer>,
+        facts: &Facts<'_>,
+        item: Option<&RawValue>,
+    ) -> Option<String> {
+        let text = read_one(origin, facts, item)?;
+        let text = match inner {
+            None => text,
+            Some(pointer) => text_of(pointer.get(serde_json::from_str(&text).ok()?)?)?,
+        };
+        Some(if self.lower_case { text.to_ascii_lowercase() } else { text })
     }
 
     /// Every text of this place: more than one where it names headers by their beginning.
@@ -182,12 +212,6 @@ impl Place {
     /// What it reads from, in order.
     pub fn origins(&self) -> impl Iterator<Item = &Origin> {
         self.alternatives.iter().map(|(origin, _)| origin)
-    }
-
-    /// Whether its value can differ between the items of a request.
-    #[must_use]
-    pub fn is_of_item(&self) -> bool {
-        self.origins().any(|origin| matches!(origin, Origin::Item(_) | Origin::ItemHash))
     }
 
     /// Whether it reads nothing but the current item.
@@ -219,6 +243,10 @@ impl Place {
         let alternatives = vec![(Origin::Item(rest), inner.clone())];
         Some((items, Self { alternatives, ..self.clone() }))
     }
+}
+
+fn is_of_item(origin: &Origin) -> bool {
+    matches!(origin, Origin::Item(_) | Origin::ItemHash)
 }
 
 fn read_one(origin: &Origin, facts: &Facts<'_>, item: Option<&RawValue>) -> Option<String> {

@@ -1,7 +1,10 @@
 //! Cases 11 to 28: bytes, encodings, keys and URLs.
 
-use super::kit::{NOW, base64, form, get, hex, post, preset, table};
-use crate::inbound::engine::Reject::{MalformedSignature, MissingSignature, StaleTimestamp, WrongSignature};
+use super::kit::{NOW, base64, custom, form, get, hex, post, preset, table};
+use crate::inbound::{
+    engine::Reject::{MalformedSignature, MissingSignature, StaleTimestamp, WrongSignature},
+    table::parse_table,
+};
 
 const KEY: &str = "whsec_test_key_of_these_cases";
 
@@ -252,5 +255,69 @@ fn case_28_many_signatures_are_bounded() {
     let good = hex(KEY, format!("{NOW}.{{}}"));
     let header = |zeros: usize| format!("t={NOW}{},v1={good}", ",v1=00".repeat(zeros));
     let check = |zeros| post("{}").header("stripe-signature", header(zeros)).verify(&table("stripe"), &[KEY]);
-    assert_eq!((check(15), check(16)), (Ok(()), Err(WrongSignature)));
+    assert_eq!((check(15), check(16)), (Ok(()), Err(MalformedSignature)));
+    // Those of all headers together.
+    let docusign = |zeros: usize| {
+        let names = (0..zeros).map(|number| format!("x-docusign-signature-{number}"));
+        let headers: Vec<_> = names.map(|name| (&*name.leak(), "QQ==".to_owned())).collect();
+        let mut call = post("{}");
+        call.headers.extend(headers);
+        call.header("x-docusign-signature-100", base64(KEY, "{}")).verify(&table("docusign"), &[KEY])
+    };
+    assert_eq!((docusign(15), docusign(16)), (Ok(()), Err(MalformedSignature)));
+}
+
+/// 256 MiB: the body once for each time, form of the URL and secret. None of these secrets is a key, so that the test need
+/// not hash so much.
+#[test]
+fn the_work_of_a_verification_is_bounded() {
+    let positional = r#"{"signature":{"from":"header:s","encoding":"base64","layout":{"positional":{"item_separator":",","separator":";","signature":1}}},
+        "algorithm":"hmac-sha256","key":{"encoding":"hex"},"signed":"{ts}{body}","timestamp":{"from":"position:0","unit":"s"}}"#;
+    let times = |count: usize| (0..count).map(|time| format!("{time};QQ==")).collect::<Vec<_>>().join(",");
+    let plain = r#"{"signature":{"from":"header:s"},"algorithm":"hmac-sha256","key":{"encoding":"hex"},"signed":"{body}{url}","url_variants":["port"]}"#;
+    let keyed = r#"{"signature":{"from":"header:s","layout":{"list":{"separator":" ","assign":",","keys":["a"]}}},
+        "algorithm":"ed25519","key":{"encoding":"spki"},"signed":"{body}"}"#;
+    let fits = r#"{"signature":{"from":"header:s"},"algorithm":"hmac-sha256","signed":"{method}"}"#;
+    let items = r#"{"signature":{"from":"json:/items/*/sig"},"algorithm":"hmac-sha256","key":{"encoding":"hex"},"signed":"{item:/id}"}"#;
+    let body = vec![b'x'; 1024 * 1024];
+    let check = |methods: &str, signature: &str, body: &[u8], urls: usize, secrets: usize| {
+        let mut call = post(body).header("s", signature);
+        call.urls = (0..urls).map(|number| format!("https://acme.example/{number}")).collect();
+        let secrets = vec!["no key"; secrets];
+        call.verify(&custom(methods), &secrets)
+    };
+    let (too_much, wrong) = (Err(MalformedSignature), Err(WrongSignature));
+    assert_eq!(check(positional, &times(16), &body, 1, 16), wrong);
+    assert_eq!(check(positional, &times(16), &body, 1, 17), too_much);
+    assert_eq!(check(positional, &times(1), &body, 1, 256), wrong);
+    // Each URL has two forms.
+    assert_eq!(check(plain, "00", &body, 4, 32), wrong);
+    assert_eq!(check(plain, "00", &body, 4, 33), too_much);
+    // A public key reads the text once for each signature.
+    assert_eq!(check(keyed, &["a,00"; 16].join(" "), &body, 1, 16), wrong);
+    assert_eq!(check(keyed, &["a,00"; 16].join(" "), &body, 1, 17), too_much);
+    // All methods together.
+    let both = format!("{plain},{plain}");
+    assert_eq!((check(&both, "00", &body, 2, 32), check(&both, "00", &body, 2, 33)), (wrong, too_much));
+    // A method that fits before counts.
+    let mut secrets = vec!["no key"; 128];
+    secrets.push(KEY);
+    let both = custom(&format!("{fits},{plain}"));
+    let mut call = post(&body).header("s", hex(KEY, "POST"));
+    call.urls = vec!["https://acme.example/".to_owned()];
+    assert_eq!(call.verify(&both, &secrets), Ok(()));
+    // Signatures of items read their items, not the body for each of them.
+    let list = |count: usize| {
+        let item = r#"{"id":"1","sig":"00","text":"TEXT"}"#.replace("TEXT", &"x".repeat(200));
+        format!(r#"{{"items":[{}]}}"#, vec![item; count].join(","))
+    };
+    let of_items = |json: String, secrets: usize| {
+        let json = json.into_bytes();
+        let table = format!(
+            r#"{{"scheme":{{"methods":[{items}]}},"events":{{"items":["json:/items/*"],"event_type":["text:a"],"dedupe":[["item_hash"]]}}}}"#
+        );
+        post(json).verify(&parse_table(&table).unwrap(), &vec!["no key"; secrets])
+    };
+    assert_eq!(of_items(list(4000), 10), wrong);
+    assert_eq!(of_items(list(4000), 400), too_much);
 }

@@ -11,7 +11,7 @@ use crate::inbound::{
     },
     presets,
     reading::{Place, Pointer},
-    table::{Table, parse_table},
+    table::{Table, parse_table, read_table},
 };
 
 const EVENTS: &str = r#""events":{"event_type":["json:/type"],"dedupe":[["json:/id"]]}"#;
@@ -242,13 +242,13 @@ fn faults_of_the_shape_are_named_by_field() {
         (
             format!(r#"{{"scheme":{{"methods":[{method}],"methods2":1}},{EVENTS}}}"#),
             "/scheme/methods2",
-            "unknown field",
+            "is unknown; expected `form` or `methods`",
         ),
         (format!(r#"{{"scheme":{{"methods":[]}},{EVENTS}}}"#), "/scheme/methods", "1 to 8"),
         (
             format!(r#"{{"scheme":{{"methods":[{}]}},{EVENTS}}}"#, method.replace("hmac-sha256", "md5")),
             "/scheme/methods/0/algorithm",
-            "unknown variant `md5`",
+            "is unknown; expected one of `hmac-sha256`",
         ),
         (
             format!(r#"{{"scheme":{{"methods":[{}]}},{EVENTS}}}"#, method.replace("{body}", "{bodie}")),
@@ -285,6 +285,64 @@ fn faults_of_the_shape_are_named_by_field() {
         let found = &violations[0];
         assert!(found.pointer == pointer && found.detail.contains(detail), "{json:.200}: {found}");
     }
+}
+
+/// A secret in the wrong field of a table is in no response and no log.
+#[test]
+fn faults_show_neither_values_nor_our_types() {
+    let value = "whsec_a_secret, expected in another field";
+    let method = |field: &str, json: String| {
+        format!(
+            r#"{{"scheme":{{"methods":[{{"signature":{{"from":"header:s"}},"algorithm":"hmac-sha256","signed":"{{body}}","{field}":{json}}}]}},{EVENTS}}}"#
+        )
+    };
+    let text = serde_json::to_string(value).unwrap();
+    for json in [
+        method("key", text.clone()),
+        method("key", format!(r#"{{"encoding":{text}}}"#)),
+        method("key", format!(r#"{{"prefix_required":{text}}}"#)),
+        method("key", format!("{{{text}:1}}")),
+        method("when", text.clone()),
+        method("when", format!("[{text}]")),
+        method("url_variants", format!("[{text}]")),
+        method("timestamp", format!(r#"{{"from":"header:t","unit":{text}}}"#)),
+        format!(r#"{{"scheme":{text},{EVENTS}}}"#),
+    ] {
+        let violations = parse_table(&json).unwrap_err();
+        let details: Vec<_> = violations.iter().map(|violation| violation.detail.as_str()).collect();
+        let shown = details.join(" ");
+        assert!(!shown.contains("whsec_") && !shown.contains("struct "), "{json}: {shown}");
+        assert!(
+            shown.starts_with("has the wrong type") || shown.starts_with("is unknown"),
+            "{json}: {shown}"
+        );
+    }
+}
+
+/// What is stored has the defaults of all fields, so a table that fits as it is written may be too long.
+#[test]
+fn a_table_is_stored_only_where_it_can_be_read() {
+    let method = r#"{"signature":{"from":"header:s"},"algorithm":"hmac-sha256","signed":"{body}"}"#;
+    let json = |length: usize| {
+        let table = |text: &str| {
+            format!(
+                r#"{{"scheme":{{"methods":[{method}]}},{EVENTS},"responses":{{"accepted":{{"status":200,"body":"{text}"}}}}}}"#
+            )
+        };
+        table(&"x".repeat(length - table("").len()))
+    };
+    let mut longest = 0;
+    for length in 15 * 1024..=16 * 1024 {
+        let Ok(table) = parse_table(&json(length)) else { continue };
+        let stored = serde_json::to_string(&table).unwrap();
+        assert!(stored.len() <= 16 * 1024 && read_table(&stored).as_ref() == Ok(&table), "{length}");
+        assert_eq!(parse_table(&stored).as_ref(), Ok(&table), "what was read can be written back");
+        longest = stored.len();
+    }
+    assert_eq!(longest, 16 * 1024);
+    let faults = parse_table(&json(16_350)).unwrap_err();
+    assert_eq!((faults.len(), faults[0].pointer.as_str()), (1, ""));
+    assert!(read_table(&json(20_000)).is_ok(), "a row is read whatever the limit was when it was written");
 }
 
 #[test]

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use super::kit::{NOW, form, hex, post, preset, table};
 use crate::inbound::{
     engine::Reject::{MalformedSignature, MissingSignature, WrongSignature},
+    extraction::{ProviderEvent, extract},
     presets,
+    table::{Table, parse_table},
 };
 
 const KEY: &str = "test_secret_of_the_cases";
@@ -94,6 +96,98 @@ fn the_items_of_a_request_are_bounded() {
     let graph = table("microsoft_graph");
     assert_eq!(call(5000).verify(&graph, &[KEY]), Ok(()));
     assert_eq!(call(5001).verify(&graph, &[KEY]), Err(MissingSignature));
+}
+
+/// <https://learn.microsoft.com/en-us/graph/change-notifications-delivery-webhooks#change-notification-example>, and the
+/// `id` of <https://learn.microsoft.com/en-us/graph/api/resources/changenotification>. Of a resource without an etag every
+/// later update would be a repeat of the first one.
+#[test]
+fn an_update_without_an_etag_is_no_repeat_of_another_one() {
+    let preset = preset("microsoft_graph");
+    let id = |etag: Option<&str>, id: Option<&str>, until: &str| {
+        let mut item = json!({
+            "subscriptionId": "7f105c7d-2dc5-4530-97cd-4e7ae6534c07", "changeType": "updated", "clientState": KEY,
+            "subscriptionExpirationDateTime": until, "resource": "Users/1/Messages/2",
+            "resourceData": { "@odata.type": "#Microsoft.Graph.Message", "id": "AAMkADUzNTYxNjVh" },
+        });
+        if let Some(etag) = etag {
+            item["resourceData"]["@odata.etag"] = etag.into();
+        }
+        if let Some(id) = id {
+            item["id"] = id.into();
+        }
+        let body = json!({ "value": [item] }).to_string();
+        post(body).events(&preset, &[KEY]).unwrap().events.remove(0).event_id
+    };
+    let (first, renewed) = ("2026-01-01T11:00:00Z", "2026-01-02T11:00:00Z");
+    for (one, other, is_repeat) in [
+        ((Some("W/1"), None, first), (Some("W/1"), None, renewed), true),
+        ((Some("W/1"), None, first), (Some("W/2"), None, first), false),
+        ((Some("W/1"), Some("a"), first), (Some("W/1"), Some("b"), first), true),
+        ((None, Some("a"), first), (None, Some("a"), renewed), true),
+        ((None, Some("a"), first), (None, Some("b"), first), false),
+        ((None, None, first), (None, None, first), true),
+        ((None, None, first), (None, None, renewed), false),
+    ] {
+        let ids = [one, other].map(|(etag, own, until)| id(etag, own, until));
+        assert_eq!(ids[0] == ids[1], is_repeat, "{one:?} {other:?}");
+    }
+}
+
+/// A text beside the items is a part of each of their events, so a long one would be there thousands of times.
+#[test]
+fn long_texts_are_not_copied_for_every_item() {
+    let table = |dedupe: &str, event_type: &str| {
+        let json = format!(
+            r#"{{"scheme":{{"methods":[{{"signature":{{"from":"header:s"}},"algorithm":"token"}}]}},
+                "events":{{"items":["json:/items/*"],"event_type":["{event_type}"],"dedupe":[{dedupe}],"account":"json:/account",
+                "occurred_at":{{"from":"json:/at","unit":"s"}},
+                "normal":[{{"kind":"text:a","types":{{"a":"lead.created"}},
+                    "fields":{{"id":"item:/id","name":"json:/name","email":"item:/email|json:/name","phone":"item:/phone"}}}}]}}}}"#
+        );
+        parse_table(&json).unwrap()
+    };
+    let events = |table: &Table, text: &str, count: usize| {
+        let item = json!({ "id": "1", "phone": "5".repeat(5000) });
+        let items = if count == 1 { vec![item] } else { vec![json!({ "id": "1" }); count] };
+        let body =
+            json!({ "blob": text, "account": text, "name": text, "at": text, "items": items }).to_string();
+        post(body).header("s", KEY).report(table, &[KEY], NOW, |report| {
+            let verified = report.outcome.unwrap();
+            extract(&table.events, "custom", None, verified).unwrap()
+        })
+    };
+    let plain = table(r#"["json:/blob"]"#, "text:made");
+    for (length, is_whole) in
+        [(100, true), (101, false), (256, false), (257, false), (4096, false), (4097, false)]
+    {
+        let text = "1".repeat(length);
+        let event = events(&plain, &text, 1).events.remove(0);
+        assert_eq!(event.account, is_whole.then(|| text.clone()), "{length}");
+        let is_id = event.event_id == text;
+        assert_eq!((is_id, event.event_id.len()), if length <= 256 { (true, length) } else { (false, 64) });
+        let data = event.normal.unwrap().data.to_value().unwrap();
+        let expected = if length <= 4096 { json!(text) } else { json!(null) };
+        assert_eq!((&data["name"], &data["email"]), (&expected, &expected), "{length}");
+        assert_eq!(data["phone"], "5".repeat(5000), "a text of the item itself is whole");
+        assert_eq!(event.timestamp, None);
+    }
+    // Long ids that differ only at their end are others.
+    let id = |end: &str| events(&plain, &format!("{}{end}", "x".repeat(1000)), 1).events.remove(0).event_id;
+    assert!(id("a") != id("b") && id("a") == id("a"));
+    let blob = "x".repeat(900_000);
+    for dedupe in [r#"["json:/blob"]"#, r#"["json:/blob","item:/id"]"#] {
+        let found = events(&table(dedupe, "text:made"), &blob, 5000).events;
+        let size = |event: &ProviderEvent| {
+            let normal = event.normal.as_ref().map_or(0, |normal| normal.data.as_str().len());
+            event.event_id.len() + event.account.as_ref().map_or(0, String::len) + normal
+        };
+        assert_eq!(found.len(), 5000);
+        assert!(found.iter().all(|event| size(event) < 500), "{}", size(&found[0]));
+    }
+    let malformed = events(&table(r#"["item:/id"]"#, "json:/blob"), &blob, 5000).malformed;
+    assert_eq!(malformed.len(), 5000);
+    assert!(malformed.iter().all(|(_, why)| why.to_string().len() < 500));
 }
 
 #[test]

@@ -69,7 +69,16 @@ fn rotations() {
     check(&[("a", None)], "a", 50, Err(RotationError::Same));
     check(&[], "a", 50, Ok("a"));
     let full = [("d", None), ("c", Some(140)), ("b", Some(130)), ("a", Some(101))];
-    check(&full, "e", 50, Err(RotationError::TooMany { until: at(101) }));
+    check(&full, "e", 50, Err(RotationError::TooMany { until: Some(at(101)) }));
+    // Secrets that were set together have no ends.
+    let set = [("d", None), ("c", None), ("b", None), ("a", None)];
+    check(&set, "e", 50, Err(RotationError::TooMany { until: None }));
+    check(&set, "e", 0, Ok("e"));
+    // One of two that must end for it does.
+    let mixed = [("e", None), ("d", None), ("c", None), ("b", None), ("a", Some(140))];
+    check(&mixed, "f", 50, Err(RotationError::TooMany { until: None }));
+    let both = [("e", None), ("d", None), ("c", None), ("b", Some(140)), ("a", Some(500))];
+    check(&both, "f", 50, Err(RotationError::TooMany { until: Some(at(500)) }));
     check(&full, "e", 0, Ok("e"));
     check(&full, "b", 50, Ok("b d@150 c@140 a@101"));
     let near = [("d", None), ("c", Some(140)), ("b", Some(130)), ("a", Some(100))];

@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{SourceId, TenantId, inbound::ProviderAccount, saturating};
+use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
 use super::ROW_CAPACITY;
@@ -50,6 +51,16 @@ impl SourceAccounts {
         Ok(tenant)
     }
 
+    /// The same as it is now.
+    pub async fn tenant_now(
+        &self,
+        source: SourceId,
+        account: &ProviderAccount,
+    ) -> Result<Option<TenantId>, Fault> {
+        let row = self.table.get_row::<SourceAccount>(keys::source_account(source, account), true).await?;
+        Ok(row.map(|row| row.tenant))
+    }
+
     /// Maps an account to a tenant, or to another one than before.
     pub async fn put(&self, source: SourceId, mapped: &SourceAccount) -> Result<(), Fault> {
         let item = rows::item(keys::source_account(source, &mapped.account), mapped)?;
@@ -64,6 +75,18 @@ impl SourceAccounts {
         delete.send().await.map_err(Fault::on("removing an account"))?;
         self.cache.forget(&(source, account.clone()));
         Ok(())
+    }
+
+    /// Removes all accounts of a source, page by page. Where that stops halfway, a repeat goes on.
+    pub async fn remove_all(&self, source: SourceId) -> Result<(), Fault> {
+        const PAGE: usize = 25;
+        loop {
+            let page = self.list(source, None, PAGE).await?;
+            try_join_all(page.iter().map(|mapped| self.remove(source, &mapped.account))).await?;
+            if page.len() < PAGE {
+                return Ok(());
+            }
+        }
     }
 
     /// Accounts of a source by name: up to `limit` of those behind `after`.

@@ -1,7 +1,7 @@
 //! Sources: a row for the tenant, and one by which a source's URL is found. Both hold the same, so that a function
 //! reads one row, and a change is one transaction on both.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 use domain::{
@@ -9,7 +9,7 @@ use domain::{
     inbound::{
         Provider, Source,
         source::{Network, SourceSettings},
-        table::parse_table,
+        table::read_table,
     },
     saturating,
 };
@@ -47,7 +47,7 @@ struct SourceRow {
     secret_count: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     awaits_secret_until: Option<i64>,
-    /// The table of a custom source, as JSON: the engine's own reader checks it again when it is read.
+    /// The table of a custom source, as JSON: the engine's own reader checks it again when it is read, but not its length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     table: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -88,7 +88,7 @@ impl SourceRow {
         let malformed = |attribute: &str| {
             Fault::new("reading a source", format!("the attribute {attribute} is malformed"))
         };
-        let table = self.table.map(|json| parse_table(&json).map_err(|_| malformed("table")));
+        let table = self.table.map(|json| read_table(&json).map_err(|_| malformed("table")));
         let verify_token = self.verify_token_hash.map(|hash| hash.parse());
         Ok(Source {
             id: self.id,
@@ -162,15 +162,18 @@ impl Sources {
     }
 
     /// Deletes a source: its URL responds then as one that never existed. A tombstone stays for its tenant. False where
-    /// there is none.
-    pub async fn delete(&self, tenant: &TenantId, id: SourceId, now: Timestamp) -> Result<bool, Fault> {
+    /// there is none, or where its secrets are no longer in the shard that `source` names: what is there is to be removed
+    /// next.
+    pub async fn delete(&self, source: &Source, now: Timestamp) -> Result<bool, Fault> {
         const DOING: &str = "deleting a source";
+        let (tenant, id) = (&source.tenant, source.id);
         let delete = |(pk, sk): Key| {
             Delete::builder()
                 .table_name(self.table.name())
                 .key("pk", AttributeValue::S(pk))
                 .key("sk", AttributeValue::S(sk))
-                .condition_expression("attribute_exists(pk)")
+                .condition_expression("secret_shard = :shard")
+                .expression_attribute_values(":shard", AttributeValue::N(source.secret_shard.to_string()))
                 .build()
                 .map(|delete| TransactWriteItem::builder().delete(delete).build())
                 .map_err(Fault::on(DOING))
@@ -189,6 +192,29 @@ impl Sources {
     /// Records where a source's secrets are and how many there are, in both rows. It then waits for none from a request.
     /// False where they are no longer in the shard that `source` names, or the source was deleted.
     pub async fn record_secrets(&self, source: &Source, shard: u32, count: usize) -> Result<bool, Fault> {
+        self.record_secrets_if(source, shard, count, "secret_shard = :from", None).await
+    }
+
+    /// The same, and also false where the source is no longer of the revision that `source` has: others may have changed
+    /// the secrets after they were counted.
+    pub async fn record_counted_secrets(
+        &self,
+        source: &Source,
+        shard: u32,
+        count: usize,
+    ) -> Result<bool, Fault> {
+        let condition = "secret_shard = :from AND revision = :revision";
+        self.record_secrets_if(source, shard, count, condition, Some(source.revision)).await
+    }
+
+    async fn record_secrets_if(
+        &self,
+        source: &Source,
+        shard: u32,
+        count: usize,
+        condition: &str,
+        revision: Option<u64>,
+    ) -> Result<bool, Fault> {
         const DOING: &str = "writing where a source's secrets are";
         let number = |value: String| AttributeValue::N(value);
         let update = |(pk, sk): Key| {
@@ -199,7 +225,10 @@ impl Sources {
                 .update_expression(
                     "SET secret_shard = :to, secret_count = :count ADD revision :one REMOVE awaits_secret_until, handshake_claimed_until",
                 )
-                .condition_expression("secret_shard = :from")
+                .condition_expression(condition)
+                .set_expression_attribute_values(
+                    revision.map(|revision| HashMap::from([(":revision".to_owned(), number(revision.to_string()))])),
+                )
                 .expression_attribute_values(":from", number(source.secret_shard.to_string()))
                 .expression_attribute_values(":to", number(shard.to_string()))
                 .expression_attribute_values(":count", number(count.to_string()))
