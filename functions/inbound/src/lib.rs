@@ -32,8 +32,9 @@ pub use published_keys::{Fetch, fetch};
 
 use self::{log::RefusalLog, published_keys::PublishedKeys, reply::responses_of};
 
-/// How long a request may take. API Gateway gives up after 30 s with a status of its own, and some providers discard an
-/// event then.
+/// How long the look-up of a source and the rest of a request may take. API Gateway gives up after 30 s with a status of
+/// its own, and some providers discard an event then.
+const LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Serves the providers of one function until its environment ends. `fetch` reads the keys that its provider publishes.
@@ -79,11 +80,11 @@ impl Inbound {
             return reply::unknown_path(&request);
         };
         // A panic or a wait without end would become the gateway's own 5xx, which some providers do not retry.
-        let target = guarded(self.target(&address, &request)).await.unwrap_or_else(Err);
+        let target = guarded(LOOKUP_DEADLINE, self.target(&address, &request)).await.unwrap_or_else(Err);
         let result = match &target {
             Ok(target) => {
                 let accepting = self.accept(target, &address, &request, now);
-                Box::pin(guarded(accepting)).await.unwrap_or_else(|fault| Err(fault.into()))
+                Box::pin(guarded(DEADLINE, accepting)).await.unwrap_or_else(|fault| Err(fault.into()))
             }
             Err(_) => Err(Fault::new("looking for a source", "it could not be read").into()),
         };
@@ -118,9 +119,9 @@ impl Inbound {
 }
 
 /// Lets a part of a request neither panic nor take too long.
-async fn guarded<T>(part: impl Future<Output = T>) -> Result<T, Fault> {
+async fn guarded<T>(deadline: Duration, part: impl Future<Output = T>) -> Result<T, Fault> {
     const DOING: &str = "processing an inbound request";
-    match tokio::time::timeout(DEADLINE, AssertUnwindSafe(part).catch_unwind()).await {
+    match tokio::time::timeout(deadline, AssertUnwindSafe(part).catch_unwind()).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(_)) => Err(Fault::new(DOING, "it panicked")),
         Err(_) => Err(Fault::new(DOING, "it took too long")),

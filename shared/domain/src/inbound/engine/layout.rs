@@ -8,8 +8,8 @@ use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD, HEXLOWER_P
 use super::scheme::{Encoding, Layout};
 use crate::inbound::reading::Origin;
 
-/// Signatures in one request, in all its headers together; a provider sends one per secret that it rolls.
-pub(super) const SIGNATURE_COUNT_LIMIT: usize = 16;
+/// Signatures in one text; a provider sends one per secret that it rolls.
+const SIGNATURE_COUNT_LIMIT: usize = 16;
 
 /// A signature as text, with the time that is part of the same text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,14 +20,14 @@ pub(super) struct ClaimedSignature {
     pub(super) time: Option<String>,
 }
 
-/// The signatures in a text; `None` where it is not laid out so.
+/// The signatures in a text; `None` where it is not laid out so, or holds more than any sender's.
 pub(super) fn read(
     layout: &Layout,
     text: &str,
     time: Option<&Origin>,
     ignore_case: bool,
 ) -> Option<Vec<ClaimedSignature>> {
-    let mut signatures = match layout {
+    let signatures = match layout {
         Layout::Plain { prefixes, prefix_optional } => {
             let stripped = prefixes.iter().find_map(|prefix| strip(text, prefix, ignore_case));
             let unprefixed = (prefixes.is_empty() || *prefix_optional).then_some(text);
@@ -60,9 +60,7 @@ pub(super) fn read(
             found
         }
     };
-    // One more, so that too many are noticed.
-    signatures.truncate(SIGNATURE_COUNT_LIMIT + 1);
-    (!signatures.is_empty()).then_some(signatures)
+    (1..=SIGNATURE_COUNT_LIMIT).contains(&signatures.len()).then_some(signatures)
 }
 
 fn strip<'a>(text: &'a str, prefix: &str, ignore_case: bool) -> Option<&'a str> {

@@ -78,6 +78,9 @@ pub(super) fn verify<'a>(
     found.report(index, outcome.map(verified))
 }
 
+/// Signatures of one request, in all of its headers: DocuSign sends one for each of up to 100 keys.
+const SIGNATURE_COUNT_LIMIT: usize = 100;
+
 /// A signature with its time, decoded.
 struct Candidate {
     signature: Vec<u8>,
@@ -198,12 +201,9 @@ fn candidates(
             return Err(found.failed(Step::Layout, Reject::MalformedSignature, detail));
         };
         all.extend(decoded);
-        if all.len() > layout::SIGNATURE_COUNT_LIMIT {
-            let detail = format!(
-                "{} has more than {} signatures",
-                method.signature.from,
-                layout::SIGNATURE_COUNT_LIMIT
-            );
+        if all.len() > SIGNATURE_COUNT_LIMIT {
+            let detail =
+                format!("{} has more than {} signatures", method.signature.from, SIGNATURE_COUNT_LIMIT);
             return Err(found.failed(Step::Layout, Reject::MalformedSignature, detail));
         }
     }
