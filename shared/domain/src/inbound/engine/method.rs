@@ -78,7 +78,7 @@ pub(super) fn verify<'a>(
     found.report(index, outcome.map(verified))
 }
 
-/// Signatures of one request, in all of its headers: DocuSign sends one for each of up to 100 keys.
+/// Signatures of one request, in all of its headers: `DocuSign` sends one for each of up to 100 keys.
 const SIGNATURE_COUNT_LIMIT: usize = 100;
 
 /// A signature with its time, decoded.
