@@ -76,12 +76,16 @@ pub(crate) struct InboundRequestView {
     secret_index: Option<usize>,
     /// Milliseconds from the signed time to the request's arrival; negative for a time ahead of it.
     age_ms: Option<i64>,
-    /// Its events, with repeats and those of replays.
+    /// The number of its events, the repeated ones too.
+    event_count: usize,
+    /// The first 200 of its events, with repeats and those of replays.
     events: Vec<InboundEvent>,
     /// The items that hold no event, the first 20.
     malformed_items: Vec<MalformedItem>,
-    /// The number of items that hold no event.
+    /// The number of items that hold no event, those that are too large for a webhook among them.
     malformed_item_count: usize,
+    /// The number of items that are too large for a webhook.
+    too_large_count: usize,
     /// The number of items without a valid signature of their own, if each has one.
     unverified_item_count: usize,
     /// When it came in.
@@ -107,6 +111,8 @@ impl From<RequestRecord> for InboundRequestView {
             events: record.events.into_iter().map(InboundEvent::from).collect(),
             malformed_items: record.malformed_items.into_iter().map(MalformedItem::from).collect(),
             malformed_item_count: record.malformed_item_count,
+            too_large_count: record.too_large_count,
+            event_count: record.event_count,
             unverified_item_count: record.unverified_item_count,
         }
     }
