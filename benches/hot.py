@@ -255,8 +255,8 @@ def run(options):
         ("api, single publish / (two SDK calls + loop)", per("single", 0, 0), 2 * calls + loop, 1.3),
         ("api, batch publish, per event / post", per("batch", 0, 1), post, 1.8),
         ("dispatcher, batches of 10, per delivery / post", per("batch", 1, 1), post, 3.0),
-        ("inbound-stripe / (two SDK calls + loop)", per("Stripe", 0, 0), 2 * calls + loop, 1.3),
-        ("inbound-custom / (two SDK calls + loop)", per("Custom", 0, 0), 2 * calls + loop, 1.3),
+        ("inbound-stripe / (three SDK calls + loop)", per("Stripe", 0, 0), 3 * calls + loop, 1.3),
+        ("inbound-custom / (three SDK calls + loop)", per("Custom", 0, 0), 3 * calls + loop, 1.3),
         ("all, per delivery at fan-out 1 / post", delivered["single"], post, None),
         ("all, per delivery at fan-out 10 / post", delivered["fan-out 10"], post, None),
     ]
