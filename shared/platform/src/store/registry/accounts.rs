@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{SourceId, TenantId, inbound::ProviderAccount, saturating};
+use domain::{SourceId, TenantId, inbound::ProviderAccount};
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,10 @@ use super::ROW_CAPACITY;
 use crate::{
     Fault,
     runtime::cache::Cache,
-    store::table::{Table, keys, rows},
+    store::table::{
+        Table, keys,
+        rows::{self, Order, Span},
+    },
 };
 
 /// An account with its tenant.
@@ -99,17 +102,11 @@ impl SourceAccounts {
         const DOING: &str = "listing accounts";
         let first =
             after.map_or_else(|| keys::ACCOUNTS.to_owned(), |after| keys::source_account(source, after).1);
-        let query = self
-            .table
-            .between(keys::source_lookup(source).0, first, format!("{}~", keys::ACCOUNTS))
-            .consistent_read(true)
-            // One more, since the bound itself is among them.
-            .limit(saturating::<i32>(limit).saturating_add(1));
-        let response = query.send().await.map_err(Fault::on(DOING))?;
-        let mut found: Vec<SourceAccount> =
-            serde_dynamo::from_items(response.items.unwrap_or_default()).map_err(Fault::on(DOING))?;
-        found.retain(|found| Some(&found.account) != after);
-        found.truncate(limit);
-        Ok(found)
+        let span = Span { pk: keys::source_lookup(source).0, first, last: format!("{}~", keys::ACCOUNTS) };
+        let read = |item| {
+            let found: SourceAccount = serde_dynamo::from_item(item).map_err(Fault::on(DOING))?;
+            Ok(if Some(&found.account) == after { None } else { Some(found) })
+        };
+        self.table.page(span, Order::ByName, limit, DOING, read).await
     }
 }

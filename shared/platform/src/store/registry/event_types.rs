@@ -19,7 +19,7 @@ use crate::{
     Fault,
     store::table::{
         Item, Table, keys,
-        rows::item,
+        rows::{Order, Span, item},
         transactions::{has_reason, reasons},
     },
 };
@@ -151,31 +151,14 @@ impl EventTypes {
         let first = after.map_or_else(|| keys::EVENT_TYPES.to_owned(), |after| keys::event_type(after).1);
         // `~` sorts behind everything that types are spelled with.
         let last = format!("{}~", keys::EVENT_TYPES);
-        let mut found = Vec::new();
-        let mut from = None;
-        loop {
-            let response = self
-                .table
-                .between(keys::catalog().0, first.clone(), last.clone())
-                .consistent_read(true)
-                // One more, since the bound itself is among them.
-                .limit(saturating::<i32>(limit).saturating_add(1))
-                .set_exclusive_start_key(from)
-                .send()
-                .await
-                .map_err(Fault::on(DOING))?;
-            for row in response.items.unwrap_or_default() {
-                let entry = read::<EventTypeRow>(row)?.read()?.entry;
-                if Some(&entry.event_type) != after && archived.is_none_or(|asked| asked == entry.archived) {
-                    found.push(entry);
-                }
-            }
-            from = response.last_evaluated_key;
-            if from.is_none() || found.len() >= limit {
-                found.truncate(limit);
-                return Ok(found);
-            }
-        }
+        let read = |item| {
+            let entry = read::<EventTypeRow>(item)?.read()?.entry;
+            let listed =
+                Some(&entry.event_type) != after && archived.is_none_or(|asked| asked == entry.archived);
+            Ok(listed.then_some(entry))
+        };
+        let span = Span { pk: keys::catalog().0, first, last };
+        self.table.page(span, Order::ByName, limit, DOING, read).await
     }
 
     /// Writes a type of the catalog: a new one, or in place of what was read.

@@ -1,7 +1,7 @@
 //! Sources: a row for the tenant, and one by which a source's URL is found. Both hold the same, so that a function
 //! reads one row, and a change is one transaction on both.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 use domain::{
@@ -20,9 +20,10 @@ use crate::{
     Fault,
     runtime::cache::Cache,
     store::table::{
-        Item, Table,
+        Table,
+        attributes::number,
         keys::{self, Key},
-        rows,
+        rows::{self, Order, Span},
         transactions::first_condition_held,
     },
 };
@@ -149,16 +150,12 @@ impl Sources {
                 .table_name(self.table.name())
                 .set_item(Some(rows::item(key, &row)?))
                 .condition_expression("attribute_exists(pk) AND revision = :revision")
-                .expression_attribute_values(":revision", AttributeValue::N(changed.revision.to_string()))
+                .expression_attribute_values(":revision", number(saturating(changed.revision)))
                 .build()
                 .map(|put| TransactWriteItem::builder().put(put).build())
                 .map_err(Fault::on(DOING))
         };
-        let writes =
-            vec![put(keys::source(&changed.tenant, changed.id))?, put(keys::source_lookup(changed.id))?];
-        let replaced = first_condition_held(self.table.transact(writes).await, DOING)?;
-        self.cache.forget(&changed.id);
-        Ok(replaced)
+        self.write_both(changed, put, None, DOING).await
     }
 
     /// Deletes a source: its URL responds then as one that never existed. A tombstone stays for its tenant. False where
@@ -166,33 +163,26 @@ impl Sources {
     /// next.
     pub async fn delete(&self, source: &Source, now: Timestamp) -> Result<bool, Fault> {
         const DOING: &str = "deleting a source";
-        let (tenant, id) = (&source.tenant, source.id);
         let delete = |(pk, sk): Key| {
             Delete::builder()
                 .table_name(self.table.name())
                 .key("pk", AttributeValue::S(pk))
                 .key("sk", AttributeValue::S(sk))
                 .condition_expression("secret_shard = :shard")
-                .expression_attribute_values(":shard", AttributeValue::N(source.secret_shard.to_string()))
+                .expression_attribute_values(":shard", number(source.secret_shard.into()))
                 .build()
                 .map(|delete| TransactWriteItem::builder().delete(delete).build())
                 .map_err(Fault::on(DOING))
         };
-        let writes = vec![
-            delete(keys::source(tenant, id))?,
-            delete(keys::source_lookup(id))?,
-            self.table
-                .put_new(keys::source_tombstone(tenant, id), &TombstoneRow { deleted_at: now.millis() })?,
-        ];
-        let deleted = first_condition_held(self.table.transact(writes).await, DOING)?;
-        self.cache.forget(&id);
-        Ok(deleted)
+        let key = keys::source_tombstone(&source.tenant, source.id);
+        let tombstone = self.table.put_new(key, &TombstoneRow { deleted_at: now.millis() })?;
+        self.write_both(source, delete, Some(tombstone), DOING).await
     }
 
     /// Records where a source's secrets are and how many there are, in both rows. It then waits for none from a request.
     /// False where they are no longer in the shard that `source` names, or the source was deleted.
     pub async fn record_secrets(&self, source: &Source, shard: u32, count: usize) -> Result<bool, Fault> {
-        self.record_secrets_if(source, shard, count, "secret_shard = :from", None).await
+        self.record_secrets_if(source, shard, count, None).await
     }
 
     /// The same, and also false where the source is no longer of the revision that `source` has: others may have changed
@@ -203,8 +193,7 @@ impl Sources {
         shard: u32,
         count: usize,
     ) -> Result<bool, Fault> {
-        let condition = "secret_shard = :from AND revision = :revision";
-        self.record_secrets_if(source, shard, count, condition, Some(source.revision)).await
+        self.record_secrets_if(source, shard, count, Some(source.revision)).await
     }
 
     async fn record_secrets_if(
@@ -212,85 +201,79 @@ impl Sources {
         source: &Source,
         shard: u32,
         count: usize,
-        condition: &str,
         revision: Option<u64>,
     ) -> Result<bool, Fault> {
-        const DOING: &str = "writing where a source's secrets are";
-        let number = |value: String| AttributeValue::N(value);
-        let update = |(pk, sk): Key| {
-            Update::builder()
-                .table_name(self.table.name())
-                .key("pk", AttributeValue::S(pk))
-                .key("sk", AttributeValue::S(sk))
-                .update_expression(
-                    "SET secret_shard = :to, secret_count = :count ADD revision :one REMOVE awaits_secret_until, handshake_claimed_until",
-                )
-                .condition_expression(condition)
-                .set_expression_attribute_values(
-                    revision.map(|revision| HashMap::from([(":revision".to_owned(), number(revision.to_string()))])),
-                )
-                .expression_attribute_values(":from", number(source.secret_shard.to_string()))
-                .expression_attribute_values(":to", number(shard.to_string()))
-                .expression_attribute_values(":count", number(count.to_string()))
-                .expression_attribute_values(":one", number("1".to_owned()))
-                .build()
-                .map(|update| TransactWriteItem::builder().update(update).build())
-                .map_err(Fault::on(DOING))
-        };
-        let writes =
-            vec![update(keys::source(&source.tenant, source.id))?, update(keys::source_lookup(source.id))?];
-        let recorded = first_condition_held(self.table.transact(writes).await, DOING)?;
-        self.cache.forget(&source.id);
-        Ok(recorded)
+        let of_revision = if revision.is_some() { " AND revision = :revision" } else { "" };
+        let mut values = vec![
+            (":from", number(source.secret_shard.into())),
+            (":to", number(shard.into())),
+            (":count", number(saturating(count))),
+            (":one", number(1)),
+        ];
+        values.extend(revision.map(|revision| (":revision", number(saturating(revision)))));
+        let change = "SET secret_shard = :to, secret_count = :count ADD revision :one REMOVE awaits_secret_until, handshake_claimed_until";
+        let condition = format!("secret_shard = :from{of_revision}");
+        self.update_both(source, change, &condition, &values, "writing where a source's secrets are").await
     }
 
     /// Lets one request have the secret that it brings, for a minute: true for the first of concurrent ones, while the
     /// source waits for its secret. It waits on where that request dies before [`Self::record_secrets`].
     pub async fn claim_handshake(&self, source: &Source, now: Timestamp) -> Result<bool, Fault> {
-        const DOING: &str = "claiming the handshake of a source";
-        let until = now.millis() + HANDSHAKE_CLAIM_MILLIS;
-        let update = |(pk, sk): Key| {
-            Update::builder()
-                .table_name(self.table.name())
-                .key("pk", AttributeValue::S(pk))
-                .key("sk", AttributeValue::S(sk))
-                .update_expression("SET handshake_claimed_until = :until")
-                .condition_expression(format!("awaits_secret_until > :now AND {UNCLAIMED}"))
-                .expression_attribute_values(":until", AttributeValue::N(until.to_string()))
-                .expression_attribute_values(":now", AttributeValue::N(now.millis().to_string()))
-                .build()
-                .map(|update| TransactWriteItem::builder().update(update).build())
-                .map_err(Fault::on(DOING))
-        };
-        let writes =
-            vec![update(keys::source(&source.tenant, source.id))?, update(keys::source_lookup(source.id))?];
-        let claimed = first_condition_held(self.table.transact(writes).await, DOING)?;
-        self.cache.forget(&source.id);
-        Ok(claimed)
+        let values =
+            [(":until", number(now.millis() + HANDSHAKE_CLAIM_MILLIS)), (":now", number(now.millis()))];
+        let condition = format!("awaits_secret_until > :now AND {UNCLAIMED}");
+        let change = "SET handshake_claimed_until = :until";
+        self.update_both(source, change, &condition, &values, "claiming the handshake of a source").await
     }
 
     /// Ends the wait for a secret that a request brings, before the tenant sets it. False while a request has claimed it:
     /// its secret would count in the end.
     pub async fn close_handshake(&self, source: &Source, now: Timestamp) -> Result<bool, Fault> {
-        const DOING: &str = "closing the handshake of a source";
+        let values = [(":one", number(1)), (":now", number(now.millis()))];
+        let condition = format!("attribute_exists(pk) AND {UNCLAIMED}");
+        let change = "ADD revision :one REMOVE awaits_secret_until";
+        self.update_both(source, change, &condition, &values, "closing the handshake of a source").await
+    }
+
+    /// Makes the same update of both rows of a source; false where its condition did not hold.
+    async fn update_both(
+        &self,
+        source: &Source,
+        change: &str,
+        condition: &str,
+        values: &[(&str, AttributeValue)],
+        doing: &'static str,
+    ) -> Result<bool, Fault> {
         let update = |(pk, sk): Key| {
+            let values = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
             Update::builder()
                 .table_name(self.table.name())
                 .key("pk", AttributeValue::S(pk))
                 .key("sk", AttributeValue::S(sk))
-                .update_expression("ADD revision :one REMOVE awaits_secret_until")
-                .condition_expression(format!("attribute_exists(pk) AND {UNCLAIMED}"))
-                .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
-                .expression_attribute_values(":now", AttributeValue::N(now.millis().to_string()))
+                .update_expression(change)
+                .condition_expression(condition)
+                .set_expression_attribute_values(Some(values.collect()))
                 .build()
                 .map(|update| TransactWriteItem::builder().update(update).build())
-                .map_err(Fault::on(DOING))
+                .map_err(Fault::on(doing))
         };
-        let writes =
-            vec![update(keys::source(&source.tenant, source.id))?, update(keys::source_lookup(source.id))?];
-        let closed = first_condition_held(self.table.transact(writes).await, DOING)?;
+        self.write_both(source, update, None, doing).await
+    }
+
+    /// Makes the same write of both rows of a source, and another one with them; false where its condition did not hold.
+    async fn write_both(
+        &self,
+        source: &Source,
+        write: impl Fn(Key) -> Result<TransactWriteItem, Fault>,
+        besides: Option<TransactWriteItem>,
+        doing: &'static str,
+    ) -> Result<bool, Fault> {
+        let mut writes =
+            vec![write(keys::source(&source.tenant, source.id))?, write(keys::source_lookup(source.id))?];
+        writes.extend(besides);
+        let written = first_condition_held(self.table.transact(writes).await, doing)?;
         self.cache.forget(&source.id);
-        Ok(closed)
+        Ok(written)
     }
 
     /// The source behind a URL, read consistently: a new one works at once.
@@ -331,33 +314,13 @@ impl Sources {
         before: Option<SourceId>,
         limit: usize,
     ) -> Result<Vec<Source>, Fault> {
-        const DOING: &str = "listing sources";
         // `~` sorts behind every id.
         let end = before.map_or_else(|| format!("{}~", keys::SOURCES), |id| keys::source(tenant, id).1);
-        let mut found = Vec::new();
-        let mut from: Option<Item> = None;
-        loop {
-            let response = self
-                .table
-                .between(tenant.to_string(), keys::SOURCES.to_owned(), end.clone())
-                .scan_index_forward(false)
-                .consistent_read(true)
-                // One more, since the bound itself is among them.
-                .limit(saturating::<i32>(limit).saturating_add(1))
-                .set_exclusive_start_key(from)
-                .send()
-                .await
-                .map_err(Fault::on(DOING))?;
-            let rows: Vec<SourceRow> =
-                serde_dynamo::from_items(response.items.unwrap_or_default()).map_err(Fault::on(DOING))?;
-            for row in rows.into_iter().filter(|row| Some(row.id) != before) {
-                found.push(row.source()?);
-            }
-            from = response.last_evaluated_key;
-            if from.is_none() || found.len() >= limit {
-                found.truncate(limit);
-                return Ok(found);
-            }
-        }
+        let span = Span { pk: tenant.to_string(), first: keys::SOURCES.to_owned(), last: end };
+        let read = |item| {
+            let row: SourceRow = serde_dynamo::from_item(item).map_err(Fault::on("reading a source"))?;
+            if Some(row.id) == before { Ok(None) } else { row.source().map(Some) }
+        };
+        self.table.page(span, Order::NewestFirst, limit, "listing sources", read).await
     }
 }

@@ -1,12 +1,65 @@
 //! Rows that are a struct each, in and out.
 
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use domain::saturating;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Item, Table, keys::Key};
 use crate::Fault;
 
+/// Rows of a partition, from one sort key to another, both inclusive.
+#[derive(Debug, Clone)]
+pub(crate) struct Span {
+    pub(crate) pk: String,
+    pub(crate) first: String,
+    pub(crate) last: String,
+}
+
+/// The order in which rows are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// By ids that begin with a time, backwards.
+    NewestFirst,
+    /// By name.
+    ByName,
+}
+
 impl Table {
+    /// A page of a list, read consistently: what `read` makes of up to `limit` rows. It makes nothing of a row that is not
+    /// in the list, such as the one behind which the page begins.
+    pub(crate) async fn page<T>(
+        &self,
+        span: Span,
+        order: Order,
+        limit: usize,
+        doing: &'static str,
+        read: impl Fn(Item) -> Result<Option<T>, Fault>,
+    ) -> Result<Vec<T>, Fault> {
+        let Span { pk, first, last } = span;
+        let mut found = Vec::new();
+        let mut from = None;
+        loop {
+            let response = self
+                .between(pk.clone(), first.clone(), last.clone())
+                .scan_index_forward(order == Order::ByName)
+                .consistent_read(true)
+                // One more, since the bound itself is among them.
+                .limit(saturating::<i32>(limit).saturating_add(1))
+                .set_exclusive_start_key(from)
+                .send()
+                .await
+                .map_err(Fault::on(doing))?;
+            for item in response.items.unwrap_or_default() {
+                found.extend(read(item)?);
+            }
+            from = response.last_evaluated_key;
+            if from.is_none() || found.len() >= limit {
+                found.truncate(limit);
+                return Ok(found);
+            }
+        }
+    }
+
     /// The row under this key, as a struct.
     pub(crate) async fn get_row<T: DeserializeOwned>(
         &self,

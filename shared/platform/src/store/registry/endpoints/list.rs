@@ -6,12 +6,17 @@ use std::{collections::HashMap, sync::Arc};
 use domain::{
     EndpointId, TenantId,
     endpoint::{Endpoint, Target},
-    saturating,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{Endpoints, rows::EndpointRow};
-use crate::{Fault, store::table::keys};
+use crate::{
+    Fault,
+    store::table::{
+        keys,
+        rows::{Order, Span},
+    },
+};
 
 /// Endpoints read concurrently.
 const TARGET_READS: usize = 16;
@@ -24,32 +29,15 @@ impl Endpoints {
         before: Option<EndpointId>,
         limit: usize,
     ) -> Result<Vec<Endpoint>, Fault> {
-        let doing = "listing endpoints";
         // `~` sorts behind every id.
         let end = before.map_or_else(|| format!("{}~", keys::ENDPOINTS), |id| keys::endpoint(tenant, id).1);
-        let mut found = Vec::new();
-        let mut from = None;
-        loop {
-            let response = self
-                .table
-                .between(tenant.to_string(), keys::ENDPOINTS.to_owned(), end.clone())
-                .scan_index_forward(false)
-                .consistent_read(true)
-                // One more, since the bound itself is among them.
-                .limit(saturating::<i32>(limit).saturating_add(1))
-                .set_exclusive_start_key(from)
-                .send()
-                .await
-                .map_err(Fault::on(doing))?;
-            let rows: Vec<EndpointRow> =
-                serde_dynamo::from_items(response.items.unwrap_or_default()).map_err(Fault::on(doing))?;
-            found.extend(rows.into_iter().filter(|row| Some(row.id) != before).map(Endpoint::from));
-            from = response.last_evaluated_key;
-            if from.is_none() || found.len() >= limit {
-                found.truncate(limit);
-                return Ok(found);
-            }
-        }
+        let span = Span { pk: tenant.to_string(), first: keys::ENDPOINTS.to_owned(), last: end };
+        let doing = "listing endpoints";
+        let read = |item| {
+            let row: EndpointRow = serde_dynamo::from_item(item).map_err(Fault::on(doing))?;
+            Ok(if Some(row.id) == before { None } else { Some(Endpoint::from(row)) })
+        };
+        self.table.page(span, Order::NewestFirst, limit, doing, read).await
     }
 
     /// The endpoints of these targets of a tenant's event, deleted ones too; one without even a
