@@ -137,7 +137,6 @@ impl Inbound {
         let verifying = self.verify(target, received, now).await?;
         let report = match verifying {
             Verifying::Challenge(reply) => return Ok(AcceptedRequest::Challenge(reply)),
-            Verifying::Refused(reject) => return Err(Refusal::Rejected(reject)),
             Verifying::Report(report) => report,
         };
         let (secret_index, age_ms) = (report.secret, report.age_ms);
@@ -163,13 +162,20 @@ impl Inbound {
             extract(&table.events, source.provider.as_str(), table.scheme.form.as_ref(), verified);
         let result = match extraction {
             Ok(extraction) => self.publish(source, extraction, &mut record, now).await,
-            Err(malformed) => {
-                record.status = RequestStatus::Malformed;
-                record.reason = Some(malformed.to_string());
-                Err(Refusal::Malformed(malformed))
-            }
+            Err(malformed) => Err(Refusal::Malformed(malformed)),
         };
-        if !matches!(result, Err(Refusal::Fault(_))) {
+        let outcome = match &result {
+            Ok(ids) if ids.is_empty() => Some((RequestStatus::Ignored, Some("it holds no event".to_owned()))),
+            Ok(_) => Some((RequestStatus::Accepted, None)),
+            Err(Refusal::Malformed(why)) => Some((RequestStatus::Malformed, Some(why.to_string()))),
+            Err(Refusal::TooLarge) => {
+                Some((RequestStatus::Malformed, Some("the event is too large".to_owned())))
+            }
+            // After a fault the provider sends the request again.
+            Err(_) => None,
+        };
+        if let Some((status, reason)) = outcome {
+            (record.status, record.reason) = (status, reason);
             self.log_request(source, &record, &request.body).await;
         }
         result.map(|ids| AcceptedRequest::Events { request: id, ids })
@@ -183,7 +189,7 @@ impl Inbound {
         record: &mut RequestRecord,
         now: Timestamp,
     ) -> Result<Vec<EventId>, Refusal> {
-        let mut malformed = std::mem::take(&mut extraction.malformed);
+        let malformed = std::mem::take(&mut extraction.malformed);
         record.unverified_item_count = extraction.unverified_count;
         let new = new_events(source, record.id, extraction, false)?;
         let published = publish((&self.publisher, &self.accounts), source, new.events, now).await;
@@ -199,22 +205,12 @@ impl Inbound {
         let shown = malformed.iter().take(MALFORMED_ITEM_COUNT_LIMIT);
         record.malformed_items =
             shown.map(|(index, why)| RecordedFault { index: *index, detail: why.to_string() }).collect();
-        if ids.is_empty() {
-            if new.too_large_count > 0 {
-                record.status = RequestStatus::Malformed;
-                record.reason = Some("the event is too large".to_owned());
-                return Err(Refusal::TooLarge);
-            }
-            if !malformed.is_empty() {
-                let (_, why) = malformed.swap_remove(0);
-                record.status = RequestStatus::Malformed;
-                record.reason = Some(why.to_string());
-                return Err(Refusal::Malformed(why));
-            }
-            record.status = RequestStatus::Ignored;
-            record.reason = Some("it holds no event".to_owned());
+        match malformed.into_iter().next() {
+            _ if !ids.is_empty() => Ok(ids),
+            _ if new.too_large_count > 0 => Err(Refusal::TooLarge),
+            Some((_, why)) => Err(Refusal::Malformed(why)),
+            None => Ok(ids),
         }
-        Ok(ids)
     }
 
     /// Charges the source's rate limit, if it has one.

@@ -80,21 +80,15 @@ impl Inbound {
             return reply::unknown_path(&request);
         };
         // A panic or a wait without end would become the gateway's own 5xx, which some providers do not retry.
-        let target = guarded(LOOKUP_DEADLINE, self.target(&address, &request)).await.unwrap_or_else(Err);
-        let result = match &target {
-            Ok(target) => {
-                let accepting = self.accept(target, &address, &request, now);
-                Box::pin(guarded(DEADLINE, accepting)).await.unwrap_or_else(|fault| Err(fault.into()))
-            }
-            Err(_) => Err(Fault::new("looking for a source", "it could not be read").into()),
-        };
-        let target = match target {
-            Ok(target) => Some(target),
-            Err(fault) => {
-                tracing::error!(%fault, "could not read source");
-                None
-            }
-        };
+        let (target, result) =
+            match guarded(LOOKUP_DEADLINE, self.target(&address, &request)).await.unwrap_or_else(Err) {
+                Ok(target) => {
+                    let accepting = self.accept(&target, &address, &request, now);
+                    let accepted = Box::pin(guarded(DEADLINE, accepting)).await;
+                    (Some(target), accepted.unwrap_or_else(|fault| Err(fault.into())))
+                }
+                Err(fault) => (None, Err(fault.into())),
+            };
         let responses = responses_of(target.as_ref(), address.provider);
         let source = target.as_ref().and_then(|target| target.source.as_ref());
         match result {

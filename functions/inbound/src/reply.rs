@@ -1,15 +1,16 @@
 //! Responses, as each provider expects them.
 
+use std::borrow::Cow;
+
 use domain::inbound::{
     Provider,
     challenge::ChallengeReply,
     engine::Reject,
-    source::unknown_responses,
     table::{Reply, Responses},
 };
 use http::{
     HeaderName, HeaderValue, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS},
+    header::{CONTENT_TYPE, RETRY_AFTER},
 };
 use platform::{
     lambda::{
@@ -26,8 +27,9 @@ use crate::{
 };
 
 /// How a target's requests are responded to; by the provider's row where the target is not known.
-pub(crate) fn responses_of(target: Option<&Target>, provider: Provider) -> Responses {
-    target.map_or_else(|| unknown_responses(provider), |target| target.table().responses.clone())
+pub(crate) fn responses_of(target: Option<&Target>, provider: Provider) -> Cow<'_, Responses> {
+    let table = target.map(Target::table).or_else(|| provider.preset().map(|preset| &preset.table));
+    table.map_or_else(Cow::default, |table| Cow::Borrowed(&table.responses))
 }
 
 /// The response to a path that no source can have.
@@ -54,17 +56,12 @@ fn challenge(reply: ChallengeReply) -> Response {
             response.headers.append(name, value);
         }
     }
-    // What a stranger gave must not become a page.
-    response.headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
 /// The response to a refused request.
 pub(crate) fn refused(responses: &Responses, refusal: Refusal, request: &Request) -> Response {
-    let of_challenge = match refusal {
-        Refusal::Challenge(code, _) => Some(status(code)),
-        _ => None,
-    };
+    let of_challenge;
     let (problem, reply) = match refusal {
         Refusal::Hidden(_, reject) | Refusal::Rejected(reject) => {
             (rejected(reject), Some(&responses.refused))
@@ -77,7 +74,10 @@ pub(crate) fn refused(responses: &Responses, refusal: Refusal, request: &Request
             let detail = format!("the content encoding {encoding:?} is not accepted; send the body as it is");
             (Problem::header(Kind::UnsupportedMediaType, "Content-Encoding", detail), None)
         }
-        Refusal::Challenge(_, why) => (Problem::new(Kind::InvalidRequest, why), None),
+        Refusal::Challenge(status, why) => {
+            of_challenge = Reply { status, ..Reply::default() };
+            (Problem::new(Kind::InvalidRequest, why), Some(&of_challenge))
+        }
         Refusal::Malformed(malformed) => (Problem::new(Kind::InvalidRequest, malformed.to_string()), None),
         Refusal::TooMany(seconds) => {
             let mut problem = Problem::new(Kind::TooManyRequests, "the rate limit of the source is reached");
@@ -90,7 +90,6 @@ pub(crate) fn refused(responses: &Responses, refusal: Refusal, request: &Request
     if let Some(reply) = reply {
         response = with_reply(response, reply);
     }
-    response.status = of_challenge.unwrap_or(response.status);
     if responses.never.contains(&response.status.as_u16()) {
         // The row's own replies are none of these.
         response.status = status(responses.unavailable.status);

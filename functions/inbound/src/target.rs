@@ -55,8 +55,8 @@ pub(crate) struct Target {
     /// Why it is a decoy.
     pub(crate) hidden: Option<Hidden>,
     provider: Provider,
-    /// What a decoy verifies with.
-    decoy: Secret,
+    /// What a decoy verifies with; nothing for a source.
+    decoy: Vec<Secret>,
 }
 
 impl Target {
@@ -77,8 +77,8 @@ impl Target {
     }
 
     /// The secret of a decoy.
-    pub(crate) fn decoy(&self) -> Secret {
-        self.decoy.clone()
+    pub(crate) fn decoy(&self) -> &[Secret] {
+        &self.decoy
     }
 }
 
@@ -117,7 +117,7 @@ impl Inbound {
             Some(source) if !source.allows(request.source_ip.as_deref()) => Some(Hidden::Address),
             Some(_) => None,
         };
-        let decoy = decoy(address)?;
+        let decoy = if hidden.is_some() { vec![decoy(address)?] } else { Vec::new() };
         Ok(Target { source, hidden, provider: address.provider, decoy })
     }
 }

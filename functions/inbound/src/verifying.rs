@@ -26,8 +26,6 @@ const SECRETS_REREAD_AGE: Duration = Duration::from_secs(1);
 /// How far a verification came.
 pub(crate) enum Verifying<'a> {
     Challenge(ChallengeReply),
-    /// A challenge that came too late.
-    Refused(Reject),
     Report(Box<Report<'a>>),
 }
 
@@ -41,9 +39,8 @@ impl Inbound {
         now: Timestamp,
     ) -> Result<Verifying<'a>, Refusal> {
         let Some(source) = target.visible() else {
-            let decoy = [target.decoy()];
             let published = self.published_keys(target, Duration::MAX).await?;
-            return self.check(target, None, received, (&decoy, published.as_deref()), now).await;
+            return self.check(target, None, received, (target.decoy(), published.as_deref()), now).await;
         };
         let published = self.published_keys(target, Duration::MAX).await?;
         let secrets = source.secrets(self.secrets_of(source, Duration::MAX).await?);
@@ -97,11 +94,9 @@ impl Inbound {
                         Some(source) => self.keep_secret(source, secret, now).await?,
                         None => false,
                     };
-                    return Ok(if kept {
-                        Verifying::Challenge(reply)
-                    } else {
-                        Verifying::Refused(Reject::MissingSignature)
-                    });
+                    // One that comes too late is a request without a signature.
+                    let late = Refusal::Rejected(Reject::MissingSignature);
+                    return if kept { Ok(Verifying::Challenge(reply)) } else { Err(late) };
                 }
                 Outcome::Refuse(status, why) => return Err(Refusal::Challenge(status, why)),
             }

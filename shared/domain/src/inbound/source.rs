@@ -11,7 +11,7 @@ use super::{
     Provider,
     engine::{key, scheme::Method},
     presets::SecretRules,
-    table::{Responses, Table},
+    table::Table,
 };
 use crate::{Secret, SourceId, TenantId, Timestamp, pointer::Violation, text::serde_as_text};
 
@@ -146,12 +146,6 @@ pub fn check_new_table(before: &Table, after: &Table, secrets: &[Secret]) -> Res
         return Err(Violation::new("", detail));
     }
     Ok(())
-}
-
-/// How a request is responded to whose source does not exist.
-#[must_use]
-pub fn unknown_responses(provider: Provider) -> Responses {
-    provider.preset().map_or_else(Responses::default, |preset| preset.table.responses.clone())
 }
 
 /// A network as CIDR, or one address.

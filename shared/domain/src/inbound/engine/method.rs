@@ -1,5 +1,7 @@
 //! One method applied to one request.
 
+use std::cell::OnceCell;
+
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -73,8 +75,13 @@ pub(super) fn verify<'a>(
     };
     let claims = (method.algorithm == Algorithm::JwsRs256).then(|| facts.claims()).flatten();
     let claims = claims.map(ToOwned::to_owned);
-    let verified =
-        |items| Verified { request: facts.request, claims, items, pieces: None, recorded_hash: None };
+    let verified = |items| Verified {
+        request: facts.request,
+        claims,
+        items,
+        pieces: None,
+        signed_hash: OnceCell::new(),
+    };
     found.report(index, outcome.map(verified))
 }
 

@@ -1,6 +1,6 @@
 //! What a verification found: the same for a request in production and for a dry run.
 
-use std::fmt;
+use std::{cell::OnceCell, fmt};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -141,8 +141,8 @@ pub struct Verified<'a> {
     /// Which items carry a valid signature or token, where every item has its own.
     pub(in crate::inbound) items: Option<Vec<bool>>,
     pub(super) pieces: Option<Vec<Piece<'a>>>,
-    /// The hash of the signed bytes, of a request that was verified before.
-    pub(super) recorded_hash: Option<[u8; 32]>,
+    /// The hash of the signed bytes, made once, or read from the record of a verification.
+    pub(super) signed_hash: OnceCell<Option<[u8; 32]>>,
 }
 
 impl<'a> Verified<'a> {
@@ -170,7 +170,8 @@ impl<'a> Verified<'a> {
     #[must_use]
     pub fn recorded(request: Request<'a>, record: VerifiedRecord) -> Self {
         let claims = record.claims.and_then(|claims| RawValue::from_string(claims).ok());
-        Self { request, claims, items: record.items, pieces: None, recorded_hash: record.signed_hash }
+        let signed_hash = OnceCell::from(record.signed_hash);
+        Self { request, claims, items: record.items, pieces: None, signed_hash }
     }
 
     /// The bytes that were received.
@@ -182,18 +183,19 @@ impl<'a> Verified<'a> {
     /// A request that a test takes as verified.
     #[cfg(test)]
     pub(in crate::inbound) fn unchecked(request: Request<'a>) -> Self {
-        Self { request, claims: None, items: None, pieces: None, recorded_hash: None }
+        Self { request, claims: None, items: None, pieces: None, signed_hash: OnceCell::new() }
     }
 
     /// A hash of the signed bytes; `None` where the method signs none. The body can differ where they are the same, such
     /// as by the order of a form.
     pub(in crate::inbound) fn signed_hash(&self) -> Option<[u8; 32]> {
-        let Some(pieces) = &self.pieces else { return self.recorded_hash };
-        let mut hash = Sha256::new();
-        for piece in pieces {
-            // The secret is no part of it, so that a rolled one changes no id.
-            hash.update(piece.bytes(&[]));
-        }
-        Some(hash.finalize().into())
+        *self.signed_hash.get_or_init(|| {
+            let mut hash = Sha256::new();
+            for piece in self.pieces.as_ref()? {
+                // The secret is no part of it, so that a rolled one changes no id.
+                hash.update(piece.bytes(&[]));
+            }
+            Some(hash.finalize().into())
+        })
     }
 }
