@@ -4,6 +4,7 @@
 //! tenant ─owns─▶ endpoint (a URL and what it listens to) ◀─┐
 //!    │                                                     │ matches?
 //!    ├─owns─▶ source (an inbound URL) ─verify─▶ event ─────┤
+//!    ├─owns─▶ connection (an OAuth grant of a person at an identity provider) ─▶ access token
 //!    └─owns─▶ API key ──────publish───────────▶ event      ▼
 //!                                                 delivery ─attempt─▶ succeeded | retrying | exhausted
 //!                                                    │ no attempt now
@@ -14,6 +15,7 @@
 //! values, and what is to be done goes out as a value. The crate `platform` does it.
 
 pub mod audit;
+pub mod connection;
 pub mod delivery;
 pub mod endpoint;
 pub mod event;
@@ -28,7 +30,10 @@ pub mod signing;
 pub mod story;
 mod text;
 
-pub use ids::id::{DeliveryId, EndpointId, EventId, InboundRequestId, KeyId, ReplayId, SourceId, TenantId};
+pub use ids::id::{
+    ConnectSessionId, ConnectionId, CredentialId, DeliveryId, EndpointId, EventId, InboundRequestId, KeyId,
+    ReplayId, SourceId, TenantId,
+};
 pub use ids::secret::Secret;
 pub use ids::timestamp::Timestamp;
 pub use patch::Patch;

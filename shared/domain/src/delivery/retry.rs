@@ -105,7 +105,7 @@ pub fn asked_wait(outcome: &Outcome, now: Timestamp) -> Option<Duration> {
 
 /// Reads `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3) in any of HTTP's three formats
 /// (section 5.6.7). What cannot be read is no wish.
-fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+pub(crate) fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     let wait = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // Digits that are no number are a number too large.

@@ -218,6 +218,13 @@ impl Subscriber {
         self.takes_events() && self.event_types.iter().any(named) && self.lets_pass(event)
     }
 
+    /// Whether an operational event goes here that only those get who name exactly its type, since there are many of it.
+    #[must_use]
+    pub fn matches_exactly(&self, event: &Facts) -> bool {
+        let named = |filter: &EventTypeFilter| filter.is_exact() && filter.matches(event.event_type());
+        self.takes_events() && self.event_types.iter().any(named) && self.lets_pass(event)
+    }
+
     fn lets_pass(&self, event: &Facts) -> bool {
         event.is_on(&self.channels) && event.passes(self.filter.as_ref())
     }

@@ -95,6 +95,12 @@ impl EventTypeFilter {
         self.0 == "*"
     }
 
+    /// Whether it names one type and no others.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        !self.0.ends_with('*')
+    }
+
     /// Whether `event_type` passes. `contact.*` passes every type below `contact`, at any depth.
     #[must_use]
     pub fn matches(&self, event_type: &EventType) -> bool {

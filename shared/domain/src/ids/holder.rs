@@ -1,4 +1,4 @@
-//! The two kinds of things that own secrets. The word is part of table keys and of the names of secrets.
+//! The kinds of things that own secrets. The word is part of table keys and of the names of secrets.
 
 use crate::text::text_enum;
 
@@ -9,5 +9,9 @@ text_enum! {
         Endpoints = "endpoints",
         /// Secrets of sources.
         Sources = "sources",
+        /// Tokens of connections that do not rotate.
+        Connections = "connections",
+        /// Client credentials at identity providers.
+        Idps = "idps",
     }
 }

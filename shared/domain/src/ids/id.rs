@@ -151,6 +151,19 @@ prefixed_id!(
     InboundRequestId, "inb"
 );
 
+prefixed_id!(
+    /// One OAuth connection: the grant of one account.
+    ConnectionId, "con"
+);
+prefixed_id!(
+    /// One request of the CRM that a person connects an account.
+    ConnectSessionId, "cns"
+);
+prefixed_id!(
+    /// One set of client credentials at an identity provider.
+    CredentialId, "crd"
+);
+
 impl InboundRequestId {
     /// When the request came in: the time that the id begins with.
     #[must_use]
@@ -181,6 +194,19 @@ impl EventId {
             tenant.as_str().as_bytes(),
             source.as_bytes(),
             event_id.as_bytes(),
+        ]))
+    }
+
+    /// The id of the operational event of this name about a connection; `change` counts what happened to it.
+    #[must_use]
+    pub fn from_connection(tenant: &TenantId, name: &str, connection: ConnectionId, change: u64) -> Self {
+        let connection = connection.to_string();
+        Self(derived(&[
+            b"connection",
+            tenant.as_str().as_bytes(),
+            name.as_bytes(),
+            connection.as_bytes(),
+            &change.to_be_bytes(),
         ]))
     }
 

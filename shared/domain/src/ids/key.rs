@@ -25,6 +25,16 @@ text_enum! {
         SourcesWrite = "sources:write",
         /// Read sources, the providers, and the log of inbound requests.
         SourcesRead = "sources:read",
+        /// Let people connect accounts, and change and disconnect connections.
+        ConnectionsWrite = "connections:write",
+        /// Read connections and connect sessions, without tokens.
+        ConnectionsRead = "connections:read",
+        /// Read the access tokens of connections.
+        ConnectionsToken = "connections:token",
+        /// Create and change identity providers and client credentials.
+        IdpsWrite = "idps:write",
+        /// Read identity providers and client credentials, without their secrets.
+        IdpsRead = "idps:read",
         /// Read the catalog of event types.
         EventTypesRead = "event_types:read",
         /// Create API keys with at most the scopes of this one.
