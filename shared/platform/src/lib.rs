@@ -11,6 +11,7 @@
 //! | [`secrets`] | Secrets Manager |
 //! | [`auth`] | who is calling, for which tenant |
 //! | [`webhook`] | one call out to a tenant's URL: guarded, signed, timed |
+//! | [`connection`] | OAuth: sealed tokens, signed tokens, published keys |
 //! | [`publish`] | events in, messages out to the lanes |
 //! | [`alert`] | operational events about a tenant's own webhooks |
 //! | [`setup`] | the parts of a function, made from its environment |
@@ -20,6 +21,7 @@
 pub mod alert;
 pub mod auth;
 pub mod aws;
+pub mod connection;
 pub mod dispatch;
 pub mod lambda;
 pub mod publish;

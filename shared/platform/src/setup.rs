@@ -12,15 +12,21 @@ use crate::{
         sns::Topic,
         sqs::Queue,
     },
+    connection::{
+        keeper::{Keeper, KeeperParts},
+        provider::Providers,
+        seal_keys::SealKeys,
+    },
     publish::{
         Publisher,
         lanes::{Lane, Lanes},
     },
     runtime::{config, telemetry},
-    secrets::Secrets,
+    secrets::{RotatingSecrets, SecretText, Secrets},
     store::{
         audit::Audit,
-        due::{drains::Drains, index::DueIndex, replays::Replays},
+        connect::{circuits::IdpCircuits, flows::Flows, sessions::ConnectSessions},
+        due::{connections::ConnectionEntries, drains::Drains, index::DueIndex, replays::Replays},
         events::{
             deliveries::Deliveries, generations::Generations, lists::EndpointDeliveries, pages::Snapshots,
             stored::StoredEvents, timeline::Timeline, tracking::TrackedDeliveries,
@@ -28,12 +34,14 @@ use crate::{
         inbound::InboundRequests,
         leases::Leases,
         registry::{
-            accounts::SourceAccounts, api_keys::ApiKeys, endpoints::Endpoints, event_types::EventTypes,
-            pointers::SecretPointers, progress::JobProgress, sources::Sources, tenants::Tenants,
+            accounts::SourceAccounts, api_keys::ApiKeys, connections::Connections, endpoints::Endpoints,
+            event_types::EventTypes, idps::Idps, pointers::SecretPointers, progress::JobProgress,
+            sources::Sources, tenants::Tenants,
         },
         stats::Statistics,
         table::Table,
     },
+    webhook::egress::Egress,
 };
 
 /// A function that cannot start.
@@ -81,6 +89,12 @@ pub struct Parts {
     pub drains: Drains,
     /// Replays.
     pub replays: Replays,
+    /// Connections.
+    pub connections: Connections,
+    /// Identity providers.
+    pub idps: Idps,
+    /// Entries of connections.
+    pub connection_entries: ConnectionEntries,
     /// The lanes of deliveries.
     pub lanes: Lanes,
     /// How old a cached row may be.
@@ -111,6 +125,8 @@ impl Parts {
             endpoints: Endpoints::new(registry.clone(), cache_age),
             event_types: EventTypes::new(registry.clone()),
             progress: JobProgress::new(registry.clone()),
+            connections: Connections::new(registry.clone()),
+            idps: Idps::new(registry.clone(), cache_age),
             pointers: SecretPointers::new(registry, cache_age),
             events: StoredEvents::new(events.clone(), objects.clone()),
             inbound_requests: InboundRequests::new(events.clone(), objects),
@@ -123,7 +139,8 @@ impl Parts {
             statistics: Statistics::new(events.clone()),
             due: DueIndex::new(events.clone()),
             drains: Drains::new(events.clone()),
-            replays: Replays::new(events),
+            replays: Replays::new(events.clone()),
+            connection_entries: ConnectionEntries::new(events),
             lanes: Lanes { fast: lane(config::fast_lane_url()?), slow: lane(config::slow_lane_url()?) },
             cache_age,
             aws,
@@ -169,6 +186,38 @@ impl Parts {
     /// The secrets of tenants.
     pub fn secrets(&self) -> Result<Secrets, Error> {
         Ok(Secrets::new(self.secrets_manager(), config::secrets_prefix()?, self.pointers.clone()))
+    }
+
+    /// What tokens are sealed with.
+    pub fn seal_keys(&self) -> Result<SealKeys, Error> {
+        let secret = SecretText::new(self.secrets_manager(), config::token_key_secret()?);
+        Ok(SealKeys::new(secret))
+    }
+
+    /// The keeper of connections.
+    pub fn keeper(&self) -> Result<Keeper, Error> {
+        let leases = config::leases_table()?;
+        Ok(Keeper::new(KeeperParts {
+            connections: self.connections.clone(),
+            idps: self.idps.clone(),
+            entries: self.connection_entries.clone(),
+            providers: Providers::new(Egress::new(config::egress_allow()?)?),
+            seal_keys: self.seal_keys()?,
+            pool: self.secrets()?,
+            rotating: RotatingSecrets::new(self.secrets_manager(), config::secrets_prefix()?),
+            circuits: IdpCircuits::new(self.aws.dynamodb.clone(), &leases),
+            publisher: Arc::new(self.publisher()?),
+        }))
+    }
+
+    /// Connect sessions.
+    pub fn connect_sessions(&self) -> Result<ConnectSessions, Error> {
+        Ok(ConnectSessions::new(self.aws.dynamodb.clone(), &config::leases_table()?))
+    }
+
+    /// Flows of browsers at providers.
+    pub fn flows(&self) -> Result<Flows, Error> {
+        Ok(Flows::new(self.aws.dynamodb.clone(), &config::leases_table()?))
     }
 
     /// A client of Secrets Manager.

@@ -1,7 +1,15 @@
 //! The payloads of operational events: a type for each, which is its schema too.
 
+use std::collections::BTreeMap;
+
 use domain::{
-    DeliveryId, EndpointId, EventId, Timestamp, delivery::stats::FailureRate, endpoint::DisabledBy,
+    ConnectionId, DeliveryId, EndpointId, EventId, Timestamp,
+    connection::{
+        Connection, IdpName, Status,
+        record::{ConnectionEvent, ErrorCode, LastError, RevokedBy},
+    },
+    delivery::stats::FailureRate,
+    endpoint::DisabledBy,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -14,6 +22,38 @@ pub const EVENT_TYPES: &[&str] = OperationalEvent::VARIANTS;
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema, IntoStaticStr, VariantNames)]
 #[serde(tag = "type", content = "data")]
 pub enum OperationalEvent {
+    /// An account was connected.
+    #[serde(rename = "connection.created")]
+    #[strum(serialize = "connection.created")]
+    ConnectionCreated(ConnectionChange),
+    /// The grant of a connection expires soon.
+    #[serde(rename = "connection.expiring")]
+    #[strum(serialize = "connection.expiring")]
+    ConnectionExpiring(ConnectionChange),
+    /// For an hour there was no valid token of a connection.
+    #[serde(rename = "connection.failing")]
+    #[strum(serialize = "connection.failing")]
+    ConnectionFailing(ConnectionChange),
+    /// The grant of a connection is dead: the person must connect again.
+    #[serde(rename = "connection.reauthorize")]
+    #[strum(serialize = "connection.reauthorize")]
+    ConnectionReauthorize(ConnectionChange),
+    /// The person connected again.
+    #[serde(rename = "connection.reauthorized")]
+    #[strum(serialize = "connection.reauthorized")]
+    ConnectionReauthorized(ConnectionChange),
+    /// A connection has a new access token. Only endpoints that name exactly this type get it.
+    #[serde(rename = "connection.refreshed")]
+    #[strum(serialize = "connection.refreshed")]
+    ConnectionRefreshed(ConnectionChange),
+    /// A connection was ended.
+    #[serde(rename = "connection.revoked")]
+    #[strum(serialize = "connection.revoked")]
+    ConnectionRevoked(ConnectionChange),
+    /// Other scopes of a connection are granted than before.
+    #[serde(rename = "connection.scopes_changed")]
+    #[strum(serialize = "connection.scopes_changed")]
+    ConnectionScopesChanged(ConnectionChange),
     /// A delivery failed for the last time.
     #[serde(rename = "delivery.exhausted")]
     #[strum(serialize = "delivery.exhausted")]
@@ -49,6 +89,82 @@ impl OperationalEvent {
     #[must_use]
     pub fn event_type(&self) -> &'static str {
         self.into()
+    }
+}
+
+/// A connection, as it is after what happened. It holds no token.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ConnectionChange {
+    connection_id: ConnectionId,
+    idp: IdpName,
+    user_id: String,
+    status: Status,
+    scopes: Vec<String>,
+    missing_scopes: Vec<String>,
+    /// When the grant expires.
+    grant_expires_at: Option<Timestamp>,
+    /// Who ended it.
+    revoked_by: Option<RevokedBy>,
+    /// What is wrong.
+    last_error: Option<ConnectionError>,
+    metadata: BTreeMap<String, String>,
+    message: &'static str,
+}
+
+/// What is wrong with a connection.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ConnectionError {
+    code: ErrorCode,
+    message: &'static str,
+    hint: &'static str,
+}
+
+impl OperationalEvent {
+    /// What happened to a connection.
+    #[must_use]
+    pub fn of_connection(event: ConnectionEvent, connection: &Connection) -> Self {
+        let of = |message| ConnectionChange::new(connection, message);
+        match event {
+            ConnectionEvent::Created => Self::ConnectionCreated(of("an account was connected")),
+            ConnectionEvent::Expiring => Self::ConnectionExpiring(of(
+                "the grant expires at `grant_expires_at`; ask the person to connect again before",
+            )),
+            ConnectionEvent::Failing => Self::ConnectionFailing(of(
+                "for an hour there was no valid token; refreshing is retried automatically",
+            )),
+            ConnectionEvent::Reauthorize => Self::ConnectionReauthorize(of(
+                "the grant is no longer valid; ask the person to connect again",
+            )),
+            ConnectionEvent::Reauthorized => Self::ConnectionReauthorized(of("the person connected again")),
+            ConnectionEvent::Refreshed => Self::ConnectionRefreshed(of("there is a new access token")),
+            ConnectionEvent::Revoked => Self::ConnectionRevoked(of("the connection was ended")),
+            ConnectionEvent::ScopesChanged => {
+                Self::ConnectionScopesChanged(of("other scopes are granted than before"))
+            }
+        }
+    }
+}
+
+impl ConnectionChange {
+    fn new(connection: &Connection, message: &'static str) -> Self {
+        let error = |error: &LastError| ConnectionError {
+            code: error.code,
+            message: error.code.message(),
+            hint: error.code.hint(),
+        };
+        Self {
+            connection_id: connection.id,
+            idp: connection.idp.clone(),
+            user_id: connection.user_id.clone(),
+            status: connection.status,
+            scopes: connection.scopes.clone(),
+            missing_scopes: connection.missing_scopes(),
+            grant_expires_at: connection.grant_end(),
+            revoked_by: connection.revoked_by,
+            last_error: connection.last_error.as_ref().map(error),
+            metadata: connection.metadata.clone(),
+            message,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 use std::collections::HashSet;
 
+use domain::connection::record::ConnectionEvent;
 use serde_json::json;
 
 use super::{payload::EVENT_TYPES, *};
@@ -41,6 +42,9 @@ fn every_alert_is_of_a_reserved_type_and_has_a_name_of_its_own() {
         assert!(names.insert(alert.name(&event)));
     }
     types.dedup();
+    // Those of connections are announced by the keeper, and have a type each.
+    types.extend(ConnectionEvent::ALL.iter().map(|event| event.event_type()));
+    types.sort_unstable();
     assert_eq!(types, EVENT_TYPES);
 }
 

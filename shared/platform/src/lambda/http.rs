@@ -155,11 +155,16 @@ where
     Ok(event::write(response, origin).await?)
 }
 
-/// The path without what follows `/in/PROVIDER/`: that is a secret, which readers of logs must not learn.
+/// The path without what follows `/in/PROVIDER/` or `/oauth/connect/`: that is a secret, which readers of logs must not
+/// learn.
 fn path_for_logs(path: &str) -> String {
-    let segments = || path.split('/');
-    let shown = segments().position(|segment| segment == "in").map_or(usize::MAX, |index| index + 2);
-    segments().take(shown).collect::<Vec<_>>().join("/")
+    let mut segments: Vec<&str> = path.split('/').collect();
+    let source = segments.iter().position(|segment| *segment == "in").map(|index| index + 2);
+    let link = segments.windows(2).position(|pair| pair == ["oauth", "connect"]).map(|index| index + 2);
+    if let Some(shown) = [source, link].into_iter().flatten().min() {
+        segments.truncate(shown);
+    }
+    segments.join("/")
 }
 
 #[cfg(test)]

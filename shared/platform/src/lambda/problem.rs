@@ -43,6 +43,14 @@ pub enum Kind {
     NotReplayable,
     /// 409: no request of the source's sender can be signed here.
     Unsignable,
+    /// 409: only the person can give another grant.
+    ConnectionReauthorize,
+    /// 409: the connection waits for its confirmation.
+    ConnectionPending,
+    /// 409: the connection was ended.
+    ConnectionRevoked,
+    /// 409: the connection lacks scopes that the caller requires.
+    MissingScopes,
     /// 413: the body exceeds a limit.
     TooLarge,
     /// 415: the body is not JSON.
@@ -55,6 +63,8 @@ pub enum Kind {
     TooManyRequests,
     /// 500: a failure on our side.
     Internal,
+    /// 503: the identity provider gives no token at the moment.
+    IdpUnavailable,
 }
 
 impl Kind {
@@ -79,12 +89,17 @@ impl Kind {
             | Self::AlreadyFinished
             | Self::ReplayRunning
             | Self::NotReplayable
-            | Self::Unsignable => StatusCode::CONFLICT,
+            | Self::Unsignable
+            | Self::ConnectionReauthorize
+            | Self::ConnectionPending
+            | Self::ConnectionRevoked
+            | Self::MissingScopes => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InvalidField | Self::LimitReached => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::IdpUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -116,12 +131,17 @@ impl Kind {
             Self::ReplayRunning => "Replay already running",
             Self::NotReplayable => "Inbound request not replayable",
             Self::Unsignable => "Request cannot be signed",
+            Self::ConnectionReauthorize => "Connection must be granted again",
+            Self::ConnectionPending => "Connection not confirmed yet",
+            Self::ConnectionRevoked => "Connection ended",
+            Self::MissingScopes => "Scopes not granted",
             Self::TooLarge => "Body too large",
             Self::UnsupportedMediaType => "Unsupported media type",
             Self::InvalidField => "Invalid field",
             Self::LimitReached => "Limit reached",
             Self::TooManyRequests => "Too many requests",
             Self::Internal => "Internal error",
+            Self::IdpUnavailable => "Identity provider unavailable",
         }
     }
 }
@@ -153,7 +173,7 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
     /// The methods that are allowed, where another was used.
     pub allow: Vec<Method>,
-    /// After how many seconds to retry, where there are too many requests.
+    /// After how many seconds to retry, where that is known.
     pub retry_after: Option<u16>,
     /// The cause, for the log alone.
     pub fault: Option<Fault>,

@@ -66,7 +66,7 @@ pub enum Body {
     },
     /// One page of a wide fan-out.
     Page(PageMessage),
-    /// A text as it was received.
+    /// A text as it is: as it was received, or of another queue than those of deliveries.
     Text(String),
 }
 

@@ -9,7 +9,7 @@ pub mod lanes;
 use std::{sync::Arc, time::Duration};
 
 use domain::{
-    EndpointId, EventId, InboundRequestId, SourceId, TenantId, Timestamp,
+    ConnectionId, EndpointId, EventId, InboundRequestId, SourceId, TenantId, Timestamp,
     delivery::{
         driver::LaneKind,
         lane::{self, PageMessage},
@@ -77,6 +77,18 @@ pub enum Identity {
         source: SourceId,
         /// The request that it came with.
         request: InboundRequestId,
+    },
+    /// An operational event about a connection, of which there is one for each change of it. Only those endpoints get it
+    /// that ask for it by name.
+    ConnectionChange {
+        /// What it is called among those about the same connection.
+        name: &'static str,
+        /// The connection.
+        connection: ConnectionId,
+        /// The number of the change.
+        change: u64,
+        /// Whether only those endpoints get it that name exactly its type.
+        exact: bool,
     },
     /// An operational event, of which there is one for its subject and its window of time. Only
     /// those endpoints get it that ask for it by name, and never the one that it is about.
@@ -169,7 +181,11 @@ impl Subscribers {
         let facts = Facts::new(&event.event_type, &event.channels, &event.data);
         let goes = |endpoint: &&Subscriber| match about {
             Some(about) => endpoint.id != about && endpoint.matches_operational(&facts),
-            None => endpoint.matches(&facts),
+            None => match event.identity {
+                Identity::ConnectionChange { exact: true, .. } => endpoint.matches_exactly(&facts),
+                Identity::ConnectionChange { exact: false, .. } => endpoint.matches_operational(&facts),
+                _ => endpoint.matches(&facts),
+            },
         };
         let own = self.own.iter().filter(goes).map(|endpoint| (endpoint.id, false));
         let operator = self.operator.iter().filter(goes).map(|endpoint| (endpoint.id, true));
@@ -212,6 +228,19 @@ impl Publisher {
     ) -> Result<PublishedEvent, PublishError> {
         let mut results = self.publish_all(tenant, vec![event], now).await;
         results.pop().unwrap_or_else(|| Err(Fault::new("publishing", "one event has no result").into()))
+    }
+
+    /// Publishes one event if an endpoint gets it; `None` where none does.
+    pub async fn publish_if_wanted(
+        &self,
+        tenant: &TenantId,
+        event: NewEvent,
+        now: Timestamp,
+    ) -> Result<Option<PublishedEvent>, PublishError> {
+        if self.subscribers(tenant).await?.targets(&event).is_empty() {
+            return Ok(None);
+        }
+        self.publish(tenant, event, now).await.map(Some)
     }
 
     /// Publishes many events, with a result for each, in order.
@@ -293,12 +322,18 @@ impl Publisher {
             Identity::Alert { name, endpoint, window } => {
                 EventId::from_alert(tenant, name, *endpoint, *window)
             }
+            Identity::ConnectionChange { name, connection, change, .. } => {
+                EventId::from_connection(tenant, name, *connection, *change)
+            }
         };
         let inbound = match event.identity {
             Identity::ProviderEvent { source, request, .. } | Identity::InboundReplay { source, request } => {
                 Some((source, request))
             }
-            Identity::None | Identity::IdempotencyKey(_) | Identity::Alert { .. } => None,
+            Identity::None
+            | Identity::IdempotencyKey(_)
+            | Identity::Alert { .. }
+            | Identity::ConnectionChange { .. } => None,
         };
         let timestamp = event.timestamp.unwrap_or(now);
         let payload = event::payload(&event.event_type, timestamp, &event.data);

@@ -31,6 +31,7 @@ pub(super) struct RunTotals {
     pub(super) sent: usize,
     pub(super) discarded: usize,
     pub(super) endpoints: usize,
+    pub(super) connections: usize,
     /// How late the longest due entry was.
     pub(super) lag: Duration,
 }
@@ -40,6 +41,7 @@ impl RunTotals {
         self.sent += other.sent;
         self.discarded += other.discarded;
         self.endpoints += other.endpoints;
+        self.connections += other.connections;
         self.lag = self.lag.max(other.lag);
     }
 }

@@ -1,6 +1,6 @@
 //! The run of every minute, which brings back what waits outside the lanes.
 //!
-//! Due deliveries go to the slow lane. An endpoint for which work is held has one entry, and a replay
+//! Due deliveries go to the slow lane, due connections to the queue of `token-refresher`. An endpoint for which work is held has one entry, and a replay
 //! that is running has one: both are leased here and continued by `drain` and `replay`.
 
 use std::{
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     budget::{RunTotals, StopTime},
+    connections::ConnectionSender,
     drain::{DUE_PAGE, Drainer, LeasedDrain},
     replay::{
         Replayer,
@@ -31,7 +32,7 @@ use crate::{
         clock,
         telemetry::{self, Metric, Unit},
     },
-    setup::Parts,
+    setup::{self, Parts},
     store::{
         due::index::{DueDelivery, DueIndex, DuePage, PageEnd},
         registry::progress::JobProgress,
@@ -107,7 +108,9 @@ pub struct Scheduler {
     pub(super) drainer: Drainer,
     /// Continues replays.
     pub(super) replayer: Replayer,
-    /// Where what is due goes.
+    /// Sends due connections.
+    pub(super) connections: ConnectionSender,
+    /// Where due deliveries go.
     pub(super) slow_lane: Arc<Lane>,
 }
 
@@ -174,15 +177,15 @@ struct Scan {
 
 impl Scheduler {
     /// Made of a function's parts.
-    #[must_use]
-    pub fn new(parts: &Parts) -> Self {
-        Self {
+    pub fn new(parts: &Parts) -> Result<Self, setup::Error> {
+        Ok(Self {
             progress: parts.progress.clone(),
             due: parts.due.clone(),
             drainer: Drainer::new(parts),
             replayer: Replayer::new(parts),
+            connections: ConnectionSender::new(parts)?,
             slow_lane: Arc::clone(&parts.lanes.slow),
-        }
+        })
     }
 
     /// Brings back all that is due, as far as the time allows: first what is due by time, of all
@@ -224,6 +227,7 @@ impl Scheduler {
             sent = totals.sent,
             discarded = totals.discarded,
             endpoints = totals.endpoints,
+            connections = totals.connections,
             replays = replay_count,
             replayed,
             lag_seconds,
@@ -232,7 +236,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Reads the due index from the mark on: sends due deliveries, leases endpoints and replays.
+    /// Reads the due index from the mark on: sends due deliveries and connections, leases endpoints and replays.
     async fn scan(&self, mark: i64, trailing: i64, now: Timestamp, limits: Limits<'_>) -> Scan {
         let mut scan = Scan { next_mark: mark, ..Scan::default() };
         let mut emptied = true;
@@ -299,8 +303,8 @@ impl Scheduler {
         self.due.page_after(keys::due_partition(bucket, shard), end, DUE_PAGE, after).await
     }
 
-    /// One shard of a bucket, from its first page on: due deliveries are sent, endpoints and replays are
-    /// leased.
+    /// One shard of a bucket, from its first page on: due deliveries and connections are sent, endpoints and
+    /// replays are leased.
     async fn shard(
         &self,
         bucket: i64,
@@ -343,13 +347,17 @@ impl Scheduler {
         sendable: &Sendable,
         found: &mut BucketScan,
     ) -> TakeResult {
-        let oldest = page.deliveries.first().map(|due| due.place.at);
-        let oldest = oldest.into_iter().chain(page.endpoints.first().map(|due| due.place.at)).min();
+        let oldest = page.deliveries.first().map(|due| due.place.at).into_iter();
+        let oldest = oldest.chain(page.endpoints.first().map(|due| due.place.at));
+        let oldest = oldest.chain(page.connections.first().map(|due| due.place.at)).min();
         found.totals.lag = found.totals.lag.max(oldest.map_or(Duration::ZERO, |at| now.since(at)));
         let deliveries = page.deliveries.len();
         page.deliveries.truncate(sendable.take(deliveries));
         let sent = self.send_due(&page.deliveries, now).await;
         found.totals.sent += sent;
+        // They go to a queue of their own, so that a full lane does not keep them.
+        let connections = self.connections.send(&page.connections, now).await;
+        found.totals.connections += connections;
         let leases = page.endpoints.into_iter().map(|entry| self.drainer.lease(entry, now));
         let endpoints: Vec<_> = stream::iter(leases).buffer_unordered(CONCURRENT_DRAINS).collect().await;
         let leases = page.replays.into_iter().map(|entry| self.replayer.lease(entry, now));
@@ -359,7 +367,7 @@ impl Scheduler {
         found.replays.extend(replays.into_iter().flatten());
         if page.deliveries.len() < deliveries {
             TakeResult::NotAllDeliveries
-        } else if sent > 0 || found.leased() > before {
+        } else if sent + connections > 0 || found.leased() > before {
             TakeResult::All
         } else {
             // The index is behind the table, or another run has the entries.

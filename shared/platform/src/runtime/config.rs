@@ -107,6 +107,11 @@ pub fn unreadable_url() -> Result<String, ConfigError> {
     required("UNREADABLE_URL")
 }
 
+/// `CONNECTIONS_QUEUE_URL`: the URL of the queue of connections to refresh.
+pub fn connections_queue_url() -> Result<String, ConfigError> {
+    required("CONNECTIONS_QUEUE_URL")
+}
+
 /// `ALERTS_TOPIC_ARN`: the ARN of the topic of alerts.
 pub fn alerts_topic_arn() -> Result<String, ConfigError> {
     required("ALERTS_TOPIC_ARN")
@@ -159,6 +164,11 @@ pub fn secrets_prefix() -> Result<String, ConfigError> {
 /// `OPERATOR_KEY_SECRET`: the ARN of the secret that holds the operator's key.
 pub fn operator_key_secret() -> Result<String, ConfigError> {
     required("OPERATOR_KEY_SECRET")
+}
+
+/// `TOKEN_KEY_SECRET`: the ARN of the secret that holds the keys with which tokens are sealed.
+pub fn token_key_secret() -> Result<String, ConfigError> {
+    required("TOKEN_KEY_SECRET")
 }
 
 /// `EGRESS_ALLOW`: networks that may be called in addition to the public internet; in the local stack only.

@@ -15,8 +15,18 @@ static NAMESPACE: OnceLock<String> = OnceLock::new();
 /// logs whole requests and responses, and with them every secret.
 pub fn start(level: tracing::Level, metrics_namespace: String) {
     let _ = NAMESPACE.set(metrics_namespace);
-    let ours = ["api", "dispatcher", "fanout", "inbound", "platform", "rescuer", "scheduler"]
-        .map(|target| (target, level));
+    let ours = [
+        "api",
+        "dispatcher",
+        "fanout",
+        "inbound",
+        "oauth",
+        "platform",
+        "rescuer",
+        "scheduler",
+        "token_refresher",
+    ]
+    .map(|target| (target, level));
     let filter = Targets::new().with_default(level.min(tracing::Level::WARN)).with_targets(ours);
     let lines = tracing_subscriber::fmt::layer()
         .json()

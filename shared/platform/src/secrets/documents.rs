@@ -25,7 +25,7 @@ use crate::{
 const CACHED_BYTES: usize = 16 * 1024 * 1024;
 
 /// The tag by which the secrets of a deployment are found. The template gives it to the operator's key.
-const STACK_TAG: &str = "core-webhooks:stack";
+pub(super) const STACK_TAG: &str = "core-webhooks:stack";
 
 const READING: &str = "reading a secret";
 

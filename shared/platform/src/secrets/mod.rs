@@ -14,7 +14,9 @@
 mod change;
 mod documents;
 mod operator_key;
+mod rotating;
 mod shards;
+mod text;
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,6 +33,8 @@ use documents::Documents;
 
 pub use change::{Rotation, SecretsError};
 pub use operator_key::OperatorKey;
+pub use rotating::{DurableCredential, RotatingSecrets};
+pub use text::SecretText;
 
 use crate::{
     Fault,

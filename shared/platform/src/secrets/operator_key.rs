@@ -6,8 +6,8 @@ use aws_sdk_secretsmanager::Client;
 use domain::Secret;
 use serde::Deserialize;
 use tokio::sync::Mutex;
-use zeroize::Zeroizing;
 
+use super::text::SecretText;
 use crate::Fault;
 
 /// How old the operator's key may be before it is read again: a rotated one works after that.
@@ -16,8 +16,7 @@ const OPERATOR_KEY_AGE: Duration = Duration::from_mins(1);
 /// The operator's key, which the template generates.
 #[derive(Debug)]
 pub struct OperatorKey {
-    client: Client,
-    secret_id: String,
+    secret: SecretText,
     known: Mutex<Option<(Instant, Secret)>>,
 }
 
@@ -25,11 +24,12 @@ impl OperatorKey {
     /// The key in this secret.
     #[must_use]
     pub fn new(client: Client, secret_id: String) -> Self {
-        Self { client, secret_id, known: Mutex::default() }
+        Self { secret: SecretText::new(client, secret_id), known: Mutex::default() }
     }
 
     /// The key, at most a minute old.
     pub async fn get(&self) -> Result<Secret, Fault> {
+        const READING: &str = "reading the operator's key";
         #[derive(Deserialize)]
         struct Document {
             key: Secret,
@@ -40,12 +40,11 @@ impl OperatorKey {
         {
             return Ok(key.clone());
         }
-        let response = self.client.get_secret_value().secret_id(&self.secret_id).send().await;
-        let text =
-            response.map_err(Fault::on("reading the operator's key"))?.secret_string.map(Zeroizing::new);
-        let document: Option<Document> = text.and_then(|text| serde_json::from_str(&text).ok());
-        let key =
-            document.ok_or_else(|| Fault::new("reading the operator's key", "the secret is malformed"))?.key;
+        let text = self.secret.read(READING).await?;
+        // The error of the parser could quote the key.
+        let document =
+            serde_json::from_str(&text).map_err(|_| Fault::new(READING, "the secret is malformed"));
+        let Document { key } = document?;
         *known = Some((Instant::now(), key.clone()));
         Ok(key)
     }

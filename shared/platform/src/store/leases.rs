@@ -10,13 +10,13 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
 use domain::{
-    EndpointId, SourceId, TenantId, Timestamp,
+    ConnectionId, EndpointId, SourceId, TenantId, Timestamp,
     endpoint::limit::{self, Block, Grant, Rate},
 };
 
 use super::table::{
     Item, Table,
-    keys::{self, Key},
+    keys::{self, Key, connect},
     update_if,
 };
 use crate::{Fault, aws::sdk::DynamoDb};
@@ -43,6 +43,12 @@ const OWNERS_TESTS_AT_ONCE: u32 = 20;
 /// Dry runs of one tenant: per second, and at once. One can cost as much as a hundred verifications.
 const DRY_RUNS_PER_SECOND: u32 = 5;
 const DRY_RUNS_AT_ONCE: u32 = 20;
+
+/// How long it is known that a read of a token is in the audit trail, in seconds. A token rarely lives longer.
+const TOKEN_AUDIT_SECS: i64 = 7 * 24 * 3600;
+
+/// How long a caller has to write that entry, in seconds: longer than a request takes.
+const TOKEN_AUDIT_CLAIM_SECS: i64 = 30;
 
 /// The table, with the permits that were taken ahead of their use.
 #[derive(Debug)]
@@ -139,6 +145,47 @@ impl Leases {
     pub async fn take_dry_run_permit(&self, tenant: &TenantId, now: Timestamp) -> Result<Grant, Fault> {
         let rate = Rate::per_second(DRY_RUNS_PER_SECOND).with_burst(DRY_RUNS_AT_ONCE);
         self.charge_for(&keys::dry_runs_limiter(tenant), rate, 1, now).await
+    }
+
+    /// Whether this caller reads this token of a connection for the first time, so that it must write the entry of the
+    /// audit trail. Of concurrent calls one must. Where it did not confirm that within 30 s, a later call must.
+    pub async fn first_token_audit(
+        &self,
+        tenant: &TenantId,
+        caller: &str,
+        connection: ConnectionId,
+        generation: u64,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
+        let number = |value: i64| AttributeValue::N(value.to_string());
+        let update = self
+            .table
+            .update(connect::token_audit(tenant, caller, connection, generation))
+            .update_expression("SET claimed_until = :until, expires_at = :expires")
+            .condition_expression(
+                "attribute_not_exists(pk) OR (attribute_not_exists(written) AND claimed_until <= :now)",
+            )
+            .expression_attribute_values(":until", number(now.secs() + TOKEN_AUDIT_CLAIM_SECS))
+            .expression_attribute_values(":now", number(now.secs()))
+            .expression_attribute_values(":expires", number(now.secs() + TOKEN_AUDIT_SECS));
+        Ok(update_if(update, "claiming an entry of the audit trail").await?.is_some())
+    }
+
+    /// Notes that the entry of [`Self::first_token_audit`] is in the audit trail.
+    pub async fn token_audit_written(
+        &self,
+        tenant: &TenantId,
+        caller: &str,
+        connection: ConnectionId,
+        generation: u64,
+    ) -> Result<(), Fault> {
+        let update = self
+            .table
+            .update(connect::token_audit(tenant, caller, connection, generation))
+            .update_expression("SET written = :written")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":written", AttributeValue::Bool(true));
+        update_if(update, "confirming an entry of the audit trail").await.map(|_| ())
     }
 
     /// DynamoDB has no `max()`, so there are two updates: one for a limiter that is idle, one for a

@@ -3,6 +3,7 @@
 //! holds it. What is done with rows belongs to the folders above this one.
 
 pub mod audit;
+pub mod connect;
 pub mod due;
 pub mod events;
 pub mod inbound;

@@ -6,6 +6,7 @@
 //! a name leads to later (DNS rebinding) matters only to later connections, which are checked in turn.
 
 mod connector;
+mod exchange;
 mod response;
 mod wire;
 
@@ -44,6 +45,7 @@ use tokio::time::{Instant as Deadline, timeout_at};
 use url::Url;
 
 pub(super) use self::connector::Lookup;
+pub use self::exchange::{ExchangeError, TOKEN_TIMEOUT};
 use self::{
     connector::{Connector, GuardError, system_lookup},
     wire::Traffic,
@@ -92,6 +94,8 @@ impl CallOutcome {
 #[derive(Clone)]
 pub struct Egress {
     client: Client<Connector, Full<Bytes>>,
+    /// For calls with a connection of their own.
+    single: Connector,
     allow: Arc<Allow>,
 }
 
@@ -113,7 +117,9 @@ impl Egress {
 
     pub(super) fn with_tls(allow: Allow, lookup: Lookup, mut tls: ClientConfig) -> Self {
         tls.resumption = timing::watched_sessions();
-        let allow = Arc::new(allow);
+        let (allow, lookup) = (Arc::new(allow), Arc::new(lookup));
+        let single =
+            Connector::new(Arc::clone(&allow), Arc::clone(&lookup), exchange::tls(tls.clone())).raw();
         // Not among its settings: redirects, proxies and cookies, which this client does not have.
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -123,7 +129,7 @@ impl Egress {
             .http2_initial_connection_window_size(WINDOW)
             .http2_max_header_list_size(HTTP2_HEAD_LIMIT)
             .build(Connector::new(Arc::clone(&allow), lookup, tls));
-        Self { client, allow }
+        Self { client, single, allow }
     }
 
     /// Posts `body`. What the endpoint does, or does not do, is an outcome and never an error.
@@ -339,18 +345,17 @@ fn excerpt(head: &[u8]) -> String {
 
 /// What went wrong, by the types in the chain of errors and never by their texts.
 fn classify(error: &hyper_util::client::legacy::Error) -> Failure {
-    for error in causes(error) {
-        if let Some(guard) = error.downcast_ref::<GuardError>() {
-            return match guard {
-                GuardError::NotFound => Failure::Dns,
-                GuardError::Refused => Failure::BlockedAddress,
-            };
-        }
-        if error.is::<rustls::Error>() {
-            return Failure::Tls;
-        }
-    }
-    if error.is_connect() { Failure::Connect } else { Failure::Protocol }
+    let other = if error.is_connect() { Failure::Connect } else { Failure::Protocol };
+    known_cause(error).unwrap_or(other)
+}
+
+/// The failure that the guard or TLS is the cause of.
+fn known_cause(error: &(dyn Error + 'static)) -> Option<Failure> {
+    causes(error).find_map(|error| match error.downcast_ref::<GuardError>() {
+        Some(GuardError::NotFound) => Some(Failure::Dns),
+        Some(GuardError::Refused) => Some(Failure::BlockedAddress),
+        None => error.is::<rustls::Error>().then_some(Failure::Tls),
+    })
 }
 
 /// Whether an HTTP/2 peer says that it has not processed the request: by `REFUSED_STREAM`, or by a
@@ -377,6 +382,6 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 #[cfg(test)]
 mod http2;
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
 #[cfg(test)]
 mod wild;

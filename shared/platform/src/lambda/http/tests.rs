@@ -431,6 +431,11 @@ fn logs_do_not_show_the_secret_of_a_path() {
         ("/in", "/in"),
         ("/v1/events/evt_1", "/v1/events/evt_1"),
         ("/v1/endpoints/ept_1/in", "/v1/endpoints/ept_1/in"),
+        ("/oauth/connect/link", "/oauth/connect"),
+        ("/oauth/connect/link/more", "/oauth/connect"),
+        ("/base/oauth/connect/link", "/base/oauth/connect"),
+        ("//oauth/connect/link/", "//oauth/connect"),
+        ("/oauth/google/callback", "/oauth/google/callback"),
     ]);
     for (path, shown) in table {
         assert_eq!(path_for_logs(path), shown);

@@ -14,8 +14,11 @@
 //! is in the order in which items were first written, so an event may be deleted before its delivery is
 //! 28 days old there. A query for each event finds all, at the cost that the list would save.
 //!
+//! The job `entries` looks for connections that would never be due again.
+//!
 //! What cannot be read or repaired is logged, counted and skipped: it must not block the rest.
 
+mod entries;
 mod event;
 mod expire;
 mod progress;
@@ -29,8 +32,9 @@ use crate::{
     publish::Publisher,
     setup::{self, Parts},
     store::{
+        due::connections::ConnectionEntries,
         events::{deliveries::Deliveries, pages::Snapshots, stored::StoredEvents, timeline::Timeline},
-        registry::{progress::JobProgress, tenants::Tenants},
+        registry::{connections::Connections, progress::JobProgress, tenants::Tenants},
     },
 };
 
@@ -49,6 +53,10 @@ pub struct Reconciler {
     pub(super) timeline: Timeline,
     /// Where deliveries are.
     pub(super) deliveries: Deliveries,
+    /// Where connections are.
+    pub(super) connections: Connections,
+    /// Where their entries are.
+    pub(super) connection_entries: ConnectionEntries,
     /// Sends messages again.
     pub(super) publisher: Arc<Publisher>,
     /// Notifies owners.
@@ -65,6 +73,8 @@ impl Reconciler {
             snapshots: parts.snapshots.clone(),
             timeline: parts.timeline.clone(),
             deliveries: parts.deliveries.clone(),
+            connections: parts.connections.clone(),
+            connection_entries: parts.connection_entries.clone(),
             publisher: Arc::new(parts.publisher()?),
             alerts: parts.alerts()?,
         })

@@ -47,7 +47,7 @@ const ROUND: Duration = Duration::from_secs(20);
 /// run has failed, and the next one begins with the first of them.
 const FAILED_IN_A_ROW: usize = 10;
 
-/// The lease of a run is on both jobs.
+/// The lease of a run is on all jobs.
 const JOBS: &str = "reconcile";
 
 /// How long a run waits for the lease: most runs end within seconds, and one that a person starts does
@@ -86,11 +86,16 @@ impl Reconciler {
             return Ok(());
         }
         let result = self.jobs(deadline - ROUND).await;
+        // In the time that the others leave: a missing entry can wait for the next run.
+        let entries = self.missing_entries(deadline - ROUND).await;
+        if let Err(fault) = &entries {
+            tracing::error!(%fault, job = "entries", "a job of reconciliation failed");
+        }
         self.measure_lag().await;
         if let Err(fault) = self.progress.release(JOBS, deadline).await {
             tracing::warn!(%fault, "could not return the lease on reconciliation; it will expire");
         }
-        result
+        result.and(entries)
     }
 
     async fn lease(&self, until: Timestamp) -> Result<bool, Fault> {

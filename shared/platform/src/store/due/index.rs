@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
-    EndpointId, ReplayId, TenantId, Timestamp,
+    ConnectionId, EndpointId, ReplayId, TenantId, Timestamp,
     delivery::{
         Status,
         engine::{change::Place, due::DueChange},
@@ -63,6 +63,17 @@ pub struct DueReplay {
     pub place: DuePlace,
 }
 
+/// The entry of a connection whose token is refreshed.
+#[derive(Debug, Clone)]
+pub struct DueConnection {
+    /// Whose connection it is.
+    pub tenant: TenantId,
+    /// Which one.
+    pub connection: ConnectionId,
+    /// Its place.
+    pub place: DuePlace,
+}
+
 /// A page of the index.
 #[derive(Debug, Default)]
 pub struct DuePage {
@@ -72,6 +83,8 @@ pub struct DuePage {
     pub endpoints: Vec<DueEndpoint>,
     /// Replays.
     pub replays: Vec<DueReplay>,
+    /// Connections, the longest due first.
+    pub connections: Vec<DueConnection>,
     /// Where the next page begins, if there may be one.
     pub end: Option<PageEnd>,
 }
@@ -87,6 +100,10 @@ impl DuePage {
         if sk.starts_with(keys::REPLAYS) {
             let (owner, id) = keys::parse_replay(text(item, "pk")?, sk).ok_or_else(|| malformed("sk"))?;
             self.replays.push(DueReplay { owner, id, place });
+        } else if sk.starts_with(keys::CONNECTIONS_DUE) {
+            let (tenant, connection) =
+                keys::parse_connection_due(text(item, "pk")?, sk).ok_or_else(|| malformed("sk"))?;
+            self.connections.push(DueConnection { tenant, connection, place });
         } else if sk == keys::DRAIN {
             let (owner, endpoint) =
                 keys::parse_drain_partition(text(item, "pk")?).ok_or_else(|| malformed("pk"))?;
@@ -101,7 +118,10 @@ impl DuePage {
     /// Whether nothing is due.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.deliveries.is_empty() && self.endpoints.is_empty() && self.replays.is_empty()
+        self.deliveries.is_empty()
+            && self.endpoints.is_empty()
+            && self.replays.is_empty()
+            && self.connections.is_empty()
     }
 }
 

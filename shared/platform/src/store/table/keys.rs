@@ -2,9 +2,12 @@
 //! builders take first, so no row can be read without naming its tenant.
 
 use domain::{
-    DeliveryId, EndpointId, EventId, InboundRequestId, KeyId, ReplayId, SourceId, TenantId, Timestamp,
-    delivery::Group, event::EventType, ids::holder::Holder, inbound::ProviderAccount, pool::EntryKey,
+    ConnectionId, DeliveryId, EndpointId, EventId, InboundRequestId, KeyId, ReplayId, SourceId, TenantId,
+    Timestamp, delivery::Group, event::EventType, ids::holder::Holder, inbound::ProviderAccount,
+    pool::EntryKey,
 };
+
+pub mod connect;
 
 /// Shards of a tenant's timeline per day, since all that is accepted today is in one day.
 ///
@@ -373,6 +376,28 @@ pub fn running(owner: &TenantId, endpoint: EndpointId) -> Key {
 /// The partition of the due index for a replay that continues at this time.
 #[must_use]
 pub fn due_replay(id: ReplayId, at: Timestamp) -> String {
+    due_partition(bucket(at), id.shard(DUE_SHARDS))
+}
+
+/// What the sort keys of connections begin with that are refreshed.
+pub const CONNECTIONS_DUE: &str = "connection#";
+
+/// The entry in the due index by which a connection is refreshed.
+#[must_use]
+pub fn connection_due(tenant: &TenantId, id: ConnectionId) -> Key {
+    (format!("{tenant}#connections"), format!("{CONNECTIONS_DUE}{id}"))
+}
+
+/// Reads the key of such an entry back.
+#[must_use]
+pub fn parse_connection_due(pk: &str, sk: &str) -> Option<(TenantId, ConnectionId)> {
+    let tenant = pk.strip_suffix("#connections")?;
+    Some((tenant.parse().ok()?, sk.strip_prefix(CONNECTIONS_DUE)?.parse().ok()?))
+}
+
+/// The partition of the due index for a connection that is refreshed at this time.
+#[must_use]
+pub fn due_connection(id: ConnectionId, at: Timestamp) -> String {
     due_partition(bucket(at), id.shard(DUE_SHARDS))
 }
 

@@ -99,17 +99,24 @@ impl Service<Name> for GuardedResolver {
 pub(super) struct Connector {
     tcp: HttpConnector<GuardedResolver>,
     tls: TlsConnector,
+    /// Whether bytes pass as they are, and the HTTP library reads the responses.
+    raw: bool,
 }
 
 impl Connector {
-    pub(super) fn new(allow: Arc<Allow>, lookup: Lookup, tls: ClientConfig) -> Self {
-        let mut tcp = HttpConnector::new_with_resolver(GuardedResolver { allow, lookup: Arc::new(lookup) });
+    pub(super) fn new(allow: Arc<Allow>, lookup: Arc<Lookup>, tls: ClientConfig) -> Self {
+        let mut tcp = HttpConnector::new_with_resolver(GuardedResolver { allow, lookup });
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(KEEPALIVE));
         tcp.set_keepalive_interval(Some(KEEPALIVE));
         tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
-        Self { tcp, tls: TlsConnector::from(Arc::new(tls)) }
+        Self { tcp, tls: TlsConnector::from(Arc::new(tls)), raw: false }
+    }
+
+    /// Leaves the responses to the HTTP library: [`Wire`] passes on few of their headers.
+    pub(super) fn raw(self) -> Self {
+        Self { raw: true, ..self }
     }
 }
 
@@ -128,7 +135,7 @@ impl Service<Uri> for Connector {
         // An IPv6 address is in brackets.
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let connecting = self.tcp.call(uri);
-        let tls = self.tls.clone();
+        let (tls, raw) = (self.tls.clone(), self.raw);
         Box::pin(async move {
             let tcp = connecting.await?.into_inner();
             let ends = tcp.local_addr().ok().zip(tcp.peer_addr().ok());
@@ -139,7 +146,7 @@ impl Service<Uri> for Connector {
                 Stream::Plain(tcp)
             };
             timing::connected(ends);
-            Ok(TokioIo::new(Wire::new(stream)))
+            Ok(TokioIo::new(if raw { Wire::raw(stream) } else { Wire::new(stream) }))
         })
     }
 }

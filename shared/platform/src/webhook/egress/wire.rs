@@ -129,7 +129,7 @@ impl AsyncWrite for Stream {
 pub(super) struct Wire {
     stream: Stream,
     traffic: Arc<Traffic>,
-    /// None over HTTP/2, whose frames pass as they are.
+    /// None over HTTP/2, whose frames pass as they are, and on a raw connection.
     reader: Option<Reader>,
 }
 
@@ -152,6 +152,16 @@ impl Wire {
             broken: None,
         });
         Self { stream, traffic: Arc::default(), reader }
+    }
+
+    /// A connection whose bytes pass as they are.
+    pub(super) fn raw(stream: Stream) -> Self {
+        Self { stream, traffic: Arc::default(), reader: None }
+    }
+
+    /// What passes on it.
+    pub(super) fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.traffic)
     }
 
     /// A response that is complete before its request is must not make the request's rest count as

@@ -39,6 +39,16 @@ fn a_replay_is_read_back() {
 }
 
 #[test]
+fn an_entry_of_a_connection_is_read_back() {
+    let (tenant, id): (TenantId, _) = ("acme".parse().unwrap(), ConnectionId::new(Timestamp::EPOCH, [7; 10]));
+    let (pk, sk) = connection_due(&tenant, id);
+    assert_eq!((pk.as_str(), sk), ("acme#connections", format!("connection#{id}")));
+    assert_eq!(parse_connection_due(&pk, &connection_due(&tenant, id).1), Some((tenant, id)));
+    assert_eq!(parse_connection_due("acme#replays", &format!("connection#{id}")), None);
+    assert_eq!(parse_connection_due(&pk, "connection#x"), None);
+}
+
+#[test]
 fn a_bucket_holds_five_minutes() {
     let at = Timestamp::from_secs;
     assert_eq!((bucket(at(299)), bucket(at(300))), (0, 1));

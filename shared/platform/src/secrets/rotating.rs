@@ -1,0 +1,123 @@
+//! Refresh tokens that each use replaces: a secret each, since a document takes about a hundred versions a day.
+//!
+//! A version that no row names may hold the only token that is valid, so the current version counts, with the
+//! generation that is in it.
+
+use aws_sdk_secretsmanager::{
+    Client,
+    operation::{
+        create_secret::CreateSecretError, delete_secret::DeleteSecretError,
+        get_secret_value::GetSecretValueError, put_secret_value::PutSecretValueError,
+    },
+    types::Tag,
+};
+use data_encoding::HEXLOWER;
+use domain::{ConnectionId, Secret, TenantId};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::documents::STACK_TAG;
+use crate::Fault;
+
+/// A durable credential, and the generation that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DurableCredential {
+    /// The generation of the access token that it was granted with.
+    pub generation: u64,
+    /// The refresh token, or the access token where there is none.
+    pub token: Secret,
+}
+
+/// The refresh tokens that rotate.
+#[derive(Debug, Clone)]
+pub struct RotatingSecrets {
+    client: Client,
+    prefix: String,
+}
+
+impl RotatingSecrets {
+    /// The secrets whose names begin with `prefix`.
+    #[must_use]
+    pub fn new(client: Client, prefix: String) -> Self {
+        Self { client, prefix }
+    }
+
+    fn name(&self, tenant: &TenantId, id: ConnectionId) -> String {
+        format!("{}/connections/{tenant}/{id}", self.prefix)
+    }
+
+    /// The credential of a connection, as it is now.
+    pub async fn get(&self, tenant: &TenantId, id: ConnectionId) -> Result<Option<DurableCredential>, Fault> {
+        const READING: &str = "reading a refresh token";
+        let text = match self.client.get_secret_value().secret_id(self.name(tenant, id)).send().await {
+            Ok(response) => response.secret_string.map(Zeroizing::new),
+            Err(error)
+                if matches!(
+                    error.as_service_error(),
+                    Some(GetSecretValueError::ResourceNotFoundException(_))
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(Fault::on(READING)(error)),
+        };
+        let text = text.ok_or_else(|| Fault::new(READING, "it has no text"))?;
+        // The error could quote the token.
+        serde_json::from_str(&text).map(Some).map_err(|_| Fault::new(READING, "the document is malformed"))
+    }
+
+    /// Stores the credential of a connection. A repeat makes no second version: the request's token is derived from
+    /// connection and generation.
+    pub async fn put(
+        &self,
+        tenant: &TenantId,
+        id: ConnectionId,
+        credential: &DurableCredential,
+    ) -> Result<(), Fault> {
+        const WRITING: &str = "writing a refresh token";
+        let name = self.name(tenant, id);
+        let text = serde_json::to_string(credential).map(Zeroizing::new).map_err(Fault::on(WRITING))?;
+        let digest = Sha256::digest(format!("{name}#{}", credential.generation));
+        let token = HEXLOWER.encode(&digest);
+        let put = self.client.put_secret_value().secret_id(&name).client_request_token(&token);
+        let Err(missing) = put.secret_string(text.as_str()).send().await else { return Ok(()) };
+        let is_missing = missing.as_service_error();
+        if !is_missing.is_some_and(PutSecretValueError::is_resource_not_found_exception) {
+            return Err(Fault::on(WRITING)(missing));
+        }
+        let tag = Tag::builder().key(STACK_TAG).value(&self.prefix).build();
+        let create = self.client.create_secret().name(&name).tags(tag).client_request_token(&token);
+        match create.secret_string(text.as_str()).send().await {
+            Ok(_) => Ok(()),
+            // Another request has made it since.
+            Err(error)
+                if matches!(
+                    error.as_service_error(),
+                    Some(CreateSecretError::ResourceExistsException(_))
+                ) =>
+            {
+                let put = self.client.put_secret_value().secret_id(&name).client_request_token(&token);
+                put.secret_string(text.as_str()).send().await.map(|_| ()).map_err(Fault::on(WRITING))
+            }
+            Err(error) => Err(Fault::on(WRITING)(error)),
+        }
+    }
+
+    /// Deletes the credential of a connection for good.
+    pub async fn remove(&self, tenant: &TenantId, id: ConnectionId) -> Result<(), Fault> {
+        let delete = self.client.delete_secret().secret_id(self.name(tenant, id));
+        match delete.force_delete_without_recovery(true).send().await {
+            Ok(_) => Ok(()),
+            Err(error)
+                if matches!(
+                    error.as_service_error(),
+                    Some(DeleteSecretError::ResourceNotFoundException(_))
+                ) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(Fault::on("deleting a refresh token")(error)),
+        }
+    }
+}

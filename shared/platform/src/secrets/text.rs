@@ -1,0 +1,28 @@
+//! A secret of its own that is read whole, such as one that the template generates.
+
+use aws_sdk_secretsmanager::Client;
+use zeroize::Zeroizing;
+
+use crate::Fault;
+
+/// The text of one secret. Nothing is cached here.
+#[derive(Debug)]
+pub struct SecretText {
+    client: Client,
+    secret_id: String,
+}
+
+impl SecretText {
+    /// The text of this secret.
+    #[must_use]
+    pub fn new(client: Client, secret_id: String) -> Self {
+        Self { client, secret_id }
+    }
+
+    /// The current text.
+    pub async fn read(&self, doing: &'static str) -> Result<Zeroizing<String>, Fault> {
+        let response = self.client.get_secret_value().secret_id(&self.secret_id).send().await;
+        let text = response.map_err(Fault::on(doing))?.secret_string.map(Zeroizing::new);
+        text.ok_or_else(|| Fault::new(doing, "the secret has no text"))
+    }
+}
