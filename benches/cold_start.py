@@ -48,6 +48,8 @@ ENVIRONMENT = {
     "ALERTS_TOPIC_ARN": "arn:aws:sns:us-east-1:000000000000:alerts",
     "SECRETS_PREFIX": "bench",
     "OPERATOR_KEY_SECRET": "bench",
+    "TOKEN_KEY_SECRET": "bench",
+    "CONNECTIONS_QUEUE_URL": "http://127.0.0.1:1/queue",
     "CACHE_SECONDS": "10",
 }
 

@@ -14,8 +14,10 @@ BINARIES = (
     "inbound-google-calendar",
     "inbound-stripe",
     "inbound-zapier",
+    "oauth",
     "rescuer",
     "scheduler",
+    "token-refresher",
 )
 
 

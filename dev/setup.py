@@ -1,8 +1,8 @@
 """Checks the requirements of this machine and installs the pinned tools into the checkout.
 
 setup.py TOOLS...: `stack` (MiniStack), `sam` (SAM CLI and cfn-lint), `deny` (cargo-deny), `build` (cargo-lambda),
-`contract` (schemathesis, vendors' signers, and what the documents' Python needs), `nextest` and `clients` (npm packages
-of the tests and of the Zapier app).
+`contract` (schemathesis, vendors' signers, and what the documents' Python needs), `nextest`, `clients` (npm packages
+of the tests and of the Zapier app) and `browser` (Chromium, from the machine's own packages).
 Tools that are already installed at their pinned versions are left alone.
 """
 
@@ -17,6 +17,8 @@ import sys
 from base import DEV, LOCAL, ROOT, Problem, main, say
 
 NEXTEST = "0.9.143"
+# Names of Chromium: Debian's, that of other distributions, and Chrome's. oauth/browser.mjs of the clients has the same.
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Folders with npm packages: foreign clients of the tests, and the Zapier app with the platform that runs it.
 CLIENTS = (ROOT / "tests" / "it" / "clients", ROOT / "shared" / "integrations" / "zapier-app")
 
@@ -106,6 +108,18 @@ def clients():
         stamp.write_text(version)
 
 
+def browser():
+    """Install Chromium, which only the tests of cookies need, unless the machine has one."""
+    if any(map(shutil.which, BROWSERS)):
+        return
+    command = ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]
+    # Packages of the machine are the user's to change: no sudo, which would ask for a password in the middle of a run.
+    if not shutil.which(command[0]) or os.geteuid() != 0:
+        raise Problem(f"no Chromium: install it (Debian: `{' '.join(command)}` as root)")
+    say("Installing chromium with apt-get ...")
+    _run(command)
+
+
 def search_path():
     """PATH with the checkout's own tools first."""
     own = [LOCAL / "bin", LOCAL / "build" / "bin"]
@@ -138,7 +152,7 @@ def setup(tools):
     """Check the machine, then install the given tools."""
     check(tools)
     for tool in tools:
-        {"nextest": nextest, "clients": clients}.get(tool, lambda name=tool: venv(name))()
+        {"nextest": nextest, "clients": clients, "browser": browser}.get(tool, lambda name=tool: venv(name))()
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ QUEUES = {
     "SlowLaneUrl": "dispatcher",
     "FanOutPagesUrl": "fanout",
     "DeadLettersUrl": "rescuer",
+    "ConnectionsQueueUrl": "token-refresher",
 }
 
 # Period of the scheduler's job for due deliveries, as in the template.
@@ -38,6 +39,7 @@ INSTRUCTIONS = """
    API           {base}/lambda-url/api/v1
    Stripe        {base}/lambda-url/inbound-stripe/in/stripe/SOURCE_ID
    others        {base}/lambda-url/inbound-custom/in/PROVIDER/SOURCE_ID
+   OAuth         {base}/lambda-url/oauth/oauth/
    AWS endpoint  {endpoint_url}  (access key and secret `test`, region {region})
    operator key  {operator_key}
    logs          {log_dir}

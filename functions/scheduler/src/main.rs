@@ -19,7 +19,7 @@ enum Job {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let parts = Parts::new()?;
-    let (scheduler, reconciler) = (Scheduler::new(&parts), Reconciler::new(&parts)?);
+    let (scheduler, reconciler) = (Scheduler::new(&parts)?, Reconciler::new(&parts)?);
     let (scheduler, reconciler) = (&scheduler, &reconciler);
     schedule::run(|job, deadline| async move {
         match job {

@@ -1,0 +1,139 @@
+//! The page of a connect session, and the way from there to the provider.
+
+use domain::{
+    Secret,
+    connection::{
+        Idp, Status,
+        authorize::{AuthorizationRequest, scopes},
+        session::{ConnectSession, Flow, Outcome, SessionStatus, hash},
+    },
+};
+use platform::{
+    Fault,
+    lambda::http::{Request, Response},
+    runtime::clock,
+    store::registry::idps::FoundIdp,
+};
+
+use crate::{
+    App,
+    cookie::{BrowserId, random_text},
+    page::{self, Introduction},
+};
+
+/// A session whose link works, and the provider of it.
+struct OpenSession {
+    session: ConnectSession,
+    found: FoundIdp,
+    idp: Idp,
+}
+
+/// The session behind a link.
+async fn open(app: &App, link: &str) -> Result<Result<OpenSession, Response>, Fault> {
+    let ended = |outcome| Ok(Err(page::outcome(outcome, None)));
+    let Some(session) = app.sessions.by_link(&hash(link)).await? else { return ended(Outcome::SessionEnded) };
+    if !session.is_usable(clock::now()) {
+        let outcome = match session.status {
+            SessionStatus::Connected => Outcome::Connected,
+            _ => Outcome::SessionEnded,
+        };
+        return ended(outcome);
+    }
+    let found = app.keeper.idps().find(&session.tenant_id, &session.idp).await?;
+    let opened = found.and_then(|found| found.config.idp().map(|idp| (found, idp)));
+    match opened {
+        Some((found, idp)) => Ok(Ok(OpenSession { session, found, idp })),
+        None => ended(Outcome::SessionEnded),
+    }
+}
+
+/// Shows whom and what the link is for. It changes nothing, so that a mail scanner may follow it.
+pub(crate) async fn show(app: &App, request: &Request, link: &str) -> Result<Response, Fault> {
+    let OpenSession { session, idp, .. } = match open(app, link).await? {
+        Ok(opened) => opened,
+        Err(response) => return Ok(response),
+    };
+    let browser = BrowserId::of_or_new(request, idp.response_mode)?;
+    let tenant = app.tenants.get(&session.tenant_id).await?;
+    let tenant = tenant.map_or_else(|| session.tenant_id.to_string(), |tenant| tenant.name.clone());
+    let mut response = page::introduction(&Introduction {
+        tenant: &tenant,
+        user_id: &session.user_id,
+        idp: &idp.title,
+        proof: &browser.proof(link),
+    });
+    browser.set(idp.response_mode, &mut response);
+    Ok(response)
+}
+
+/// Sends the browser to the provider.
+pub(crate) async fn begin(app: &App, request: &Request, link: &str) -> Result<Response, Fault> {
+    let OpenSession { session, found, idp } = match open(app, link).await? {
+        Ok(opened) => opened,
+        Err(response) => return Ok(response),
+    };
+    let proof = url::form_urlencoded::parse(&request.body).find(|(name, _)| name == "proof");
+    let proof = proof.map(|(_, value)| value.into_owned()).unwrap_or_default();
+    let address = format!("{}/oauth/connect/{link}", app.base_url(request));
+    // Another site can post this form, but knows nothing of the browser's cookie.
+    let browser = BrowserId::of(request, idp.response_mode).filter(|browser| browser.proves(link, &proof));
+    let Some(browser) = browser else { return Ok(page::outcome(Outcome::WrongBrowser, Some(&address))) };
+    let now = clock::now();
+    let Some(credential) = found.config.newest(now) else {
+        tracing::warn!(tenant = %session.tenant_id, idp = %session.idp, "identity provider has no usable credentials");
+        return Ok(page::outcome(Outcome::IdpUnavailable, Some(&address)));
+    };
+    let target = match session.reconnects {
+        Some(id) => app.keeper.connections().get(&session.tenant_id, id).await?,
+        None => None,
+    };
+    let held = target.as_ref().map(|stored| &stored.connection);
+    let granted = held.map(|connection| connection.scopes.as_slice()).unwrap_or_default();
+    let mut wanted = session.scopes.clone();
+    wanted.extend(session.required_scopes.iter().filter(|scope| !session.scopes.contains(scope)).cloned());
+    let scopes = scopes(&idp, &wanted, granted);
+    let (state, nonce, verifier) = (random_text()?, random_text()?, Secret::new(random_text()?));
+    let redirect_uri = format!("{}{}", app.base_url(request), found.config.redirect_path());
+    let vault = app.keeper.vault();
+    let (tenant, id) = (&session.tenant_id, session.id);
+    let flow = Flow {
+        tenant_id: tenant.clone(),
+        session_id: id,
+        link: vault.seal_of_flow(tenant, id, "link", &Secret::new(address.clone())).await?,
+        idp: session.idp.clone(),
+        operator_idp: found.is_operators,
+        credential_id: credential.id,
+        redirect_uri: redirect_uri.clone(),
+        browser: browser.hash(),
+        nonce: nonce.clone(),
+        verifier: vault.seal_of_flow(tenant, id, "verifier", &verifier).await?,
+        scopes: scopes.clone(),
+        created_at: now,
+    };
+    app.flows.create(&hash(&state), &flow).await?;
+    let started = |session: &mut ConnectSession| {
+        let can_start = session.is_usable(now);
+        if can_start {
+            session.status = SessionStatus::Started;
+        }
+        can_start
+    };
+    app.sessions.change(tenant, id, started).await?;
+    let holds = held.is_some_and(|held| held.refreshable && held.status != Status::Reauthorize);
+    let authorization = AuthorizationRequest {
+        idp: &idp,
+        client_id: &credential.client_id,
+        redirect_uri: &redirect_uri,
+        scopes: &scopes,
+        state: &state,
+        nonce: &nonce,
+        verifier: verifier.expose(),
+        login_hint: session.login_hint.as_deref(),
+        holds_refresh_token: holds,
+    };
+    let malformed = || Fault::new("sending a browser to a provider", "its address is malformed");
+    let url = authorization.url().ok_or_else(malformed)?;
+    let mut response = page::redirect(&url).ok_or_else(malformed)?;
+    browser.set(idp.response_mode, &mut response);
+    Ok(response)
+}
