@@ -4,6 +4,7 @@
 //! Handlers get what they require as values, and return a value or a [`Problem`].
 
 mod audit;
+mod connections;
 mod deliveries;
 mod endpoints;
 mod events;

@@ -13,7 +13,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    audit,
+    audit, connections,
+    connections::{idps, import, sessions, settings as connect_settings, token},
     deliveries::{self, resend},
     endpoints::{self, secret, stats, test_event},
     events::{self, types},
@@ -117,7 +118,8 @@ pub(crate) fn all() -> Vec<Route> {
             .problems(&[Kind::Conflict]),
         Route::get("/v1/endpoints/{endpoint_id}/secret", "get_endpoint_secret", Access::Scope(Scope::EndpointsSecret), secret::reveal)
             .audited("endpoint.secret.revealed")
-            .summary("Reveal the signing keys of an endpoint."),
+            .summary("Reveal the signing keys of an endpoint.")
+            .shows_secret(),
         Route::post("/v1/endpoints/{endpoint_id}/secret/rotate", "rotate_endpoint_secret", Access::Scope(Scope::EndpointsSecret), StatusCode::OK, secret::rotate)
             .audited("endpoint.secret.rotated")
             .summary("Rotate an endpoint's signing key. The previous key stays valid for a while.")
@@ -179,6 +181,85 @@ pub(crate) fn all() -> Vec<Route> {
             .example(r#"{"secrets":["whsec_only_an_example_secret"],"headers":{"Stripe-Signature":"t=1795730525,v1=00"},"body":"{\"id\":\"evt_1\",\"type\":\"invoice.paid\"}"}"#)
             .body_limit(verify::BODY_LIMIT)
             .problems(&[Kind::TooManyRequests]),
+        Route::post("/v1/connect-sessions", "create_connect_session", Access::Scope(Scope::ConnectionsWrite), StatusCode::CREATED, sessions::create)
+            .audited("connect_session.created")
+            .summary("Create a link by which one person connects an account. It works for 30 minutes, and once.")
+            .example(r#"{"user_id":"u_42","idp":"google","scopes":["https://www.googleapis.com/auth/calendar"],"login_hint":"ada@example.com","metadata":{"deal":"d_1"}}"#)
+            .shows_secret(),
+        Route::get("/v1/connect-sessions/{session_id}", "get_connect_session", Access::Scope(Scope::ConnectionsRead), sessions::get)
+            .summary("Get a connect session: how far it has got, and the connection that it led to."),
+        Route::post("/v1/connect-sessions/{session_id}/confirm", "confirm_connect_session", Access::Scope(Scope::ConnectionsWrite), StatusCode::OK, sessions::confirm)
+            .audited("connect_session.confirmed")
+            .summary("Confirm who has connected an account, for a session with `confirm`. The connection can be used from then on.")
+            .example(r#"{"user_id":"u_42"}"#)
+            .problems(&[Kind::ConnectionPending, Kind::ConnectionRevoked]),
+        Route::post("/v1/connections", "import_connection", Access::Scope(Scope::ConnectionsWrite), StatusCode::CREATED, import::import)
+            .audited("connection.imported")
+            .summary("Import tokens that were granted elsewhere to the same client, as a connection.")
+            .example(r#"{"user_id":"u_42","idp":"google","refresh_token":"only-an-example-refresh-token","access_token":"only-an-example-access-token","expires_in":3600,"account":{"sub":"110812345678901234567","email":"ada@example.com"}}"#)
+            .problems(&[Kind::AlreadyExists]),
+        Route::get("/v1/connections", "list_connections", Access::Scope(Scope::ConnectionsRead), connections::list)
+            .summary("List connections, newest first.")
+            .parameters(&connections::PARAMETERS),
+        Route::get("/v1/connections/{connection_id}", "get_connection", Access::Scope(Scope::ConnectionsRead), connections::get)
+            .summary("Get a connection with its status, without its tokens."),
+        Route::patch("/v1/connections/{connection_id}", "update_connection", Access::Scope(Scope::ConnectionsWrite), connections::update)
+            .audited("connection.updated")
+            .summary("Change a connection. A field that is left out does not change, null resets a setting to its default, and read-only fields are ignored.")
+            .example(r#"{"label":"Ada's calendar","metadata":{"deal":"d_1"},"refresh":"ahead"}"#)
+            .problems(&[Kind::Conflict]),
+        Route::end("/v1/connections/{connection_id}", "delete_connection", Access::Scope(Scope::ConnectionsWrite), connections::end)
+            .audited("connection.deleted")
+            .summary("End a connection: its tokens are forgotten at once, and its grant is ended at the provider, within a day. It is shown as `revoked` for 30 days. Ending it again changes nothing.")
+            .parameters(&connections::REVOKE),
+        Route::post("/v1/connections/{connection_id}/token", "read_connection_token", Access::Scope(Scope::ConnectionsToken), StatusCode::OK, token::read)
+            .audited("connection.token")
+            .summary("Get an access token that is valid now. It is refreshed first where that is required.")
+            .example(r#"{"min_valid_seconds":120}"#)
+            .problems(&[Kind::ConnectionReauthorize, Kind::ConnectionPending, Kind::ConnectionRevoked, Kind::MissingScopes, Kind::IdpUnavailable])
+            .shows_secret(),
+        Route::post("/v1/connections/{connection_id}/refresh", "refresh_connection", Access::Scope(Scope::ConnectionsWrite), StatusCode::OK, connections::refresh)
+            .audited("connection.refreshed")
+            .summary("Refresh a connection now, whatever the age of its token is.")
+            .example("{}")
+            .problems(&[Kind::ConnectionReauthorize, Kind::ConnectionPending, Kind::ConnectionRevoked, Kind::TooManyRequests, Kind::IdpUnavailable]),
+        Route::post("/v1/connections/{connection_id}/reconnect", "reconnect_connection", Access::Scope(Scope::ConnectionsWrite), StatusCode::CREATED, sessions::reconnect)
+            .audited("connection.reconnect.created")
+            .summary("Create a link by which the person grants a connection again, or more scopes. The connection keeps its id.")
+            .example(r#"{"scopes":["https://www.googleapis.com/auth/gmail.readonly"]}"#)
+            .problems(&[Kind::ConnectionRevoked])
+            .shows_secret(),
+        Route::get("/v1/connect-settings", "get_connect_settings", Access::Scope(Scope::IdpsRead), connect_settings::get)
+            .summary("Get the settings of connect sessions."),
+        Route::patch("/v1/connect-settings", "update_connect_settings", Access::Scope(Scope::IdpsWrite), connect_settings::update)
+            .audited("connect_settings.updated")
+            .summary("Change the settings of connect sessions: where browsers may be sent back to.")
+            .example(r#"{"return_urls":["https://crm.example/oauth/done"]}"#),
+        Route::get("/v1/idps", "list_idps", Access::Scope(Scope::IdpsRead), idps::list)
+            .summary("List the identity providers that the tenant can use: its own, and the operator's without credentials."),
+        Route::post("/v1/idps", "create_idp", Access::Scope(Scope::IdpsWrite), StatusCode::CREATED, idps::create)
+            .audited("idp.created")
+            .summary("Set up an identity provider: a preset by its name, an OpenID provider by its issuer, or any OAuth 2 provider by a row.")
+            .example(r#"{"name":"microsoft","scopes":["User.Read","Calendars.Read"]}"#)
+            .problems(&[Kind::AlreadyExists, Kind::LimitReached]),
+        Route::get("/v1/idps/{idp}", "get_idp", Access::Scope(Scope::IdpsRead), idps::get)
+            .summary("Get an identity provider, with the steps that set it up."),
+        Route::patch("/v1/idps/{idp}", "update_idp", Access::Scope(Scope::IdpsWrite), idps::update)
+            .audited("idp.updated")
+            .summary("Change an identity provider of the tenant's own. A field that is left out does not change, null resets it to the preset's value, and read-only fields are ignored.")
+            .example(r#"{"scopes":["profile"]}"#)
+            .problems(&[Kind::Conflict]),
+        Route::delete("/v1/idps/{idp}", "delete_idp", Access::Scope(Scope::IdpsWrite), idps::delete)
+            .audited("idp.deleted")
+            .summary("Delete an identity provider with its credentials. Its connections remain, but their tokens are not refreshed any more."),
+        Route::post("/v1/idps/{idp}/credentials", "create_idp_credential", Access::Scope(Scope::IdpsWrite), StatusCode::CREATED, idps::credentials::create)
+            .audited("idp.credential.created")
+            .summary("Add credentials of the client at an identity provider. Those before remain valid beside them.")
+            .example(r#"{"client_id":"1234.apps.googleusercontent.com","client_secret":"only-an-example-client-secret"}"#)
+            .problems(&[Kind::LimitReached, Kind::Conflict]),
+        Route::delete("/v1/idps/{idp}/credentials/{credential_id}", "delete_idp_credential", Access::Scope(Scope::IdpsWrite), idps::credentials::delete)
+            .audited("idp.credential.deleted")
+            .summary("Delete credentials of the client at an identity provider."),
         Route::get("/v1/inbound", "list_inbound_requests", Access::Scope(Scope::SourcesRead), inbound::list)
             .summary("List inbound requests, newest first. A page can be shorter than its limit although there are more.")
             .parameters(&inbound::PARAMETERS),
@@ -191,7 +272,8 @@ pub(crate) fn all() -> Vec<Route> {
             .problems(&[Kind::NotReplayable]),
         Route::get("/v1/sources/{source_id}/handshake", "get_source_handshake", Access::Scope(Scope::SourcesWrite), sources::handshake::reveal)
             .audited("source.handshake.revealed")
-            .summary("Reveal the secret that the provider's first request has brought, for providers that ask for it again, such as Notion."),
+            .summary("Reveal the secret that the provider's first request has brought, for providers that ask for it again, such as Notion.")
+            .shows_secret(),
         Route::put("/v1/sources/{source_id}/accounts/{account}", "put_source_account", Access::Operator, sources::accounts::put)
             .audited("source.account.put")
             .summary("Map an account of a provider, such as one of Stripe Connect, to a tenant. Only at a source of the operator.")

@@ -3,12 +3,14 @@
 use domain::endpoint::egress::Allow;
 use platform::{
     alert::Alerts,
+    connection::keeper::Keeper,
     publish::{Publisher, catalog::Catalog},
     runtime::config,
     secrets::{OperatorKey, Secrets},
     setup::Parts,
     store::{
         audit::Audit,
+        connect::sessions::ConnectSessions,
         due::{drains::Drains, replays::Replays},
         events::{
             deliveries::Deliveries, generations::Generations, lists::EndpointDeliveries, pages::Snapshots,
@@ -24,6 +26,8 @@ use platform::{
     },
     webhook::{egress::Egress, test_event::TestEvents},
 };
+
+use crate::connections::token::TokenAudits;
 
 /// What the handlers require.
 pub(crate) struct Api {
@@ -52,6 +56,9 @@ pub(crate) struct Api {
     pub(crate) test_events: TestEvents,
     pub(crate) leases: Leases,
     pub(crate) catalog: Catalog,
+    pub(crate) keeper: Keeper,
+    pub(crate) connect_sessions: ConnectSessions,
+    pub(crate) token_audits: TokenAudits,
     pub(crate) egress_allow: Allow,
     pub(crate) public_url: Option<String>,
 }
@@ -69,6 +76,9 @@ impl Api {
             audit: parts.audit()?,
             test_events,
             leases: parts.leases()?,
+            keeper: parts.keeper()?,
+            connect_sessions: parts.connect_sessions()?,
+            token_audits: TokenAudits::default(),
             egress_allow,
             catalog: Catalog::new(parts.event_types.clone(), parts.cache_age),
             public_url: config::public_url(),

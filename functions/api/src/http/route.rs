@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
-use ::http::{Method, StatusCode};
+use ::http::{HeaderValue, Method, StatusCode, header::CACHE_CONTROL};
 use domain::ids::key::Caller;
 use platform::{
     Fault,
@@ -44,6 +44,8 @@ pub(crate) struct Route {
     pub(crate) problems: &'static [Kind],
     /// Its action in the audit trail; the handler then records what it changes, with [`Call::record`].
     pub(crate) audited: Option<&'static str>,
+    /// Whether the response holds a secret, which no cache may keep (RFC 9111, section 5.2.2.5).
+    pub(crate) shows_secret: bool,
     handler: Handler,
 }
 
@@ -81,6 +83,7 @@ impl Route {
             response: schema_of::<T>,
             problems: &[],
             audited: None,
+            shows_secret: false,
             handler: Box::new(move |api, call| {
                 Box::pin(async move { json(StatusCode::OK, &handler(api, call).await?) })
             }),
@@ -104,6 +107,24 @@ impl Route {
             status: StatusCode::NO_CONTENT,
             handler: Box::new(run),
             ..Self::get(path, id, access, |_, _| std::future::ready(Ok(())))
+        }
+    }
+
+    /// A route that ends something that is still shown afterwards; part of that is done in the background.
+    pub(crate) fn end<T, H, F>(path: &'static str, id: &'static str, access: Access, handler: H) -> Self
+    where
+        T: Serialize + JsonSchema,
+        H: Fn(Arc<Api>, Call) -> F + Copy + Send + Sync + 'static,
+        F: Future<Output = Result<T, Problem>> + Send + 'static,
+    {
+        let run = move |api: Arc<Api>, call: Call| -> ResponseFuture {
+            Box::pin(async move { json(StatusCode::ACCEPTED, &handler(api, call).await?) })
+        };
+        Self {
+            method: Method::DELETE,
+            status: StatusCode::ACCEPTED,
+            handler: Box::new(run),
+            ..Self::get(path, id, access, handler)
         }
     }
 
@@ -163,6 +184,7 @@ impl Route {
             response: schema_of::<T>,
             problems: &[],
             audited: None,
+            shows_secret: false,
             handler: Box::new(run),
         }
     }
@@ -197,6 +219,11 @@ impl Route {
         self
     }
 
+    pub(crate) fn shows_secret(mut self) -> Self {
+        self.shows_secret = true;
+        self
+    }
+
     /// Whether `caller` may call this.
     pub(crate) fn check(&self, caller: &Caller) -> Result<(), Problem> {
         let (allowed, required) = match self.access {
@@ -223,7 +250,11 @@ impl Route {
         if let Some(trail) = trail {
             Box::pin(trail.close(&api, result.is_ok())).await;
         }
-        result
+        let mut response = result?;
+        if self.shows_secret {
+            response.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        Ok(response)
     }
 }
 

@@ -1,7 +1,9 @@
 //! The parameters of the description: in the path, in headers, in the query.
 
 use domain::{
-    DeliveryId, EndpointId, EventId, InboundRequestId, ReplayId, SourceId, TenantId,
+    ConnectSessionId, ConnectionId, CredentialId, DeliveryId, EndpointId, EventId, InboundRequestId,
+    ReplayId, SourceId, TenantId,
+    connection::IdpName,
     event::EventType,
     inbound::{Provider, ProviderAccount},
 };
@@ -17,12 +19,16 @@ use crate::http::{
 /// The types of parameters in paths.
 const IN_PATHS: &[(&str, SchemaOf)] = &[
     ("account", schema_of::<ProviderAccount>),
+    ("connection_id", schema_of::<ConnectionId>),
+    ("credential_id", schema_of::<CredentialId>),
     ("delivery_id", schema_of::<DeliveryId>),
     ("endpoint_id", schema_of::<EndpointId>),
     ("event_id", schema_of::<EventId>),
+    ("idp", schema_of::<IdpName>),
     ("inbound_request_id", schema_of::<InboundRequestId>),
     ("provider", schema_of::<Provider>),
     ("replay_id", schema_of::<ReplayId>),
+    ("session_id", schema_of::<ConnectSessionId>),
     ("source_id", schema_of::<SourceId>),
     ("tenant_id", schema_of::<TenantId>),
     ("type", schema_of::<EventType>),
@@ -44,7 +50,11 @@ pub(super) fn in_path(path: &str) -> impl Iterator<Item = &str> {
 }
 
 fn path(name: &str, generator: &mut SchemaGenerator) -> Value {
-    let what = name.strip_suffix("_id").unwrap_or(name).replace('_', " ");
+    let what = match name {
+        "idp" => "identity provider".to_owned(),
+        "session_id" => "connect session".to_owned(),
+        name => name.strip_suffix("_id").unwrap_or(name).replace('_', " "),
+    };
     let mut parameter = json!({
         "name": name, "in": "path", "required": true, "description": format!("The {what}."),
         "schema": { "type": "string" },

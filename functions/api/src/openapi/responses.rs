@@ -20,6 +20,7 @@ const AT_THE_GATE: &[(u16, &str)] = &[
     (413, "Request Entity Too Large"),
     (429, "Too Many Requests"),
     (500, "Internal Server Error"),
+    (503, "Service Unavailable"),
 ];
 
 /// All responses of a route, by status; `recorded` is a real one.
@@ -107,6 +108,8 @@ fn example(kind: Kind, route: &Route) -> Problem {
         },
         Kind::NotFound => match parameters::in_path(route.path).last() {
             Some("type") => Problem::not_found("event type"),
+            Some("session_id") => Problem::not_found("connect session"),
+            Some("idp") => Problem::new(kind, "there is no identity provider with this name"),
             Some(name) => Problem::not_found(&name.trim_end_matches("_id").replace('_', " ")),
             None => Problem::header(kind, "Tenant", "there is no tenant with this id"),
         },
