@@ -12,7 +12,7 @@ use testkit::{
 };
 use tokio::process::Command;
 
-use crate::SOON;
+use crate::{SOON, routes::ConnectFixture};
 
 /// Far more than it takes on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(4);
@@ -52,6 +52,7 @@ struct Things {
     event_id: String,
     delivery_id: String,
     replay_id: String,
+    connected: ConnectFixture,
     receiver: Receiver,
 }
 
@@ -77,6 +78,7 @@ impl Things {
             event_id,
             delivery_id,
             replay_id,
+            connected: ConnectFixture::new(tenant).await,
             receiver,
         }
     }
@@ -106,6 +108,10 @@ impl Things {
             .env("EVENT_ID", &self.event_id)
             .env("DELIVERY_ID", &self.delivery_id)
             .env("REPLAY_ID", &self.replay_id)
+            .env("CONNECTION_ID", &self.connected.connection_id)
+            .env("DOOMED_CONNECTION_ID", &self.connected.doomed_id)
+            .env("SESSION_ID", &self.connected.session_id)
+            .env("CREDENTIAL_ID", &self.connected.credential_id)
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();

@@ -3,6 +3,7 @@
 //! A drill does harm to a deployment of its own until the alarm's own definition, as it is
 //! deployed, is breached by what was measured. `meter.rs` says how each metric is measured.
 
+mod connections;
 mod meter;
 
 use std::{
@@ -25,7 +26,7 @@ use crate::SOON;
 use meter::Meter;
 
 /// Alarms whose drills leave the deployment at work.
-const AT_WORK: [&str; 22] = [
+const AT_WORK: [&str; 27] = [
     "first-attempts-fail",
     "inbound-fails",
     "sources-refuse",
@@ -43,8 +44,13 @@ const AT_WORK: [&str; 22] = [
     "errors-fanout",
     "errors-rescuer",
     "errors-scheduler",
+    "errors-oauth",
+    "errors-token-refresher",
     "deliveries-rescued",
     "unreadable-not-empty",
+    "connections-dead-letters-not-empty",
+    "connections-to-reauthorize",
+    "idp-credentials-refused",
     "due-late",
     "repair-late",
     "expire-late",
@@ -52,11 +58,12 @@ const AT_WORK: [&str; 22] = [
 
 /// Alarms whose drills need functions that take nothing from their queues, in this order: what is
 /// in flight cannot be asked for its age.
-const AT_REST: [&str; 6] = [
+const AT_REST: [&str; 7] = [
     "fast-lane-late",
     "slow-lane-late",
     "pages-late",
     "dead-letters-stay",
+    "connections-late",
     "fast-lane-in-flight",
     "slow-lane-in-flight",
 ];
@@ -131,6 +138,8 @@ async fn alarms_fire_when_their_condition_occurs() {
         a_delivery_is_rescued(&stack),
         a_message_cannot_be_read(&stack),
         a_delivery_is_due(&stack),
+        connections::grants_are_revoked(&stack),
+        connections::a_provider_refuses_credentials(&stack),
     );
     clock.ahead(Duration::from_mins(30));
     stack.run_due().await;
@@ -151,6 +160,7 @@ async fn alarms_fire_when_the_queues_are_not_read() {
     let parameters = [
         ("AlarmLateSeconds", "2"),
         ("AlarmSlowLateSeconds", "3"),
+        ("AlarmConnectionsLateSeconds", "2"),
         ("AlarmInFlight", "4"),
         // What the drill takes stays in flight.
         ("LaneVisibilitySeconds", "120"),
@@ -159,7 +169,9 @@ async fn alarms_fire_when_the_queues_are_not_read() {
     let meter = Meter::new(stack.clone());
     let alarms = find(&stack, &AT_REST).await;
     quiet(&meter, &alarms).await;
-    for output in ["DispatcherFunctionName", "FanOutFunctionName", "RescuerFunctionName"] {
+    for output in
+        ["DispatcherFunctionName", "FanOutFunctionName", "RescuerFunctionName", "TokenRefresherFunctionName"]
+    {
         stack.read_queues(output, false).await;
     }
     let tenant = stack.tenant().await;
@@ -171,6 +183,7 @@ async fn alarms_fire_when_the_queues_are_not_read() {
     }
     send(&stack, "FanOutPagesUrl", "{}").await;
     send(&stack, "DeadLettersUrl", "{}").await;
+    send(&stack, "ConnectionsQueueUrl", "{}").await;
     for alarm in &alarms {
         if alarm.name.ends_with("-in-flight") {
             meter.take(alarm, IN_FLIGHT).await;
@@ -284,6 +297,8 @@ async fn functions_die(stack: &Stack) {
         "FanOutFunctionName",
         "RescuerFunctionName",
         "SchedulerFunctionName",
+        "OauthFunctionName",
+        "TokenRefresherFunctionName",
     ] {
         for _ in 0..3 {
             stack.try_invoke(output, json!({})).await.expect_err("it fails");
@@ -306,6 +321,7 @@ async fn a_delivery_is_rescued(stack: &Stack) {
 
 async fn a_message_cannot_be_read(stack: &Stack) {
     send(stack, "DeadLettersUrl", "no JSON").await;
+    send(stack, "ConnectionsDeadLettersUrl", "no JSON").await;
 }
 
 async fn a_delivery_is_due(stack: &Stack) {

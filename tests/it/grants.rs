@@ -73,7 +73,15 @@ async fn without_the_grant_to_send_nothing_is_acknowledged() {
 #[tokio::test]
 async fn where_tls_is_required_no_queue_accepts_plain_http() {
     let stack = Stack::deploy_with("cw-tls-only", &[("RequireTls", "true")]).await;
-    for queue in ["FastLaneUrl", "SlowLaneUrl", "FanOutPagesUrl", "DeadLettersUrl", "UnreadableUrl"] {
+    for queue in [
+        "FastLaneUrl",
+        "SlowLaneUrl",
+        "FanOutPagesUrl",
+        "DeadLettersUrl",
+        "UnreadableUrl",
+        "ConnectionsQueueUrl",
+        "ConnectionsDeadLettersUrl",
+    ] {
         for (stack, expected) in [(&stack, 403), (&Stack::shared(), 200)] {
             let url = stack.output(queue);
             let response = testkit::http_client()

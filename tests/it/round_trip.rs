@@ -38,6 +38,23 @@ async fn what_was_read_can_be_sent_back() {
         let made = tenant.post("/v1/sources", &body).await.expect(201);
         sources.push(made["id"].as_str().unwrap().to_owned());
     }
+    let row = json!({
+        "title": "Mine", "authorize_url": "https://idp.example.com/authorize", "scopes": ["a"],
+        "token_url": "https://idp.example.com/token", "profile": { "sub": ["/id"] },
+    });
+    for body in [json!({ "name": "google" }), json!({ "name": "mine", "row": row, "scopes": ["b"] })] {
+        tenant.post("/v1/idps", &body).await.expect(201);
+    }
+    let credential = json!({ "client_id": "client", "client_secret": "only-an-example" });
+    tenant.post("/v1/idps/mine/credentials", &credential).await.expect(201);
+    let settings = json!({ "return_urls": ["https://crm.example.com/done"] });
+    tenant.patch("/v1/connect-settings", &settings).await.expect(200);
+    let connection = json!({
+        "user_id": "u_1", "idp": "mine", "access_token": "only-an-example", "expires_in": 3600,
+        "account": { "sub": "1" }, "label": "Ada", "metadata": { "deal": "d_1" },
+    });
+    let connection = tenant.post("/v1/connections", &connection).await.expect(201);
+    let connection_id = connection["id"].as_str().unwrap().to_owned();
     let description = Description::of(&stack).await;
     let mut walked = 0;
     for operation in description.operations().iter().filter(|operation| operation.method == "patch") {
@@ -47,6 +64,9 @@ async fn what_was_read_can_be_sent_back() {
                 endpoints.iter().map(|id| operation.place(|_| id.clone())).collect()
             }
             "/v1/sources/{source_id}" => sources.iter().map(|id| operation.place(|_| id.clone())).collect(),
+            "/v1/connections/{connection_id}" => vec![operation.place(|_| connection_id.clone())],
+            "/v1/idps/{idp}" => ["google", "mine"].map(|name| operation.place(|_| name.to_owned())).into(),
+            "/v1/connect-settings" => vec![operation.path.to_owned()],
             "/v1/event-types/{type}" => vec![operation.place(|_| name.clone())],
             other => panic!("{other} has PATCH: add an object to this test"),
         };
@@ -71,5 +91,6 @@ async fn what_was_read_can_be_sent_back() {
             walked += 1;
         }
     }
-    assert_eq!(walked, endpoints.len() + sources.len() + 1);
+    // A type of the catalog, a connection, two identity providers, and the settings of connect sessions.
+    assert_eq!(walked, endpoints.len() + sources.len() + 1 + 1 + 2 + 1);
 }

@@ -1,6 +1,7 @@
 //! Clients that we did not write: the vendors' own libraries as signers and verifiers; and Node's cryptography where
 //! those do not reach. Zapier's platform runs our app for it.
 
+pub mod oauth;
 mod zapier;
 
 use std::{collections::BTreeMap, process::Stdio};

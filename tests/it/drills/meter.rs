@@ -22,8 +22,17 @@ use tokio::task::JoinSet;
 const CLOUDWATCH: &str = "GraniteServiceVersion20100801";
 
 /// The log groups of functions that measure.
-const FUNCTIONS: [&str; 7] =
-    ["api", "inbound-stripe", "inbound-custom", "dispatcher", "fanout", "scheduler", "rescuer"];
+const FUNCTIONS: [&str; 9] = [
+    "api",
+    "inbound-stripe",
+    "inbound-custom",
+    "dispatcher",
+    "fanout",
+    "scheduler",
+    "rescuer",
+    "oauth",
+    "token-refresher",
+];
 
 /// The meter of one deployment.
 pub(super) struct Meter {
@@ -101,7 +110,15 @@ impl Meter {
 
     fn url(&self, watched: &WatchedMetric) -> String {
         let name = &watched.dimensions["QueueName"];
-        let queues = ["FastLaneUrl", "SlowLaneUrl", "FanOutPagesUrl", "DeadLettersUrl", "UnreadableUrl"];
+        let queues = [
+            "FastLaneUrl",
+            "SlowLaneUrl",
+            "FanOutPagesUrl",
+            "DeadLettersUrl",
+            "UnreadableUrl",
+            "ConnectionsQueueUrl",
+            "ConnectionsDeadLettersUrl",
+        ];
         let urls = queues.map(|output| self.stack.output(output));
         let url = urls.into_iter().find(|url| url.rsplit('/').next() == Some(name.as_str()));
         url.unwrap_or_else(|| panic!("no queue {name}")).to_owned()
