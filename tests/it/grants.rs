@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use testkit::{Receiver, Stack, eventually};
+use testkit::{Receiver, Stack, eventually, stack::QUEUES};
 
 use crate::{AFTER_A_CRASH, SOON};
 
@@ -73,15 +73,7 @@ async fn without_the_grant_to_send_nothing_is_acknowledged() {
 #[tokio::test]
 async fn where_tls_is_required_no_queue_accepts_plain_http() {
     let stack = Stack::deploy_with("cw-tls-only", &[("RequireTls", "true")]).await;
-    for queue in [
-        "FastLaneUrl",
-        "SlowLaneUrl",
-        "FanOutPagesUrl",
-        "DeadLettersUrl",
-        "UnreadableUrl",
-        "ConnectionsQueueUrl",
-        "ConnectionsDeadLettersUrl",
-    ] {
+    for queue in QUEUES {
         for (stack, expected) in [(&stack, 403), (&Stack::shared(), 200)] {
             let url = stack.output(queue);
             let response = testkit::http_client()

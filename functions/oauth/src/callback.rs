@@ -88,7 +88,7 @@ pub(crate) async fn finish(app: &App, request: &Request) -> Result<Response, Fau
     };
     // The session first: a second callback reads the flow's outcome, and no more.
     app.sessions.change(&session.tenant_id, session.id, finished).await?;
-    app.flows.finish(&state, outcome, connection).await?;
+    app.flows.finish(&state, outcome).await?;
     respond(app, &found, &session, outcome).await
 }
 

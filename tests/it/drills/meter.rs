@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use testkit::{
     Stack,
     alarms::{Alarm, WatchedMetric, embedded},
+    stack::QUEUES,
 };
 use tokio::task::JoinSet;
 
@@ -110,16 +111,7 @@ impl Meter {
 
     fn url(&self, watched: &WatchedMetric) -> String {
         let name = &watched.dimensions["QueueName"];
-        let queues = [
-            "FastLaneUrl",
-            "SlowLaneUrl",
-            "FanOutPagesUrl",
-            "DeadLettersUrl",
-            "UnreadableUrl",
-            "ConnectionsQueueUrl",
-            "ConnectionsDeadLettersUrl",
-        ];
-        let urls = queues.map(|output| self.stack.output(output));
+        let urls = QUEUES.map(|output| self.stack.output(output));
         let url = urls.into_iter().find(|url| url.rsplit('/').next() == Some(name.as_str()));
         url.unwrap_or_else(|| panic!("no queue {name}")).to_owned()
     }

@@ -131,7 +131,9 @@ async fn a_callback_that_is_killed_costs_a_click_and_makes_one_connection() {
 async fn click(stack: &Stack, step: &Step) {
     let crm = Crm::on(stack, "rotating").await;
     let session = crm.session("u_1", json!({ "login_hint": "ada" })).await;
-    let hits = stack.rule(&Rule::new(step.operation, step.contains, step.fault, 1)).await;
+    // The rules are those of all deployments, and tables and secrets have the deployment's name.
+    let contains: Vec<&str> = step.contains.iter().copied().chain([stack.name()]).collect();
+    let hits = stack.rule(&Rule::new(step.operation, &contains, step.fault, 1)).await;
     let mut browser = Browser::stopping_at(RETURN_URL);
     let crashed = crm.walk(&session, &mut browser).await;
     assert_eq!(hits.count().await, 1, "{}: {crashed:?}", step.name);

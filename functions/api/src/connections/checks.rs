@@ -10,6 +10,8 @@ use domain::{
 use platform::lambda::problem::{FieldError, Kind, Problem};
 use url::Url;
 
+use crate::http::body::web_url;
+
 /// Entries of a metadata object, at most.
 pub(super) const METADATA_COUNT_LIMIT: usize = 20;
 /// The longest name in it, in characters.
@@ -86,17 +88,7 @@ fn browser_url(text: &str, allow: &Allow) -> Result<Url, String> {
     if text.len() > URL_LIMIT {
         return Err(format!("must be at most {URL_LIMIT} bytes long"));
     }
-    let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
-    match url.scheme() {
-        "https" => {}
-        // The local stack has no certificate.
-        "http" if !allow.is_empty() => {}
-        _ => return Err("must begin with https://".to_owned()),
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not contain a user or a password".to_owned());
-    }
-    Ok(url)
+    web_url(text, allow)
 }
 
 /// What return URLs of a tenant may begin with.

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use domain::pointer;
+use domain::{endpoint::egress::Allow, pointer};
 use platform::lambda::problem::{Kind, Problem};
 use schemars::JsonSchema;
 use serde::{
@@ -10,6 +10,7 @@ use serde::{
     de::{DeserializeOwned, IgnoredAny},
 };
 use serde_path_to_error::{Path, Segment};
+use url::Url;
 
 use super::unreadable::{self, Flaw};
 
@@ -156,6 +157,24 @@ impl TryFrom<String> for Description {
     fn try_from(text: String) -> Result<Self, &'static str> {
         if text.chars().count() <= 1000 { Ok(Self(text)) } else { Err("must be at most 1000 characters") }
     }
+}
+
+/// An address on the web that others call or open, and not this service; over http only on the local stack.
+///
+/// # Errors
+/// What it must be, as the end of a sentence.
+pub(crate) fn web_url(text: &str, allow: &Allow) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
+    match url.scheme() {
+        "https" => {}
+        // The local stack has no certificate.
+        "http" if !allow.is_empty() => {}
+        _ => return Err("must begin with https://".to_owned()),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not contain a user or a password".to_owned());
+    }
+    Ok(url)
 }
 
 #[cfg(test)]

@@ -324,12 +324,6 @@ impl Connection {
         self.token_expires_at.is_none_or(|end| end > until)
     }
 
-    /// Whether it still has tokens.
-    #[must_use]
-    pub fn is_live(&self) -> bool {
-        !matches!(self.status, Status::Revoked)
-    }
-
     /// Notes what must become an event.
     pub fn announce(&mut self, event: ConnectionEvent, at: Timestamp) {
         self.changes += 1;

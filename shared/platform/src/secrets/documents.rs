@@ -5,17 +5,13 @@ use std::{sync::Arc, time::Duration};
 
 use aws_sdk_secretsmanager::{
     Client,
-    operation::{
-        create_secret::CreateSecretError, get_secret_value::GetSecretValueError,
-        put_secret_value::PutSecretValueError,
-    },
+    operation::{create_secret::CreateSecretError, put_secret_value::PutSecretValueError},
     types::Tag,
 };
 use data_encoding::HEXLOWER;
 use domain::ids::holder::Holder;
-use zeroize::Zeroizing;
 
-use super::change::Document;
+use super::{change::Document, text::find};
 use crate::{
     Fault,
     runtime::{cache::Cache, clock, flights::Flights},
@@ -131,19 +127,7 @@ impl Documents {
 }
 
 async fn read(client: &Client, (name, version): &Version) -> Result<Option<Document>, Fault> {
-    let text = match client.get_secret_value().secret_id(name).version_id(version).send().await {
-        Ok(response) => response.secret_string.map(Zeroizing::new),
-        Err(error)
-            if matches!(
-                error.as_service_error(),
-                Some(GetSecretValueError::ResourceNotFoundException(_))
-            ) =>
-        {
-            return Ok(None);
-        }
-        Err(error) => return Err(Fault::on(READING)(error)),
-    };
-    let text = text.ok_or_else(|| Fault::new(READING, "it has no text"))?;
+    let Some(text) = find(client, name, Some(version), READING).await? else { return Ok(None) };
     // The error could quote the document.
     let document =
         serde_json::from_str(&text).map_err(|_| Fault::new(READING, "the document is malformed"))?;

@@ -7,7 +7,7 @@ use aws_sdk_secretsmanager::{
     Client,
     operation::{
         create_secret::CreateSecretError, delete_secret::DeleteSecretError,
-        get_secret_value::GetSecretValueError, put_secret_value::PutSecretValueError,
+        put_secret_value::PutSecretValueError,
     },
     types::Tag,
 };
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::documents::STACK_TAG;
+use super::{documents::STACK_TAG, text::find};
 use crate::Fault;
 
 /// A durable credential, and the generation that it belongs to.
@@ -50,19 +50,8 @@ impl RotatingSecrets {
     /// The credential of a connection, as it is now.
     pub async fn get(&self, tenant: &TenantId, id: ConnectionId) -> Result<Option<DurableCredential>, Fault> {
         const READING: &str = "reading a refresh token";
-        let text = match self.client.get_secret_value().secret_id(self.name(tenant, id)).send().await {
-            Ok(response) => response.secret_string.map(Zeroizing::new),
-            Err(error)
-                if matches!(
-                    error.as_service_error(),
-                    Some(GetSecretValueError::ResourceNotFoundException(_))
-                ) =>
-            {
-                return Ok(None);
-            }
-            Err(error) => return Err(Fault::on(READING)(error)),
-        };
-        let text = text.ok_or_else(|| Fault::new(READING, "it has no text"))?;
+        let text = find(&self.client, &self.name(tenant, id), None, READING).await?;
+        let Some(text) = text else { return Ok(None) };
         // The error could quote the token.
         serde_json::from_str(&text).map(Some).map_err(|_| Fault::new(READING, "the document is malformed"))
     }

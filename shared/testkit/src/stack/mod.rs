@@ -22,6 +22,17 @@ use crate::{
     proxy::{Plan, Report, Rule},
 };
 
+/// The outputs that name the URLs of all queues.
+pub const QUEUES: [&str; 7] = [
+    "FastLaneUrl",
+    "SlowLaneUrl",
+    "FanOutPagesUrl",
+    "DeadLettersUrl",
+    "UnreadableUrl",
+    "ConnectionsQueueUrl",
+    "ConnectionsDeadLettersUrl",
+];
+
 /// The environment variable that names the stack's state file.
 pub const STATE: &str = "CW_STACK_STATE";
 

@@ -59,7 +59,7 @@ impl Circuits {
         if connection.failures == 0 && !self.is_known_to_fail(&key) {
             return Ok(true);
         }
-        let (failures, _) = self.stored.failures(&key).await?;
+        let failures = self.stored.failures(&key).await?;
         self.know(&key, failures > 0);
         if failures < FAILURE_LIMIT {
             return Ok(true);

@@ -58,7 +58,6 @@ impl Keeper {
         let Some(after) = self.connections.change(tenant, id, change).await? else {
             return Ok(self.find(tenant, id).await?.map(|stored| stored.connection));
         };
-        self.connections.unlink(&after.connection).await?;
         let after = self.follow_up(after).await;
         match Box::pin(self.finish_revocation(after.clone(), now)).await {
             Ok(after) => Ok(Some(after.connection)),
@@ -76,8 +75,8 @@ impl Keeper {
         now: Timestamp,
     ) -> Result<StoredConnection, Fault> {
         let Some(until) = stored.revoking_until else { return Ok(stored) };
-        let stored = self.vault.settle(&self.connections, stored).await?;
         self.connections.unlink(&stored.connection).await?;
+        let stored = self.vault.settle(&self.connections, stored).await?;
         if until <= now {
             // A grant that is left does not keep one that is ended later.
             self.connections.forget_grant(&stored.connection).await?;

@@ -62,11 +62,7 @@ impl Vault {
         sealed: &str,
     ) -> Result<Secret, Fault> {
         let connection = id.to_string();
-        let context = SealContext { connection: &connection, generation, field };
-        let plain = self.seals.open(tenant, context, sealed).await?;
-        let text =
-            String::from_utf8(plain.to_vec()).map_err(|_| Fault::new("opening a token", "it is not text"))?;
-        Ok(Secret::new(text))
+        self.open_in(tenant, SealContext { connection: &connection, generation, field }, sealed).await
     }
 
     /// A secret of a flow, sealed; the session's id is bound to it in the place of a connection's.
@@ -91,10 +87,18 @@ impl Vault {
         sealed: &str,
     ) -> Result<Secret, Fault> {
         let session = session.to_string();
-        let context = SealContext { connection: &session, generation: 0, field };
+        self.open_in(tenant, SealContext { connection: &session, generation: 0, field }, sealed).await
+    }
+
+    async fn open_in(
+        &self,
+        tenant: &TenantId,
+        context: SealContext<'_>,
+        sealed: &str,
+    ) -> Result<Secret, Fault> {
         let plain = self.seals.open(tenant, context, sealed).await?;
         let text = String::from_utf8(plain.to_vec());
-        text.map(Secret::new).map_err(|_| Fault::new("opening a secret of a flow", "it is not text"))
+        text.map(Secret::new).map_err(|_| Fault::new("opening a sealed text", "it is not text"))
     }
 
     /// What a row keeps of an access token; nothing where it is the durable credential itself.

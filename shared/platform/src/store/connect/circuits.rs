@@ -8,7 +8,7 @@ use crate::{
     aws::sdk::DynamoDb,
     store::table::{
         Table,
-        attributes::{integer, number, optional},
+        attributes::{integer, number},
         keys::connect,
         update_if,
     },
@@ -41,12 +41,11 @@ impl IdpCircuits {
         Self { table: Table::new(dynamodb, table) }
     }
 
-    /// How often a client has failed in a row, and when a request of it is next admitted.
-    pub async fn failures(&self, key: &CircuitKey) -> Result<(u64, Option<Timestamp>), Fault> {
+    /// How often a client has failed in a row.
+    pub async fn failures(&self, key: &CircuitKey) -> Result<u64, Fault> {
         let row = connect::idp_circuit(&key.owner, &key.idp, key.credential);
-        let Some(item) = self.table.get(row, true, "reading a circuit").await? else { return Ok((0, None)) };
-        let next: Option<i64> = optional(&item, "next_probe_at", integer)?;
-        Ok((integer(&item, "failures")?, next.map(Timestamp::from_millis)))
+        let Some(item) = self.table.get(row, true, "reading a circuit").await? else { return Ok(0) };
+        integer(&item, "failures")
     }
 
     /// Counts a failure; how many there are in a row then.

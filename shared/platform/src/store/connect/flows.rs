@@ -5,7 +5,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
-    ConnectionId, Timestamp,
+    Timestamp,
     connection::session::{FLOW_KEPT_SECS, FLOW_SECS, Flow, Outcome},
 };
 use serde::{Deserialize, Serialize};
@@ -23,8 +23,6 @@ struct FlowRow {
     taken_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    connection_id: Option<ConnectionId>,
     expires_at: i64,
 }
 
@@ -64,7 +62,7 @@ impl Flows {
     pub async fn create(&self, state_hash: &str, flow: &Flow) -> Result<(), Fault> {
         let text = serde_json::to_string(flow).map_err(Fault::on("writing a flow"))?;
         let expires_at = flow.created_at.secs() + FLOW_SECS + FLOW_KEPT_SECS;
-        let row = FlowRow { flow: text, taken_at: None, outcome: None, connection_id: None, expires_at };
+        let row = FlowRow { flow: text, taken_at: None, outcome: None, expires_at };
         let put = self.table.put(rows::item(connect::flow(state_hash), &row)?);
         let made = put_if(put.condition_expression("attribute_not_exists(pk)"), "writing a flow").await?;
         if made { Ok(()) } else { Err(Fault::new("writing a flow", "its state exists")) }
@@ -91,23 +89,13 @@ impl Flows {
     }
 
     /// Notes what a flow that was taken led to.
-    pub async fn finish(
-        &self,
-        state_hash: &str,
-        outcome: Outcome,
-        connection: Option<ConnectionId>,
-    ) -> Result<(), Fault> {
-        let mut update = self
+    pub async fn finish(&self, state_hash: &str, outcome: Outcome) -> Result<(), Fault> {
+        let update = self
             .table
             .update(connect::flow(state_hash))
+            .update_expression("SET outcome = :outcome")
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_values(":outcome", AttributeValue::S(outcome.as_str().to_owned()));
-        update = match connection {
-            Some(id) => update
-                .update_expression("SET outcome = :outcome, connection_id = :connection")
-                .expression_attribute_values(":connection", AttributeValue::S(id.to_string())),
-            None => update.update_expression("SET outcome = :outcome"),
-        };
         update_if(update, "finishing a flow").await.map(|_| ())
     }
 }
