@@ -105,14 +105,22 @@ async fn a_connection_without_an_entry_gets_one_within_an_hour() {
             entries.put(&tenant, id, due).await.unwrap();
         }
     }
+    // The operator is in no list of tenants.
+    let (operator, of_operator) = (TenantId::operator(), id(4));
+    let stored = connection(&operator, of_operator, Some(now + hour * 9));
+    assert!(connections.create(&stored, &AccountLinks::default()).await.unwrap());
+    entries.put(&operator, of_operator, now + hour * 9).await.unwrap();
     stack.run_reconcile().await;
     entries.remove(&tenant, lost).await.unwrap();
+    entries.remove(&operator, of_operator).await.unwrap();
     // The pass of this hour has ended.
     stack.run_reconcile().await;
     assert_eq!(entries.get(&tenant, lost).await.unwrap(), None);
     clock.ahead(hour + Duration::from_mins(1));
     stack.run_reconcile().await;
     let due = entries.get(&tenant, lost).await.unwrap().expect("its entry is back");
+    assert!((now + hour..now + hour * 2).contains(&due), "{due:?} after {now:?}");
+    let due = entries.get(&operator, of_operator).await.unwrap().expect("that of the operator, too");
     assert!((now + hour..now + hour * 2).contains(&due), "{due:?} after {now:?}");
     assert_eq!(entries.get(&tenant, kept).await.unwrap(), Some(now + hour * 9));
     // Nothing is ever due about it.

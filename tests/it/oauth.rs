@@ -2,10 +2,16 @@
 //! for, and what providers do to both. Cases are named as in the research.
 
 mod apple;
+mod bad_input;
+mod browser;
 mod crashes;
 mod due;
 mod events;
 mod flows;
 mod leaks;
+mod limits;
+mod notices;
 mod refreshes;
 pub(crate) mod setup;
+mod signing;
+mod storage;

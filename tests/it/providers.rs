@@ -20,7 +20,10 @@ use testkit::{
 use crate::SOON;
 
 /// Those that are signed alone, because what they sign expires, or is verified with keys that are fetched.
-const ALONE: [&str; 2] = ["apple_sign_in", "paddle"];
+const ALONE: [&str; 3] = ["apple_sign_in", "google_risc", "paddle"];
+
+/// Those that sign with keys that they publish, and that a deployment of its own fetches from us.
+const WITH_PUBLISHED_KEYS: [&str; 2] = ["apple_sign_in", "google_risc"];
 
 /// A new source: its id and its URL.
 pub(crate) async fn source(tenant: &Client, body: &Value) -> (String, String) {
@@ -91,7 +94,7 @@ async fn what_every_providers_library_signs_becomes_events() {
     let tenant = Stack::shared().tenant().await;
     let mut urls = BTreeMap::new();
     let mut sources = BTreeMap::new();
-    for provider in presets::names().filter(|name| *name != "apple_sign_in") {
+    for provider in presets::names().filter(|name| !WITH_PUBLISHED_KEYS.contains(name)) {
         let (id, url) = source(&tenant, &json!({ "provider": provider })).await;
         assert!(url.ends_with(&format!("/in/{provider}/{id}")), "{url}");
         urls.insert(provider, url);
@@ -140,6 +143,36 @@ async fn apples_keys_are_fetched_and_rotated_ones_are_fetched_again() {
         (send_signed(&tenant, &id, &second[0]).await.status == 200).then_some(())
     })
     .await;
+}
+
+/// Google's security events have no JSON document as a body, and get the response of RFC 8935.
+#[tokio::test]
+async fn googles_security_events_are_a_jws_as_a_whole() {
+    let published: Arc<Mutex<Value>> = Arc::new(Mutex::new(json!({ "keys": [] })));
+    let served = Arc::clone(&published);
+    let google = Receiver::responding(move |_| {
+        let body = served.lock().expect("a lock").to_string().into();
+        Reply { body, ..Reply::status(200) }
+    })
+    .await;
+    let stack = Stack::deploy_with("cw-risc", &[("PublishedKeysUrl", &google.url())]).await;
+    let tenant = stack.tenant().await;
+    let (id, url) = source(&tenant, &json!({ "provider": "google_risc" })).await;
+    let signed = foreign::signed_requests(&[("google_risc", &url)]).await;
+    *published.lock().expect("a lock") = signed[0].published_keys.clone().expect("keys");
+    let path = format!("/v1/sources/{id}/secrets");
+    tenant.post(&path, &json!({ "secrets": signed[0].secrets })).await.expect(200);
+    let accepted = eventually("the secrets to be known", SOON, || async {
+        let response = send_signed(&tenant, &id, &signed[0]).await;
+        (response.status != 400).then_some(response)
+    })
+    .await;
+    assert_eq!((accepted.status, accepted.text.as_str()), (202, ""));
+    let mut forged = signed[0].clone();
+    let last = forged.body.len() - 10;
+    forged.body[last] = if forged.body[last] == b'A' { b'B' } else { b'A' };
+    let refused = send_signed(&tenant, &id, &forged).await;
+    assert_eq!((refused.status, &refused.json["err"]), (400, &json!("authentication_failed")));
 }
 
 /// Brevo discards an event after any 5xx, and after any 4xx but 429 (case 29).

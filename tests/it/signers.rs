@@ -135,6 +135,7 @@ const ROWS: &[Row] = &[
     by_node("gitlab", "token", Token, &["gitlab.merge_request"]),
     by_node("gocardless", "events", Body, &["gocardless.payments.confirmed", "gocardless.mandates.created"]),
     by_node("google_calendar", "exists", Token, &["google_calendar.exists"]),
+    by_vendor("google_risc", "jws", "jose", &["google_risc.tokens-revoked"]),
     by_node("highlevel", "contact", Body, &["highlevel.ContactCreate"]),
     by_vendor("hubspot_v3", "plain", "@hubspot/api-client", &["hubspot_v3.contact.creation"]),
     by_vendor("hubspot_v3", "query", "@hubspot/api-client", &["hubspot_v3.contact.creation"]),

@@ -9,10 +9,12 @@ use domain::{
         extraction::{Extraction, MalformedEvent, extract},
         reading,
         record::{
-            MALFORMED_ITEM_COUNT_LIMIT, RECORDED_EVENT_COUNT_LIMIT, RecordedFault, RequestRecord,
-            RequestStatus,
+            MALFORMED_ITEM_COUNT_LIMIT, RECORDED_EVENT_COUNT_LIMIT, RecordedEvent, RecordedFault,
+            RequestRecord, RequestStatus,
         },
     },
+    saturating,
+    usage::Counts,
 };
 use platform::{
     Fault,
@@ -21,6 +23,7 @@ use platform::{
         PAYLOAD_LIMIT,
         inbound::{new_events, publish},
     },
+    quota::EventAdmission,
     runtime::clock,
 };
 
@@ -50,10 +53,44 @@ pub(crate) enum Refusal {
     /// A challenge that is refused, with its status.
     Challenge(u16, &'static str),
     Malformed(MalformedEvent),
-    /// The source's rate limit is reached; after so many seconds it accepts again.
-    TooMany(u16),
+    /// Nothing is accepted for so many seconds.
+    Throttled(Throttle, u16),
     Fault(Fault),
 }
+
+/// Why a verified request is not accepted at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Throttle {
+    /// The source's rate limit is reached.
+    SourceRate,
+    /// The tenant has used its quota of events.
+    EventQuota,
+    /// The tenant is suspended.
+    Suspended,
+}
+
+impl Throttle {
+    /// The word for it in metrics and in the log.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::SourceRate => "rate-limit",
+            Self::EventQuota => "event-quota",
+            Self::Suspended => "tenant-suspended",
+        }
+    }
+
+    /// The same in a sentence.
+    pub(crate) fn detail(self) -> &'static str {
+        match self {
+            Self::SourceRate => "the rate limit of the source is reached",
+            Self::EventQuota => "the tenant's quota of events is used up",
+            Self::Suspended => "the tenant is suspended",
+        }
+    }
+}
+
+/// When a provider should try again at a suspended tenant, in seconds: often enough that it finds it resumed.
+const SUSPENDED_RETRY_SECS: u16 = 600;
 
 impl From<Fault> for Refusal {
     fn from(fault: Fault) -> Self {
@@ -77,7 +114,7 @@ impl Refusal {
             Self::Rejected(reject) => reject.as_str(),
             Self::Challenge(..) => "challenge-refused",
             Self::Malformed(_) => "malformed",
-            Self::TooMany(_) => "rate-limit",
+            Self::Throttled(throttle, _) => throttle.reason(),
             Self::Fault(_) => "fault",
         }
     }
@@ -151,6 +188,13 @@ impl Inbound {
                 });
             }
         };
+        // First of all, also where the event is refused below: a grant that has ended must not be used, whatever the tenant
+        // may still receive.
+        let grants = source.provider.preset().and_then(|preset| preset.grants.as_ref());
+        if let Some(notice) = grants.and_then(|grants| grants.read(&verified, now)) {
+            self.entries.put_notice(&source.tenant, &notice, now).await?;
+        }
+        self.check_tenant(source, now).await?;
         self.limit(source, now).await?;
         let id = InboundRequestId::new(now, clock::random()?);
         let mut record = record(id, source, target.table(), &received, request);
@@ -161,7 +205,7 @@ impl Inbound {
         let extraction =
             extract(&table.events, source.provider.as_str(), table.scheme.form.as_ref(), verified);
         let result = match extraction {
-            Ok(extraction) => self.publish(source, extraction, &mut record, now).await,
+            Ok(extraction) => self.publish(source, extraction, &mut record, request.body.len(), now).await,
             Err(malformed) => Err(Refusal::Malformed(malformed)),
         };
         let outcome = match &result {
@@ -187,6 +231,7 @@ impl Inbound {
         source: &Source,
         mut extraction: Extraction,
         record: &mut RequestRecord,
+        received_bytes: usize,
         now: Timestamp,
     ) -> Result<Vec<EventId>, Refusal> {
         let malformed = std::mem::take(&mut extraction.malformed);
@@ -198,6 +243,7 @@ impl Inbound {
         }
         let ids: Vec<_> = published.events.iter().map(|event| event.id).collect();
         record.event_count = ids.len();
+        self.count(source, &published.events, received_bytes, now);
         record.events = published.events;
         record.events.truncate(RECORDED_EVENT_COUNT_LIMIT);
         record.malformed_item_count = malformed.len() + new.too_large_count;
@@ -218,6 +264,35 @@ impl Inbound {
         let Some(rate) = source.settings.rate_limit else { return Ok(()) };
         let granted = self.leases.take_source_permit(&source.tenant, source.id, rate, now).await?;
         // The next second has permits of its own.
-        if granted { Ok(()) } else { Err(Refusal::TooMany(1)) }
+        if granted { Ok(()) } else { Err(Refusal::Throttled(Throttle::SourceRate, 1)) }
+    }
+
+    /// Counts what a request was used for, each event for the tenant that gets it.
+    fn count(&self, source: &Source, events: &[RecordedEvent], bytes: usize, now: Timestamp) {
+        let of_request = Counts { inbound_requests: 1, event_bytes: saturating(bytes), ..Counts::default() };
+        self.quotas.count(&source.tenant, of_request, now);
+        for event in events.iter().filter(|event| event.new) {
+            let tenant = event.tenant.as_ref().unwrap_or(&source.tenant);
+            self.quotas.count(tenant, Counts { events: 1, ..Counts::default() }, now);
+        }
+    }
+
+    /// Refuses requests of a tenant that is suspended or has used its quota, so that the provider sends them again.
+    async fn check_tenant(&self, source: &Source, now: Timestamp) -> Result<(), Refusal> {
+        // The operator's sources serve all tenants.
+        if source.tenant.is_operator() {
+            return Ok(());
+        }
+        let Some(tenant) = self.tenants.get(&source.tenant).await? else { return Ok(()) };
+        if tenant.suspended.is_some() {
+            return Err(Refusal::Throttled(Throttle::Suspended, SUSPENDED_RETRY_SECS));
+        }
+        match self.quotas.events(&source.tenant, &tenant.settings.limits, 1, now).await? {
+            EventAdmission::Accepted => Ok(()),
+            EventAdmission::Refused(_, until) => {
+                let seconds = saturating::<u16>(until.since(now).as_secs()).max(1);
+                Err(Refusal::Throttled(Throttle::EventQuota, seconds))
+            }
+        }
     }
 }

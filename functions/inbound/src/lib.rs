@@ -18,13 +18,15 @@ use platform::{
     Fault,
     lambda::http::{self as server, Request, Response},
     publish::Publisher,
+    quota::Quotas,
     runtime::{clock, config, telemetry},
     secrets::Secrets,
     setup::Parts,
     store::{
+        due::connections::ConnectionEntries,
         inbound::InboundRequests,
         leases::Leases,
-        registry::{accounts::SourceAccounts, sources::Sources},
+        registry::{accounts::SourceAccounts, sources::Sources, tenants::Tenants},
     },
 };
 
@@ -48,12 +50,15 @@ pub async fn serve(function: &'static str, fetch: Option<Fetch>) -> Result<(), l
         secrets: parts.secrets()?,
         publisher: parts.publisher()?,
         leases: parts.leases()?,
+        quotas: parts.quotas()?,
+        tenants: parts.tenants,
         published_keys: PublishedKeys::new(fetch, config::published_keys_url()),
         log: RefusalLog::default(),
         public_url: config::public_url(),
         sources: parts.sources,
         accounts: parts.accounts,
         requests: parts.inbound_requests,
+        entries: parts.connection_entries,
     };
     server::run(|request| inbound.respond(request)).await
 }
@@ -65,8 +70,12 @@ struct Inbound {
     secrets: Secrets,
     publisher: Publisher,
     leases: Leases,
+    tenants: Tenants,
+    quotas: Quotas,
     published_keys: PublishedKeys,
     requests: InboundRequests,
+    /// What keeps notices about grants until they are acted on.
+    entries: ConnectionEntries,
     log: RefusalLog,
     /// The public address of the API, where it has a domain of its own.
     public_url: Option<String>,
@@ -89,6 +98,7 @@ impl Inbound {
                 }
                 Err(fault) => (None, Err(fault.into())),
             };
+        self.quotas.flush(now).await;
         let responses = responses_of(target.as_ref(), address.provider);
         let source = target.as_ref().and_then(|target| target.source.as_ref());
         match result {

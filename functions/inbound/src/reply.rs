@@ -79,8 +79,8 @@ pub(crate) fn refused(responses: &Responses, refusal: Refusal, request: &Request
             (Problem::new(Kind::InvalidRequest, why), Some(&of_challenge))
         }
         Refusal::Malformed(malformed) => (Problem::new(Kind::InvalidRequest, malformed.to_string()), None),
-        Refusal::TooMany(seconds) => {
-            let mut problem = Problem::new(Kind::TooManyRequests, "the rate limit of the source is reached");
+        Refusal::Throttled(throttle, seconds) => {
+            let mut problem = Problem::new(Kind::TooManyRequests, throttle.detail());
             problem.retry_after = Some(seconds);
             (problem, None)
         }

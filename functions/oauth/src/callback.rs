@@ -59,6 +59,10 @@ pub(crate) async fn finish(app: &App, request: &Request) -> Result<Response, Fau
     if found.has_expired(now) {
         return respond(app, &found, &session, Outcome::StateExpired).await;
     }
+    let tenant = app.tenants.get(&found.flow.tenant_id).await?;
+    if tenant.is_some_and(|tenant| tenant.suspended.is_some()) {
+        return respond(app, &found, &session, Outcome::SessionEnded).await;
+    }
     let Some(idp) = exchange::row(app, &found.flow).await? else {
         return respond(app, &found, &session, Outcome::SessionEnded).await;
     };
@@ -83,6 +87,7 @@ pub(crate) async fn finish(app: &App, request: &Request) -> Result<Response, Fau
             session.status = outcome.status();
             session.outcome = Some(outcome);
             session.connection_id = connection.or(session.connection_id);
+            session.idp = Some(found.flow.idp.clone());
         }
         is_open
     };

@@ -17,7 +17,7 @@ use platform::lambda::http::Response;
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:28rem;margin:12vh auto;padding:0 1.5rem;color:#1c2330}\
-h1{font-size:1.4rem}button{font:inherit;padding:.6rem 1.4rem;border:0;border-radius:.4rem;background:#1f4fd8;color:#fff}\
+h1{font-size:1.4rem}form{margin:.8rem 0}button{font:inherit;padding:.6rem 1.4rem;border:0;border-radius:.4rem;background:#1f4fd8;color:#fff}\
 dl{display:grid;grid-template-columns:auto 1fr;gap:.3rem 1rem}dt{color:#5b6472}dd{margin:0;overflow-wrap:anywhere}";
 
 /// What the page of a session names.
@@ -26,22 +26,50 @@ pub(crate) struct Introduction<'a> {
     pub(crate) tenant: &'a str,
     /// The CRM's own id of the person.
     pub(crate) user_id: &'a str,
-    /// The provider's name.
-    pub(crate) idp: &'a str,
+    /// The way to each provider that is offered.
+    pub(crate) buttons: &'a [Button],
+}
+
+/// The way to a provider.
+pub(crate) struct Button {
+    /// The provider's name for people.
+    pub(crate) title: String,
+    /// Its name in the API, where there is a choice.
+    pub(crate) name: Option<String>,
     /// What shows that the button was on a page of this browser.
-    pub(crate) proof: &'a str,
+    pub(crate) proof: String,
 }
 
 /// The page before the provider's.
 pub(crate) fn introduction(page: &Introduction<'_>) -> Response {
-    let Introduction { tenant, user_id, idp, proof } = page;
-    let (tenant, user_id, idp) = (escape(tenant), escape(user_id), escape(idp));
-    let body = format!(
-        "<h1>Connect {idp}</h1><p>You are about to connect an account of {idp}. Go on only if this is you.</p>\
-<dl><dt>Organization</dt><dd>{tenant}</dd><dt>User</dt><dd>{user_id}</dd></dl>\
-<form method=\"post\"><input type=\"hidden\" name=\"proof\" value=\"{proof}\"><button>Continue to {idp}</button></form>"
+    let Introduction { tenant, user_id, buttons } = page;
+    let (tenant, user_id) = (escape(tenant), escape(user_id));
+    let (heading, text) = match buttons {
+        [only] => {
+            let idp = escape(&only.title);
+            (format!("Connect {idp}"), format!("You are about to connect an account of {idp}."))
+        }
+        _ => (
+            "Connect an account".to_owned(),
+            "You are about to connect an account. Choose its provider.".to_owned(),
+        ),
+    };
+    let mut body = format!(
+        "<h1>{heading}</h1><p>{text} Go on only if this is you.</p>\
+<dl><dt>Organization</dt><dd>{tenant}</dd><dt>User</dt><dd>{user_id}</dd></dl>"
     );
-    html(StatusCode::OK, &format!("Connect {idp}"), &body)
+    for Button { title, name, proof } in *buttons {
+        body.push_str("<form method=\"post\">");
+        if let Some(name) = name {
+            let _ = write!(body, "<input type=\"hidden\" name=\"idp\" value=\"{}\">", escape(name));
+        }
+        let (proof, title) = (escape(proof), escape(title));
+        let _ = write!(
+            body,
+            "<input type=\"hidden\" name=\"proof\" value=\"{proof}\"><button>Continue to {title}</button></form>"
+        );
+    }
+    html(StatusCode::OK, &heading, &body)
 }
 
 /// The page of an outcome, with a way to start again where there is a link.
@@ -122,11 +150,15 @@ mod tests {
     #[test]
     fn no_page_shows_what_a_tenant_wrote_as_html() {
         let evil = "<script>\"'&";
-        let page = Introduction { tenant: evil, user_id: evil, idp: evil, proof: "p" };
-        let response = introduction(&page);
-        let text = String::from_utf8(response.body.to_vec()).unwrap();
-        assert!(!text.contains("<script"), "{text}");
-        assert!(text.contains("&lt;script&gt;&quot;&#39;&amp;"), "{text}");
+        let button = || Button { title: evil.into(), name: Some(evil.into()), proof: evil.into() };
+        for buttons in [vec![button()], vec![button(), button()]] {
+            let page = Introduction { tenant: evil, user_id: evil, buttons: &buttons };
+            let response = introduction(&page);
+            let text = String::from_utf8(response.body.to_vec()).unwrap();
+            assert!(!text.contains("<script"), "{text}");
+            assert!(text.contains("&lt;script&gt;&quot;&#39;&amp;"), "{text}");
+            assert_eq!(text.matches("<form").count(), buttons.len());
+        }
     }
 
     #[test]

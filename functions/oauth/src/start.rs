@@ -3,8 +3,9 @@
 use domain::{
     Secret,
     connection::{
-        Idp, Status,
+        Idp, IdpName, Status,
         authorize::{AuthorizationRequest, scopes},
+        idp::ResponseMode,
         session::{ConnectSession, Flow, Outcome, SessionStatus, hash},
     },
 };
@@ -18,12 +19,18 @@ use platform::{
 use crate::{
     App,
     cookie::{BrowserId, random_text},
-    page::{self, Introduction},
+    page::{self, Button, Introduction},
 };
 
-/// A session whose link works, and the provider of it.
+/// A session whose link works, and the providers that it offers.
 struct OpenSession {
     session: ConnectSession,
+    offered: Vec<OfferedIdp>,
+}
+
+/// A provider of a session.
+struct OfferedIdp {
+    name: IdpName,
     found: FoundIdp,
     idp: Idp,
 }
@@ -39,48 +46,74 @@ async fn open(app: &App, link: &str) -> Result<Result<OpenSession, Response>, Fa
         };
         return ended(outcome);
     }
-    let found = app.keeper.idps().find(&session.tenant_id, &session.idp).await?;
-    let opened = found.and_then(|found| found.config.idp().map(|idp| (found, idp)));
-    match opened {
-        Some((found, idp)) => Ok(Ok(OpenSession { session, found, idp })),
-        None => ended(Outcome::SessionEnded),
+    let tenant = app.tenants.get(&session.tenant_id).await?;
+    if tenant.is_some_and(|tenant| tenant.suspended.is_some()) {
+        return ended(Outcome::SessionEnded);
     }
+    let mut offered = Vec::new();
+    for name in session.offered() {
+        let found = app.keeper.idps().find(&session.tenant_id, name).await?;
+        let row = found.and_then(|found| found.config.idp().map(|idp| (found, idp)));
+        offered.extend(row.map(|(found, idp)| OfferedIdp { name: name.clone(), found, idp }));
+    }
+    // They may have been removed since.
+    if offered.is_empty() { ended(Outcome::SessionEnded) } else { Ok(Ok(OpenSession { session, offered })) }
 }
 
 /// Shows whom and what the link is for. It changes nothing, so that a mail scanner may follow it.
 pub(crate) async fn show(app: &App, request: &Request, link: &str) -> Result<Response, Fault> {
-    let OpenSession { session, idp, .. } = match open(app, link).await? {
+    let OpenSession { session, offered } = match open(app, link).await? {
         Ok(opened) => opened,
         Err(response) => return Ok(response),
     };
-    let browser = BrowserId::of_or_new(request, idp.response_mode)?;
+    // One for each way in which these providers respond.
+    let mut browsers: Vec<(ResponseMode, BrowserId)> = Vec::new();
+    for OfferedIdp { idp, .. } in &offered {
+        if browsers.iter().all(|(mode, _)| *mode != idp.response_mode) {
+            browsers.push((idp.response_mode, BrowserId::of_or_new(request, idp.response_mode)?));
+        }
+    }
     let tenant = app.tenants.get(&session.tenant_id).await?;
     let tenant = tenant.map_or_else(|| session.tenant_id.to_string(), |tenant| tenant.name.clone());
-    let mut response = page::introduction(&Introduction {
-        tenant: &tenant,
-        user_id: &session.user_id,
-        idp: &idp.title,
-        proof: &browser.proof(link),
-    });
-    browser.set(idp.response_mode, &mut response);
+    let button = |one: &OfferedIdp| {
+        let browser = browsers.iter().find(|(mode, _)| *mode == one.idp.response_mode);
+        Button {
+            title: one.idp.title.clone().into_owned(),
+            name: session.is_choice().then(|| one.name.to_string()),
+            proof: browser.map(|(_, browser)| browser.proof(link)).unwrap_or_default(),
+        }
+    };
+    let buttons: Vec<_> = offered.iter().map(button).collect();
+    let mut response =
+        page::introduction(&Introduction { tenant: &tenant, user_id: &session.user_id, buttons: &buttons });
+    for (mode, browser) in &browsers {
+        browser.set(*mode, &mut response);
+    }
     Ok(response)
 }
 
 /// Sends the browser to the provider.
 pub(crate) async fn begin(app: &App, request: &Request, link: &str) -> Result<Response, Fault> {
-    let OpenSession { session, found, idp } = match open(app, link).await? {
+    let OpenSession { session, offered } = match open(app, link).await? {
         Ok(opened) => opened,
         Err(response) => return Ok(response),
     };
-    let proof = url::form_urlencoded::parse(&request.body).find(|(name, _)| name == "proof");
-    let proof = proof.map(|(_, value)| value.into_owned()).unwrap_or_default();
+    let field = |wanted: &str| {
+        let found = url::form_urlencoded::parse(&request.body).find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.into_owned()).unwrap_or_default()
+    };
+    let (proof, chosen) = (field("proof"), field("idp"));
+    let is_chosen = |one: &OfferedIdp| !session.is_choice() || one.name.as_str() == chosen;
+    let Some(OfferedIdp { name, found, idp }) = offered.into_iter().find(is_chosen) else {
+        return Ok(page::outcome(Outcome::SessionEnded, None));
+    };
     let address = format!("{}/oauth/connect/{link}", app.base_url(request));
     // Another site can post this form, but knows nothing of the browser's cookie.
     let browser = BrowserId::of(request, idp.response_mode).filter(|browser| browser.proves(link, &proof));
     let Some(browser) = browser else { return Ok(page::outcome(Outcome::WrongBrowser, Some(&address))) };
     let now = clock::now();
     let Some(credential) = found.config.newest(now) else {
-        tracing::warn!(tenant = %session.tenant_id, idp = %session.idp, "identity provider has no usable credentials");
+        tracing::warn!(tenant = %session.tenant_id, idp = %name, "identity provider has no usable credentials");
         return Ok(page::outcome(Outcome::IdpUnavailable, Some(&address)));
     };
     let target = match session.reconnects {
@@ -100,7 +133,7 @@ pub(crate) async fn begin(app: &App, request: &Request, link: &str) -> Result<Re
         tenant_id: tenant.clone(),
         session_id: id,
         link: vault.seal_of_flow(tenant, id, "link", &Secret::new(address.clone())).await?,
-        idp: session.idp.clone(),
+        idp: name,
         operator_idp: found.is_operators,
         credential_id: credential.id,
         redirect_uri: redirect_uri.clone(),

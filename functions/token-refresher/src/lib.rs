@@ -37,7 +37,8 @@ pub async fn batch(app: &App, records: Vec<Record>, deadline: Timestamp) -> Vec<
     let refreshes = records.into_iter().map(async |record| {
         let result = match serde_json::from_str::<ConnectionMessage>(&record.body) {
             Ok(message) if clock::machine_now() + TIME_OF_ONE < deadline => {
-                app.keeper.due(&message.tenant_id, message.connection_id, deadline, clock::now()).await
+                let (tenant, id) = (&message.tenant_id, message.connection_id);
+                Box::pin(app.keeper.due(tenant, id, deadline, clock::now())).await
             }
             Ok(_) => Err(Fault::new("refreshing a connection", "too little time is left")),
             Err(error) => Err(Fault::on("reading a message")(error)),

@@ -42,6 +42,7 @@
 // Orders, several in one object if need be:
 //   account NAME: signs in without login_hint · accounts {NAME: {claim: value}} · redirects [URI]
 //   next_authorization {account, error, scopes: granted ones, iss: null | TEXT, page: true, times}
+//   grant_limit N | null: grants of an account and client that live (oidc, apple) ·
 //   access_token_seconds N | null · rotate_keys "new_kid" | "same_kid" (oidc, apple)
 //   revoke {account, client_id?}: the user takes the grant back · client_secret {client_id, secret} (oidc, plain)
 //   asserting_jwk JWK (oidc) · jwk JWK (apple) · shape NAME (plain)
@@ -85,7 +86,7 @@ console.log = console.error;
 const { kind, port, made } = options(process.argv.slice(2));
 const { server, issuer } = await listen(port);
 const { provider, shown } = await KINDS[kind](issuer, made);
-serve(server, provider);
+serve(server, provider, shown);
 process.stdout.write(`${JSON.stringify({ issuer, control: `${issuer}/_control`, ...shown })}\n`);
 
 // A provider must not outlive its test, however that ends: the pipe closes with the process that holds it.

@@ -1,4 +1,17 @@
-//! A refresher is killed between every two steps of a refresh. What is lost is what the documents say.
+//! A function is killed between every two steps of what it does with a grant. What is lost is what the documents say.
+//!
+//! | file | what is walked |
+//! |---|---|
+//! | this one | a refresh that a caller waits for, and the callback of a new connection |
+//! | `due` | a refresh that nothing waits for: from the due index by a queue |
+//! | `renewed` | a refresh token that is renewed beside the old one, and shares a document |
+//! | `reconnected` | the callback of a connection that is granted again |
+//! | `ended` | a disconnection |
+
+mod due;
+mod ended;
+mod reconnected;
+mod renewed;
 
 use std::time::Duration;
 
@@ -7,13 +20,13 @@ use testkit::{
     Stack, eventually,
     foreign::oauth::Browser,
     proxy::{Fault, Rule},
-    stack::text,
+    stack::{Hits, text},
 };
 use tokio::task::JoinSet;
 
 use super::setup::{Crm, RETURN_URL};
 
-/// Longer than a lease and the pause between two refreshes.
+/// For a busy machine.
 const PATIENCE: Duration = Duration::from_secs(150);
 
 /// A step, as the call of AWS that is part of it: its operation, and what its body contains besides the connection.
@@ -61,49 +74,76 @@ const STEPS: &[Step] = &[
     ),
 ];
 
+/// Longer than a lease, and than the pause between two refreshes.
+const NEXT: Duration = Duration::from_secs(61);
+
 #[tokio::test]
 async fn a_refresher_that_is_killed_loses_what_the_documents_say_and_nothing_else() {
-    let stack = Stack::deploy("cw-oauth-crash").await;
-    let mut walks = JoinSet::new();
+    let (stack, clock) = Stack::deploy_with_clock("cw-oauth-crash").await;
+    let mut crashes = JoinSet::new();
     for step in STEPS {
         let stack = stack.clone();
-        walks.spawn(async move { walk(&stack, step).await });
+        crashes.spawn(async move { Walk::crash(&stack, step).await });
     }
-    walks.join_all().await;
+    let mut walks = crashes.join_all().await;
+    // Twice: what is refreshed by the next caller is refreshed again, so the new refresh token is there.
+    for round in 1..=2 {
+        clock.ahead(NEXT * round);
+        let mut rounds = JoinSet::new();
+        for walk in walks {
+            rounds.spawn(walk.go_on());
+        }
+        walks = rounds.join_all().await.into_iter().flatten().collect();
+    }
+    assert_eq!(walks.len(), STEPS.iter().filter(|step| !step.is_lost).count());
 }
 
-async fn walk(stack: &Stack, step: &Step) {
-    let crm = Crm::on(stack, "rotating").await;
-    let connection = crm.connect("u_1", "ada").await;
-    let id = text(&connection, "id");
-    let contains: Vec<&str> = step.contains.iter().copied().chain([id.as_str()]).collect();
-    let hits = stack.rule(&Rule::new(step.operation, &contains, step.fault, 1)).await;
-    let crashed = crm.token(&connection, json!({ "refused_generation": 1 })).await;
-    assert_eq!(hits.count().await, 1, "{}: {} {}", step.name, crashed.status, crashed.json);
-    // The next caller finds it as it is, as soon as the lease has ended.
-    let ended = eventually(step.name, PATIENCE, || async {
-        let response = crm.token(&connection, json!({ "refused_generation": 1 })).await;
-        (response.status == 200 || response.status == 409).then_some(response)
-    })
-    .await;
-    if step.is_lost {
-        ended.expect_problem(409, "connection-reauthorize");
-        let dead = crm.connection(&id).await;
-        assert_eq!(text(&dead["last_error"], "code"), "response_lost", "{}", step.name);
-        return;
+impl Step {
+    /// Sets the fault for what is about this name: a connection, a session, a tenant or a deployment.
+    async fn set(&self, stack: &Stack, name: &str) -> Hits {
+        let contains: Vec<&str> = self.contains.iter().copied().chain([name]).collect();
+        stack.rule(&Rule::new(self.operation, &contains, self.fault, 1)).await
     }
-    let token = ended.expect(200);
-    assert!(crm.is_accepted(&token).await, "{}", step.name);
-    // The rotated refresh token is there, too.
-    let generation = token["generation"].as_u64().unwrap();
-    let next = eventually(step.name, PATIENCE, || async {
-        let response = crm.token(&connection, json!({ "refused_generation": generation })).await;
-        (response.status == 200 || response.status == 409).then_some(response)
-    })
-    .await
-    .expect(200);
-    assert!(next["generation"].as_u64() > Some(generation), "{}: {next}", step.name);
-    assert!(crm.is_accepted(&next).await, "{}", step.name);
+}
+
+/// A connection whose refresher was killed.
+struct Walk {
+    step: &'static Step,
+    crm: Crm,
+    connection: Value,
+    generation: u64,
+}
+
+impl Walk {
+    async fn crash(stack: &Stack, step: &'static Step) -> Self {
+        let crm = Crm::on(stack, "rotating").await;
+        let connection = crm.connect("u_1", "ada").await;
+        let hits = step.set(stack, &text(&connection, "id")).await;
+        let crashed = crm.token(&connection, json!({ "refused_generation": 1 })).await;
+        assert_eq!(hits.count().await, 1, "{}: {} {}", step.name, crashed.status, crashed.json);
+        Self { step, crm, connection, generation: 1 }
+    }
+
+    /// The next caller; nothing remains of a walk whose credential is lost.
+    async fn go_on(self) -> Option<Self> {
+        let Self { step, crm, connection, generation } = self;
+        let ended = eventually(step.name, PATIENCE, || async {
+            let response = crm.token(&connection, json!({ "refused_generation": generation })).await;
+            (response.status == 200 || response.status == 409).then_some(response)
+        })
+        .await;
+        if step.is_lost {
+            ended.expect_problem(409, "connection-reauthorize");
+            let dead = crm.connection(&text(&connection, "id")).await;
+            assert_eq!(text(&dead["last_error"], "code"), "response_lost", "{}", step.name);
+            return None;
+        }
+        let token = ended.expect(200);
+        let next = token["generation"].as_u64().unwrap();
+        assert!(next > generation, "{}: {token}", step.name);
+        assert!(crm.is_accepted(&token).await, "{}", step.name);
+        Some(Self { step, crm, connection, generation: next })
+    }
 }
 
 /// The steps of a callback: what is lost is a click of the person.
@@ -121,9 +161,9 @@ const CALLBACK_STEPS: &[Step] = &[
 
 #[tokio::test]
 async fn a_callback_that_is_killed_costs_a_click_and_makes_one_connection() {
-    // A deployment each: a state is random, so no rule could name the flow of one walk among others.
-    for (index, step) in CALLBACK_STEPS.iter().enumerate() {
-        let stack = Stack::deploy(&format!("cw-oauth-click-{index}")).await;
+    // One after the other: a state is random, so no rule could name the flow of one walk among others.
+    let stack = Stack::deploy("cw-oauth-click").await;
+    for step in CALLBACK_STEPS {
         click(&stack, step).await;
     }
 }
@@ -132,8 +172,7 @@ async fn click(stack: &Stack, step: &Step) {
     let crm = Crm::on(stack, "rotating").await;
     let session = crm.session("u_1", json!({ "login_hint": "ada" })).await;
     // The rules are those of all deployments, and tables and secrets have the deployment's name.
-    let contains: Vec<&str> = step.contains.iter().copied().chain([stack.name()]).collect();
-    let hits = stack.rule(&Rule::new(step.operation, &contains, step.fault, 1)).await;
+    let hits = step.set(stack, stack.name()).await;
     let mut browser = Browser::stopping_at(RETURN_URL);
     let crashed = crm.walk(&session, &mut browser).await;
     assert_eq!(hits.count().await, 1, "{}: {crashed:?}", step.name);

@@ -1,9 +1,13 @@
 //! From a link to a connection, and everything that can happen on the way.
 
 use serde_json::{Value, json};
-use testkit::{Stack, foreign::oauth::Browser, stack::text};
+use testkit::{
+    Stack,
+    foreign::oauth::{Browser, BrowserPage},
+    stack::text,
+};
 
-use super::setup::{Crm, RETURN_URL};
+use super::setup::{Crm, RETURN_URL, apple_row};
 
 /// The outcome of a session, as the CRM reads it.
 async fn outcome(crm: &Crm, session: &Value) -> (String, String) {
@@ -111,6 +115,38 @@ async fn f1_f4_another_browser_redeems_nothing() {
     assert!(posted.text.contains("wrong-browser"), "{}", posted.text);
     // The browser that began it can finish.
     assert_eq!(attacker.open(&url).await.parameter("outcome"), "connected");
+}
+
+#[tokio::test]
+async fn f22_two_tabs_of_one_browser_finish_in_any_order() {
+    let crm = Crm::with_oidc("rotating").await;
+    let [first, second] = [
+        crm.session("u_1", json!({ "login_hint": "ada" })).await,
+        crm.session("u_2", json!({ "login_hint": "bob" })).await,
+    ];
+    let mut browser = Browser::stopping_at(RETURN_URL);
+    let tab_1 = callback(&crm, &first, &mut browser).await;
+    let cookie = |browser: &Browser| {
+        let ours = browser.cookies.iter().filter(|cookie| cookie.name == "__Host-cw-browser");
+        ours.map(|cookie| cookie.value.clone()).collect::<Vec<_>>()
+    };
+    let known = cookie(&browser);
+    let tab_2 = callback(&crm, &second, &mut browser).await;
+    // The same link once more, in a third tab.
+    let tab_3 = callback(&crm, &first, &mut browser).await;
+    for tab in [&tab_2, &tab_1] {
+        let ended = browser.open(tab).await;
+        assert_eq!(ended.parameter("outcome"), "connected", "{ended:?}");
+    }
+    // One id of the browser, which no start replaces and no callback clears.
+    assert_eq!((cookie(&browser), known.len()), (known, 1));
+    // A session connects once: the third tab takes nothing from the first one.
+    let late = browser.open(&tab_3).await;
+    assert_eq!(late.parameter("code"), "session-ended", "{late:?}");
+    assert_eq!(outcome(&crm, &first).await, ("connected".to_owned(), "connected".to_owned()));
+    assert_eq!(crm.provider.token_requests("authorization_code").await.len(), 2);
+    let connections: Vec<Value> = crm.tenant.list("/v1/connections", 10).await;
+    assert_eq!(connections.len(), 2);
 }
 
 #[tokio::test]
@@ -257,4 +293,68 @@ async fn another_tenant_sees_nothing() {
     stranger.delete(&format!("/v1/connections/{id}")).await.expect_problem(404, "not-found");
     let body = json!({ "user_id": "u", "idp": "example" });
     stranger.post("/v1/connect-sessions", &body).await.expect_invalid_field("/idp");
+}
+
+/// The fields of the form that leads to this provider.
+fn choice(page: &BrowserPage, idp: &str) -> Vec<(String, String)> {
+    let form = page.text.split("<form").find(|form| form.contains(&format!("value=\"{idp}\"")));
+    let text = form.unwrap_or_else(|| panic!("no button for {idp} in {page:?}")).to_owned();
+    let form = BrowserPage { text, ..page.clone() };
+    let fields = ["idp", "proof"].map(|name| (name.to_owned(), form.field(name).unwrap()));
+    fields.into()
+}
+
+#[tokio::test]
+async fn a_person_chooses_among_the_providers_of_a_session() {
+    let crm = Crm::with_oidc("rotating").await;
+    // Another provider, which responds by a cross-site POST, and one without credentials.
+    let mut row = apple_row(&crm.provider.issuer);
+    (row["auth"], row["title"]) = (json!("post"), json!("Second"));
+    crm.tenant.post("/v1/idps", &json!({ "name": "second", "row": row })).await.expect(201);
+    let credentials = json!({ "client_id": "c", "client_secret": "a-secret-of-the-client" });
+    crm.tenant.post("/v1/idps/second/credentials", &credentials).await.expect(201);
+    crm.tenant.post("/v1/idps", &json!({ "name": "google" })).await.expect(201);
+    let create = async |more: Value| {
+        let mut body = json!({ "user_id": "u_1", "login_hint": "ada", "return_url": RETURN_URL });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        crm.tenant.post("/v1/connect-sessions", &body).await
+    };
+    for (pointer, more) in [
+        ("/idps", json!({ "idp": "example", "idps": ["example", "second"] })),
+        ("/idps", json!({ "idps": [] })),
+        ("/idps/1", json!({ "idps": ["example", "example"] })),
+        ("/idps/1", json!({ "idps": ["example", "google"] })),
+        ("/idps/0", json!({ "idps": ["nothing"] })),
+        ("/scopes", json!({ "scopes": ["email"] })),
+        ("/required_scopes", json!({ "idps": ["example"], "required_scopes": ["email"] })),
+    ] {
+        create(more).await.expect_invalid_field(pointer);
+    }
+    let session = create(json!({})).await.expect(201);
+    let read = async || -> Value {
+        crm.tenant.read(&format!("/v1/connect-sessions/{}", text(&session, "id"))).await
+    };
+    let before = read().await;
+    // What cannot be used now is not offered.
+    assert_eq!((&before["idp"], &before["idps"]), (&Value::Null, &json!(["example", "second"])));
+    let link = text(&session, "url");
+    let mut browser = Browser::stopping_at(RETURN_URL);
+    let page = browser.open(&link).await;
+    assert_eq!(page.status, 200, "{page:?}");
+    assert!(page.text.contains("Connect an account") && page.text.contains("Continue to Second"), "{page:?}");
+    let names: Vec<_> = browser.cookies.iter().map(|cookie| cookie.name.as_str()).collect();
+    assert_eq!(names, ["__Host-cw-browser", "__Host-cw-browser-post"]);
+    let from = link.split('/').take(3).collect::<Vec<_>>().join("/");
+    // One that is not offered, and a button of another browser.
+    let mut forged = choice(&page, "example");
+    forged[0].1 = "google".to_owned();
+    assert_eq!(browser.post(&link, forged, &from).await.status, 410);
+    let other = Browser::default().post(&link, choice(&page, "example"), &from).await;
+    assert!(other.text.contains("wrong-browser"), "{other:?}");
+    let ended = browser.post(&link, choice(&page, "example"), &from).await;
+    assert_eq!(ended.parameter("code"), "connected", "{ended:?}");
+    let after = read().await;
+    assert_eq!((text(&after, "status"), text(&after, "idp")), ("connected".into(), "example".into()));
+    let connection = crm.connection(&text(&after, "connection_id")).await;
+    assert_eq!(text(&connection, "idp"), "example");
 }

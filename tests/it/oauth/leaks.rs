@@ -86,4 +86,19 @@ async fn f27_no_token_code_verifier_or_secret_is_in_logs_rows_or_responses() {
     // The sweep sees what is there: the account's address is in the row.
     let (_, registry) = places.iter().find(|(place, _)| place == "RegistryTableName").unwrap();
     assert!(registry.contains("ada@example.com"));
+    // So does the sweep that ends each run of tests: the connection's id is in rows and in a log.
+    let folder = std::env::temp_dir().join(testkit::unique("secrets"));
+    std::fs::create_dir(&folder).unwrap();
+    let lines = |kind: &str, value: &str| format!("{}\n", json!({ "kind": kind, "value": value }));
+    let listed = secrets.iter().map(|(what, secret)| lines(what, secret)).collect::<String>();
+    std::fs::write(folder.join("1.jsonl"), &listed).unwrap();
+    let (is_clean, printed) = stack.sweep(&folder).await;
+    assert!(is_clean && printed.contains("none found"), "{printed}");
+    std::fs::write(folder.join("2.jsonl"), lines("a planted one", &id) + "{\"kind\": \"a line cut").unwrap();
+    let (is_clean, printed) = stack.sweep(&folder).await;
+    for place in [stack.output("RegistryTableName"), "/aws/lambda/cw-oauth-leaks/"] {
+        let found = printed.lines().any(|line| line.contains("a planted one in") && line.contains(place));
+        assert!(!is_clean && found, "{place}: {printed}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
 }

@@ -1,10 +1,10 @@
 //! Tokens that stay fresh: by one request, however many ask, and whatever the provider responds.
 
 use serde_json::{Value, json};
-use testkit::{eventually, stack::text};
+use testkit::{eventually, foreign::oauth::Browser, stack::text};
 use tokio::task::JoinSet;
 
-use super::setup::Crm;
+use super::setup::{Crm, RETURN_URL};
 use crate::SOON;
 
 fn generation(token: &Value) -> u64 {
@@ -96,6 +96,29 @@ async fn r8_a_dead_grant_asks_for_the_person_and_a_reconnection_keeps_the_id() {
 }
 
 #[tokio::test]
+async fn r3_no_request_with_a_code_or_a_refresh_token_is_repeated_below_us() {
+    let crm = Crm::with_oidc("rotating").await;
+    // The connection breaks before the response or in the middle of it, after the provider has done its work.
+    for fault in ["drop", "truncate"] {
+        let before = crm.provider.token_requests("authorization_code").await.len();
+        crm.provider.fault(fault, 1).await;
+        let session = crm.session("u_1", json!({ "login_hint": "ada" })).await;
+        let ended = crm.walk(&session, &mut Browser::stopping_at(RETURN_URL)).await;
+        assert_eq!(ended.parameter("code"), "idp-unavailable", "{fault}: {ended:?}");
+        let after = crm.provider.token_requests("authorization_code").await.len();
+        assert_eq!(after, before + 1, "{fault}");
+    }
+    for fault in ["drop", "truncate"] {
+        let crm = Crm::with_oidc("keeping").await;
+        let connection = crm.connect("u_1", "ada").await;
+        crm.provider.fault(fault, 1).await;
+        let refused = crm.token(&connection, json!({ "refused_generation": 1 })).await;
+        refused.expect_problem(503, "idp-unavailable");
+        assert_eq!(crm.provider.token_requests("refresh_token").await.len(), 1, "{fault}");
+    }
+}
+
+#[tokio::test]
 async fn r2_a_lost_response_of_a_rotating_token_is_said_so() {
     let crm = Crm::with_oidc("rotating").await;
     let connection = crm.connect("u_1", "ada").await;
@@ -144,4 +167,33 @@ async fn f26_a_deleted_connection_is_revoked_at_the_provider_and_hands_nothing_o
     // The account can be connected again, by another person too.
     let next = crm.connect("u_2", "ada").await;
     assert_ne!(next["id"], connection["id"]);
+}
+
+#[tokio::test]
+async fn the_last_refreshes_of_a_connection_are_listed() {
+    let crm = Crm::with_oidc("rotating").await;
+    let connection = crm.connect("u_1", "ada").await;
+    let path = format!("/v1/connections/{}/refreshes", text(&connection, "id"));
+    let listed = async || crm.tenant.get(&path).await.expect(200)["data"].as_array().unwrap().clone();
+    assert_eq!(listed().await, Vec::<Value>::new());
+    crm.token(&connection, json!({ "refused_generation": 1 })).await.expect(200);
+    let refreshed = listed().await;
+    assert_eq!(refreshed.len(), 1);
+    let first = &refreshed[0];
+    assert_eq!((text(first, "outcome").as_str(), first["generation"].as_u64()), ("refreshed", Some(2)));
+    assert_eq!((first["rotated"].as_bool(), &first["code"]), (Some(true), &Value::Null));
+    assert!(first["took_ms"].as_u64().is_some_and(|took| (1..10_000).contains(&took)), "{first}");
+    // The grant ends at the provider, and a refresh finds it.
+    let other = crm.connect("u_2", "bob").await;
+    crm.provider.control(json!({ "revoke": { "account": "bob" } })).await;
+    crm.token(&other, json!({ "refused_generation": 1 })).await.expect_problem(409, "connection-reauthorize");
+    let path = format!("/v1/connections/{}/refreshes", text(&other, "id"));
+    let ended = crm.tenant.get(&path).await.expect(200);
+    let ended = &ended["data"][0];
+    assert_eq!(
+        (text(ended, "outcome"), text(ended, "code")),
+        ("ended".to_owned(), "grant_revoked".to_owned())
+    );
+    assert_eq!(ended["generation"], 1);
+    crm.tenant.with_scopes(&["connections:token"]).await.get(&path).await.expect_problem(403, "forbidden");
 }

@@ -13,7 +13,7 @@ pub(super) const RETURN_URL: &str = "http://127.0.0.1:9/crm/connected";
 
 /// A tenant that has set one provider up.
 pub(crate) struct Crm {
-    pub(super) tenant: Client,
+    pub(crate) tenant: Client,
     pub(crate) provider: OauthProvider,
     /// The provider's name in the API.
     pub(super) idp: &'static str,
@@ -34,14 +34,44 @@ impl Crm {
         let body = json!({ "name": "example", "issuer": provider.issuer });
         let made = tenant.post("/v1/idps", &body).await.expect(201);
         assert_eq!(text(&made, "redirect_uri"), redirect);
+        let crm = Self { tenant, provider, idp: "example" };
         if client_id == "keeping" {
-            let row = &json!({ "row": keeping_row(&provider.issuer) });
-            tenant.patch("/v1/idps/example", row).await.expect(200);
+            crm.set_row(&keeping_row(&crm.provider.issuer)).await;
         }
-        let secret = text(&provider.started["secrets"], client_id);
+        let secret = text(&crm.provider.started["secrets"], client_id);
         let credentials = json!({ "client_id": client_id, "client_secret": secret });
+        crm.tenant.post("/v1/idps/example/credentials", &credentials).await.expect(201);
+        crm
+    }
+
+    /// A tenant whose provider is `plain` in this shape, by a row of this rotation.
+    pub(super) async fn with_plain(stack: &Stack, shape: &str, rotation: &str) -> Self {
+        let tenant = stack.tenant().await;
+        let redirect = format!("{}/oauth/{}/example/callback", stack.api_url, tenant.tenant_id());
+        let provider = OauthProvider::start("plain", &[&redirect]).await;
+        provider.control(json!({ "shape": shape })).await;
+        allow_return(&tenant).await;
+        let issuer = &provider.issuer;
+        let row = json!({
+            "title": "Example",
+            "authorize_url": format!("{issuer}/authorize"),
+            "token_url": format!("{issuer}/token"),
+            "base_scopes": ["email"],
+            "rotation": rotation,
+            "profile": { "url": format!("{issuer}/userinfo"), "sub": ["/sub"], "email": "/email" },
+            "revocation": { "url": format!("{issuer}/revoke") },
+        });
+        tenant.post("/v1/idps", &json!({ "name": "example", "row": row })).await.expect(201);
+        let client = text(&provider.started, "client");
+        let credentials =
+            json!({ "client_id": client, "client_secret": provider.started["secrets"][&client] });
         tenant.post("/v1/idps/example/credentials", &credentials).await.expect(201);
         Self { tenant, provider, idp: "example" }
+    }
+
+    /// Sets the provider up by another row.
+    pub(super) async fn set_row(&self, row: &Value) {
+        self.tenant.patch("/v1/idps/example", &json!({ "row": row })).await.expect(200);
     }
 
     /// A connect session for this person.
@@ -82,9 +112,10 @@ impl Crm {
     }
 
     /// Whether the provider accepts an access token.
-    pub(super) async fn is_accepted(&self, token: &Value) -> bool {
+    pub(crate) async fn is_accepted(&self, token: &Value) -> bool {
         let bearer = format!("Bearer {}", text(token, "access_token"));
-        let url = format!("{}/me", self.provider.issuer);
+        let path = if self.provider.started.get("shapes").is_some() { "userinfo" } else { "me" };
+        let url = format!("{}/{path}", self.provider.issuer);
         let response = testkit::http_client().get(url).header("authorization", bearer).send().await.unwrap();
         response.status().is_success()
     }
@@ -103,6 +134,21 @@ pub(super) fn apple_row(issuer: &str) -> Value {
         "openid": { "issuer": issuer, "jwks_url": format!("{issuer}/auth/keys") },
         "pace": "daily",
         "revocation": { "url": format!("{issuer}/auth/revoke") },
+    })
+}
+
+/// A row for the clients of `oidc` whose refresh tokens each use replaces.
+pub(super) fn oidc_row(issuer: &str) -> Value {
+    json!({
+        "title": "Example",
+        "authorize_url": format!("{issuer}/auth"),
+        "token_url": format!("{issuer}/token"),
+        "base_scopes": ["openid", "email", "offline_access"],
+        "authorize_parameters": { "prompt": "consent" },
+        "openid": { "issuer": issuer, "jwks_url": format!("{issuer}/jwks") },
+        "requires_iss": true,
+        "rotation": "rotates",
+        "revocation": { "url": format!("{issuer}/token/revocation") },
     })
 }
 

@@ -18,22 +18,30 @@
 //! | [`account`] | who granted |
 //! | [`record`] | a connection and its status |
 //! | [`refresh`] | when a token is refreshed, and what an outcome leads to |
+//! | [`history`] | its last refreshes |
+//! | [`notice`] | what a provider's notice about a grant does |
 //! | [`session`] | what a CRM asks a person to grant |
+//! | [`storage`] | where a deployment keeps what lasts |
 //!
 //! Nothing here calls a provider; `platform::connection` does.
 
 pub mod account;
 pub mod authorize;
 pub mod callback;
+pub mod history;
 pub mod id_token;
 pub mod idp;
 pub mod idp_config;
+#[cfg(test)]
+mod month_tests;
+pub mod notice;
 pub mod presets;
 pub mod record;
 pub mod refresh;
 #[cfg(test)]
 mod samples;
 pub mod session;
+pub mod storage;
 pub mod token;
 
 pub use idp::{Idp, IdpName};

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     account::Account,
+    history::RefreshHistory,
     idp::IdpName,
     token::{Grant, IdpError},
 };
@@ -249,6 +250,9 @@ pub struct Connection {
     /// Whether a refresh moves that end, so that it is no end for a person to know about.
     #[serde(default)]
     pub grant_slides: bool,
+    /// Its last refreshes.
+    #[serde(default, skip_serializing_if = "RefreshHistory::is_empty")]
+    pub refreshes: RefreshHistory,
     /// When the person last granted.
     pub authorized_at: Timestamp,
     /// When it was last refreshed.

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::{
+    history::{RefreshOutcome, RefreshRecord},
     idp::{Idp, RefreshPace, Rotation},
     record::{Connection, ConnectionEvent, ErrorCode, LastError, RefreshMode, RevokedBy, Status},
     token::{IdpError, TokenOutcome},
 };
-use crate::Timestamp;
+use crate::{Timestamp, pool::VERSIONS_A_DAY};
 
 /// The longest margin before a token expires.
 const LONGEST_MARGIN: Duration = Duration::from_mins(5);
@@ -19,9 +20,13 @@ const IN_USE: Duration = Duration::from_hours(24);
 /// earliest, and a refresh finds a revoked grant.
 const KEEP_ALIVE: Duration = Duration::from_hours(24);
 
-/// Rotating tokens of at most this lifetime are refreshed on demand only: each takes a version of a secret, which has
-/// about a hundred a day.
-const SHORT_ROTATING: Duration = Duration::from_mins(15);
+/// The least time between two refreshes ahead of a token that rotates: each takes a version of a secret, which has about
+/// a hundred a day. Tokens that live too short for that, up to 21 minutes, are refreshed on demand only.
+const BETWEEN_VERSIONS: Duration = Duration::from_secs(86_400 / VERSIONS_A_DAY as u64);
+
+/// By how much of its life a token is refreshed earlier than its margin at most, so that connections that were made
+/// together are not refreshed together.
+const SPREAD: f64 = 0.1;
 
 /// How long refreshes may fail for unknown reasons before the person is asked. As long as a provider's longest outage.
 const UNKNOWN_PATIENCE: Duration = Duration::from_hours(4 * 24);
@@ -77,8 +82,10 @@ impl Connection {
             RefreshMode::Auto => is_used,
             RefreshMode::OnDemand => false,
         };
+        let shortest =
+            |lifetime: Duration| lifetime.saturating_sub(margin(lifetime) + lifetime.mul_f64(SPREAD));
         let is_costly = idp.rotation == Rotation::Rotates
-            && self.token_lifetime().is_some_and(|lifetime| lifetime <= SHORT_ROTATING);
+            && self.token_lifetime().is_some_and(|lifetime| shortest(lifetime) < BETWEEN_VERSIONS);
         is_asked_for && idp.pace == RefreshPace::Ahead && !is_costly
     }
 
@@ -105,7 +112,7 @@ impl Connection {
         let last = self.last_refreshed_at.unwrap_or(self.authorized_at).max(self.token_issued_at);
         let kept_alive = last + KEEP_ALIVE.mul_f64(0.9 + 0.1 * jitter);
         let ahead = self.token_lifetime().filter(|_| self.is_refreshed_ahead(idp, now)).map(|lifetime| {
-            let early = margin(lifetime) + lifetime.mul_f64(0.1 * jitter);
+            let early = margin(lifetime) + lifetime.mul_f64(SPREAD * jitter);
             self.token_issued_at + lifetime.saturating_sub(early)
         });
         // A refresh token of half an hour is used before it ends, whether tokens are asked for or not.
@@ -246,6 +253,31 @@ impl Connection {
         }
     }
 
+    /// Notes a refresh that granted a token, after that was taken over.
+    pub fn note_granted_refresh(&mut self, rotated: bool, took: Duration, now: Timestamp) {
+        let generation = self.generation;
+        let outcome = RefreshOutcome::Refreshed;
+        let record =
+            RefreshRecord { at: now, outcome, rotated, took, generation, code: None, status_code: None };
+        self.refreshes.note(record);
+    }
+
+    /// Notes a refresh that granted none, after [`Self::note_failure`].
+    pub fn note_failed_refresh(&mut self, took: Duration, now: Timestamp) {
+        let is_dead = self.status == Status::Reauthorize;
+        let error = self.last_error.as_ref();
+        let record = RefreshRecord {
+            at: now,
+            outcome: if is_dead { RefreshOutcome::Ended } else { RefreshOutcome::Failed },
+            rotated: false,
+            took,
+            generation: self.generation,
+            code: error.map(|error| error.code),
+            status_code: error.and_then(|error| error.status_code),
+        };
+        self.refreshes.note(record);
+    }
+
     /// Ends the grant: only the person can give another one.
     pub fn end(&mut self, code: ErrorCode, error: &IdpError, now: Timestamp) {
         self.last_error = Some(LastError::new(code, error, now));
@@ -292,4 +324,4 @@ pub enum DueStep {
 
 #[cfg(test)]
 #[path = "refresh_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -8,17 +8,18 @@ use super::*;
 use crate::connection::samples::idp;
 use crate::{
     ConnectionId, CredentialId, Secret,
-    connection::{account::Account, token::Grant},
+    connection::{account::Account, history::RefreshHistory, token::Grant},
 };
 
-fn start() -> Timestamp {
+pub(in crate::connection) fn start() -> Timestamp {
     Timestamp::from_secs(1_800_000_000)
 }
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
+const MINUTE: Duration = Duration::from_mins(1);
 
-fn connection(lifetime: Option<Duration>) -> Connection {
+pub(in crate::connection) fn connection(lifetime: Option<Duration>) -> Connection {
     Connection {
         id: ConnectionId::new(start(), [1; 10]),
         tenant_id: "acme".parse().unwrap(),
@@ -37,6 +38,7 @@ fn connection(lifetime: Option<Duration>) -> Connection {
         token_issued_at: start(),
         token_expires_at: lifetime.map(|lifetime| start() + lifetime),
         grant_expires_at: None,
+        refreshes: RefreshHistory::default(),
         authorized_at: start(),
         last_refreshed_at: None,
         next_refresh_at: None,
@@ -95,6 +97,15 @@ fn r10_r18_what_is_used_is_refreshed_ahead_and_the_rest_daily() {
         // F10 of section 5: ten-minute tokens that rotate would take 144 versions a day.
         (json!({ "rotation": "rotates" }), RefreshMode::Ahead, used, ten_minutes, day),
         (json!({}), RefreshMode::Auto, used, ten_minutes, start() + Duration::from_mins(8)),
+        // So would those of 20 minutes, with the connections spread; of 22 minutes there are 96 at most.
+        (json!({ "rotation": "rotates" }), RefreshMode::Auto, used, ten_minutes * 2, day),
+        (
+            json!({ "rotation": "rotates" }),
+            RefreshMode::Auto,
+            used,
+            MINUTE * 22,
+            start() + MINUTE * 22 - MINUTE * 22 / 5,
+        ),
         // A token that outlives a day does not put the keep-alive off.
         (json!({}), RefreshMode::Auto, used, DAY * 30, day),
     ] {

@@ -16,6 +16,8 @@ use crate::{ConnectSessionId, ConnectionId, TenantId, Timestamp, text::text_enum
 pub const SESSION_SECS: i64 = 30 * 60;
 /// How long the outcome of a session can be read, in seconds after its end.
 pub const SESSION_KEPT_SECS: i64 = 24 * 3600;
+/// Providers among which a person chooses, at most.
+pub const CHOICE_COUNT_LIMIT: usize = 20;
 /// How long a person may take at the provider, in seconds.
 pub const FLOW_SECS: i64 = 10 * 60;
 /// How long the outcome of a flow is known to a second callback, in seconds.
@@ -172,8 +174,12 @@ pub struct ConnectSession {
     pub id: ConnectSessionId,
     /// For which tenant.
     pub tenant_id: TenantId,
-    /// At which provider.
-    pub idp: IdpName,
+    /// At which provider; of a session that lets the person choose, the one that the last visit was at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idp: Option<IdpName>,
+    /// The providers among which the person chooses; none where the CRM has named one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub idps: Vec<IdpName>,
     /// The CRM's own id of the person.
     pub user_id: String,
     /// What is asked for; the row's own where it is empty.
@@ -229,6 +235,18 @@ impl ConnectSession {
     #[must_use]
     pub fn is_usable(&self, now: Timestamp) -> bool {
         !matches!(self.status_at(now), SessionStatus::Connected | SessionStatus::Expired)
+    }
+
+    /// The providers that its page offers.
+    #[must_use]
+    pub fn offered(&self) -> &[IdpName] {
+        if self.idps.is_empty() { self.idp.as_slice() } else { &self.idps }
+    }
+
+    /// Whether the person chooses among providers.
+    #[must_use]
+    pub fn is_choice(&self) -> bool {
+        !self.idps.is_empty()
     }
 
     /// Where the browser goes after an outcome, without a token or a claim.
@@ -324,7 +342,8 @@ mod tests {
         ConnectSession {
             id: ConnectSessionId::new(Timestamp::from_secs(0), [1; 10]),
             tenant_id: "acme".parse().unwrap(),
-            idp: "google".parse().unwrap(),
+            idp: Some("google".parse().unwrap()),
+            idps: vec![],
             user_id: "u_1".into(),
             scopes: vec![],
             required_scopes: vec![],
@@ -386,6 +405,18 @@ mod tests {
         for outcome in Outcome::ALL {
             let (heading, text) = outcome.words();
             assert!(!heading.is_empty() && text.ends_with('.'), "{outcome}");
+        }
+    }
+
+    #[test]
+    fn a_session_offers_its_provider_or_those_that_the_person_chooses_among() {
+        let named = session();
+        assert_eq!((named.is_choice(), named.offered().len()), (false, 1));
+        let idps = vec!["apple".parse().unwrap(), "google".parse().unwrap()];
+        // The last visit was at one of them, and the person may still choose another.
+        for idp in [None, Some("apple".parse().unwrap())] {
+            let choice = ConnectSession { idp, idps: idps.clone(), ..session() };
+            assert_eq!((choice.is_choice(), choice.offered()), (true, idps.as_slice()));
         }
     }
 }

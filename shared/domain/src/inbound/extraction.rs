@@ -72,6 +72,15 @@ pub struct EventTime {
     pub strict: bool,
 }
 
+impl EventTime {
+    /// Reads the text of a time.
+    pub(super) fn parse(&self, text: &str) -> Option<Timestamp> {
+        // Mailgun sends seconds with a fraction.
+        let whole = text.split_once('.').map_or(text, |(whole, _)| whole);
+        read_time(self.unit, whole).or_else(|| read_time(TimeUnit::Rfc3339, text))
+    }
+}
+
 /// The event that a provider sent, in our terms.
 #[derive(Debug)]
 pub struct ProviderEvent {
@@ -216,7 +225,9 @@ impl<'r> Reader<'r, '_> {
     fn items(&self) -> Result<Vec<Option<&'r RawValue>>, MalformedEvent> {
         let Some(document) = self.facts.document() else {
             let is_empty = self.facts.request.body.is_empty();
-            return if is_empty && !self.rules.data_headers.is_empty() {
+            // A body that is a JWS as a whole is no document; its claims are.
+            let is_jws = self.facts.claims().is_some() && self.rules.data.is_some();
+            return if is_jws || (is_empty && !self.rules.data_headers.is_empty()) {
                 Ok(vec![None])
             } else {
                 Err(self.malformed("the body is not valid JSON"))
@@ -297,9 +308,7 @@ impl<'r> Reader<'r, '_> {
         let Some(text) = self.read(Use::Time, &time.from, item).filter(|text| !text.is_empty()) else {
             return Ok(None);
         };
-        // Mailgun sends seconds with a fraction.
-        let whole = text.split_once('.').map_or(text.as_str(), |(whole, _)| whole);
-        match read_time(time.unit, whole).or_else(|| read_time(TimeUnit::Rfc3339, &text)) {
+        match time.parse(&text) {
             None if time.strict => Err(self.malformed("its time is malformed")),
             read => Ok(read),
         }

@@ -13,6 +13,7 @@ pub mod challenge;
 pub mod diagnosis;
 pub mod engine;
 pub mod extraction;
+pub mod grant;
 pub mod normal;
 pub mod presets;
 mod provider;

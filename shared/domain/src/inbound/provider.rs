@@ -10,6 +10,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("apple_sign_in", "inbound-apple"),
     ("brevo", "inbound-brevo"),
     ("google_calendar", "inbound-google-calendar"),
+    ("google_risc", "inbound-google-calendar"),
     ("stripe", "inbound-stripe"),
     ("zapier", "inbound-zapier"),
 ];
@@ -81,3 +82,25 @@ serde_as_text!(
         "examples": ["stripe"],
     }
 );
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// A function keeps one set of published keys, and only those that fetch some can verify a notice about a grant.
+    #[test]
+    fn a_function_serves_at_most_one_provider_with_published_keys() {
+        let mut serving = BTreeMap::new();
+        for provider in Provider::all() {
+            let Some(preset) = provider.preset() else { continue };
+            if preset.published_keys.is_some() {
+                assert_eq!(serving.insert(provider.function(), provider), None, "{provider}");
+            }
+            assert!(preset.grants.is_none() || preset.published_keys.is_some(), "{provider}");
+        }
+        let serving: Vec<_> = serving.into_keys().collect();
+        assert_eq!(serving, ["inbound-apple", "inbound-google-calendar"]);
+    }
+}

@@ -1,9 +1,8 @@
 //! A source: one inbound URL, what its requests are verified by, and who may call it.
 
-use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use data_encoding::HEXLOWER;
-use ipnet::{IpNet, Ipv4Net};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -13,12 +12,14 @@ use super::{
     presets::SecretRules,
     table::Table,
 };
-use crate::{Secret, SourceId, TenantId, Timestamp, pointer::Violation, text::serde_as_text};
+use crate::{
+    Secret, SourceId, TenantId, Timestamp,
+    access::network::{self, Network},
+    pointer::Violation,
+};
 
 /// Addresses that the provider calls, at most.
 pub const PUBLIC_URL_COUNT_LIMIT: usize = 5;
-/// Networks that may call a source, at most.
-pub const NETWORK_COUNT_LIMIT: usize = 100;
 /// Requests a second that can be set as a source's limit.
 pub const HIGHEST_RATE_LIMIT: u32 = 1000;
 /// How long a new source accepts the secret that the first request brings.
@@ -93,10 +94,7 @@ impl Source {
     /// Whether a client at this address may send. `None` is an address that the edge did not report.
     #[must_use]
     pub fn allows(&self, address: Option<&str>) -> bool {
-        let networks = &self.settings.allowed_networks;
-        let address = || address.and_then(|text| text.trim().parse().ok());
-        networks.is_empty()
-            || address().is_some_and(|address| networks.iter().any(|network| network.contains(address)))
+        network::allow(&self.settings.allowed_networks, address)
     }
 }
 
@@ -147,67 +145,6 @@ pub fn check_new_table(before: &Table, after: &Table, secrets: &[Secret]) -> Res
     }
     Ok(())
 }
-
-/// A network as CIDR, or one address.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Network(IpNet);
-
-/// The text is no network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InvalidNetwork;
-
-impl fmt::Display for InvalidNetwork {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("must be an address or a network, such as 192.0.2.0/24 or 2001:db8::/32")
-    }
-}
-
-impl std::error::Error for InvalidNetwork {}
-
-impl Network {
-    /// Whether an address is in it. An IPv4 address can be written as IPv6 (`::ffff:192.0.2.1`).
-    fn contains(self, address: IpAddr) -> bool {
-        self.0.contains(&address.to_canonical())
-    }
-}
-
-/// Addresses are compared as IPv4 where they can be, so a network of such addresses (`::ffff:192.0.2.0/120`) is one of
-/// IPv4, too.
-fn canonical(network: IpNet) -> IpNet {
-    let IpNet::V6(mapped) = network else { return network };
-    let as_v4 = || {
-        let prefix = mapped.prefix_len().checked_sub(IPV4_MAPPED_PREFIX)?;
-        Ipv4Net::new(mapped.addr().to_ipv4_mapped()?, prefix).ok()
-    };
-    as_v4().map_or(network, IpNet::V4)
-}
-
-/// The bits before the IPv4 address in an IPv6 address that maps it (RFC 4291, section 2.5.5.2).
-const IPV4_MAPPED_PREFIX: u8 = 96;
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl FromStr for Network {
-    type Err = InvalidNetwork;
-
-    fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
-        let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        // Without the bits of the host, so that a network has one spelling.
-        network.map(|network| Self(canonical(network).trunc())).map_err(|_| InvalidNetwork)
-    }
-}
-
-serde_as_text!(
-    Network,
-    {
-        "description": "An address, or a network as CIDR.",
-        "examples": ["192.0.2.0/24"],
-    }
-);
 
 /// The shortest and the longest verify token, in characters.
 const VERIFY_TOKEN_LENGTH: std::ops::RangeInclusive<usize> = 16..=256;

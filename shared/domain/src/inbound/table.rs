@@ -35,7 +35,9 @@ impl Table {
     /// Whether a secret itself is in the body of a request.
     #[must_use]
     pub fn has_secret_in_body(&self) -> bool {
-        let in_body = |origin: &Origin| matches!(origin, Origin::Json(_) | Origin::Item(_) | Origin::Form(_));
+        let in_body = |origin: &Origin| {
+            matches!(origin, Origin::Json(_) | Origin::Item(_) | Origin::Form(_) | Origin::Body)
+        };
         let methods = self.scheme.methods.iter();
         methods
             .filter(|method| !method.algorithm.signs() && !method.algorithm.has_public_key())

@@ -155,7 +155,9 @@ impl Flipper<'_> {
                             self.refuse("the path", |sample| sample.path_secret = Some(flipped));
                         }
                     }
-                    Origin::Json(_) if method.algorithm == Algorithm::JwsRs256 => self.flip_value(from),
+                    Origin::Json(_) | Origin::Body if method.algorithm == Algorithm::JwsRs256 => {
+                        self.flip_value(from);
+                    }
                     Origin::Json(_) => self.flip_first_token(),
                     _ => panic!("{}: no flips for {from}", self.case),
                 }

@@ -8,6 +8,7 @@ mod announcing;
 mod circuit;
 mod connecting;
 mod ending;
+mod noticing;
 mod refreshing;
 mod tokens;
 mod types;
@@ -17,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     ConnectionId, TenantId, Timestamp,
-    connection::{Connection, Idp, IdpConfig},
+    connection::{Connection, Idp, IdpConfig, storage::RotatingTokens},
 };
 
 use self::circuit::Circuits;
@@ -83,6 +84,8 @@ pub struct KeeperParts {
     pub pool: Secrets,
     /// Refresh tokens that each use replaces.
     pub rotating: RotatingSecrets,
+    /// Where those of new connections go.
+    pub rotating_tokens: RotatingTokens,
     /// Circuits of providers.
     pub circuits: IdpCircuits,
     /// Publishes events.
@@ -98,7 +101,7 @@ impl Keeper {
             idps: parts.idps,
             entries: parts.entries,
             providers: parts.providers,
-            vault: Vault::new(parts.seal_keys, parts.pool, parts.rotating),
+            vault: Vault::new(parts.seal_keys, parts.pool, parts.rotating, parts.rotating_tokens),
             circuits: Circuits::new(parts.circuits),
             publisher: parts.publisher,
         }

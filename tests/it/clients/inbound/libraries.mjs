@@ -231,6 +231,27 @@ async function apple({ now }) {
   return [{ case: "jws", signer: library("jose"), verifier, secrets: [client], published_keys: { keys }, ...request }];
 }
 
+async function googleRisc({ now }) {
+  const client = `${random(8)}.apps.googleusercontent.com`;
+  const kid = random(5);
+  const { publicKey, privateKey } = await generateKeyPair("RS256", { extractable: true });
+  const name = "https://schemas.openid.net/secevent/risc/event-type/tokens-revoked";
+  const subject = { subject_type: "iss-sub", iss: "https://accounts.google.com/", sub: "110169484474386276334" };
+  const token = await new SignJWT({ events: { [name]: { subject } } })
+    .setProtectedHeader({ alg: "RS256", kid, typ: "secevent+jwt" })
+    .setIssuer("https://accounts.google.com/")
+    .setAudience(client)
+    .setIssuedAt(Math.floor(now / 1000))
+    .setJti(random())
+    .sign(privateKey);
+  const keys = [{ ...(await exportJWK(publicKey)), kid, use: "sig", alg: "RS256" }];
+  const options = { issuer: "https://accounts.google.com/", audience: client, algorithms: ["RS256"] };
+  const { payload } = await jwtVerify(token, createLocalJWKSet({ keys }), options);
+  const verifier = accepted(payload.events[name].subject.sub === subject.sub, library("jose"));
+  const request = { method: "POST", body: token, headers: { "content-type": "application/secevent+jwt" } };
+  return [{ case: "jws", signer: library("jose"), verifier, secrets: [client], published_keys: { keys }, ...request }];
+}
+
 async function sendgrid({ now }) {
   const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
   const secret = publicKey.export({ format: "der", type: "spki" }).toString("base64");
@@ -394,6 +415,7 @@ export const LIBRARIES = {
   discord,
   github,
   gitlab,
+  google_risc: googleRisc,
   hubspot_v3: hubspot,
   linear,
   notion,

@@ -34,7 +34,7 @@ export async function openid(issuer, flavour) {
   const people = new People();
   const grants = [];
   const waiting = new Map();
-  const settings = { access_token_seconds: HOUR };
+  const settings = { access_token_seconds: HOUR, grant_limit: Infinity };
 
   const op = new Provider(issuer, {
     adapter: createStore(flavour.clients),
@@ -64,6 +64,19 @@ export async function openid(issuer, flavour) {
   op.on("server_error", (_ctx, error) => console.error(error));
   const callback = op.callback();
 
+  /** Ends a grant: all that was made of it is dead. */
+  async function end(grant) {
+    grant.revoked = true;
+    await Promise.all(
+      [op.RefreshToken, op.AccessToken, op.AuthorizationCode].map((model) => model.revokeByGrantId(grant.grantId)),
+    );
+    await (await op.Grant.find(grant.grantId))?.destroy();
+  }
+
+  /** The grants of an account to a client that live, the oldest first. */
+  const living = (account, client) =>
+    grants.filter((grant) => grant.account === account && !grant.revoked && (!client || grant.client === client));
+
   /** Ends an interaction: one step signs in and consents. */
   async function finish(req, res, details, { account, error, ...next }) {
     const { uid, params } = details;
@@ -79,11 +92,10 @@ export async function openid(issuer, flavour) {
     const refused = asked.filter((scope) => !allowed.includes(scope));
     if (refused.length) grant.rejectOIDCScope(refused.join(" "));
     const grantId = await grant.save();
-    const first = !grants.some(
-      (known) => known.account === account && known.client === params.client_id && !known.revoked,
-    );
+    const first = !living(account, params.client_id).length;
     const made = { grantId, account, client: params.client_id, params, first };
     grants.push(made);
+    await Promise.all(living(account, params.client_id).slice(0, -settings.grant_limit).map(end));
     waiting.set(uid, { ...next, made });
     return op.interactionFinished(req, res, { login: { accountId: account }, consent: { grantId } });
   }
@@ -143,18 +155,9 @@ export async function openid(issuer, flavour) {
         for (const client of flavour.clients.values()) client.redirect_uris = uris;
       },
       /** The user takes the grant back at the provider: all that was made of it is dead. */
-      revoke: async ({ account, client_id: client }) => {
-        for (const grant of grants) {
-          if (grant.account !== account || (client && grant.client !== client)) continue;
-          grant.revoked = true;
-          await Promise.all(
-            [op.RefreshToken, op.AccessToken, op.AuthorizationCode].map((model) =>
-              model.revokeByGrantId(grant.grantId),
-            ),
-          );
-          await (await op.Grant.find(grant.grantId))?.destroy();
-        }
-      },
+      revoke: ({ account, client_id: client }) => Promise.all(living(account, client).map(end)),
+      /** How many grants of one account and client live at once; a further one ends the oldest, as at Salesforce. */
+      grant_limit: (limit) => (settings.grant_limit = limit ?? Infinity),
       ...flavour.orders,
     },
   };

@@ -112,7 +112,7 @@ class Plain {
     const kept = this.#refresh.get(token);
     if (!kept || kept.dead || kept.grant.dead) return refuse("invalid_refresh_token");
     if (this.shape.rotates) this.#refresh.get(token).dead = true;
-    return this.#granted(kept.grant, req, this.shape.rotates ? undefined : token);
+    return this.#granted(kept.grant, req, this.shape.rotates || this.shape.renews ? undefined : token);
   }
 
   #redeem(req, fields, refuse) {

@@ -4,6 +4,7 @@ import { createServer } from "node:http";
 import { Faults, play } from "./faults.mjs";
 import { clientId, Log } from "./log.mjs";
 import { form, held, json, readBody, send } from "./http.mjs";
+import { Secrets } from "./secrets.mjs";
 
 /** Listens on loopback and resolves to {server, issuer}: a provider needs its address before it is made. */
 export function listen(port) {
@@ -15,11 +16,12 @@ export function listen(port) {
 }
 
 /**
- * Serves a provider: {places: {path: "token" | "revoke" | …}, handle(req, res, body), before?, after?, control, keys}.
+ * Serves a provider that has `shown` what a test must know: {places: {path: "token" | "revoke" | …}, handle(req, res, body), before?, after?, control, keys}.
  * `before(request)` may respond or change the body; `after(request, response)` changes what the provider responds.
  */
-export function serve(server, provider) {
-  const state = { faults: new Faults(), log: new Log() };
+export function serve(server, provider, shown) {
+  const state = { faults: new Faults(), log: new Log(), secrets: new Secrets() };
+  state.secrets.started(shown);
   server.on("request", (req, res) => {
     respond(provider, state, req, res).catch((error) => {
       console.error(error);
@@ -29,19 +31,22 @@ export function serve(server, provider) {
   });
 }
 
-async function respond(provider, { faults, log }, req, res) {
+async function respond(provider, { faults, log, secrets }, req, res) {
   const url = new URL(req.url, "http://127.0.0.1");
   const body = await readBody(req);
   if (url.pathname.startsWith("/_control")) return send(res, await control(provider, { faults, log }, req, url, body));
   const request = { req, url, path: url.pathname, body, fields: form(body) };
   const place = provider.places(url.pathname);
   const entry = place && log.add(place, req, url.pathname, body.length ? request.fields : url.searchParams);
+  secrets.request(request);
   const process = async () => {
     const early = await provider.before?.(request);
     if (early) return early;
     req.body = request.body;
     const response = await held(req, res, () => provider.handle(req, res, request));
-    return (await provider.after?.(request, response)) ?? response;
+    const changed = (await provider.after?.(request, response)) ?? response;
+    secrets.response(changed);
+    return changed;
   };
   const parameters = { grant_type: request.fields.get("grant_type"), client_id: clientId(req.headers, request.fields) };
   const fault = place && faults.take(place, parameters);

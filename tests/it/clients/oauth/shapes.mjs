@@ -37,6 +37,8 @@ const GITHUB_WORDS = {
 export const SHAPES = {
   standard,
   rotating: { ...standard, rotates: true },
+  /** Each refresh brings a new refresh token, beside the old one (Microsoft). */
+  renewing: { ...standard, renews: true },
   /** Errors with status 200; a form unless JSON is asked for; commas; a token that never ends and has no refresh. */
   github: {
     no_grant_type: true,

@@ -175,11 +175,13 @@ fn of_method(method: &Method) -> Vec<Violation> {
                 | Origin::Pair(_)
                 | Origin::Position(_)
                 | Origin::Claim(_)
+                | Origin::Member(_)
+                | Origin::MemberName(_)
         )
     }) {
         add(
             "/signature/from",
-            "must be a header, a query parameter, a form field, the path or a JSON pointer",
+            "must be a header, a query parameter, a form field, the path, the body or a JSON pointer",
         );
     }
     if let Some(field) = &method.timestamp {

@@ -76,7 +76,9 @@ fn check_claims(
     };
     found.secret = keys.secrets.iter().enumerate().find_map(of_secret);
     let rules = method.claims.as_ref();
-    let issuer_fits = rules.is_some_and(|rules| claim("iss").as_ref() == Some(&rules.issuer));
+    let issuer = claim("iss").unwrap_or_default();
+    let issuer_fits =
+        rules.is_some_and(|rules| rules.issuer == issuer || rules.other_issuers.contains(&issuer));
     if found.secret.is_none() || !issuer_fits {
         let detail = "the JWS is signed, but for another audience or by another issuer";
         return Err(found.failed(Step::Signature, Reject::WrongSignature, detail));

@@ -186,7 +186,14 @@ fn candidates(
     let place = method.timestamp.as_ref().map(|field| &field.from);
     let origin = place.and_then(|place| place.origins().next());
     let elsewhere = match origin {
-        None | Some(Origin::Pair(_) | Origin::Position(_) | Origin::Claim(_)) => None,
+        None
+        | Some(
+            Origin::Pair(_)
+            | Origin::Position(_)
+            | Origin::Claim(_)
+            | Origin::Member(_)
+            | Origin::MemberName(_),
+        ) => None,
         Some(_) => place.and_then(|place| place.read(facts, item)),
     };
     let decode = |ClaimedSignature { text, time }: ClaimedSignature| {

@@ -288,6 +288,9 @@ pub enum TimeUnit {
 pub struct ClaimRules {
     /// The issuer, `iss`.
     pub issuer: String,
+    /// Other spellings of the same issuer, which the sender uses too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_issuers: Vec<String>,
     /// Seconds by which the sender's clock may be ahead of ours when `exp` is checked.
     pub leeway: u32,
 }

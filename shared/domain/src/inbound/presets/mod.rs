@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     engine,
+    grant::GrantRules,
     reading::Place,
     table::{self, Table},
 };
@@ -44,6 +45,9 @@ pub struct Preset {
     /// What to know besides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// Which of its requests are about grants of OAuth connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants: Option<GrantRules>,
     /// The table.
     pub table: Table,
 }
@@ -162,6 +166,7 @@ const FILES: &[(&str, &str)] = &[
     ("gitlab", include_str!("gitlab.json")),
     ("gocardless", include_str!("gocardless.json")),
     ("google_calendar", include_str!("google_calendar.json")),
+    ("google_risc", include_str!("google_risc.json")),
     ("highlevel", include_str!("highlevel.json")),
     ("hubspot_v3", include_str!("hubspot_v3.json")),
     ("intercom", include_str!("intercom.json")),

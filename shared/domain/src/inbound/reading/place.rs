@@ -8,6 +8,9 @@
 //! | `json:/POINTER` | a value of the JSON document; the first one where the pointer has a `*` |
 //! | `item:/POINTER` | a value of the current item of a batch |
 //! | `claim:/POINTER` | a value of the verified claims of a JWS |
+//! | `member:/POINTER` | the first member of an object of the claims |
+//! | `member_name:/POINTER` | that member's name, without what precedes its last `/`: RFC 8417 names events by URIs |
+//! | `body` | the body as a text |
 //! | `path` | what follows the source's id in the path |
 //! | `pair:KEY`, `position:N` | a part of the signature header itself |
 //! | `body_hash`, `item_hash` | the SHA-256 of the body or of the current item, in hexadecimal |
@@ -25,7 +28,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     facts::Facts,
-    raw::{Pointer, text_of},
+    raw::{Pointer, first_member, text_of},
 };
 use crate::text::serde_as_text;
 
@@ -58,6 +61,12 @@ pub enum Origin {
     Item(Pointer),
     /// A value of the claims.
     Claim(Pointer),
+    /// The first member of an object of the claims.
+    Member(Pointer),
+    /// The last word of that member's name.
+    MemberName(Pointer),
+    /// The body as a text.
+    Body,
     /// What follows the source's id in the path.
     Path,
     /// A pair of the signature header.
@@ -104,6 +113,10 @@ impl FromStr for Place {
     }
 }
 
+/// Kinds of places that need no name.
+const WITHOUT_NAME: [&str; 9] =
+    ["path", "body", "body_hash", "item_hash", "json", "item", "claim", "member", "member_name"];
+
 fn alternative(text: &str) -> Result<(Origin, Option<Pointer>), InvalidPlace> {
     let invalid = |why: &str| InvalidPlace(format!("{text:?} {why}"));
     let pointer = |text: &str| {
@@ -114,7 +127,7 @@ fn alternative(text: &str) -> Result<(Origin, Option<Pointer>), InvalidPlace> {
         None => (text, None),
     };
     let (kind, value) = outer.split_once(':').unwrap_or((outer, ""));
-    if value.is_empty() && !["path", "body_hash", "item_hash", "json", "item", "claim"].contains(&kind) {
+    if value.is_empty() && !WITHOUT_NAME.contains(&kind) {
         return Err(invalid("has no name after the colon, or not a kind of place before it"));
     }
     let origin = match kind {
@@ -130,6 +143,9 @@ fn alternative(text: &str) -> Result<(Origin, Option<Pointer>), InvalidPlace> {
         "json" => Origin::Json(pointer(value)?),
         "item" => Origin::Item(pointer(value)?),
         "claim" => Origin::Claim(pointer(value)?),
+        "member" => Origin::Member(pointer(value)?),
+        "member_name" => Origin::MemberName(pointer(value)?),
+        "body" => Origin::Body,
         "path" => Origin::Path,
         "pair" => Origin::Pair(value.to_owned()),
         "position" => Origin::Position(value.parse().map_err(|_| invalid("requires a number"))?),
@@ -259,6 +275,15 @@ fn read_one(origin: &Origin, facts: &Facts<'_>, item: Option<&RawValue>) -> Opti
         Origin::Json(pointer) => first(pointer, facts.document()?),
         Origin::Item(pointer) => first(pointer, item?),
         Origin::Claim(pointer) => text_of(pointer.get(facts.claims()?)?),
+        Origin::Member(pointer) => {
+            let (_, value) = first_member(pointer.get(facts.claims()?)?)?;
+            text_of(value)
+        }
+        Origin::MemberName(pointer) => {
+            let (name, _) = first_member(pointer.get(facts.claims()?)?)?;
+            Some(name.rsplit_once('/').map_or(name.as_str(), |(_, word)| word).to_owned())
+        }
+        Origin::Body => std::str::from_utf8(request.body).ok().map(str::to_owned),
         Origin::Path => request.path_secret.map(str::to_owned),
         // The layout reads these, since they are parts of one signature.
         Origin::Pair(_) | Origin::Position(_) => None,

@@ -59,6 +59,29 @@ pub(super) fn elements(raw: &RawValue) -> Option<Vec<&RawValue>> {
     serde_json::from_str(raw.get()).ok()
 }
 
+/// The first member of an object, with its name.
+pub(super) fn first_member(raw: &RawValue) -> Option<(String, &RawValue)> {
+    let mut json = serde_json::Deserializer::from_str(raw.get());
+    json.deserialize_map(FirstMember(PhantomData)).ok().flatten()
+}
+
+/// Finds the first member, and keeps nothing of the others.
+struct FirstMember<'a>(PhantomData<&'a ()>);
+
+impl<'a> Visitor<'a> for FirstMember<'a> {
+    type Value = Option<(String, &'a RawValue)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let first = map.next_entry()?;
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(first)
+    }
+}
+
 fn child<'a>(raw: &'a RawValue, step: &str) -> Option<&'a RawValue> {
     let mut json = serde_json::Deserializer::from_str(raw.get());
     json.deserialize_any(Child { step, life: PhantomData }).ok().flatten()

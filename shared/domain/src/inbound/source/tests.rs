@@ -95,25 +95,6 @@ fn a_new_table_does_not_make_secrets_of_public_keys() {
 }
 
 #[test]
-fn a_network_has_one_spelling() {
-    for (text, expected) in [
-        ("192.0.2.9/24", Some("192.0.2.0/24")),
-        ("192.0.2.9", Some("192.0.2.9/32")),
-        ("2001:DB8::1/32", Some("2001:db8::/32")),
-        ("::ffff:192.0.2.9/120", Some("192.0.2.0/24")),
-        ("::ffff:192.0.2.9", Some("192.0.2.9/32")),
-        ("192.0.2.0/33", None),
-        ("192.0.2", None),
-        (" 192.0.2.1", None),
-        ("", None),
-        ("example.com", None),
-    ] {
-        let network = text.parse::<Network>().ok().map(|network| network.to_string());
-        assert_eq!(network.as_deref(), expected, "{text}");
-    }
-}
-
-#[test]
 fn a_verify_token_is_kept_as_its_hash() {
     let token = Secret::new("a_verify_token_of_this_test".to_owned());
     let kept = VerifyToken::new(&token).unwrap();

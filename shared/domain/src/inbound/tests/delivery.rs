@@ -259,6 +259,8 @@ fn case_38_statuses_that_end_retries_are_never_sent() {
             "microsoft_graph" => (202, 401),
             "discord" => (204, 401),
             "gocardless" => (204, 498),
+            // RFC 8935, sections 2.2 and 2.3.
+            "google_risc" => (202, 400),
             _ => (200, 401),
         };
         assert_eq!((responses.accepted.status, responses.refused.status), (accepted, refused), "{name}");

@@ -3,13 +3,17 @@
 use domain::{
     ConnectionId, Secret, Timestamp,
     connection::{
-        Connection, Status,
+        Connection, Idp, Status,
+        history::RefreshHistory,
+        idp::Rotation,
+        notice::token_identifiers,
         record::{ConnectionEvent, RefreshMode},
         session::{Link, Outcome, link},
+        token::Grant,
     },
 };
 
-use super::{Keeper, NewGrant, NotConnected, SETTLING, vault::Vault};
+use super::{Keeper, NewGrant, NotConnected, SETTLING};
 use crate::{
     Fault,
     runtime::clock,
@@ -85,6 +89,7 @@ impl Keeper {
             token_issued_at: now,
             token_expires_at: None,
             grant_expires_at: None,
+            refreshes: RefreshHistory::default(),
             authorized_at: now,
             last_refreshed_at: None,
             next_refresh_at: None,
@@ -114,7 +119,7 @@ impl Keeper {
         connection.next_refresh_at = connection.next_due(&row, now, clock::jitter());
         let token = self.vault.seal_token(&connection, &new.grant.access_token).await?;
         let journal = Some(self.vault.seal_journal(&connection, Self::durable(new)).await?);
-        let place = Vault::place_of_new(&row, new.grant.refresh_token.is_some());
+        let place = self.vault.place_of_new(&row, new.grant.refresh_token.is_some());
         let stored = StoredConnection {
             connection,
             token,
@@ -129,7 +134,7 @@ impl Keeper {
         };
         // Before the connection: an entry of none is removed, and a connection without one would be forgotten.
         self.entries.put(&new.tenant, id, now + SETTLING).await?;
-        self.connections.note_grant(&stored.connection).await?;
+        self.connections.note_grant(&stored.connection, &identifiers(&row, &new.grant)).await?;
         Ok(self.connections.create(&stored, links).await?.then_some(stored))
     }
 
@@ -201,7 +206,7 @@ impl Keeper {
             stored.journal = Some(journal);
         }
         stored.lease = None;
-        self.connections.note_grant(&stored.connection).await?;
+        self.connections.note_grant(&stored.connection, &identifiers(&row, &new.grant)).await?;
         Ok(self.connections.replace(&mut stored).await?.then_some(stored))
     }
 
@@ -233,6 +238,12 @@ impl Keeper {
             None => Ok(self.find(tenant, id).await?.map(|stored| stored.connection)),
         }
     }
+}
+
+/// By what a provider may name the refresh token of a grant. One that each use replaces is known for too short a time.
+fn identifiers(row: &Idp, grant: &Grant) -> Vec<String> {
+    let token = grant.refresh_token.as_ref().filter(|_| row.rotation == Rotation::Keeps);
+    token.map(|token| token_identifiers(token).to_vec()).unwrap_or_default()
 }
 
 fn not_set_up() -> Fault {

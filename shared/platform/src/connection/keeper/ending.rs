@@ -22,7 +22,7 @@ use crate::{
 pub(super) const REVOKING: Duration = Duration::from_hours(24);
 
 /// How often.
-const REVOKE_EVERY: Duration = Duration::from_mins(30);
+pub(super) const REVOKE_EVERY: Duration = Duration::from_mins(30);
 
 impl Keeper {
     /// Ends a connection: no token is handed out from now on. Where `at_idp`, the grant is ended at the provider too,
@@ -87,9 +87,20 @@ impl Keeper {
             self.entries.put(&tenant, id, now + REVOKE_EVERY).await?;
             return Ok(stored);
         }
+        // Before the secret: what stops between the two would ask the provider again, without a token.
+        let ended = |stored: &mut StoredConnection| {
+            let is_open = stored.revoking_until.is_some_and(|until| until > now);
+            stored.revoking_until = stored.revoking_until.min(Some(now));
+            is_open
+        };
+        self.connections.change(&tenant, id, ended).await?;
         self.vault.remove(&stored).await?;
         let row = self.row(&stored.connection).await?;
         let change = |stored: &mut StoredConnection| {
+            // A refresh that was on its way has brought another token, which is to be ended, too.
+            if stored.revoking_until.is_some_and(|until| until > now) {
+                return false;
+            }
             stored.revoking_until = None;
             stored.token = None;
             stored.journal = None;

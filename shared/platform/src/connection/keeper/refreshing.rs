@@ -14,6 +14,8 @@ use domain::{
     },
 };
 
+use tokio::time::Instant;
+
 use super::{Keeper, ProviderClient, ending::REVOKING, vault::Vault};
 use crate::{
     Fault, runtime::clock, secrets::DurableCredential, store::registry::connections::StoredConnection,
@@ -44,7 +46,10 @@ impl Keeper {
         now: Timestamp,
     ) -> Result<(), Fault> {
         let Some(stored) = self.find(tenant, id).await? else {
-            // It was not made in the end, or was deleted.
+            // It was not made in the end, or was deleted; or the entry keeps a notice.
+            if let Some(notice) = self.entries.notice(tenant, id).await? {
+                Box::pin(self.heed(tenant, &notice, now)).await?;
+            }
             return self.entries.remove(tenant, id).await;
         };
         let stored = self.settled(stored).await;
@@ -202,19 +207,21 @@ impl Keeper {
             let outcome = TokenOutcome::ClientRefused(IdpError::default());
             let row = self.row(&stored.connection).await?;
             let row = row.map_or_else(any_row, Ok)?;
-            return self.commit_failure(stored, by, &row, &outcome, now).await;
+            return self.commit_failure(stored, by, &row, (&outcome, Duration::ZERO), now).await;
         };
         let row = &first.idp;
         if !self.circuits.admits(&stored.connection, now).await? {
             let outcome = TokenOutcome::Later { error: IdpError::default(), wait: None, may_have_run: false };
-            return self.commit_failure(stored, by, row, &outcome, now).await;
+            return self.commit_failure(stored, by, row, (&outcome, Duration::ZERO), now).await;
         }
         let Some(credential) = self.vault.durable(&stored).await? else {
             let error = IdpError { code: Some("no_stored_token".to_owned()), ..IdpError::default() };
-            return self.commit_failure(stored, by, row, &TokenOutcome::Dead(error), now).await;
+            let outcome = TokenOutcome::Dead(error);
+            return self.commit_failure(stored, by, row, (&outcome, Duration::ZERO), now).await;
         };
         self.vault.prepare(&stored.connection).await?;
         check_time(deadline)?;
+        let began = Instant::now();
         let (mut outcome, mut used) = (self.ask(&clients, &credential, deadline, now).await, credential);
         // A token that was refused may not be the newest one any more.
         if matches!(outcome, TokenOutcome::Dead(_)) {
@@ -229,10 +236,11 @@ impl Keeper {
                 used = newest;
             }
         }
+        let took = began.elapsed();
         self.circuits.note(&stored.connection, &outcome, now).await;
         match outcome {
-            TokenOutcome::Granted(grant) => self.commit_grant(stored, row, &grant, &used, now).await,
-            outcome => self.commit_failure(stored, by, row, &outcome, now).await,
+            TokenOutcome::Granted(grant) => self.commit_grant(stored, row, (&grant, took), &used, now).await,
+            outcome => self.commit_failure(stored, by, row, (&outcome, took), now).await,
         }
     }
 
@@ -263,13 +271,13 @@ impl Keeper {
         &self,
         stored: StoredConnection,
         row: &Idp,
-        grant: &Grant,
+        (grant, took): (&Grant, Duration),
         used: &DurableCredential,
         now: Timestamp,
     ) -> Result<StoredConnection, Fault> {
         let mut pauses = COMMIT_PAUSES.into_iter();
         let fault = loop {
-            let committed = Box::pin(self.try_commit_grant(&stored, row, grant, used, now)).await;
+            let committed = Box::pin(self.try_commit_grant(&stored, row, (grant, took), used, now)).await;
             match (committed, pauses.next()) {
                 (Ok(after), _) => {
                     let after = self.follow_up(after).await;
@@ -295,7 +303,7 @@ impl Keeper {
         &self,
         stored: &StoredConnection,
         row: &Idp,
-        grant: &Grant,
+        (grant, took): (&Grant, Duration),
         used: &DurableCredential,
         now: Timestamp,
     ) -> Result<StoredConnection, Fault> {
@@ -316,6 +324,7 @@ impl Keeper {
             }
             connection.take_grant(grant, used.generation, now);
             connection.last_refreshed_at = Some(now);
+            connection.note_granted_refresh(renewed.is_some(), took, now);
             stored.token.clone_from(&token);
             if journal.is_some() {
                 stored.journal.clone_from(&journal);
@@ -373,7 +382,7 @@ impl Keeper {
         stored: StoredConnection,
         by: &str,
         row: &Idp,
-        outcome: &TokenOutcome,
+        (outcome, took): (&TokenOutcome, Duration),
         now: Timestamp,
     ) -> Result<StoredConnection, Fault> {
         let Connection { tenant_id, id, generation, .. } = stored.connection.clone();
@@ -390,6 +399,7 @@ impl Keeper {
                     connection.lost_at.get_or_insert(now);
                 }
                 connection.note_failure(row, outcome, now, jitter);
+                connection.note_failed_refresh(took, now);
             }
             stored.lease = None;
             true

@@ -188,7 +188,10 @@ impl Keeper {
             let connection = &mut stored.connection;
             connection.last_token_at = Some(now);
             if let (Status::Active, Some(row)) = (connection.status, &row) {
-                connection.next_refresh_at = connection.next_due(row, now, clock::jitter());
+                // Not later than it is: a notice of the provider can ask for a refresh at once.
+                let due = connection.next_due(row, now, clock::jitter());
+                let earlier = connection.next_refresh_at.zip(due).map(|(known, due)| known.min(due));
+                connection.next_refresh_at = earlier.or(due);
             }
             true
         };

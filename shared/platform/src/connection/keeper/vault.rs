@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use domain::{
     ConnectSessionId, ConnectionId, Secret, TenantId, Timestamp,
-    connection::{Connection, Idp, idp::Rotation},
+    connection::{
+        Connection, Idp,
+        idp::Rotation,
+        storage::{RotatingTokens, Storage},
+    },
     ids::holder::Holder,
 };
 
@@ -28,11 +32,18 @@ pub struct Vault {
     seals: SealKeys,
     pool: Secrets,
     rotating: RotatingSecrets,
+    /// Where rotating tokens of new connections go. Those of others remain where they are.
+    rotating_tokens: RotatingTokens,
 }
 
 impl Vault {
-    pub(in crate::connection) fn new(seals: SealKeys, pool: Secrets, rotating: RotatingSecrets) -> Self {
-        Self { seals, pool, rotating }
+    pub(in crate::connection) fn new(
+        seals: SealKeys,
+        pool: Secrets,
+        rotating: RotatingSecrets,
+        rotating_tokens: RotatingTokens,
+    ) -> Self {
+        Self { seals, pool, rotating, rotating_tokens }
     }
 
     pub(super) fn pool(&self) -> &Secrets {
@@ -167,7 +178,8 @@ impl Vault {
     async fn kept(&self, stored: &StoredConnection) -> Result<Option<DurableCredential>, Fault> {
         let Connection { tenant_id, id, .. } = &stored.connection;
         match stored.place {
-            None => Ok(None),
+            // What is sealed is the journal.
+            None | Some(CredentialPlace::Sealed) => Ok(None),
             Some(CredentialPlace::Own) => self.rotating.get(tenant_id, *id).await,
             Some(CredentialPlace::Pool(shard)) => {
                 let name = id.to_string();
@@ -186,10 +198,13 @@ impl Vault {
         idp.rotation != Rotation::Renews || stored.place.is_none() || !is_fresh
     }
 
-    /// Where the durable credential of a new connection goes. A provider that could rotate and gives no refresh token
-    /// does not.
-    pub(super) fn place_of_new(idp: &Idp, refreshable: bool) -> Option<CredentialPlace> {
-        (refreshable && idp.rotation == Rotation::Rotates).then_some(CredentialPlace::Own)
+    /// Where the durable credential of a new connection goes, where it is not for the pool.
+    pub(super) fn place_of_new(&self, idp: &Idp, refreshable: bool) -> Option<CredentialPlace> {
+        match self.rotating_tokens.storage(idp, refreshable) {
+            Storage::Document => None,
+            Storage::OwnSecret => Some(CredentialPlace::Own),
+            Storage::Row => Some(CredentialPlace::Sealed),
+        }
     }
 
     /// Makes sure that something can be sealed: what a provider grants must not be lost because the keys cannot be read.
@@ -208,6 +223,7 @@ impl Vault {
         let Connection { tenant_id, id, .. } = &stored.connection;
         match stored.place {
             Some(CredentialPlace::Own) => self.rotating.put(tenant_id, *id, credential).await,
+            Some(CredentialPlace::Sealed) => Err(Fault::new(SETTLING, "it is sealed in its row")),
             _ => Err(Fault::new(SETTLING, "it shares a document, which requires its row")),
         }
     }
@@ -218,6 +234,9 @@ impl Vault {
         connections: &Connections,
         stored: StoredConnection,
     ) -> Result<StoredConnection, Fault> {
+        if stored.place == Some(CredentialPlace::Sealed) {
+            return Ok(stored);
+        }
         let Some(credential) = self.journal(&stored).await? else { return Ok(stored) };
         let Connection { tenant_id, id, .. } = &stored.connection;
         // A later writer may be done with a later one.
@@ -276,7 +295,8 @@ impl Vault {
     pub(super) async fn remove(&self, stored: &StoredConnection) -> Result<(), Fault> {
         let Connection { tenant_id, id, .. } = &stored.connection;
         match stored.place {
-            None => Ok(()),
+            // What is sealed goes with the row's own change.
+            None | Some(CredentialPlace::Sealed) => Ok(()),
             Some(CredentialPlace::Own) => self.rotating.remove(tenant_id, *id).await,
             Some(CredentialPlace::Pool(shard)) => {
                 let name = id.to_string();
