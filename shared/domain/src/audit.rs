@@ -2,8 +2,12 @@
 //! a change, removal or move of one shows in every later hash.
 //!
 //! The chain alone does not show that its newest entries were cut off, or that all of it was rewritten
-//! by someone with access to the table: for that, compare a [`Link`] that was noted elsewhere.
+//! by someone with access to the table: for that, compare a [`Link`] that was noted elsewhere, or a
+//! [checkpoint] that was signed before.
 //! Reading, writing and showing the trail belong to `platform` and the API.
+
+pub mod checkpoint;
+pub mod filter;
 
 use std::{fmt, str::FromStr};
 
@@ -135,6 +139,12 @@ pub enum Flaw {
     Unlinked,
     /// The entry is not what its hash was made of.
     Changed,
+    /// A checkpoint was signed for another entry with this number.
+    Rewritten,
+    /// The trail ends before a checkpoint.
+    CutOff,
+    /// The checkpoint of this entry has no valid signature of a known key.
+    Forged,
 }
 
 impl fmt::Display for Flaw {
@@ -143,6 +153,9 @@ impl fmt::Display for Flaw {
             Self::Missing => "there is no entry with this number",
             Self::Unlinked => "the entry does not hold the hash of the one before it",
             Self::Changed => "the entry is not the one that its hash was made of",
+            Self::Rewritten => "a checkpoint was signed for another entry with this number",
+            Self::CutOff => "the trail ends before this entry, for which a checkpoint was signed",
+            Self::Forged => "the checkpoint of this entry has no valid signature of a known key",
         })
     }
 }

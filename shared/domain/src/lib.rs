@@ -14,11 +14,14 @@
 //! Nothing here performs an effect: `now`, jitter, randomness and configuration come in as
 //! values, and what is to be done goes out as a value. The crate `platform` does it.
 
+pub mod access;
 pub mod audit;
 pub mod connection;
 pub mod delivery;
 pub mod endpoint;
+pub mod etag;
 pub mod event;
+pub mod idempotency;
 pub mod ids;
 pub mod inbound;
 mod patch;
@@ -28,11 +31,13 @@ pub mod recovery;
 mod saturating;
 pub mod signing;
 pub mod story;
+pub mod tenant;
 mod text;
+pub mod usage;
 
 pub use ids::id::{
     ConnectSessionId, ConnectionId, CredentialId, DeliveryId, EndpointId, EventId, InboundRequestId, KeyId,
-    ReplayId, SourceId, TenantId,
+    PortalSessionId, ReplayId, SourceId, TenantId,
 };
 pub use ids::secret::Secret;
 pub use ids::timestamp::Timestamp;

@@ -52,6 +52,12 @@ impl EntryKey {
         &self.0
     }
 
+    /// Whether the owner is this tenant's.
+    #[must_use]
+    pub fn is_of(&self, tenant: &TenantId) -> bool {
+        self.0.split_once('/').is_some_and(|(owner, _)| owner == tenant.as_str())
+    }
+
     fn hash(&self) -> usize {
         let digest = Sha256::digest(&self.0);
         usize::from(u16::from_be_bytes([digest[0], digest[1]]))

@@ -1,6 +1,6 @@
 //! The outcome of one HTTP request: a response or a failure.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,47 @@ pub enum Failure {
     Body,
     /// The address may not be called.
     BlockedAddress,
+}
+
+impl Failure {
+    /// Every failure.
+    pub const ALL: [Self; 8] = [
+        Self::HttpStatus,
+        Self::Dns,
+        Self::Connect,
+        Self::Tls,
+        Self::Timeout,
+        Self::Protocol,
+        Self::Body,
+        Self::BlockedAddress,
+    ];
+
+    /// Its identifier, as responses have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HttpStatus => "http_status",
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Protocol => "protocol",
+            Self::Body => "body",
+            Self::BlockedAddress => "blocked_address",
+        }
+    }
+}
+
+/// The text is not the identifier of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvalidFailure;
+
+impl FromStr for Failure {
+    type Err = InvalidFailure;
+
+    fn from_str(text: &str) -> Result<Self, InvalidFailure> {
+        Self::ALL.into_iter().find(|failure| failure.as_str() == text).ok_or(InvalidFailure)
+    }
 }
 
 impl fmt::Display for Failure {

@@ -157,6 +157,8 @@ pub struct Endpoint {
     pub health_version: u64,
     /// Counts how often it was enabled, so that failures from before do not disable it again.
     pub enable_count: u64,
+    /// Counts the changes to what people set, and to whether it is enabled.
+    pub revision: u64,
     /// What was held until then is discarded, and never delivered: an enabling said so. A later one
     /// replaces it, and none removes it.
     pub discard_held_until: Option<Timestamp>,
@@ -181,6 +183,7 @@ impl Endpoint {
             health: Health::default(),
             health_version: 0,
             enable_count: 0,
+            revision: 0,
             discard_held_until: None,
         }
     }

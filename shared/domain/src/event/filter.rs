@@ -8,7 +8,7 @@
 //! pays for it. Here the number of conditions is bounded and each looks at one field once, which no
 //! query language promises.
 
-use std::{borrow::Cow, cmp::Ordering};
+use std::{borrow::Cow, cmp::Ordering, fmt};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
@@ -58,6 +58,75 @@ enum Condition {
     Exists(bool),
     StartsWith(String),
     Contains(Value),
+}
+
+/// A condition that an event's data does not fulfil. It names neither the value of the data nor that of the filter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct FailedCondition {
+    /// JSON pointer into the filter, to the field's conditions.
+    pub pointer: String,
+    /// JSON pointer into the event's data, to the field.
+    pub path: String,
+    /// The operator, such as `eq`.
+    pub operator: String,
+    /// What the data has there.
+    pub found: FieldKind,
+}
+
+impl fmt::Display for FailedCondition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, operator, found, .. } = self;
+        match found {
+            FieldKind::Missing => write!(f, "{path} is missing, so {operator} does not hold"),
+            found => write!(f, "{operator} does not hold for {path}, which is {}", found.words()),
+        }
+    }
+}
+
+/// The kind of a value in an event's data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FieldKind {
+    /// The data lacks the field.
+    Missing,
+    /// null.
+    Null,
+    /// true or false.
+    Boolean,
+    /// A number.
+    Number,
+    /// A string.
+    String,
+    /// An array.
+    Array,
+    /// An object.
+    Object,
+}
+
+impl FieldKind {
+    fn of(field: Option<&Value>) -> Self {
+        match field {
+            None => Self::Missing,
+            Some(Value::Null) => Self::Null,
+            Some(Value::Bool(_)) => Self::Boolean,
+            Some(Value::Number(_)) => Self::Number,
+            Some(Value::String(_)) => Self::String,
+            Some(Value::Array(_)) => Self::Array,
+            Some(Value::Object(_)) => Self::Object,
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Null => "null",
+            Self::Boolean => "a boolean",
+            Self::Number => "a number",
+            Self::String => "a string",
+            Self::Array => "an array",
+            Self::Object => "an object",
+        }
+    }
 }
 
 /// On which side of a value the field must be.
@@ -127,6 +196,21 @@ impl ContentFilter {
         self.all.matches(data) && (self.any.is_empty() || self.any.iter().any(|group| group.matches(data)))
     }
 
+    /// The conditions that this data does not fulfil: each one beside `any`, and where no alternative of `any` holds, the
+    /// first of each. None where the data passes.
+    #[must_use]
+    pub fn failures(&self, data: &Value) -> Vec<FailedCondition> {
+        let mut failures: Vec<_> = self.all.failures(data, "").collect();
+        if !self.any.is_empty() && !self.any.iter().any(|group| group.matches(data)) {
+            let alternatives = self.any.iter().enumerate();
+            failures.extend(
+                alternatives
+                    .filter_map(|(index, group)| group.failures(data, &format!("/{ANY}/{index}")).next()),
+            );
+        }
+        failures
+    }
+
     fn conditions(&self) -> usize {
         let groups = self.any.iter().chain([&self.all]);
         groups.flat_map(|group| &group.0).map(|(_, conditions)| conditions.len()).sum()
@@ -153,6 +237,24 @@ impl ConditionGroup {
         self.0.iter().all(|(path, conditions)| {
             let field = data.pointer(path);
             conditions.iter().all(|condition| condition.holds(field))
+        })
+    }
+
+    fn failures<'a>(
+        &'a self,
+        data: &'a Value,
+        parent: &'a str,
+    ) -> impl Iterator<Item = FailedCondition> + 'a {
+        self.0.iter().flat_map(move |(path, conditions)| {
+            let field = data.pointer(path);
+            conditions.iter().filter(move |condition| !condition.holds(field)).map(move |condition| {
+                FailedCondition {
+                    pointer: pointer::member(parent, path),
+                    path: path.clone(),
+                    operator: condition.to_entry().0,
+                    found: FieldKind::of(field),
+                }
+            })
         })
     }
 

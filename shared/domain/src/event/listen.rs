@@ -46,8 +46,13 @@ impl<'a> Facts<'a> {
     #[must_use]
     pub fn passes(&self, filter: Option<&ContentFilter>) -> bool {
         let Some(filter) = filter else { return true };
-        let value = self.value.get_or_init(|| self.data.to_value());
-        value.as_ref().is_some_and(|value| filter.matches(value))
+        self.value().is_some_and(|value| filter.matches(value))
+    }
+
+    /// Its data to look into; nothing where that is not possible.
+    #[must_use]
+    pub fn value(&self) -> Option<&Value> {
+        self.value.get_or_init(|| self.data.to_value()).as_ref()
     }
 }
 

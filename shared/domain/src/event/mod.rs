@@ -4,6 +4,7 @@
 
 pub mod catalog;
 pub mod channel;
+pub mod explain;
 pub mod filter;
 pub mod listen;
 pub mod payload;

@@ -160,6 +160,10 @@ prefixed_id!(
     ConnectSessionId, "cns"
 );
 prefixed_id!(
+    /// One session of a person in a portal.
+    PortalSessionId, "pts"
+);
+prefixed_id!(
     /// One set of client credentials at an identity provider.
     CredentialId, "crd"
 );

@@ -65,6 +65,16 @@ impl Timestamp {
         self.0 / DAY_MILLIS
     }
 
+    /// The days of its month (UTC): the first, and the first of the next month, in days since 1970.
+    #[must_use]
+    pub fn month(self) -> std::ops::Range<i64> {
+        // Every time in range has a date.
+        let date =
+            OffsetDateTime::from_unix_timestamp(self.secs()).unwrap_or(OffsetDateTime::UNIX_EPOCH).date();
+        let first = self.day() - i64::from(date.day()) + 1;
+        first..first + i64::from(date.month().length(date.year()))
+    }
+
     /// How far this lies after `earlier`; zero when it does not.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
@@ -125,6 +135,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_month_has_its_days() {
+        for (text, first, length) in [
+            ("2026-11-28T07:00:00Z", "2026-11-01T00:00:00Z", 30),
+            ("2028-02-29T23:59:59Z", "2028-02-01T00:00:00Z", 29),
+            ("2026-12-01T00:00:00Z", "2026-12-01T00:00:00Z", 31),
+            ("1970-01-31T23:59:59Z", "1970-01-01T00:00:00Z", 31),
+        ] {
+            let month = text.parse::<Timestamp>().unwrap().month();
+            assert_eq!(month.start, first.parse::<Timestamp>().unwrap().day(), "{text}");
+            assert_eq!(month.end - month.start, length, "{text}");
+        }
+    }
 
     #[test]
     fn reads_and_writes_rfc_3339() {

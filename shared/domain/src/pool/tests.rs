@@ -177,3 +177,12 @@ fn the_monthly_bill_in_the_documents_is_right() {
         assert!(text.contains(&row), "docs/internals/cost.md lacks {row}");
     }
 }
+
+#[test]
+fn an_owner_is_of_its_tenant_alone() {
+    for (owner, other, expected) in
+        [("a", "a", true), ("a", "a.b", false), ("a.b", "a", false), ("a", "b", false)]
+    {
+        assert_eq!(EntryKey::new(&tenant(owner), "b/ept").is_of(&tenant(other)), expected, "{owner} {other}");
+    }
+}

@@ -98,16 +98,36 @@ pub fn plan(endpoint: Option<&Endpoint>, now: Timestamp) -> Plan {
         Gate::Hold(_) => Then::Next(Next::At(now + DISABLED_STEP)),
         Gate::Probe => Then::Release(1),
         Gate::Go(rate) => {
-            let rate = rate.map(Rate::get);
-            let chosen =
-                endpoint.settings.delivery_rate.or(endpoint.settings.rate_limit).unwrap_or(DRAIN_RATE);
-            let highest = if endpoint.health.is_slow(now) { SLOW_ENDPOINT_RATE } else { HIGHEST_RATE };
-            let per_second = rate.unwrap_or(chosen).min(chosen).min(highest);
+            let per_second = chosen_rate(endpoint, rate, now);
             Then::Release(saturating::<u32>(u64::from(per_second) * DRAIN_STEP.as_secs()))
         }
     };
     let disabled = gate == Gate::Hold(ParkedReason::Disabled);
     Plan { discard_until: endpoint.discard_held_until.filter(|_| !disabled), then }
+}
+
+/// How many deliveries a second an endpoint gets that accepts as many as `rate`.
+fn chosen_rate(endpoint: &Endpoint, rate: Option<Rate>, now: Timestamp) -> u32 {
+    let chosen = endpoint.settings.delivery_rate.or(endpoint.settings.rate_limit).unwrap_or(DRAIN_RATE);
+    let highest = if endpoint.health.is_slow(now) { SLOW_ENDPOINT_RATE } else { HIGHEST_RATE };
+    rate.map_or(chosen, Rate::get).min(chosen).min(highest)
+}
+
+/// How many held deliveries a second are released at the moment; `None` while they are held.
+#[must_use]
+pub fn release_rate(endpoint: &Endpoint, now: Timestamp) -> Option<u32> {
+    match gate(endpoint, now) {
+        Gate::Go(rate) => Some(chosen_rate(endpoint, rate, now)),
+        Gate::Cancel | Gate::Hold(_) | Gate::Probe => None,
+    }
+}
+
+/// In how many seconds no delivery is held any more, where as many are now and no more are added.
+#[must_use]
+pub fn seconds_to_empty(held: u64, per_second: u32) -> u64 {
+    // Each run releases what the rate gives it for a minute, so what is left takes until the next run.
+    let of_a_run = u64::from(per_second.max(1)) * DRAIN_STEP.as_secs();
+    held.div_ceil(of_a_run) * DRAIN_STEP.as_secs()
 }
 
 /// What follows a release; `found_none` is whether every part of the index was looked at and empty

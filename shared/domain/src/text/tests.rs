@@ -4,9 +4,10 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    access::{Role, Scope, token::KeyMode},
     delivery::{Group, ParkedReason, Status},
     event::payload::Encoding,
-    ids::{holder::Holder, key::Scope},
+    ids::holder::Holder,
 };
 
 fn check<T>(all: &[T], word: fn(T) -> &'static str)
@@ -34,5 +35,7 @@ fn every_spelling_of_a_word_is_the_same() {
     check(Encoding::ALL, Encoding::as_str);
     check(Holder::ALL, Holder::as_str);
     check(Scope::ALL, Scope::as_str);
+    check(Role::ALL, Role::as_str);
+    check(KeyMode::ALL, KeyMode::as_str);
     assert_eq!(Scope::EventTypesRead.as_str(), "event_types:read");
 }

@@ -64,5 +64,14 @@ fn held_deliveries_are_released_at_the_rate_of_their_endpoint() {
         });
         let expected = Then::Release(per_second * 60);
         assert_eq!(plan(Some(&known), NOW).then, expected, "{settings:?}");
+        assert_eq!(release_rate(&known, NOW), Some(per_second), "{settings:?}");
+    }
+}
+
+#[test]
+fn held_deliveries_end_as_fast_as_they_are_released() {
+    for (held, per_second, seconds) in [(0, 50, 0), (1, 50, 60), (3000, 50, 60), (3001, 50, 120), (1, 0, 60)]
+    {
+        assert_eq!(seconds_to_empty(held, per_second), seconds, "{held} at {per_second}");
     }
 }

@@ -1,0 +1,145 @@
+//! Idempotency keys of requests that create something: what a repeat gets.
+//!
+//! A request claims its key, and stores its response under it. The claim ends after a while, so that a function that
+//! died does not block the key. Publishing has keys of its own: its event is the record.
+
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
+
+use crate::{Timestamp, saturating};
+
+/// How long a response is kept under its key.
+pub const KEPT: Duration = Duration::from_hours(24);
+
+/// How long a request can take under its claim: twice as long as a function runs.
+pub const CLAIM: Duration = Duration::from_mins(1);
+
+/// What a key must be.
+pub const KEY_RULE: &str = "must be 1 to 255 printable ASCII characters";
+
+/// After how many seconds a repeat at the same time as the first request is sent again at the earliest and latest.
+const WAIT_SECS: (u16, u16) = (1, 3);
+
+/// Whether a text is a key.
+#[must_use]
+pub fn is_key(text: &str) -> bool {
+    (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+}
+
+/// The name of a key's record. Each caller has its own keys, and each route.
+#[must_use]
+pub fn record_name(caller: &str, route: &str, key: &str) -> String {
+    digest(&[caller, route, key].map(str::as_bytes))
+}
+
+/// What must be the same in a repeat: the path and the bytes of the body.
+#[must_use]
+pub fn fingerprint(path: &str, body: &[u8]) -> String {
+    digest(&[path.as_bytes(), body])
+}
+
+/// A hash in which each part has its length, so that no two lists have the same bytes.
+fn digest(parts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    HEXLOWER.encode(&hash.finalize())
+}
+
+/// What is known of a key, where it could not be claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The request's [`fingerprint`].
+    pub fingerprint: String,
+    /// Until when the request that claimed it may take.
+    pub claimed_until: Timestamp,
+    /// The response, sealed, if the request has succeeded.
+    pub sealed_response: Option<String>,
+}
+
+/// What a request gets that could not claim its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Repeat {
+    /// The response of the first request.
+    Same(String),
+    /// The first request is in progress: again after as many seconds.
+    InProgress(u16),
+    /// The key was used for another request.
+    OtherRequest,
+}
+
+impl Record {
+    /// What a request with this fingerprint gets.
+    #[must_use]
+    pub fn repeat(self, fingerprint: &str, now: Timestamp) -> Repeat {
+        if self.fingerprint != fingerprint {
+            return Repeat::OtherRequest;
+        }
+        if let Some(sealed) = self.sealed_response {
+            return Repeat::Same(sealed);
+        }
+        let (least, most) = WAIT_SECS;
+        let left = (self.claimed_until.millis() - now.millis()).max(0) / 1000;
+        Repeat::InProgress(saturating::<u16>(left).clamp(least, most))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeat_gets_what_the_first_request_got() {
+        let now = Timestamp::from_secs(2_000_000_000);
+        let response = || Some("sealed".to_owned());
+        for (name, asked, until, stored, expected) in [
+            ("done", "a", 0, response(), Repeat::Same("sealed".to_owned())),
+            ("done, another body", "b", 0, response(), Repeat::OtherRequest),
+            ("in progress", "a", 50, None, Repeat::InProgress(3)),
+            ("about to end", "a", 2, None, Repeat::InProgress(2)),
+            // Another repeat has claimed it since the condition was checked.
+            ("ended just now", "a", -5, None, Repeat::InProgress(1)),
+            ("in progress, another body", "b", 50, None, Repeat::OtherRequest),
+        ] {
+            let claimed_until = Timestamp::from_secs(now.secs() + until);
+            let record = Record { fingerprint: "a".to_owned(), claimed_until, sealed_response: stored };
+            assert_eq!(record.repeat(asked, now), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn each_caller_and_route_has_keys_of_its_own() {
+        let names = [
+            record_name("operator", "create_endpoint", "k"),
+            record_name("key_1", "create_endpoint", "k"),
+            record_name("operator", "create_source", "k"),
+            record_name("operator", "create_endpoint", "K"),
+            record_name("operator", "create_endpointk", ""),
+            fingerprint("/v1/endpoints", b"{}"),
+            fingerprint("/v1/endpoints", b"{ }"),
+            fingerprint("/v1/endpoints{", b"}"),
+        ];
+        let distinct: std::collections::HashSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len());
+        assert_eq!(record_name("a", "b", "c"), record_name("a", "b", "c"));
+    }
+
+    #[test]
+    fn a_key_is_printable_ascii() {
+        for (text, expected) in [
+            ("k", true),
+            ("a b ~", true),
+            (&*"k".repeat(255), true),
+            (&*"k".repeat(256), false),
+            ("", false),
+            ("é", false),
+            ("a\tb", false),
+        ] {
+            assert_eq!(is_key(text), expected, "{text}");
+        }
+    }
+}
