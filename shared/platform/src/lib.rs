@@ -10,6 +10,7 @@
 //! | [`store`] | the tables |
 //! | [`secrets`] | Secrets Manager |
 //! | [`auth`] | who is calling, for which tenant |
+//! | [`quota`] | rate limits and quotas of tenants, and the counts of what they use |
 //! | [`webhook`] | one call out to a tenant's URL: guarded, signed, timed |
 //! | [`connection`] | OAuth: sealed tokens, signed tokens, published keys |
 //! | [`publish`] | events in, messages out to the lanes |
@@ -17,14 +18,17 @@
 //! | [`setup`] | the parts of a function, made from its environment |
 //! | [`dispatch`] | attempts of deliveries |
 //! | [`recovery`] | what brings deliveries back: due entries, drains, replays, reconciliation |
+//! | [`erasure`] | the removal of everything that a deleted tenant has |
 
 pub mod alert;
 pub mod auth;
 pub mod aws;
 pub mod connection;
 pub mod dispatch;
+pub mod erasure;
 pub mod lambda;
 pub mod publish;
+pub mod quota;
 pub mod recovery;
 pub mod runtime;
 pub mod secrets;

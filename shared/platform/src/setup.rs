@@ -21,25 +21,34 @@ use crate::{
         Publisher,
         lanes::{Lane, Lanes},
     },
+    quota::Quotas,
     runtime::{config, telemetry},
     secrets::{RotatingSecrets, SecretText, Secrets},
     store::{
         audit::Audit,
         connect::{circuits::IdpCircuits, flows::Flows, sessions::ConnectSessions},
-        due::{connections::ConnectionEntries, drains::Drains, index::DueIndex, replays::Replays},
-        events::{
-            deliveries::Deliveries, generations::Generations, lists::EndpointDeliveries, pages::Snapshots,
-            stored::StoredEvents, timeline::Timeline, tracking::TrackedDeliveries,
+        due::{
+            connections::ConnectionEntries, drains::Drains, held::HeldCounts, index::DueIndex,
+            replays::Replays,
         },
+        events::{
+            deliveries::Deliveries, failing::FailingDeliveries, generations::Generations,
+            lists::EndpointDeliveries, pages::Snapshots, stored::StoredEvents, timeline::Timeline,
+            tracking::TrackedDeliveries,
+        },
+        idempotency::IdempotencyRecords,
         inbound::InboundRequests,
         leases::Leases,
+        portal::PortalSessions,
         registry::{
-            accounts::SourceAccounts, api_keys::ApiKeys, connections::Connections, endpoints::Endpoints,
-            event_types::EventTypes, idps::Idps, pointers::SecretPointers, progress::JobProgress,
-            sources::Sources, tenants::Tenants,
+            accounts::SourceAccounts, api_keys::ApiKeys, checkpoint_keys::CheckpointKeys,
+            connections::Connections, endpoints::Endpoints, erasures::Erasures, event_types::EventTypes,
+            idps::Idps, pointers::SecretPointers, progress::JobProgress, sources::Sources, tenants::Tenants,
         },
         stats::Statistics,
         table::Table,
+        tenant_rows::TenantRows,
+        usage::Usage,
     },
     webhook::egress::Egress,
 };
@@ -59,12 +68,18 @@ pub struct Parts {
     pub sources: Sources,
     /// The accounts of sources.
     pub accounts: SourceAccounts,
+    /// What tenants have used.
+    pub usage: Usage,
     /// Endpoints.
     pub endpoints: Endpoints,
     /// The catalog of event types.
     pub event_types: EventTypes,
     /// The progress of jobs.
     pub progress: JobProgress,
+    /// Deletions of tenants.
+    pub erasures: Erasures,
+    /// The public keys of checkpoints.
+    pub checkpoint_keys: CheckpointKeys,
     /// The events table: events.
     pub events: StoredEvents,
     /// The log of inbound requests.
@@ -81,12 +96,16 @@ pub struct Parts {
     pub tracked: TrackedDeliveries,
     /// Deliveries by endpoint.
     pub endpoint_deliveries: EndpointDeliveries,
+    /// Deliveries whose last attempt failed.
+    pub failing_deliveries: FailingDeliveries,
     /// Statistics of endpoints.
     pub statistics: Statistics,
     /// What is due.
     pub due: DueIndex,
     /// Entries of held work.
     pub drains: Drains,
+    /// Counts of held deliveries.
+    pub held: HeldCounts,
     /// Replays.
     pub replays: Replays,
     /// Connections.
@@ -125,9 +144,12 @@ impl Parts {
             endpoints: Endpoints::new(registry.clone(), cache_age),
             event_types: EventTypes::new(registry.clone()),
             progress: JobProgress::new(registry.clone()),
+            erasures: Erasures::new(registry.clone()),
+            checkpoint_keys: CheckpointKeys::new(registry.clone()),
             connections: Connections::new(registry.clone()),
             idps: Idps::new(registry.clone(), cache_age),
             pointers: SecretPointers::new(registry, cache_age),
+            usage: Usage::new(events.clone()),
             events: StoredEvents::new(events.clone(), objects.clone()),
             inbound_requests: InboundRequests::new(events.clone(), objects),
             snapshots: Snapshots::new(events.clone()),
@@ -136,9 +158,11 @@ impl Parts {
             generations: Generations::new(events.clone()),
             tracked: TrackedDeliveries::new(events.clone()),
             endpoint_deliveries: EndpointDeliveries::new(events.clone()),
+            failing_deliveries: FailingDeliveries::new(events.clone()),
             statistics: Statistics::new(events.clone()),
             due: DueIndex::new(events.clone()),
             drains: Drains::new(events.clone()),
+            held: HeldCounts::new(events.clone(), Drains::new(events.clone())),
             replays: Replays::new(events.clone()),
             connection_entries: ConnectionEntries::new(events),
             lanes: Lanes { fast: lane(config::fast_lane_url()?), slow: lane(config::slow_lane_url()?) },
@@ -173,6 +197,11 @@ impl Parts {
         Ok(Alerts::new(Arc::new(self.publisher()?), topic))
     }
 
+    /// The counts of what tenants use.
+    pub fn quotas(&self) -> Result<Quotas, Error> {
+        Ok(Quotas::new(self.usage.clone(), config::usage_flush_age()?))
+    }
+
     /// Rate limits.
     pub fn leases(&self) -> Result<Leases, Error> {
         Ok(Leases::new(self.aws.dynamodb.clone(), &config::leases_table()?))
@@ -186,6 +215,22 @@ impl Parts {
     /// The secrets of tenants.
     pub fn secrets(&self) -> Result<Secrets, Error> {
         Ok(Secrets::new(self.secrets_manager(), config::secrets_prefix()?, self.pointers.clone()))
+    }
+
+    /// Refresh tokens that have a secret each.
+    pub fn rotating_secrets(&self) -> Result<RotatingSecrets, Error> {
+        Ok(RotatingSecrets::new(self.secrets_manager(), config::secrets_prefix()?))
+    }
+
+    /// The rows of tenants that are deleted.
+    pub fn tenant_rows(&self) -> Result<TenantRows, Error> {
+        let names = [config::registry_table()?, config::events_table()?, config::leases_table()?];
+        Ok(TenantRows::new(&self.aws.dynamodb, names.each_ref().map(String::as_str)))
+    }
+
+    /// The bucket.
+    pub fn objects(&self) -> Result<Objects, Error> {
+        Ok(Objects::new(self.http.clone(), &self.runtime, &config::payloads_bucket()?))
     }
 
     /// What tokens are sealed with.
@@ -203,8 +248,9 @@ impl Parts {
             entries: self.connection_entries.clone(),
             providers: Providers::new(Egress::new(config::egress_allow()?)?),
             seal_keys: self.seal_keys()?,
-            pool: self.secrets()?,
-            rotating: RotatingSecrets::new(self.secrets_manager(), config::secrets_prefix()?),
+            pool: self.secrets()?.with_connections_in(config::credential_shards()?),
+            rotating: self.rotating_secrets()?,
+            rotating_tokens: config::rotating_tokens()?,
             circuits: IdpCircuits::new(self.aws.dynamodb.clone(), &leases),
             publisher: Arc::new(self.publisher()?),
         }))
@@ -213,6 +259,17 @@ impl Parts {
     /// Connect sessions.
     pub fn connect_sessions(&self) -> Result<ConnectSessions, Error> {
         Ok(ConnectSessions::new(self.aws.dynamodb.clone(), &config::leases_table()?))
+    }
+
+    /// Records of idempotency keys.
+    pub fn idempotency(&self) -> Result<IdempotencyRecords, Error> {
+        Ok(IdempotencyRecords::new(self.aws.dynamodb.clone(), &config::leases_table()?))
+    }
+
+    /// Portal sessions.
+    pub fn portal_sessions(&self) -> Result<PortalSessions, Error> {
+        let dynamodb = self.aws.dynamodb.clone();
+        Ok(PortalSessions::new(dynamodb, &config::leases_table()?, self.cache_age))
     }
 
     /// Flows of browsers at providers.

@@ -1,4 +1,4 @@
-//! The bucket of large payloads: objects are put and got, nothing else.
+//! The bucket of large payloads: objects are put and got, and those of a deleted tenant are listed and deleted.
 //!
 //! Two plain requests, signed by the SDK's own signer, instead of the SDK's client of S3: that
 //! one would be the largest part of every binary, for what is done with few events.
@@ -89,6 +89,23 @@ impl Objects {
         }
     }
 
+    /// Keys that begin with `prefix`, some hundred at most: the first of them.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<String>, Fault> {
+        const DOING: &str = "listing objects";
+        let query = format!("?list-type=2&max-keys=500&prefix={}", prefix.replace('/', "%2F"));
+        match self.send(DOING, Method::GET, &query, Bytes::new()).await? {
+            (status, Some(body)) if status.is_success() => Ok(keys_in(&String::from_utf8_lossy(&body))),
+            (status, body) => Err(self.sender.refused(DOING, status, body)),
+        }
+    }
+
+    /// Deletes an object. Nothing happens where there is none.
+    pub async fn delete(&self, key: &str) -> Result<(), Fault> {
+        const DOING: &str = "deleting an object";
+        let (status, body) = self.send(DOING, Method::DELETE, key, Bytes::new()).await?;
+        if status.is_success() { Ok(()) } else { Err(self.sender.refused(DOING, status, body)) }
+    }
+
     async fn send(
         &self,
         doing: &'static str,
@@ -100,6 +117,13 @@ impl Objects {
         let request = Request { method: &method, url: &url, content_type: None, body: &body };
         self.sender.send(doing, request).await
     }
+}
+
+/// The keys in a list of objects. They are made of what XML does not escape.
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
+fn keys_in(xml: &str) -> Vec<String> {
+    let entries = xml.split("<Key>").skip(1);
+    entries.filter_map(|entry| entry.split_once("</Key>")).map(|(key, _)| key.to_owned()).collect()
 }
 
 /// What a key is put behind to make its URL.

@@ -16,6 +16,7 @@ use domain::{
     },
     endpoint::health::{self, Tally},
     event::EventType,
+    saturating, usage,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -31,6 +32,7 @@ use crate::{
     Fault,
     lambda::sqs::Record,
     publish::lanes::Lanes,
+    quota::Quotas,
     runtime::clock,
     secrets::Secrets,
     store::{
@@ -117,6 +119,7 @@ pub(super) struct MessageDriver {
     pub(super) slow_hosts: SlowHosts,
     pub(super) lanes: Lanes,
     pub(super) longest_lane_wait: Duration,
+    pub(super) quotas: Quotas,
 }
 
 impl MessageDriver {
@@ -240,6 +243,7 @@ impl MessageDriver {
                     let (status, next_attempt_at) = (change.status, change.next_attempt_at);
                     let recorded = recorder.record(delivery.change(change, now), ticket.take()).await?;
                     if recorded == RecordOutcome::New {
+                        self.count(&delivery);
                         note(&delivery, outcome.as_ref(), status, next_attempt_at, &mut result);
                     }
                     delivery.run.recorded(&recorded, clock::now())
@@ -258,6 +262,20 @@ impl MessageDriver {
                 }
             };
         }
+    }
+
+    /// Counts the attempt that is now on record as used by the endpoint's owner.
+    fn count(&self, delivery: &PendingDelivery) {
+        let Some(attempt) = delivery.run.attempt() else { return };
+        let is_first = attempt.number == 1;
+        let counts = usage::Counts {
+            attempts: 1,
+            deliveries: is_first.into(),
+            retries: (!is_first).into(),
+            sent_bytes: saturating(delivery.payload.as_deref().unwrap_or_default().len()),
+            ..usage::Counts::default()
+        };
+        self.quotas.count(&delivery.owner, counts, clock::now());
     }
 
     async fn attempt(

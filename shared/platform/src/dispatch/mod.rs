@@ -114,6 +114,7 @@ impl Dispatcher {
                 slow_hosts: SlowHosts::new(),
                 lanes: parts.lanes.clone(),
                 longest_lane_wait: limits.longest_lane_wait,
+                quotas: parts.quotas()?,
             },
             admitter: Admitter {
                 endpoints: parts.endpoints.clone(),
@@ -166,6 +167,7 @@ impl Dispatcher {
         let updating = async {
             self.count(recording.await.unwrap_or_default()).await;
             self.health.update_all(&endpoints, &messages).await;
+            self.messages.quotas.flush(clock::now()).await;
             Ok(())
         };
         if let Err(fault) = within(deadline, updating).await {

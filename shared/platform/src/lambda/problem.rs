@@ -23,6 +23,8 @@ pub enum Kind {
     Rejected(Reject),
     /// 403: the API key lacks the scope, or belongs to another tenant.
     Forbidden,
+    /// 403: the tenant is suspended.
+    TenantSuspended,
     /// 404: the path, or the object of this tenant, does not exist.
     NotFound,
     /// 405: the path exists, but not with this method.
@@ -51,6 +53,8 @@ pub enum Kind {
     ConnectionRevoked,
     /// 409: the connection lacks scopes that the caller requires.
     MissingScopes,
+    /// 412: the object is not as the client read it.
+    PreconditionFailed,
     /// 413: the body exceeds a limit.
     TooLarge,
     /// 415: the body is not JSON.
@@ -79,7 +83,7 @@ impl Kind {
         match self {
             Self::InvalidRequest => StatusCode::BAD_REQUEST,
             Self::Unauthorized | Self::Rejected(_) => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::TenantSuspended => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::AlreadyExists
@@ -94,6 +98,7 @@ impl Kind {
             | Self::ConnectionPending
             | Self::ConnectionRevoked
             | Self::MissingScopes => StatusCode::CONFLICT,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InvalidField | Self::LimitReached => StatusCode::UNPROCESSABLE_ENTITY,
@@ -121,6 +126,7 @@ impl Kind {
             Self::Unauthorized => "Invalid API key",
             Self::Rejected(_) => "Invalid signature",
             Self::Forbidden => "Forbidden",
+            Self::TenantSuspended => "Tenant suspended",
             Self::NotFound => "Not found",
             Self::MethodNotAllowed => "Method not allowed",
             Self::AlreadyExists => "Already exists",
@@ -135,6 +141,7 @@ impl Kind {
             Self::ConnectionPending => "Connection not confirmed yet",
             Self::ConnectionRevoked => "Connection ended",
             Self::MissingScopes => "Scopes not granted",
+            Self::PreconditionFailed => "Precondition failed",
             Self::TooLarge => "Body too large",
             Self::UnsupportedMediaType => "Unsupported media type",
             Self::InvalidField => "Invalid field",

@@ -1,7 +1,9 @@
 //! What brings deliveries back: due entries, held work, replays, resends, messages of the dead-letter
-//! queue, and reconciliation. Due connections are sent here, too, because they are in the same index. The first attempt of a delivery is in `publish` and `dispatch`.
+//! queue, and reconciliation. Due connections are sent here, too, because they are in the same index. The
+//! job that signs audit trails is here for its walk through all tenants. The first attempt of a delivery is in `publish` and `dispatch`.
 
 mod budget;
+pub mod checkpoints;
 pub mod connections;
 pub mod drain;
 pub mod reconcile;

@@ -2,7 +2,13 @@
 
 use std::{collections::HashMap, fmt::Display, path::PathBuf, str::FromStr, sync::OnceLock, time::Duration};
 
-use domain::{Secret, delivery::driver, endpoint::egress::Allow};
+use domain::{
+    Secret,
+    access::{origin::Origins, token::KeyMode},
+    connection::storage::{CredentialShards, RotatingTokens},
+    delivery::driver,
+    endpoint::egress::Allow,
+};
 
 use super::clock;
 
@@ -166,9 +172,45 @@ pub fn operator_key_secret() -> Result<String, ConfigError> {
     required("OPERATOR_KEY_SECRET")
 }
 
+/// `API_KEY_MODE`: the kind of deployment that API keys are for, `live` or `test`.
+pub fn api_key_mode() -> Result<KeyMode, ConfigError> {
+    parsed("API_KEY_MODE", "live")
+}
+
+/// `TENANT_REQUESTS_PER_SECOND`: how many requests a tenant may make unless its limits say otherwise; 0 for no limit.
+pub fn tenant_requests_per_second() -> Result<u32, ConfigError> {
+    parsed("TENANT_REQUESTS_PER_SECOND", "0")
+}
+
+/// `CORS_ORIGINS`: the origins of pages that may call the API from a browser.
+pub fn cors_origins() -> Result<Origins, ConfigError> {
+    parsed("CORS_ORIGINS", "")
+}
+
+/// `USAGE_FLUSH_SECONDS`: how long counts of what tenants use stay in memory, up to 3600.
+pub fn usage_flush_age() -> Result<Duration, ConfigError> {
+    let seconds: u64 = parsed("USAGE_FLUSH_SECONDS", "300")?;
+    Ok(Duration::from_secs(seconds.min(3600)))
+}
+
 /// `TOKEN_KEY_SECRET`: the ARN of the secret that holds the keys with which tokens are sealed.
 pub fn token_key_secret() -> Result<String, ConfigError> {
     required("TOKEN_KEY_SECRET")
+}
+
+/// `CHECKPOINT_KEY_SECRET`: the ARN of the secret that the key of checkpoints is made of.
+pub fn checkpoint_key_secret() -> Result<String, ConfigError> {
+    required("CHECKPOINT_KEY_SECRET")
+}
+
+/// `ROTATING_TOKENS`: where refresh tokens are that each use replaces.
+pub fn rotating_tokens() -> Result<RotatingTokens, ConfigError> {
+    parsed("ROTATING_TOKENS", "own-secrets")
+}
+
+/// `CREDENTIAL_SHARDS`: which connections share a document in Secrets Manager.
+pub fn credential_shards() -> Result<CredentialShards, ConfigError> {
+    parsed("CREDENTIAL_SHARDS", "shared")
 }
 
 /// `EGRESS_ALLOW`: networks that may be called in addition to the public internet; in the local stack only.

@@ -24,6 +24,7 @@ pub fn start(level: tracing::Level, metrics_namespace: String) {
         "platform",
         "rescuer",
         "scheduler",
+        "tenant_eraser",
         "token_refresher",
     ]
     .map(|target| (target, level));

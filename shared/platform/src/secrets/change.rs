@@ -23,6 +23,11 @@ impl Document {
         self.0.get(owner).map(Vec::as_slice)
     }
 
+    /// All owners.
+    pub(super) fn owners(&self) -> impl Iterator<Item = &EntryKey> {
+        self.0.keys()
+    }
+
     /// Removes an owner. False where it has none.
     pub(super) fn remove(&mut self, owner: &EntryKey) -> bool {
         self.0.remove(owner).is_some()

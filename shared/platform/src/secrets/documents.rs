@@ -5,11 +5,14 @@ use std::{sync::Arc, time::Duration};
 
 use aws_sdk_secretsmanager::{
     Client,
-    operation::{create_secret::CreateSecretError, put_secret_value::PutSecretValueError},
+    operation::{
+        create_secret::CreateSecretError, delete_secret::DeleteSecretError,
+        put_secret_value::PutSecretValueError,
+    },
     types::Tag,
 };
 use data_encoding::HEXLOWER;
-use domain::ids::holder::Holder;
+use domain::{TenantId, ids::holder::Holder};
 
 use super::{change::Document, text::find};
 use crate::{
@@ -28,6 +31,29 @@ const READING: &str = "reading a secret";
 /// The name of a secret, and the id of a version.
 type Version = (String, String);
 
+/// Which document.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DocumentRef<'a> {
+    /// The kind of its owners.
+    pub(super) holder: Holder,
+    /// Its number, which no other document of this kind has, whosever it is.
+    pub(super) shard: u32,
+    /// Whose it is, where it is not of all tenants.
+    pub(super) tenant: Option<&'a TenantId>,
+}
+
+impl DocumentRef<'_> {
+    /// Its name behind the prefix.
+    fn path(self) -> String {
+        let Self { holder, shard, tenant } = self;
+        match tenant {
+            None => format!("{}/pool/{shard}", holder.as_str()),
+            // No shard of the pool has such a name, even if a tenant is called pool.
+            Some(tenant) => format!("{}/{tenant}/shard-{shard}", holder.as_str()),
+        }
+    }
+}
+
 /// The documents of a deployment.
 #[derive(Debug)]
 pub(super) struct Documents {
@@ -45,19 +71,18 @@ impl Documents {
         Self { client, prefix, versions, flights: Flights::default() }
     }
 
-    fn name(&self, holder: Holder, shard: u32) -> String {
-        format!("{}/{}/pool/{shard}", self.prefix, holder.as_str())
+    fn name(&self, document: DocumentRef<'_>) -> String {
+        format!("{}/{}", self.prefix, document.path())
     }
 
     /// One version of a shard; `None` where it no longer exists, because the pointer has moved on
     /// and Secrets Manager has deleted the version. Several that miss it at once read it once.
     pub(super) async fn get(
         &self,
-        holder: Holder,
-        shard: u32,
+        document: DocumentRef<'_>,
         version: &str,
     ) -> Result<Option<Arc<Document>>, Fault> {
-        let key = (self.name(holder, shard), version.to_owned());
+        let key = (self.name(document), version.to_owned());
         if let Some(document) = self.versions.get(&key) {
             return Ok(Some(document));
         }
@@ -76,10 +101,27 @@ impl Documents {
         Box::pin(self.flights.join(&key, READING, read)).await
     }
 
+    /// Deletes a document for good. Nothing happens where there is none.
+    pub(super) async fn delete(&self, document: DocumentRef<'_>) -> Result<(), Fault> {
+        let delete = self.client.delete_secret().secret_id(self.name(document));
+        match delete.force_delete_without_recovery(true).send().await {
+            Ok(_) => Ok(()),
+            Err(error)
+                if matches!(
+                    error.as_service_error(),
+                    Some(DeleteSecretError::ResourceNotFoundException(_))
+                ) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(Fault::on("deleting a secret")(error)),
+        }
+    }
+
     /// Caches a version that was committed.
-    pub(super) fn put(&self, holder: Holder, shard: u32, version: String, document: Document) {
+    pub(super) fn put(&self, place: DocumentRef<'_>, version: String, document: Document) {
         let weight = document.weight();
-        self.versions.put_weighing((self.name(holder, shard), version), Arc::new(document), weight);
+        self.versions.put_weighing((self.name(place), version), Arc::new(document), weight);
     }
 
     /// Writes a version and returns its id; `None` where the secret accepts none for now. Secrets
@@ -87,12 +129,11 @@ impl Documents {
     /// (<https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>).
     pub(super) async fn write(
         &self,
-        holder: Holder,
-        shard: u32,
+        document: DocumentRef<'_>,
         text: &str,
         new: bool,
     ) -> Result<Option<String>, Fault> {
-        let name = self.name(holder, shard);
+        let name = self.name(document);
         // The token makes a call that the client repeats the same version.
         let token = token()?;
         let unnamed = || Fault::new("writing a secret", "its version has no id");
@@ -137,4 +178,19 @@ async fn read(client: &Client, (name, version): &Version) -> Result<Option<Docum
 /// A client request token: 32 to 64 characters.
 pub(super) fn token() -> Result<String, Fault> {
     Ok(HEXLOWER.encode(&clock::random::<32>()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_of_one_tenant_is_named_after_it() {
+        let holder = Holder::Connections;
+        let (acme, pool): (TenantId, TenantId) = ("acme".parse().unwrap(), "pool".parse().unwrap());
+        let path = |shard, tenant| DocumentRef { holder, shard, tenant }.path();
+        assert_eq!(path(3, None), "connections/pool/3");
+        assert_eq!(path(3, Some(&acme)), "connections/acme/shard-3");
+        assert_ne!(path(3, None), path(3, Some(&pool)));
+    }
 }

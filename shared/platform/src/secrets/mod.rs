@@ -13,6 +13,7 @@
 
 mod change;
 mod documents;
+mod erase;
 mod operator_key;
 mod rotating;
 mod shards;
@@ -23,13 +24,14 @@ use std::{sync::Arc, time::Duration};
 use aws_sdk_secretsmanager::Client;
 use domain::{
     Secret, TenantId, Timestamp,
+    connection::storage::CredentialShards,
     ids::holder::Holder,
     pool::EntryKey,
     signing::{SigningKey, keys::StoredSecret},
 };
 
 use change::{Document, SecretChange};
-use documents::Documents;
+use documents::{DocumentRef, Documents};
 
 pub use change::{Rotation, SecretsError};
 pub use operator_key::OperatorKey;
@@ -39,7 +41,7 @@ pub use text::SecretText;
 use crate::{
     Fault,
     runtime::{cache::Cache, clock},
-    store::registry::pointers::{Departure, SecretPointers},
+    store::registry::pointers::{Departure, Pointer, SecretPointers},
 };
 
 /// How long a moved owner's entry stays where it was: longer than a cached row leads there.
@@ -113,12 +115,18 @@ pub struct Place {
     moving: Option<Departure>,
 }
 
+/// The document that a pointer leads to.
+fn document_of(holder: Holder, pointer: &Pointer) -> DocumentRef<'_> {
+    DocumentRef { holder, shard: pointer.shard, tenant: pointer.tenant.as_ref() }
+}
+
 /// Secrets Manager, with its cache.
 #[derive(Debug)]
 pub struct Secrets {
     pointers: SecretPointers,
     documents: Documents,
     signing_keys: Cache<(String, EntryKey), Arc<Vec<DecodedKey>>>,
+    connections_in: CredentialShards,
 }
 
 impl Secrets {
@@ -126,7 +134,14 @@ impl Secrets {
     #[must_use]
     pub fn new(client: Client, prefix: String, pointers: SecretPointers) -> Self {
         let signing_keys = Cache::new(Duration::from_hours(1), DECODED_KEYS);
-        Self { pointers, documents: Documents::new(client, prefix), signing_keys }
+        let documents = Documents::new(client, prefix);
+        Self { pointers, documents, signing_keys, connections_in: CredentialShards::Shared }
+    }
+
+    /// The same, where new tokens of connections go into such documents. Those that are stored remain where they are.
+    #[must_use]
+    pub fn with_connections_in(self, connections_in: CredentialShards) -> Self {
+        Self { connections_in, ..self }
     }
 
     /// The secrets of one endpoint or source that are valid now, by a cached pointer younger than `age`. Where that
@@ -189,14 +204,15 @@ impl Secrets {
         let SecretRef { holder, shard, .. } = secret;
         if !age.is_zero()
             && let Some(pointer) = self.pointers.get(holder, shard, age).await?
-            && let Some(document) = self.documents.get(holder, shard, &pointer.version).await?
+            && let Some(document) =
+                self.documents.get(document_of(holder, &pointer), &pointer.version).await?
             && document.get(&secret.entry()).is_some()
         {
             return Ok((pointer.version, document));
         }
         let missing = || Fault::new("reading a secret", "there is no pointer to it");
         let newest = self.pointers.now(holder, shard).await?.ok_or_else(missing)?;
-        let document = self.documents.get(holder, shard, &newest.version).await?;
+        let document = self.documents.get(document_of(holder, &newest), &newest.version).await?;
         let missing = || Fault::new("reading a secret", "its version is missing");
         Ok((newest.version, document.ok_or_else(missing)?))
     }

@@ -7,6 +7,7 @@ use std::{
 
 use domain::{
     TenantId, Timestamp,
+    connection::storage::CredentialShards,
     ids::holder::Holder,
     pool::{self, EntryKey, Shard},
     signing::keys::StoredSecret,
@@ -16,7 +17,8 @@ use zeroize::Zeroizing;
 use super::{
     SecretOwner, SecretRef, Secrets, SecretsError,
     change::{Document, SecretChange},
-    documents::token,
+    document_of,
+    documents::{DocumentRef, token},
 };
 use crate::{
     Fault,
@@ -112,10 +114,13 @@ impl Secrets {
     ) -> Result<(u32, Vec<StoredSecret>), SecretsError> {
         let entry = EntryKey::new(owner.tenant, owner.id);
         let mut refused: BTreeSet<u32> = from.into_iter().collect();
+        let tenant = self.tenant_of_new(owner.holder, owner.tenant);
         let began = Instant::now();
         while began.elapsed() < CHANGE_PATIENCE {
-            let shards = self.pointers.all(owner.holder).await?;
-            let shards: Vec<Shard> = shards.iter().map(Pointer::shard).collect();
+            let pointers = self.pointers.all(owner.holder).await?;
+            // Those of others have no room, and their numbers are taken.
+            refused.extend(pointers.iter().filter(|one| one.tenant.as_ref() != tenant).map(|one| one.shard));
+            let shards: Vec<Shard> = pointers.iter().map(Pointer::shard).collect();
             for shard in pool::for_newcomer(&shards, &refused, &entry, clock::now().day()) {
                 match self.try_shard(owner.in_shard(shard), Membership::New, change).await? {
                     Try::Done(after) => return Ok((shard, after)),
@@ -126,6 +131,12 @@ impl Secrets {
             pause().await;
         }
         Err(SecretsError::Conflict)
+    }
+
+    /// Whose a new document is; nothing where it is of all tenants.
+    fn tenant_of_new<'t>(&self, holder: Holder, tenant: &'t TenantId) -> Option<&'t TenantId> {
+        let is_own = holder == Holder::Connections && self.connections_in == CredentialShards::PerTenant;
+        is_own.then_some(tenant)
     }
 
     /// Removes who left a shard, if it can be changed now.
@@ -187,6 +198,11 @@ impl Secrets {
         let SecretRef { holder, shard: number, .. } = secret;
         let (owner, now, present) = (secret.entry(), clock::now(), membership == Membership::Present);
         let open = self.pointers.now(holder, number).await?;
+        let wanted = self.tenant_of_new(holder, secret.tenant);
+        if !present && open.as_ref().is_some_and(|open| open.tenant.as_ref() != wanted) {
+            // Another tenant has taken the number since the pointers were read.
+            return Ok(Try::Refused);
+        }
         let shard = open.as_ref().map_or_else(|| Shard::new(number), Pointer::shard);
         let admits = if present { shard.admits_change(now.day()) } else { shard.admits_newcomer(now.day()) };
         if !admits {
@@ -197,7 +213,7 @@ impl Secrets {
                 return Err(Fault::new("changing a secret", "there is no pointer to it").into());
             }
             None => Document::default(),
-            Some(open) => match self.documents.get(holder, number, &open.version).await? {
+            Some(open) => match self.documents.get(document_of(holder, open), &open.version).await? {
                 Some(document) => Document::clone(&document),
                 None => return Ok(Try::Busy),
             },
@@ -246,6 +262,11 @@ impl Secrets {
         own: Option<&Departure>,
     ) -> Result<Commit, Fault> {
         let SecretRef { holder, shard: number, .. } = secret;
+        let tenant = match open {
+            Some(open) => open.tenant.clone(),
+            None => self.tenant_of_new(holder, secret.tenant).cloned(),
+        };
+        let place = DocumentRef { holder, shard: number, tenant: tenant.as_ref() };
         let text = Zeroizing::new(serde_json::to_string(&document).map_err(Fault::on("writing a secret"))?);
         if text.len() > pool::DOCUMENT_SIZE {
             return Ok(Commit::Full);
@@ -254,11 +275,11 @@ impl Secrets {
             // Before the commit: from then on its entry is not to be removed.
             self.pointers.forget(holder, own).await?;
         }
-        let Some(version) = self.documents.write(holder, number, &text, open.is_none()).await? else {
+        let Some(version) = self.documents.write(place, &text, open.is_none()).await? else {
             return Ok(Commit::Full);
         };
         let shard = open.map_or_else(|| Shard::new(number), Pointer::shard);
-        let to = Pointer::new(shard.changed(text.len(), clock::now().day()), version);
+        let to = Pointer::new(shard.changed(text.len(), clock::now().day()), tenant.clone(), version);
         if !self.pointers.move_to(holder, open, &to).await? {
             // Of a move whose response was lost, the repeat fails.
             let now = self.pointers.now(holder, number).await?;
@@ -266,7 +287,7 @@ impl Secrets {
                 return Ok(Commit::Raced);
             }
         }
-        self.documents.put(holder, number, to.version, document);
+        self.documents.put(place, to.version, document);
         Ok(Commit::Done)
     }
 }

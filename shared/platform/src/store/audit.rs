@@ -4,6 +4,9 @@
 //! An entry's number is its sort key and inserting overwrites nothing, so two writers cannot both
 //! take a place: the second one takes the next place, behind the entry that it lost to.
 
+mod checkpoints;
+mod search;
+
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -70,7 +73,8 @@ impl Audit {
         Ok(AppendOutcome::Conflict)
     }
 
-    async fn head(&self, tenant: &TenantId) -> Result<Link, Fault> {
+    /// The end of a tenant's trail.
+    pub async fn head(&self, tenant: &TenantId) -> Result<Link, Fault> {
         let newest = self.newest(tenant, None, 1).await?;
         Ok(newest.first().map_or_else(Link::start, ChainedEntry::link))
     }
@@ -83,51 +87,69 @@ impl Audit {
         limit: i32,
     ) -> Result<Vec<ChainedEntry>, Fault> {
         let last = before.unwrap_or(u64::MAX).saturating_sub(1);
-        self.query(tenant, "sk <= :seq", last, false, limit).await
+        let rows = self.query(keys::audit_entry(tenant, last.min(LAST_SEQ)), Direction::Back, limit).await?;
+        Ok(rows.iter().map(read).collect())
     }
 
     /// Entries of a tenant from number `from` on, in order.
     pub async fn from(&self, tenant: &TenantId, from: u64, limit: i32) -> Result<Vec<ChainedEntry>, Fault> {
-        self.query(tenant, "sk >= :seq", from, true, limit).await
+        let rows =
+            self.query(keys::audit_entry(tenant, from.min(LAST_SEQ)), Direction::Forward, limit).await?;
+        Ok(rows.iter().map(read).collect())
     }
 
-    async fn query(
-        &self,
-        tenant: &TenantId,
-        condition: &str,
-        seq: u64,
-        forward: bool,
-        limit: i32,
-    ) -> Result<Vec<ChainedEntry>, Fault> {
-        let (pk, sk) = keys::audit_entry(tenant, seq.min(LAST_SEQ));
-        let mut entries: Vec<ChainedEntry> = Vec::new();
+    /// Up to `limit` rows of a partition from a key on.
+    async fn query(&self, from: keys::Key, direction: Direction, limit: i32) -> Result<Vec<Item>, Fault> {
+        let mut rows: Vec<Item> = Vec::new();
         let mut start = None;
         // One call reads 1 MB at most, and a page of large entries can be more.
         loop {
-            let wanted = limit.saturating_sub(saturating::<i32>(entries.len()));
+            let wanted = limit.saturating_sub(saturating::<i32>(rows.len()));
             if wanted < 1 {
-                return Ok(entries);
+                return Ok(rows);
             }
-            let response = self
-                .table
-                .query()
-                .key_condition_expression(format!("pk = :pk AND {condition}"))
-                .expression_attribute_values(":pk", AttributeValue::S(pk.clone()))
-                .expression_attribute_values(":seq", AttributeValue::S(sk.clone()))
-                .consistent_read(true)
-                .scan_index_forward(forward)
-                .limit(wanted)
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(Fault::on("reading the audit trail"))?;
-            entries.extend(response.items.unwrap_or_default().iter().map(read));
-            start = response.last_evaluated_key;
+            let (more, end) = self.read_once(from.clone(), direction, wanted, start).await?;
+            rows.extend(more);
+            start = end;
             if start.is_none() {
-                return Ok(entries);
+                return Ok(rows);
             }
         }
     }
+
+    /// What one call reads of a partition from a key on, and where the next call continues.
+    async fn read_once(
+        &self,
+        (pk, sk): keys::Key,
+        direction: Direction,
+        limit: i32,
+        start: Option<Item>,
+    ) -> Result<(Vec<Item>, Option<Item>), Fault> {
+        let response = self
+            .table
+            .query()
+            .key_condition_expression(match direction {
+                Direction::Forward => "pk = :pk AND sk >= :seq",
+                Direction::Back => "pk = :pk AND sk <= :seq",
+            })
+            .expression_attribute_values(":pk", AttributeValue::S(pk))
+            .expression_attribute_values(":seq", AttributeValue::S(sk))
+            .consistent_read(true)
+            .scan_index_forward(direction == Direction::Forward)
+            .limit(limit)
+            .set_exclusive_start_key(start)
+            .send()
+            .await
+            .map_err(Fault::on("reading the audit trail"))?;
+        Ok((response.items.unwrap_or_default(), response.last_evaluated_key))
+    }
+}
+
+/// Where a query goes from its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Forward,
+    Back,
 }
 
 /// The last number that the sort key has room for.
@@ -172,6 +194,8 @@ fn read(item: &Item) -> ChainedEntry {
     };
     ChainedEntry { entry, prev: required("prev"), hash: required("hash") }
 }
+
+pub use search::FoundEntries;
 
 #[cfg(test)]
 mod tests {

@@ -120,3 +120,16 @@ async fn gets_what_is_there_whole_or_not_at_all() {
     let (objects, _) = bucket(vec![response("200 OK", &"x".repeat(OBJECT_LIMIT + 1))]).await;
     assert!(objects.get("a").await.unwrap_err().to_string().contains("longer"));
 }
+
+#[tokio::test]
+async fn what_has_a_prefix_is_listed_and_deleted() {
+    let list = "<ListBucketResult><Prefix>payloads/a/</Prefix><Contents><Key>payloads/a/1</Key><Size>1</Size></Contents>\
+                <Contents><Key>payloads/a/2</Key></Contents></ListBucketResult>";
+    let (objects, served) =
+        bucket(vec![response("200 OK", list), response("403 Forbidden", "<Code>AccessDenied</Code>")]).await;
+    assert_eq!(objects.list("payloads/a/").await.unwrap(), ["payloads/a/1", "payloads/a/2"]);
+    assert!(objects.list("payloads/a/").await.unwrap_err().to_string().contains("AccessDenied"));
+    let requests = served.await.unwrap();
+    assert!(requests[0].starts_with("GET /large/?list-type=2&max-keys=500&prefix=payloads%2Fa%2F HTTP/1.1"));
+    assert_eq!(keys_in("<ListBucketResult></ListBucketResult>"), Vec::<String>::new());
+}

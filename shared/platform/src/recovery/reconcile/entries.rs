@@ -39,6 +39,9 @@ const SPREAD: Duration = Duration::from_mins(10);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct PassProgress {
     began_at: i64,
+    /// Whether the operator, who is in no list and comes first, is done. Rows that were written before lack it.
+    #[serde(default)]
+    operator_done: bool,
     shard: u8,
     after: Option<String>,
     within: Option<(TenantId, ConnectionId)>,
@@ -46,7 +49,11 @@ struct PassProgress {
 
 impl PassProgress {
     fn new(now: Timestamp) -> Self {
-        Self { began_at: now.millis(), shard: 0, after: None, within: None }
+        Self { began_at: now.millis(), operator_done: false, shard: 0, after: None, within: None }
+    }
+
+    fn operator_is_done(&self) -> bool {
+        self.operator_done || self.shard > 0 || self.after.is_some()
     }
 
     fn is_finished(&self) -> bool {
@@ -79,6 +86,12 @@ impl Reconciler {
     }
 
     async fn walk_connections(&self, progress: &mut PassProgress, stop: StopTime) -> Result<(), Fault> {
+        if !progress.operator_is_done() {
+            if !self.walk_tenant(&TenantId::operator(), progress, stop).await? {
+                return Ok(());
+            }
+            (progress.operator_done, progress.within) = (true, None);
+        }
         while !progress.is_finished() {
             let tenants = self.tenants.list(progress.shard, progress.after.as_deref(), TENANTS).await?;
             if tenants.is_empty() {
@@ -86,20 +99,8 @@ impl Reconciler {
                 continue;
             }
             for tenant in tenants {
-                loop {
-                    if stop.has_passed() {
-                        return Ok(());
-                    }
-                    let before = progress.within(&tenant);
-                    let listed = self
-                        .connections
-                        .list(&tenant, &ConnectionFilter::default(), before, CONNECTIONS)
-                        .await?;
-                    self.put_missing(&listed).await?;
-                    match listed.last() {
-                        Some(last) => progress.within = Some((tenant.clone(), last.id)),
-                        None => break,
-                    }
+                if !self.walk_tenant(&tenant, progress, stop).await? {
+                    return Ok(());
                 }
                 (progress.after, progress.within) = (Some(tenant.to_string()), None);
             }
@@ -107,6 +108,28 @@ impl Reconciler {
             self.progress.save(JOB, progress).await?;
         }
         Ok(())
+    }
+
+    /// Goes through the connections of one tenant; false where the time has passed before the last one.
+    async fn walk_tenant(
+        &self,
+        tenant: &TenantId,
+        progress: &mut PassProgress,
+        stop: StopTime,
+    ) -> Result<bool, Fault> {
+        loop {
+            if stop.has_passed() {
+                return Ok(false);
+            }
+            let before = progress.within(tenant);
+            let listed =
+                self.connections.list(tenant, &ConnectionFilter::default(), before, CONNECTIONS).await?;
+            self.put_missing(&listed).await?;
+            match listed.last() {
+                Some(last) => progress.within = Some((tenant.clone(), last.id)),
+                None => return Ok(true),
+            }
+        }
     }
 
     async fn put_missing(&self, listed: &[Connection]) -> Result<(), Fault> {
@@ -148,6 +171,20 @@ mod tests {
         assert_eq!(PassProgress::next(Some(finished.clone()), began + BETWEEN_PASSES - minute), None);
         let next = began + BETWEEN_PASSES;
         assert_eq!(PassProgress::next(Some(finished), next), Some(PassProgress::new(next)));
+    }
+
+    #[test]
+    fn the_operator_comes_first_and_once() {
+        let fresh = PassProgress::new(Timestamp::from_secs(1_000_000));
+        for (progress, is_done) in [
+            (fresh.clone(), false),
+            (PassProgress { operator_done: true, ..fresh.clone() }, true),
+            // Of a pass that began before operators were gone through.
+            (PassProgress { shard: 1, ..fresh.clone() }, true),
+            (PassProgress { after: Some("acme".to_owned()), ..fresh }, true),
+        ] {
+            assert_eq!(progress.operator_is_done(), is_done, "{progress:?}");
+        }
     }
 
     #[test]

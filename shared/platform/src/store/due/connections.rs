@@ -1,7 +1,8 @@
 //! The entry of a connection: by it the connection's token is refreshed in time.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{ConnectionId, TenantId, Timestamp};
+use domain::{ConnectionId, TenantId, Timestamp, connection::notice::GrantNotice};
+use sha2::{Digest, Sha256};
 
 use super::index::DueConnection;
 use crate::{
@@ -12,6 +13,16 @@ use crate::{
         keys, update_if,
     },
 };
+
+/// The attribute of a kept notice.
+const NOTICE: &str = "notice";
+
+/// The id under which a notice is kept.
+fn notice_id(notice: &str, at: Timestamp) -> ConnectionId {
+    let mut id = [0; 10];
+    id.copy_from_slice(&Sha256::digest(notice)[..10]);
+    ConnectionId::new(at, id)
+}
 
 /// Entries of connections.
 #[derive(Debug, Clone)]
@@ -43,6 +54,39 @@ impl ConnectionEntries {
         ]);
         self.table.put(item).send().await.map_err(Fault::on("making a connection due"))?;
         Ok(())
+    }
+
+    /// Keeps a notice about a grant until it was acted on: an entry that is due now, under an id that no connection has.
+    /// The same notice has the same id, so a repeat keeps it once.
+    ///
+    /// It is stored and not sent, because a message is lost with its queue's patience, and an entry is not.
+    pub async fn put_notice(
+        &self,
+        owner: &TenantId,
+        notice: &GrantNotice,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        const DOING: &str = "keeping a notice about a grant";
+        let notice_text = serde_json::to_string(notice).map_err(Fault::on(DOING))?;
+        let id = notice_id(&notice_text, notice.at);
+        let (pk, sk) = keys::connection_due(owner, id);
+        let item = Item::from([
+            ("pk".to_owned(), AttributeValue::S(pk)),
+            ("sk".to_owned(), AttributeValue::S(sk)),
+            ("due_pk".to_owned(), AttributeValue::S(keys::due_connection(id, now))),
+            ("due_at".to_owned(), number(now.millis())),
+            (NOTICE.to_owned(), AttributeValue::S(notice_text)),
+        ]);
+        self.table.put(item).send().await.map_err(Fault::on(DOING))?;
+        Ok(())
+    }
+
+    /// The notice that an entry keeps; nothing where it is the entry of a connection, or there is none.
+    pub async fn notice(&self, owner: &TenantId, id: ConnectionId) -> Result<Option<GrantNotice>, Fault> {
+        const DOING: &str = "reading a notice about a grant";
+        let item = self.table.get(keys::connection_due(owner, id), true, DOING).await?;
+        let text = item.as_ref().and_then(|item| item.get(NOTICE)).and_then(|text| text.as_s().ok());
+        text.map(|text| serde_json::from_str(text).map_err(Fault::on(DOING))).transpose()
     }
 
     /// Moves an entry ahead to `lease`, if it is still where it was found. False where it is not: it was put anew or

@@ -116,6 +116,12 @@ impl Drains {
         Ok(taken.and_then(|response| response.attributes).as_ref().map(read_drain))
     }
 
+    /// Whether an endpoint has an entry, without which nothing is held for it.
+    pub async fn exists(&self, owner: &TenantId, endpoint: EndpointId) -> Result<bool, Fault> {
+        let key = keys::drain(owner, endpoint);
+        Ok(self.table.get(key, false, "reading the entry of held work").await?.is_some())
+    }
+
     /// Removes an endpoint's entry, if no work was held recently; false where it stays.
     pub async fn end(&self, entry: &DueEndpoint, known: &DrainEntry, now: Timestamp) -> Result<bool, Fault> {
         if !drain::may_end(Timestamp::from_millis(known.touched_at), now) {

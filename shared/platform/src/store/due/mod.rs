@@ -7,5 +7,6 @@
 
 pub mod connections;
 pub mod drains;
+pub mod held;
 pub mod index;
 pub mod replays;

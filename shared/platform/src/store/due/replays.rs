@@ -7,6 +7,7 @@ use domain::{
     recovery::replay::{PausedFor, Selection, Status},
     saturating,
 };
+use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
 use super::index::DueReplay;
@@ -16,7 +17,7 @@ use crate::{
         events::deliveries::DuePlace,
         table::{
             Item, Table,
-            attributes::{expires_at, number},
+            attributes::{expires_at, number, parsed},
             keys, put_if,
             transactions::first_condition_held,
             update_if,
@@ -109,6 +110,15 @@ impl Replays {
     pub async fn running_count(&self, owner: &TenantId) -> Result<usize, Fault> {
         let doing = "counting replays";
         Ok(self.table.rows_under(keys::replays_partition(owner), keys::RUNNING, doing).await?.len())
+    }
+
+    /// The replays of an owner that are running: ten at most, and a read for each.
+    pub async fn running(&self, owner: &TenantId) -> Result<Vec<Replay>, Fault> {
+        let doing = "listing running replays";
+        let markers = self.table.rows_under(keys::replays_partition(owner), keys::RUNNING, doing).await?;
+        let ids: Vec<ReplayId> = markers.iter().map(|item| parsed(item, "id")).collect::<Result<_, _>>()?;
+        let replays = try_join_all(ids.into_iter().map(|id| self.get(owner, id))).await?;
+        Ok(replays.into_iter().flatten().collect())
     }
 
     /// One replay, read consistently.

@@ -316,7 +316,11 @@ impl Deliveries {
             .set("list_pk", written.list_pk);
         if let Some((name, text)) = written.attempt {
             // The long excerpt is the last attempt's alone.
-            update = update.set(&name, text).put("last_excerpt", written.excerpt);
+            update = update
+                .set(&name, text)
+                .put("last_excerpt", written.excerpt)
+                .put("failing_pk", written.failing_pk)
+                .put("failure", written.failure);
         }
         let condition = update
             .put("next_attempt_at", written.next_attempt_at)
@@ -352,6 +356,8 @@ impl Deliveries {
             ("due_pk", written.due_pk),
             ("due_at", written.due_at),
             ("last_excerpt", written.excerpt),
+            ("failing_pk", written.failing_pk),
+            ("failure", written.failure),
             ("operator", all.operator.then_some(AttributeValue::Bool(true))),
             ("type", all.event_type.as_ref().map(|name| AttributeValue::S(name.to_string()))),
         ];
@@ -368,6 +374,10 @@ struct ChangeAttributes {
     /// The attempt's name and text.
     attempt: Option<(String, AttributeValue)>,
     excerpt: Option<AttributeValue>,
+    /// Its partition among the deliveries whose last attempt failed. A change without an attempt leaves it as it is.
+    failing_pk: Option<AttributeValue>,
+    /// Why that attempt failed.
+    failure: Option<AttributeValue>,
     next_attempt_at: Option<AttributeValue>,
     parked_reason: Option<AttributeValue>,
     due_pk: Option<AttributeValue>,
@@ -386,6 +396,7 @@ impl ChangeAttributes {
             ),
             None => (None, None),
         };
+        let failure = attempt.and_then(|attempt| attempt.failure);
         let place = all.place();
         let count = attempt.map_or(change.recorded_attempts.unwrap_or(0), |attempt| attempt.number);
         Ok(Self {
@@ -394,6 +405,8 @@ impl ChangeAttributes {
             list_pk: AttributeValue::S(keys::list(&all.owner(), all.key.id, change.status.group())),
             attempt: attempt_text,
             excerpt,
+            failing_pk: failure.map(|_| AttributeValue::S(keys::failing(&all.owner(), all.key.id))),
+            failure: failure.map(|failure| AttributeValue::S(failure.as_str().to_owned())),
             next_attempt_at: change.next_attempt_at.map(|at| number(at.millis())),
             parked_reason: change.parked_reason.map(|reason| AttributeValue::S(reason.as_str().to_owned())),
             due_at: place.as_ref().map(|place| number(place.at.millis())),

@@ -142,8 +142,17 @@ impl EndpointDeliveries {
         span: Span,
         limit: usize,
     ) -> Result<Vec<ListEntry>, Fault> {
+        let bound = match span {
+            Span::NewestFirst { before, .. } => before,
+            Span::OldestFirst { after, .. } => after.ok(),
+        };
+        let read = |item: &Item| {
+            let listed = read_listed(item)?;
+            Ok((Some(listed.place) != bound).then_some(listed))
+        };
         let shards = (0..keys::list_shards(owner))
-            .map(|shard| self.in_shard(keys::list_partition(owner, endpoint, group, shard), span, limit));
+            .map(|shard| keys::list_partition(owner, endpoint, group, shard))
+            .map(|pk| in_shard((&self.table, OF_ENDPOINTS), pk, span, limit, read));
         let mut found: Vec<ListEntry> = try_join_all(shards).await?.into_iter().flatten().collect();
         found.sort_unstable_by_key(|listed| listed.place);
         if let Span::NewestFirst { .. } = span {
@@ -152,50 +161,63 @@ impl EndpointDeliveries {
         found.truncate(limit);
         Ok(found)
     }
+}
 
-    async fn in_shard(&self, pk: String, span: Span, limit: usize) -> Result<Vec<ListEntry>, Fault> {
-        let doing = "listing an endpoint's deliveries";
-        // `~` sorts behind everything that keys are spelled with, `!` before it.
-        let (first, last, forward) = match span {
-            Span::NewestFirst { before, since } => {
-                (from_time(since), before.map_or_else(|| "~".to_owned(), place_text), false)
-            }
-            Span::OldestFirst { after, until } => {
-                (after.map_or_else(from_time, place_text), from_time(until), true)
-            }
-        };
-        let mut found = Vec::new();
-        if first > last {
-            // DynamoDB refuses bounds in the wrong order.
-            return Ok(found);
+/// An index of deliveries, by its name and its partition key. Both sort by `list_sk`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ListIndex {
+    pub(super) name: &'static str,
+    pub(super) condition: &'static str,
+}
+
+const OF_ENDPOINTS: ListIndex =
+    ListIndex { name: "deliveries", condition: "list_pk = :pk AND list_sk BETWEEN :first AND :last" };
+
+/// One shard of a list: what `read` makes of its entries, at least `limit` if there are so many. The bound of `span` is
+/// among them, and `read` makes nothing of it.
+pub(super) async fn in_shard<T>(
+    (table, index): (&Table, ListIndex),
+    pk: String,
+    span: Span,
+    limit: usize,
+    read: impl Fn(&Item) -> Result<Option<T>, Fault>,
+) -> Result<Vec<T>, Fault> {
+    // `~` sorts behind everything that keys are spelled with, `!` before it.
+    let (first, last, forward) = match span {
+        Span::NewestFirst { before, since } => {
+            (from_time(since), before.map_or_else(|| "~".to_owned(), place_text), false)
         }
-        let mut start = None;
-        loop {
-            let response = self
-                .table
-                .query()
-                .index_name("deliveries")
-                .key_condition_expression("list_pk = :pk AND list_sk BETWEEN :first AND :last")
-                .expression_attribute_values(":pk", AttributeValue::S(pk.clone()))
-                .expression_attribute_values(":first", AttributeValue::S(first.clone()))
-                .expression_attribute_values(":last", AttributeValue::S(last.clone()))
-                .scan_index_forward(forward)
-                // One more, since the bound itself is among them.
-                .limit(saturating::<i32>(limit).saturating_add(1))
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(Fault::on(doing))?;
-            for item in response.items() {
-                let place = text(item, "list_sk")?;
-                if place != first && place != last {
-                    found.push(read_listed(item)?);
-                }
-            }
-            start = response.last_evaluated_key;
-            if start.is_none() || found.len() >= limit {
-                return Ok(found);
-            }
+        Span::OldestFirst { after, until } => {
+            (after.map_or_else(from_time, place_text), from_time(until), true)
+        }
+    };
+    let mut found = Vec::new();
+    if first > last {
+        // DynamoDB refuses bounds in the wrong order.
+        return Ok(found);
+    }
+    let mut start = None;
+    loop {
+        let response = table
+            .query()
+            .index_name(index.name)
+            .key_condition_expression(index.condition)
+            .expression_attribute_values(":pk", AttributeValue::S(pk.clone()))
+            .expression_attribute_values(":first", AttributeValue::S(first.clone()))
+            .expression_attribute_values(":last", AttributeValue::S(last.clone()))
+            .scan_index_forward(forward)
+            // One more, since the bound itself is among them.
+            .limit(saturating::<i32>(limit).saturating_add(1))
+            .set_exclusive_start_key(start)
+            .send()
+            .await
+            .map_err(Fault::on("listing deliveries"))?;
+        for item in response.items() {
+            found.extend(read(item)?);
+        }
+        start = response.last_evaluated_key;
+        if start.is_none() || found.len() >= limit {
+            return Ok(found);
         }
     }
 }
@@ -209,7 +231,7 @@ fn from_time(at: Timestamp) -> String {
     format!("{:015}", at.millis())
 }
 
-fn read_listed(item: &Item) -> Result<ListEntry, Fault> {
+pub(super) fn read_listed(item: &Item) -> Result<ListEntry, Fault> {
     let place = keys::parse_list_place(text(item, "list_sk")?).ok_or_else(|| malformed("list_sk"))?;
     let (at, event, generation) = place;
     let attempts = integer(item, "attempt_count")?;

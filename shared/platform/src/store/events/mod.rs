@@ -3,6 +3,7 @@
 
 pub(crate) mod attempts;
 pub mod deliveries;
+pub mod failing;
 pub mod generations;
 pub mod lists;
 pub mod pages;

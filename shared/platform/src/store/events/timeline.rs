@@ -48,7 +48,7 @@ impl Timeline {
         Self { table }
     }
 
-    /// A tenant's events, newest first: those before `before`, down to the day `oldest`.
+    /// A tenant's events, newest first: those before `before`, down to the day `oldest` and none before `since`.
     ///
     /// Walks the timeline day by day, all shards of a day at once, and stops when the page is full.
     pub async fn list(
@@ -56,7 +56,7 @@ impl Timeline {
         tenant: &TenantId,
         newest: Timestamp,
         before: Option<(Timestamp, EventId)>,
-        oldest: Timestamp,
+        (oldest, since): (Timestamp, Option<Timestamp>),
         limit: usize,
     ) -> Result<Vec<EventSummary>, Fault> {
         let mut found: Vec<EventSummary> = Vec::new();
@@ -67,6 +67,7 @@ impl Timeline {
             let shards =
                 (0..TIMELINE_SHARDS).map(|shard| self.list_shard(tenant, day, shard, before, wanted));
             let mut of_day: Vec<_> = try_join_all(shards).await?.into_iter().flatten().collect();
+            of_day.retain(|event| since.is_none_or(|since| event.at >= since));
             of_day.sort_by_key(|event| std::cmp::Reverse((event.at, event.id)));
             of_day.truncate(wanted);
             found.extend(of_day);

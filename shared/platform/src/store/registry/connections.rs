@@ -17,7 +17,7 @@ use crate::{
     Fault,
     store::table::{
         Item, Table,
-        attributes::number,
+        attributes::{malformed, number, text},
         keys::{Key, connect},
         put_if,
         rows::{self, Order, Span},
@@ -40,6 +40,8 @@ pub enum CredentialPlace {
     Pool(u32),
     /// In a secret of its own, since it changes often.
     Own,
+    /// In its row, sealed: the journal, which is never moved.
+    Sealed,
 }
 
 /// A connection as it is stored.
@@ -160,9 +162,17 @@ impl AccountLinks {
     }
 }
 
-/// That there is a grant; its key says all.
+/// That there is a grant. Its key says of what.
+#[derive(Default, Serialize, Deserialize)]
+struct GrantRow {
+    /// The identifiers of its refresh token, where that remains the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tokens: Vec<String>,
+}
+
+/// That a connection holds a token; its key says all.
 #[derive(Serialize)]
-struct GrantRow {}
+struct HeldTokenRow {}
 
 /// Which connections are listed.
 #[derive(Debug, Clone, Default)]
@@ -319,18 +329,81 @@ impl Connections {
 
     /// Notes that a connection is of the grant that an account gave to a client of this owner, which tenants share where
     /// the owner is the operator. It is noted before the connection is made, and errs on the side of leaving a grant.
-    pub async fn note_grant(&self, connection: &Connection) -> Result<(), Fault> {
-        let put = self.table.put(rows::item(connect::grant(connection), &GrantRow {})?);
-        put_if(put, "noting a grant").await.map(|_| ())
+    ///
+    /// `tokens` are the identifiers of a new refresh token, by which the connection can be found; without any, those
+    /// that were noted before remain.
+    pub async fn note_grant(&self, connection: &Connection, tokens: &[String]) -> Result<(), Fault> {
+        const DOING: &str = "noting a grant";
+        let key = connect::grant(connection);
+        if tokens.is_empty() {
+            let put = self.table.put(rows::item(key, &GrantRow::default())?);
+            return put_if(put.condition_expression("attribute_not_exists(pk)"), DOING).await.map(|_| ());
+        }
+        for token in tokens {
+            let put = self.table.put(rows::item(connect::held_token(connection, token), &HeldTokenRow {})?);
+            put_if(put, DOING).await?;
+        }
+        let put = self.table.put(rows::item(key, &GrantRow { tokens: tokens.to_vec() })?);
+        let put = put.return_values(ReturnValue::AllOld).send().await.map_err(Fault::on(DOING))?;
+        let before = put.attributes.map(serde_dynamo::from_item).transpose().map_err(Fault::on(DOING))?;
+        let GrantRow { tokens: before } = before.unwrap_or_default();
+        let gone: Vec<_> = before.into_iter().filter(|token| !tokens.contains(token)).collect();
+        self.forget_tokens(connection, &gone).await
+    }
+
+    async fn forget_tokens(&self, connection: &Connection, tokens: &[String]) -> Result<(), Fault> {
+        for token in tokens {
+            let delete = self.table.delete(connect::held_token(connection, token));
+            delete.send().await.map_err(Fault::on("forgetting a refresh token"))?;
+        }
+        Ok(())
     }
 
     /// Forgets that, and says whether another connection is of the same grant.
     pub async fn forget_grant(&self, connection: &Connection) -> Result<bool, Fault> {
+        const DOING: &str = "forgetting a grant";
         let key = connect::grant(connection);
         let (pk, _) = key.clone();
-        self.table.delete(key).send().await.map_err(Fault::on("forgetting a grant"))?;
-        let others = self.table.rows_under(pk, &connect::grants_of(connection), "reading a grant").await?;
+        // The tokens first: the row is what leads to them.
+        let row = self.table.get_row::<GrantRow>(key.clone(), true).await?.unwrap_or_default();
+        self.forget_tokens(connection, &row.tokens).await?;
+        self.table.delete(key).send().await.map_err(Fault::on(DOING))?;
+        let prefix = connect::grants_of(&connection.idp, &connection.account.sub);
+        let others = self.table.rows_under(pk, &prefix, "reading a grant").await?;
         Ok(!others.is_empty())
+    }
+
+    /// Whether a connection holds the refresh token of this identifier now.
+    pub async fn holds_token(&self, connection: &Connection, token: &str) -> Result<bool, Fault> {
+        let row = self.table.get_row::<GrantRow>(connect::grant(connection), true).await?;
+        Ok(row.is_some_and(|row| row.tokens.iter().any(|held| held == token)))
+    }
+
+    /// The connections, of all tenants, that hold or held the refresh token of this identifier, of a client of this owner.
+    pub async fn of_token(
+        &self,
+        owner: &TenantId,
+        token: &str,
+    ) -> Result<Vec<(TenantId, ConnectionId)>, Fault> {
+        self.granted(owner, &connect::holders_of(token)).await
+    }
+
+    /// The connections, of all tenants, that an account has granted to a client of this owner at one provider.
+    pub async fn of_grant(
+        &self,
+        owner: &TenantId,
+        idp: &IdpName,
+        sub: &str,
+    ) -> Result<Vec<(TenantId, ConnectionId)>, Fault> {
+        self.granted(owner, &connect::grants_of(idp, sub)).await
+    }
+
+    /// The connections of the rows of a grant that begin so.
+    async fn granted(&self, owner: &TenantId, prefix: &str) -> Result<Vec<(TenantId, ConnectionId)>, Fault> {
+        const DOING: &str = "reading the connections of a grant";
+        let rows = self.table.rows_under(connect::grants_partition(owner), prefix, DOING).await?;
+        let read = |row: &Item| connect::parse_grant(text(row, "sk")?).ok_or_else(|| malformed("sk"));
+        rows.iter().map(read).collect()
     }
 
     /// Takes an account's connection off the list of its account, so that it can be connected again.

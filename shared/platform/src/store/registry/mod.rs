@@ -11,8 +11,10 @@ use crate::Fault;
 
 pub mod accounts;
 pub mod api_keys;
+pub mod checkpoint_keys;
 pub mod connections;
 pub mod endpoints;
+pub mod erasures;
 pub mod event_types;
 pub mod idps;
 pub mod pointers;

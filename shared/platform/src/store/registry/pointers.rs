@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::{operation::delete_item::DeleteItemError, types::AttributeValue};
 use domain::{
-    Timestamp,
+    TenantId, Timestamp,
     ids::holder::Holder,
     pool::{EntryKey, Shard},
 };
@@ -28,6 +28,9 @@ const READING: &str = "reading the pointers to secrets";
 pub struct Pointer {
     /// Which shard of the pool.
     pub shard: u32,
+    /// Whose document it is, where it is not of all tenants. It is part of its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
     /// The version's id in Secrets Manager.
     pub version: String,
     /// The size of that version, in bytes.
@@ -41,8 +44,12 @@ pub struct Pointer {
 impl Pointer {
     /// The pointer to a version of a shard.
     #[must_use]
-    pub fn new(Shard { number, size, day, versions }: Shard, version: String) -> Self {
-        Self { shard: number, version, size, day, versions }
+    pub fn new(
+        Shard { number, size, day, versions }: Shard,
+        tenant: Option<TenantId>,
+        version: String,
+    ) -> Self {
+        Self { shard: number, tenant, version, size, day, versions }
     }
 
     /// What the choice of a shard depends on.
@@ -185,6 +192,18 @@ impl SecretPointers {
             .expression_attribute_values(":value", AttributeValue::N(value.millis().to_string()))
             .expression_attribute_values(":token", AttributeValue::S(token.to_owned()));
         put_if(put, "leasing a shard of secrets").await
+    }
+
+    /// Removes the pointer to a shard whose document was deleted, if it is still at this version.
+    pub async fn remove(&self, holder: Holder, pointer: &Pointer) -> Result<(), Fault> {
+        let delete = self
+            .table
+            .delete(keys::secret(holder, pointer.shard))
+            .condition_expression("attribute_not_exists(pk) OR version = :version")
+            .expression_attribute_values(":version", AttributeValue::S(pointer.version.clone()));
+        delete.send().await.map_err(Fault::on("removing the pointer to a secret"))?;
+        self.cache.forget(&(holder, pointer.shard));
+        Ok(())
     }
 
     /// The owners that leave a shard, or any shard of the pool, read consistently.

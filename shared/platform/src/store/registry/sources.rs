@@ -6,11 +6,8 @@ use std::{sync::Arc, time::Duration};
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 use domain::{
     SourceId, TenantId, Timestamp,
-    inbound::{
-        Provider, Source,
-        source::{Network, SourceSettings},
-        table::read_table,
-    },
+    access::Network,
+    inbound::{Provider, Source, source::SourceSettings, table::read_table},
     saturating,
 };
 use serde::{Deserialize, Serialize};

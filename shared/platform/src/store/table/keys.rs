@@ -2,12 +2,16 @@
 //! builders take first, so no row can be read without naming its tenant.
 
 use domain::{
-    ConnectionId, DeliveryId, EndpointId, EventId, InboundRequestId, KeyId, ReplayId, SourceId, TenantId,
-    Timestamp, delivery::Group, event::EventType, ids::holder::Holder, inbound::ProviderAccount,
-    pool::EntryKey,
+    ConnectionId, DeliveryId, EndpointId, EventId, InboundRequestId, ReplayId, SourceId, TenantId, Timestamp,
+    event::EventType, ids::holder::Holder, inbound::ProviderAccount, pool::EntryKey,
 };
 
+pub mod access;
 pub mod connect;
+mod lists;
+pub mod usage;
+
+pub use lists::*;
 
 /// Shards of a tenant's timeline per day, since all that is accepted today is in one day.
 ///
@@ -24,19 +28,6 @@ pub type Key = (String, String);
 #[must_use]
 pub fn tenant(tenant: &TenantId) -> Key {
     (tenant.to_string(), "tenant".to_owned())
-}
-
-/// One API key, for its tenant.
-#[must_use]
-pub fn api_key(tenant: &TenantId, id: KeyId) -> Key {
-    (tenant.to_string(), format!("key#{id}"))
-}
-
-/// One API key, for a request that has the key and not its tenant.
-#[must_use]
-pub fn api_key_lookup(hash: &str) -> Key {
-    // `#` is in no tenant's id, so this cannot be a tenant's partition.
-    (format!("keyhash#{hash}"), "lookup".to_owned())
 }
 
 /// What the sort keys of the catalog's event types begin with.
@@ -168,6 +159,12 @@ pub fn dry_runs_limiter(tenant: &TenantId) -> Key {
     (tenant.to_string(), "dry-runs".to_owned())
 }
 
+/// The record of an idempotency key, in the leases table.
+#[must_use]
+pub fn idempotency(tenant: &TenantId, name: &str) -> Key {
+    (format!("{tenant}#idempotency#{name}"), "request".to_owned())
+}
+
 /// The partition of an event and its deliveries.
 #[must_use]
 pub fn event_partition(tenant: &TenantId, id: EventId) -> String {
@@ -267,46 +264,6 @@ pub fn held_partition(owner: &TenantId, endpoint: EndpointId, shard: u8) -> Stri
 #[must_use]
 pub fn held(owner: &TenantId, id: DeliveryId) -> String {
     held_partition(owner, id.endpoint, id.shard(HELD_SHARDS))
-}
-
-/// Shards of each group of an endpoint's deliveries.
-///
-/// A partition takes 1,000 writes a second: 4,000 deliveries a second that succeed at once, and 16,000 of
-/// an endpoint of the operator, which gets the events of all tenants. A page of the list costs as many
-/// queries for each of its groups.
-#[must_use]
-pub fn list_shards(owner: &TenantId) -> u8 {
-    if owner.is_operator() { 16 } else { 4 }
-}
-
-/// What the partitions of endpoints' deliveries begin with.
-pub const LISTS: &str = "list#";
-
-/// One shard of one group of an endpoint's deliveries; `owner` is whose endpoint it is.
-#[must_use]
-pub fn list_partition(owner: &TenantId, endpoint: EndpointId, group: Group, shard: u8) -> String {
-    format!("{LISTS}{owner}#{endpoint}#{}#{shard}", group.as_str())
-}
-
-/// The partition of a delivery among those of its endpoint.
-#[must_use]
-pub fn list(owner: &TenantId, id: DeliveryId, group: Group) -> String {
-    list_partition(owner, id.endpoint, group, id.shard(list_shards(owner)))
-}
-
-/// Its place there: by the time at which it was first written, which never changes, then by what it
-/// is of.
-#[must_use]
-pub fn list_place(at: Timestamp, event: EventId, generation: u32) -> String {
-    format!("{:015}#{event}#{generation:04}", at.millis())
-}
-
-/// Reads [`list_place`] back.
-#[must_use]
-pub fn parse_list_place(text: &str) -> Option<(Timestamp, EventId, u32)> {
-    let (millis, rest) = text.split_once('#')?;
-    let (event, generation) = rest.split_once('#')?;
-    Some((Timestamp::from_millis(millis.parse().ok()?), event.parse().ok()?, generation.parse().ok()?))
 }
 
 /// The entry in the due index by which all work held for one endpoint comes back.
@@ -419,6 +376,25 @@ pub fn audit_place(seq: u64) -> String {
     format!("{seq:012}")
 }
 
+/// The checkpoint of one entry of a tenant's audit trail, in the audit table.
+#[must_use]
+pub fn audit_checkpoint(tenant: &TenantId, seq: u64) -> Key {
+    (format!("{tenant}#checkpoints"), audit_place(seq))
+}
+
+/// The end of a tenant's audit trail that was signed last, in the registry table.
+#[must_use]
+pub fn checkpoint_head(tenant: &TenantId) -> Key {
+    // `#` is in no tenant's id, so this cannot be a tenant's partition.
+    (format!("checkpoint-head#{tenant}"), "head".to_owned())
+}
+
+/// A public key that verifies checkpoints, in the registry table.
+#[must_use]
+pub fn checkpoint_key(id: &str) -> Key {
+    ("checkpoint-keys#".to_owned(), id.to_owned())
+}
+
 /// The limiter of the test events of all of a tenant's endpoints, in the leases table.
 #[must_use]
 pub fn tests_limiter(owner: &TenantId) -> Key {
@@ -443,6 +419,34 @@ pub fn progress(job: &str) -> Key {
 pub fn job_lease(job: &str) -> Key {
     let (pk, sk) = progress(job);
     (pk, format!("{sk}#lease"))
+}
+
+/// The deletions of tenants: requested, under way, and done. It is not a tenant's, so that a proof outlives its tenant.
+#[must_use]
+pub fn deletions_partition() -> String {
+    // `#` is in no tenant's id.
+    "deletions#".to_owned()
+}
+
+/// What the sort keys of deletions begin with that are not done.
+pub const OPEN_DELETIONS: &str = "open#";
+
+/// A deletion that is not done.
+#[must_use]
+pub fn open_deletion(tenant: &TenantId) -> Key {
+    (deletions_partition(), format!("{OPEN_DELETIONS}{tenant}"))
+}
+
+/// What the sort keys of the proofs of a tenant's deletions begin with: an id can be used again.
+#[must_use]
+pub fn deletion_proofs(tenant: &TenantId) -> String {
+    format!("proof#{tenant}#")
+}
+
+/// The proof of a deletion that began at this time.
+#[must_use]
+pub fn deletion_proof(tenant: &TenantId, began_at: Timestamp) -> Key {
+    (deletions_partition(), format!("{}{:015}", deletion_proofs(tenant), began_at.millis()))
 }
 
 /// Shards of the list of all tenants.

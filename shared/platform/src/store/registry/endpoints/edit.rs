@@ -18,6 +18,9 @@ use crate::Fault;
 /// Further to a condition: the settings are as they were read. Rows may have none.
 const SETTINGS_UNCHANGED: &str = " AND (attribute_not_exists(settings) OR settings = :before)";
 
+/// The end of an update of what people set.
+const REVISED: &str = "ADD revision :one";
+
 /// What a person changes of an endpoint; nothing where a field is `None` or absent.
 #[derive(Debug, Clone, Default)]
 pub struct Edit {
@@ -35,6 +38,8 @@ pub struct Edit {
     pub metadata: Option<BTreeMap<String, String>>,
     /// Its delivery settings: as they were read, and as they are to be.
     pub settings: Option<(Settings, Settings)>,
+    /// The revision that was read, where the change is made to no other.
+    pub known_revision: Option<u64>,
 }
 
 /// What enabling an endpoint changes besides.
@@ -56,7 +61,8 @@ impl Edit {
     #[must_use]
     pub fn applied(&self, endpoint: &Endpoint) -> Endpoint {
         // By name, so that a new field cannot be forgotten here.
-        let Self { url, event_types, description, channels, filter, metadata, settings } = self;
+        let Self { url, event_types, description, channels, filter, metadata, settings, known_revision: _ } =
+            self;
         let mut applied = Endpoint {
             url: url.as_ref().unwrap_or(&endpoint.url).clone(),
             event_types: event_types.as_ref().unwrap_or(&endpoint.event_types).clone(),
@@ -101,15 +107,30 @@ impl Endpoints {
         };
         if sets.is_empty() && remove.is_empty() {
             let endpoint = self.get_now(tenant, id).await?;
-            return Ok(endpoint.is_some_and(|endpoint| endpoint.state != State::Deleted));
+            let is_known =
+                |endpoint: &Endpoint| edit.known_revision.is_none_or(|known| known == endpoint.revision);
+            return Ok(
+                endpoint.is_some_and(|endpoint| endpoint.state != State::Deleted && is_known(&endpoint))
+            );
         }
         let set = if sets.is_empty() { String::new() } else { format!("SET {} ", sets.join(", ")) };
-        let mut update = update.update_expression(set + remove).condition_expression(LIVE);
+        let mut condition = LIVE.to_owned();
+        let mut update = update
+            .update_expression(format!("{set}{remove} {REVISED}"))
+            .expression_attribute_values(":one", value(&1)?);
         if let Some((from, _)) = &edit.settings {
-            update = update
-                .condition_expression(format!("{LIVE}{SETTINGS_UNCHANGED}"))
-                .expression_attribute_values(":before", value(from)?);
+            condition += SETTINGS_UNCHANGED;
+            update = update.expression_attribute_values(":before", value(from)?);
         }
+        if let Some(known) = edit.known_revision {
+            condition += match known {
+                // Rows may have none.
+                0 => " AND (attribute_not_exists(revision) OR revision = :known)",
+                _ => " AND revision = :known",
+            };
+            update = update.expression_attribute_values(":known", value(&known)?);
+        }
+        let update = update.condition_expression(condition);
         if edit.changes_subscription() {
             self.write_subscription(tenant, id, update).await
         } else {
@@ -176,8 +197,9 @@ impl Endpoints {
     ) -> Result<UpdateItemFluentBuilder, Fault> {
         Ok(self
             .update(owner, id)
-            .update_expression("SET disabled = :disabled")
+            .update_expression(format!("SET disabled = :disabled {REVISED}"))
             .condition_expression(condition)
+            .expression_attribute_values(":one", value(&1)?)
             .expression_attribute_values(":disabled", value(&disabled)?))
     }
 
@@ -201,7 +223,9 @@ impl Endpoints {
         }
         let set = if sets.is_empty() { String::new() } else { format!("SET {} ", sets.join(", ")) };
         let update = update
-            .update_expression(set + "REMOVE disabled, health ADD health_version :one, enable_count :one")
+            .update_expression(
+                set + "REMOVE disabled, health ADD health_version :one, enable_count :one, revision :one",
+            )
             .condition_expression(condition)
             .expression_attribute_values(":one", AttributeValue::N("1".to_owned()));
         self.write_subscription(owner, id, update).await

@@ -14,7 +14,7 @@ use aws_sdk_dynamodb::{
 };
 use domain::{
     EndpointId, TenantId, Timestamp,
-    endpoint::{self, Endpoint, State},
+    endpoint::{Endpoint, State},
 };
 
 use self::{
@@ -68,11 +68,12 @@ impl Endpoints {
         Self { table, cache: Arc::new(cache) }
     }
 
-    /// Makes an endpoint, if the tenant may have one more.
+    /// Makes an endpoint, if the tenant may have one more of so many.
     pub async fn create(
         &self,
         tenant: &TenantId,
         endpoint: &Endpoint,
+        limit: u32,
     ) -> Result<CreateEndpointOutcome, Fault> {
         let disabled = match endpoint.state {
             State::Disabled(disabled) => Some(disabled),
@@ -90,6 +91,7 @@ impl Endpoints {
             health: None,
             health_version: 0,
             enable_count: 0,
+            revision: 0,
             discard_held_until: None,
             channels: endpoint.channels.clone(),
             filter: endpoint.filter.clone(),
@@ -112,7 +114,7 @@ impl Endpoints {
             .expression_attribute_values(":name", AttributeValue::S(TenantId::OPERATOR.to_owned()))
             .expression_attribute_values(":now", AttributeValue::N(row.created_at.to_string()))
             .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
-            .expression_attribute_values(":limit", AttributeValue::N(endpoint::LIMIT_PER_TENANT.to_string()))
+            .expression_attribute_values(":limit", AttributeValue::N(limit.to_string()))
             .build()
             .map_err(Fault::on("writing an endpoint"))?;
         let count = TransactWriteItem::builder().update(count).build();

@@ -30,6 +30,8 @@ pub(super) struct EndpointRow {
     pub(super) health_version: u64,
     #[serde(default)]
     pub(super) enable_count: u64,
+    #[serde(default)]
+    pub(super) revision: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) discard_held_until: Option<i64>,
     #[serde(default, skip_serializing_if = "Channels::is_empty")]
@@ -123,6 +125,7 @@ impl From<EndpointRow> for Endpoint {
             health: row.health.unwrap_or_default(),
             health_version: row.health_version,
             enable_count: row.enable_count,
+            revision: row.revision,
             discard_held_until: row.discard_held_until.map(Timestamp::from_millis),
         }
     }

@@ -23,18 +23,46 @@ pub fn account(tenant: &TenantId, idp: &IdpName, sub: &str) -> Key {
     (tenant.to_string(), format!("connected#{idp}#{}", hash(sub)))
 }
 
-/// What the sort keys of all connections begin with that are of one grant.
+/// What the sort keys of all connections begin with that are of the grants of one account.
 #[must_use]
-pub fn grants_of(connection: &Connection) -> String {
-    format!("granted#{}#{}#", connection.idp, hash(&connection.account.sub))
+pub fn grants_of(idp: &IdpName, sub: &str) -> String {
+    format!("granted#{idp}#{}#", hash(sub))
+}
+
+/// The grants to the clients of an owner.
+#[must_use]
+pub fn grants_partition(owner: &TenantId) -> String {
+    format!("{owner}#grants")
 }
 
 /// That a connection is of a grant, in the partition of the client's owner.
 #[must_use]
 pub fn grant(connection: &Connection) -> Key {
-    let owner = connection.tenant_id.owner_of_endpoint(connection.operator_idp);
-    let partition = format!("{owner}#grants");
-    (partition, format!("{}{}#{}", grants_of(connection), connection.tenant_id, connection.id))
+    let Connection { tenant_id, id, idp, account, .. } = connection;
+    let owner = tenant_id.owner_of_endpoint(connection.operator_idp);
+    (grants_partition(&owner), format!("{}{tenant_id}#{id}", grants_of(idp, &account.sub)))
+}
+
+/// What the sort keys of all connections begin with that hold the refresh token of this identifier.
+#[must_use]
+pub fn holders_of(token: &str) -> String {
+    format!("token#{token}#")
+}
+
+/// That a connection holds a refresh token, in the partition of the client's owner.
+#[must_use]
+pub fn held_token(connection: &Connection, token: &str) -> Key {
+    let Connection { tenant_id, id, .. } = connection;
+    let owner = tenant_id.owner_of_endpoint(connection.operator_idp);
+    (grants_partition(&owner), format!("{}{tenant_id}#{id}", holders_of(token)))
+}
+
+/// Reads the connection of such a key, or of one of a grant, back.
+#[must_use]
+pub fn parse_grant(sk: &str) -> Option<(TenantId, ConnectionId)> {
+    let (rest, id) = sk.rsplit_once('#')?;
+    let (_, tenant) = rest.rsplit_once('#')?;
+    Some((tenant.parse().ok()?, id.parse().ok()?))
 }
 
 /// What the sort keys of a tenant's identity providers begin with.

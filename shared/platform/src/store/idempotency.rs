@@ -1,0 +1,135 @@
+//! The records of idempotency keys, in the leases table: which request claimed a key, and its response.
+//!
+//! A call each to claim a key, to store the response and to give the key back, all of them conditional.
+
+use aws_sdk_dynamodb::{
+    operation::{delete_item::DeleteItemError, update_item::UpdateItemError},
+    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+};
+use domain::{
+    TenantId, Timestamp,
+    idempotency::{CLAIM, KEPT, Record},
+    saturating,
+};
+
+use super::table::{
+    Item, Table,
+    attributes::{millis, optional, parsed},
+    keys, update_if,
+};
+use crate::{Fault, aws::sdk::DynamoDb};
+
+/// A request under an idempotency key.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// Whose request it is.
+    pub tenant: TenantId,
+    /// The name of the record.
+    pub name: String,
+    /// What must be the same in a repeat.
+    pub fingerprint: String,
+    /// Distinguishes this request from its repeats.
+    pub holder_token: String,
+}
+
+/// The result of claiming a key.
+#[derive(Debug)]
+pub enum ClaimOutcome {
+    /// The request is the first one, or the first one that is still alive.
+    New,
+    /// Another request has it.
+    Taken(Record),
+}
+
+/// Records of idempotency keys.
+#[derive(Debug, Clone)]
+pub struct IdempotencyRecords {
+    table: Table,
+}
+
+impl IdempotencyRecords {
+    /// The records in this table.
+    #[must_use]
+    pub fn new(dynamodb: DynamoDb, table: &str) -> Self {
+        Self { table: Table::new(dynamodb, table) }
+    }
+
+    /// Claims a key, unless a request has it that is in progress or has succeeded.
+    pub async fn claim(&self, claim: &Claim, now: Timestamp) -> Result<ClaimOutcome, Fault> {
+        const DOING: &str = "claiming an idempotency key";
+        let number = |value: i64| AttributeValue::N(value.to_string());
+        let kept: i64 = saturating(KEPT.as_secs());
+        let update = self
+            .table
+            .update(keys::idempotency(&claim.tenant, &claim.name))
+            .update_expression(
+                "SET fingerprint = :fingerprint, holder_token = :token, claimed_until = :until, expires_at = :expires \
+                 REMOVE sealed_response",
+            )
+            // DynamoDB deletes what has expired some days late.
+            .condition_expression(
+                "attribute_not_exists(pk) OR expires_at <= :seconds OR \
+                 (attribute_not_exists(sealed_response) AND claimed_until <= :now AND fingerprint = :fingerprint)",
+            )
+            .expression_attribute_values(":fingerprint", AttributeValue::S(claim.fingerprint.clone()))
+            .expression_attribute_values(":token", AttributeValue::S(claim.holder_token.clone()))
+            .expression_attribute_values(":until", number((now + CLAIM).millis()))
+            .expression_attribute_values(":expires", number(now.secs() + kept))
+            .expression_attribute_values(":seconds", number(now.secs()))
+            .expression_attribute_values(":now", number(now.millis()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let Err(error) = update.send().await else { return Ok(ClaimOutcome::New) };
+        match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                let item = failed.item.as_ref();
+                let item = item.ok_or_else(|| Fault::new(DOING, "the record that bars it is missing"))?;
+                // A call that the SDK has sent again meets its own claim.
+                if item.get("holder_token").and_then(|token| token.as_s().ok()) == Some(&claim.holder_token) {
+                    return Ok(ClaimOutcome::New);
+                }
+                Ok(ClaimOutcome::Taken(record(item)?))
+            }
+            _ => Err(Fault::on(DOING)(error)),
+        }
+    }
+
+    /// Stores the response of the request, sealed. False where its claim has ended, and another has the key.
+    pub async fn finish(&self, claim: &Claim, sealed_response: String) -> Result<bool, Fault> {
+        let update = self
+            .table
+            .update(keys::idempotency(&claim.tenant, &claim.name))
+            .update_expression("SET sealed_response = :response")
+            .condition_expression("holder_token = :token")
+            .expression_attribute_values(":response", AttributeValue::S(sealed_response))
+            .expression_attribute_values(":token", AttributeValue::S(claim.holder_token.clone()));
+        Ok(update_if(update, "storing the response of a request").await?.is_some())
+    }
+
+    /// Gives a key back, since its request has failed.
+    pub async fn release(&self, claim: &Claim) -> Result<(), Fault> {
+        let delete = self
+            .table
+            .delete(keys::idempotency(&claim.tenant, &claim.name))
+            .condition_expression("holder_token = :token AND attribute_not_exists(sealed_response)")
+            .expression_attribute_values(":token", AttributeValue::S(claim.holder_token.clone()));
+        match delete.send().await {
+            Ok(_) => Ok(()),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(Fault::on("giving an idempotency key back")(error)),
+        }
+    }
+}
+
+fn record(item: &Item) -> Result<Record, Fault> {
+    Ok(Record {
+        fingerprint: parsed(item, "fingerprint")?,
+        claimed_until: millis(item, "claimed_until")?,
+        sealed_response: optional(item, "sealed_response", parsed)?,
+    })
+}

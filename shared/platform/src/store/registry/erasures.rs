@@ -1,0 +1,117 @@
+//! Deletions of tenants: requested, under way, and their proofs. The rows are the operator's.
+
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
+use domain::{
+    TenantId, saturating,
+    tenant::{Deletion, erasure::Erasure},
+};
+
+use crate::{
+    Fault,
+    store::table::{Item, Table, keys, keys::Key, rows::item, transactions::first_condition_held},
+};
+
+/// Deletions of tenants.
+#[derive(Debug, Clone)]
+pub struct Erasures {
+    table: Table,
+}
+
+impl Erasures {
+    pub(crate) fn new(table: Table) -> Self {
+        Self { table }
+    }
+
+    /// All that are not done.
+    pub async fn open(&self) -> Result<Vec<Erasure>, Fault> {
+        const DOING: &str = "reading the deletions of tenants";
+        let rows = self.table.rows_under(keys::deletions_partition(), keys::OPEN_DELETIONS, DOING).await?;
+        rows.into_iter().map(|row| serde_dynamo::from_item(row).map_err(Fault::on(DOING))).collect()
+    }
+
+    /// The deletion of a tenant that is not done; otherwise the newest one that is.
+    pub async fn of_tenant(&self, tenant: &TenantId) -> Result<Option<Erasure>, Fault> {
+        const DOING: &str = "reading the deletion of a tenant";
+        if let Some(open) = self.table.get_row(keys::open_deletion(tenant), true).await? {
+            return Ok(Some(open));
+        }
+        let first = keys::deletion_proofs(tenant);
+        let query = self.table.between(keys::deletions_partition(), first.clone(), format!("{first}~"));
+        let newest = query.scan_index_forward(false).consistent_read(true).limit(1);
+        let response = newest.send().await.map_err(Fault::on(DOING))?;
+        let row = response.items.unwrap_or_default().pop();
+        row.map(|row| serde_dynamo::from_item(row).map_err(Fault::on(DOING))).transpose()
+    }
+
+    /// Up to `limit` deletions behind a place, each with its own: those that are not done first, then by tenant.
+    pub async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<(String, Erasure)>, Fault> {
+        const DOING: &str = "listing the deletions of tenants";
+        let query = self
+            .table
+            .query()
+            .key_condition_expression("pk = :pk AND sk > :after")
+            .expression_attribute_values(":pk", AttributeValue::S(keys::deletions_partition()))
+            .expression_attribute_values(":after", AttributeValue::S(after.unwrap_or(" ").to_owned()));
+        let response = query.limit(saturating(limit)).send().await.map_err(Fault::on(DOING))?;
+        let read = |row: Item| {
+            let place = row.get("sk").and_then(|sk| sk.as_s().ok()).cloned().unwrap_or_default();
+            Ok((place, serde_dynamo::from_item(row).map_err(Fault::on(DOING))?))
+        };
+        response.items.unwrap_or_default().into_iter().map(read).collect()
+    }
+
+    /// Saves how far a deletion has come.
+    pub async fn save(&self, erasure: &Erasure) -> Result<(), Fault> {
+        let put = self.table.put(item(keys::open_deletion(&erasure.tenant_id), erasure)?);
+        put.send().await.map(|_| ()).map_err(Fault::on("saving the deletion of a tenant"))
+    }
+
+    /// Removes the tenant's row and its place in the list, and keeps the proof instead. False where that is done.
+    pub async fn finish(&self, erasure: &Erasure) -> Result<bool, Fault> {
+        const DOING: &str = "finishing the deletion of a tenant";
+        let tenant = &erasure.tenant_id;
+        let began_at = erasure.deletion.began_at.unwrap_or(erasure.deletion.deletes_at);
+        let open = self.delete_write(keys::open_deletion(tenant), Some("attribute_exists(pk)"))?;
+        let row = self.delete_write(keys::tenant(tenant), None)?;
+        let listing = self.delete_write(keys::tenant_listing(tenant), None)?;
+        let proof = put_write(&self.table, keys::deletion_proof(tenant, began_at), erasure)?;
+        first_condition_held(self.table.transact(vec![open, row, listing, proof]).await, DOING)
+    }
+
+    fn delete_write(&self, key: Key, condition: Option<&str>) -> Result<TransactWriteItem, Fault> {
+        delete_write(&self.table, key, condition)
+    }
+}
+
+/// The write of a transaction that keeps the row of a requested deletion as the tenant's row has it.
+pub(super) fn request_write(
+    table: &Table,
+    tenant: &TenantId,
+    deletion: Option<&Deletion>,
+) -> Result<TransactWriteItem, Fault> {
+    let key = keys::open_deletion(tenant);
+    match deletion {
+        None => delete_write(table, key, None),
+        Some(deletion) => put_write(table, key, &Erasure::new(tenant.clone(), deletion.clone())),
+    }
+}
+
+fn delete_write(table: &Table, (pk, sk): Key, condition: Option<&str>) -> Result<TransactWriteItem, Fault> {
+    let delete = Delete::builder()
+        .table_name(table.name())
+        .key("pk", AttributeValue::S(pk))
+        .key("sk", AttributeValue::S(sk))
+        .set_condition_expression(condition.map(str::to_owned))
+        .build()
+        .map_err(Fault::on("deleting a row"))?;
+    Ok(TransactWriteItem::builder().delete(delete).build())
+}
+
+fn put_write(table: &Table, key: Key, erasure: &Erasure) -> Result<TransactWriteItem, Fault> {
+    let put = Put::builder()
+        .table_name(table.name())
+        .set_item(Some(item(key, erasure)?))
+        .build()
+        .map_err(Fault::on("writing the deletion of a tenant"))?;
+    Ok(TransactWriteItem::builder().put(put).build())
+}
