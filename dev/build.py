@@ -17,6 +17,7 @@ BINARIES = (
     "oauth",
     "rescuer",
     "scheduler",
+    "tenant-eraser",
     "token-refresher",
 )
 

@@ -32,6 +32,8 @@ def deploy(endpoint_url, run_dir, name, template, bin_dir, given=None, by_sam=Tr
     local = {
         "Architecture": architecture(),
         "RequireTls": "false",
+        "ApiKeyMode": "test",
+        "TenantRequestsPerSecond": "1000",
         "EgressAllow": "127.0.0.1/32",
         "LaneVisibilitySeconds": "35",
         "DispatcherConcurrency": "8",

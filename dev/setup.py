@@ -109,7 +109,7 @@ def clients():
 
 
 def browser():
-    """Install Chromium, which only the tests of cookies need, unless the machine has one."""
+    """Install Chromium, in which the tests of OAuth walk through login and consent, unless the machine has one."""
     if any(map(shutil.which, BROWSERS)):
         return
     command = ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]
@@ -117,7 +117,9 @@ def browser():
     if not shutil.which(command[0]) or os.geteuid() != 0:
         raise Problem(f"no Chromium: install it (Debian: `{' '.join(command)}` as root)")
     say("Installing chromium with apt-get ...")
-    _run(command)
+    # A fresh machine or container has no lists of packages.
+    _run(["apt-get", "update"])
+    _run(["env", "DEBIAN_FRONTEND=noninteractive", *command])
 
 
 def search_path():

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import procs
+import sweep
 from aws import http
 from base import ADMIN, LOCAL, REGION, ROOT, Problem, aws_env, main, new_run_dir, say
 from deploy import deploy, remove
@@ -248,6 +249,9 @@ def run_with(options):
             # Again at the end, because the command's own output is long and fails for this reason.
             for part in stack.parts:
                 part.remind()
+            if code is not None and sweep.has_secrets(stack.run_dir):
+                # Also after failures: a leak may be their reason.
+                code = max(code, sweep.report(stack.state["endpoint_url"], stack.run_dir), key=abs)
             return code
         finally:
             ended.set()

@@ -10,28 +10,36 @@ mod endpoints;
 mod events;
 mod http;
 mod inbound;
+mod keys;
+mod limits;
 mod me;
 mod openapi;
+mod overview;
+mod portal;
 mod replays;
 mod routes;
 mod sources;
 mod state;
 mod tenants;
+mod usage;
 
 use std::sync::Arc;
 
 use ::http::Method;
+use domain::tenant::Limits;
 use http::{
+    browser,
     call::Call,
     parameter::Access,
     route::{Match, Router},
 };
 use platform::{
-    auth,
+    auth::{self, Credentials},
     lambda::{
         http::{self as server, Request, Response},
         problem::{Kind, Problem},
     },
+    quota::RateState,
     runtime::clock,
     setup::Parts,
 };
@@ -64,14 +72,44 @@ impl Service {
     /// The response to a request. Tests call it in their own process.
     pub async fn respond(&self, request: Request) -> Response {
         let id = request.id.clone();
-        match handle(&self.router, &self.api, request).await {
+        let origins = &self.api.cors_origins;
+        let origin = browser::allowed_origin(origins, &request);
+        if origin.is_some()
+            && let Some(mut permission) = self.permission(&request)
+        {
+            browser::finish(&mut permission, true, origin);
+            return permission;
+        }
+        let mut rate = None;
+        let mut response = match handle(&self.router, &self.api, request, &mut rate).await {
             Ok(response) => response,
             Err(problem) => Response::problem(&problem, &id),
+        };
+        if let Some(rate) = rate {
+            limits::show(rate, &mut response);
+        }
+        browser::finish(&mut response, !origins.is_empty(), origin);
+        // Nothing runs between two requests.
+        self.api.quotas.flush(clock::now()).await;
+        response
+    }
+
+    /// The response to a browser that asks whether a page may send a request, where there is such a path.
+    fn permission(&self, request: &Request) -> Option<Response> {
+        match self.router.find(&request.method, &request.path) {
+            Match::OtherMethods(methods) => browser::permission(request, &methods),
+            Match::Route(..) | Match::Nothing => None,
         }
     }
 }
 
-async fn handle(router: &Router, api: &Arc<Api>, request: Request) -> Result<Response, Problem> {
+async fn handle(
+    router: &Router,
+    api: &Arc<Api>,
+    request: Request,
+    rate: &mut Option<RateState>,
+) -> Result<Response, Problem> {
+    let now = clock::now();
     let (route, params) = match router.find(&request.method, &request.path) {
         Match::Route(route, params) => (route, params),
         Match::OtherMethods(allowed) => {
@@ -83,16 +121,27 @@ async fn handle(router: &Router, api: &Arc<Api>, request: Request) -> Result<Res
             return Err(Problem::new(Kind::NotFound, "unknown path; see /v1/openapi.json"));
         }
     };
+    let mut tenant_limits = Limits::default();
     let (caller, tenant) = match route.access {
         Access::Public => (None, None),
         Access::AnyKey | Access::Operator | Access::Scope(_) => {
-            let caller = auth::caller(&api.keys, &api.operator_key, request.header("authorization")).await?;
-            let tenant = auth::tenant(&api.tenants, &caller, request.header("tenant")).await?;
+            let address = request.source_ip.as_deref();
+            let origin = request.header("origin");
+            let credentials = Credentials { authorization: request.header("authorization"), address, origin };
+            let caller = api.authenticator.caller(credentials, now).await?;
+            let acting_for = auth::tenant(&api.tenants, &caller, request.header("tenant")).await?;
+            if let Some(row) = &acting_for.row {
+                auth::check_address(&caller, &row.settings, address)?;
+                tenant_limits = row.settings.limits;
+                limits::admit(api, &caller, &acting_for.id, &tenant_limits, now, rate).await?;
+                route.check_suspension(&caller, row.suspended.as_ref(), row.deletion.as_ref())?;
+            }
             route.check(&caller)?;
-            (Some(caller), Some(tenant))
+            (Some(caller), Some(acting_for.id))
         }
     };
     let base_url = api.public_url.clone().unwrap_or_else(|| request.base_url.clone());
-    let call = Call::new(route.accepts(), caller, tenant, params, request, base_url, clock::now())?;
-    route.run(Arc::clone(api), call).await
+    let mut call = Call::new(route.accepts(), caller, tenant, params, request, base_url, now)?;
+    call.limits = tenant_limits;
+    router.run(route, Arc::clone(api), call).await
 }

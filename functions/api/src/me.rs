@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use domain::{
-    KeyId, TenantId,
-    ids::key::{Caller, Scope},
+    KeyId, PortalSessionId, TenantId, Timestamp,
+    access::{Caller, Role, Scope},
 };
 use platform::lambda::problem::{Kind, Problem};
 use schemars::JsonSchema;
@@ -18,12 +18,18 @@ pub(crate) struct CallerView {
     tenant_id: TenantId,
     /// The tenant's name.
     tenant_name: String,
-    /// The API key; null for the operator's key.
+    /// The API key; null for the operator's key and in a portal.
     key_id: Option<KeyId>,
-    /// The API key's name; null for the operator's key.
+    /// The API key's name; null for the operator's key and in a portal.
     key_name: Option<String>,
+    /// The API key's role; null if it has scopes of its own.
+    role: Option<Role>,
     /// What the key may do; all scopes for the operator's key.
     scopes: Vec<Scope>,
+    /// The portal session; null for a key.
+    portal_session_id: Option<PortalSessionId>,
+    /// From when on the key is refused; null for never.
+    expires_at: Option<Timestamp>,
 }
 
 pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<CallerView, Problem> {
@@ -34,13 +40,26 @@ pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<CallerView, Problem
         None if tenant_id.is_operator() => TenantId::OPERATOR.to_owned(),
         None => return Err(Problem::not_found("tenant")),
     };
-    let (key_id, key_name, scopes) = match call.caller()? {
-        Caller::Operator => (None, None, Scope::ALL.to_vec()),
-        Caller::Key { tenant, id, scopes } => {
+    let key = match call.caller()? {
+        Caller::Operator | Caller::Portal { .. } => None,
+        Caller::Key { tenant, id, .. } => {
             let unknown = || Problem::header(Kind::Unauthorized, "Authorization", "unknown API key");
-            let name = api.keys.name(tenant, *id).await?.ok_or_else(unknown)?;
-            (Some(*id), Some(name), scopes.clone())
+            Some(api.authenticator.api_keys.get(tenant, *id).await?.ok_or_else(unknown)?)
         }
     };
-    Ok(CallerView { tenant_id, tenant_name, key_id, key_name, scopes })
+    let (key, caller) = (key.as_ref(), call.caller()?);
+    let portal_session_id = match caller {
+        Caller::Portal { id, .. } => Some(*id),
+        Caller::Operator | Caller::Key { .. } => None,
+    };
+    Ok(CallerView {
+        tenant_id,
+        tenant_name,
+        key_id: key.map(|key| key.id),
+        key_name: key.map(|key| key.name.clone()),
+        role: key.and_then(|key| key.grant.role()),
+        scopes: Scope::ALL.iter().copied().filter(|scope| caller.may(*scope)).collect(),
+        portal_session_id,
+        expires_at: key.and_then(|key| key.expires_at),
+    })
 }

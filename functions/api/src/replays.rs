@@ -72,7 +72,7 @@ pub(crate) struct ReplayView {
 }
 
 impl ReplayView {
-    fn new(owner: &TenantId, replay: Replay) -> Self {
+    pub(crate) fn new(owner: &TenantId, replay: Replay) -> Self {
         let names_tenant = owner.is_operator() && replay.selection != Selection::Failed;
         Self {
             id: replay.id,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ::http::StatusCode;
-use domain::ids::key::Scope;
+use domain::access::Scope;
 use platform::{
     lambda::problem::{Kind, Problem},
     publish::PAYLOAD_LIMIT,
@@ -23,10 +23,10 @@ use crate::{
         parameter::{Access, PAGE, Parameter},
         route::Route,
     },
-    inbound, me, openapi, replays,
+    inbound, keys, me, openapi, overview, portal, replays,
     sources::{self, providers, secrets, verify},
     state::Api,
-    tenants,
+    tenants, usage,
 };
 
 const EXPAND: Parameter = Parameter {
@@ -80,15 +80,74 @@ pub(crate) fn all() -> Vec<Route> {
     vec![
         Route::get("/v1/me", "get_caller", Access::AnyKey, me::get)
             .summary("Get the caller: the tenant that the key acts for, and the key's scopes."),
+        Route::get("/v1/overview", "get_overview", Access::Scope(Scope::EndpointsRead), overview::get)
+            .summary("Get how the tenant's webhooks are: endpoints by state, statistics, what is held, running replays, and what needs a person.")
+            .parameters(&stats::HOURS),
         Route::post("/v1/tenants", "create_tenant", Access::Operator, StatusCode::CREATED, tenants::create)
             .audited("tenant.created")
             .summary("Create a tenant.")
             .example(r#"{"name":"Acme Ltd"}"#)
             .problems(&[Kind::AlreadyExists]),
-        Route::post("/v1/tenants/{tenant_id}/keys", "create_key", Access::Scope(Scope::KeysWrite), StatusCode::CREATED, tenants::create_key)
+        Route::get("/v1/tenants", "list_tenants", Access::Operator, tenants::list)
+            .summary("List tenants, by id. A page can be shorter than its limit although there are more.")
+            .parameters(&tenants::PARAMETERS),
+        Route::get("/v1/tenants/{tenant_id}", "get_tenant", Access::Scope(Scope::TenantRead), tenants::get)
+            .summary("Get a tenant: its state, its settings and its limits.")
+            .volatile(tenants::VOLATILE),
+        Route::patch("/v1/tenants/{tenant_id}", "update_tenant", Access::Scope(Scope::TenantWrite), tenants::update)
+            .audited("tenant.updated")
+            .summary("Change a tenant. A field that is left out does not change, null resets it to its default, and read-only fields are ignored.")
+            .example(r#"{"allowed_networks":["127.0.0.0/8","::1","192.0.2.0/24"]}"#)
+            .problems(&[Kind::Conflict]),
+        Route::post("/v1/tenants/{tenant_id}/suspend", "suspend_tenant", Access::Operator, StatusCode::OK, tenants::suspend)
+            .audited("tenant.suspended")
+            .summary("Suspend a tenant: nothing more is accepted from it or for it, and what was accepted before is delivered.")
+            .example(r#"{"reason":"the invoice of October is not paid"}"#)
+            .problems(&[Kind::Conflict]),
+        Route::post("/v1/tenants/{tenant_id}/resume", "resume_tenant", Access::Operator, StatusCode::OK, tenants::resume)
+            .audited("tenant.resumed")
+            .summary("Resume a suspended tenant.")
+            .example("{}")
+            .problems(&[Kind::Conflict]),
+        Route::end("/v1/tenants/{tenant_id}", "delete_tenant", Access::Operator, tenants::deletions::request)
+            .audited("tenant.deleted")
+            .summary("Delete a tenant with everything that it has, after a grace time. Until then it is suspended, and resuming it cancels the deletion. Deleting it again changes nothing.")
+            .parameters(&tenants::deletions::GRACE)
+            .problems(&[Kind::Conflict]),
+        Route::get("/v1/tenant-deletions", "list_tenant_deletions", Access::Operator, tenants::deletions::list)
+            .summary("List the deletions of tenants: those that are not finished first, then the proofs, by tenant.")
+            .parameters(&PAGE),
+        Route::get("/v1/tenant-deletions/{tenant_id}", "get_tenant_deletion", Access::Operator, tenants::deletions::get)
+            .summary("Get the deletion of a tenant: how far it has come, and in the end the proof of what was removed. Of an id that was deleted more than once, the last one."),
+        Route::post("/v1/tenants/{tenant_id}/keys", "create_key", Access::Scope(Scope::KeysWrite), StatusCode::CREATED, keys::create)
             .audited("key.created")
-            .summary("Create an API key of a tenant. The key is shown only once.")
-            .example(r#"{"name":"back end","scopes":["events:write","events:read"]}"#),
+            .summary("Create an API key of a tenant, with a role or with scopes. The key is shown only once.")
+            .example(r#"{"name":"back end","scopes":["events:write","events:read"]}"#)
+            .problems(&[Kind::LimitReached])
+            .shows_secret(),
+        Route::get("/v1/tenants/{tenant_id}/keys", "list_keys", Access::Scope(Scope::KeysRead), keys::list)
+            .summary("List the API keys of a tenant, newest first.")
+            .parameters(&PAGE),
+        Route::get("/v1/tenants/{tenant_id}/keys/{key_id}", "get_key", Access::Scope(Scope::KeysRead), keys::get)
+            .summary("Get an API key, without the key itself.")
+            .volatile(keys::VOLATILE),
+        Route::patch("/v1/tenants/{tenant_id}/keys/{key_id}", "update_key", Access::Scope(Scope::KeysWrite), keys::update)
+            .audited("key.updated")
+            .summary("Change an API key. A field that is left out does not change, null resets it, and read-only fields are ignored.")
+            .example(r#"{"name":"back end, west"}"#)
+            .problems(&[Kind::Conflict]),
+        Route::post("/v1/tenants/{tenant_id}/keys/{key_id}/rotate", "rotate_key", Access::Scope(Scope::KeysWrite), StatusCode::OK, keys::rotate)
+            .stores_responses()
+            .audited("key.rotated")
+            .summary("Replace an API key by a new text, which is shown only once. The one before stays valid for a while.")
+            .example(r#"{"overlap_seconds":3600}"#)
+            .problems(&[Kind::Conflict])
+            .shows_secret(),
+        Route::delete("/v1/tenants/{tenant_id}/keys/{key_id}", "revoke_key", Access::Scope(Scope::KeysWrite), keys::revoke)
+            .audited("key.revoked")
+            .summary("Revoke an API key: within 10 s it is refused everywhere. Revoking it again changes nothing."),
+        Route::get("/v1/roles", "list_roles", Access::AnyKey, keys::roles)
+            .summary("List the roles that API keys can have, with their scopes."),
         Route::post("/v1/endpoints", "create_endpoint", Access::Scope(Scope::EndpointsWrite), StatusCode::CREATED, endpoints::create)
             .audited("endpoint.created")
             .summary("Subscribe a URL to events.")
@@ -98,7 +157,8 @@ pub(crate) fn all() -> Vec<Route> {
             .summary("List endpoints, newest first.")
             .parameters(&PAGE),
         Route::get("/v1/endpoints/{endpoint_id}", "get_endpoint", Access::Scope(Scope::EndpointsRead), endpoints::get)
-            .summary("Get an endpoint, with its health."),
+            .summary("Get an endpoint, with its health.")
+            .volatile(endpoints::VOLATILE),
         Route::patch("/v1/endpoints/{endpoint_id}", "update_endpoint", Access::Scope(Scope::EndpointsWrite), endpoints::update)
             .audited("endpoint.updated")
             .summary("Change an endpoint. A field that is left out does not change, null resets a setting to its default, and read-only fields are ignored.")
@@ -142,7 +202,8 @@ pub(crate) fn all() -> Vec<Route> {
             .summary("List sources, newest first.")
             .parameters(&PAGE),
         Route::get("/v1/sources/{source_id}", "get_source", Access::Scope(Scope::SourcesRead), sources::get)
-            .summary("Get a source, with its settings."),
+            .summary("Get a source, with its settings.")
+            .volatile(sources::VOLATILE),
         Route::patch("/v1/sources/{source_id}", "update_source", Access::Scope(Scope::SourcesWrite), sources::update)
             .audited("source.updated")
             .summary("Change a source. A field that is left out does not change, null resets a setting to its default, and read-only fields are ignored.")
@@ -202,7 +263,8 @@ pub(crate) fn all() -> Vec<Route> {
             .summary("List connections, newest first.")
             .parameters(&connections::PARAMETERS),
         Route::get("/v1/connections/{connection_id}", "get_connection", Access::Scope(Scope::ConnectionsRead), connections::get)
-            .summary("Get a connection with its status, without its tokens."),
+            .summary("Get a connection with its status, without its tokens.")
+            .volatile(connections::VOLATILE),
         Route::patch("/v1/connections/{connection_id}", "update_connection", Access::Scope(Scope::ConnectionsWrite), connections::update)
             .audited("connection.updated")
             .summary("Change a connection. A field that is left out does not change, null resets a setting to its default, and read-only fields are ignored.")
@@ -223,6 +285,8 @@ pub(crate) fn all() -> Vec<Route> {
             .summary("Refresh a connection now, whatever the age of its token is.")
             .example("{}")
             .problems(&[Kind::ConnectionReauthorize, Kind::ConnectionPending, Kind::ConnectionRevoked, Kind::TooManyRequests, Kind::IdpUnavailable]),
+        Route::get("/v1/connections/{connection_id}/refreshes", "list_connection_refreshes", Access::Scope(Scope::ConnectionsRead), connections::refreshes)
+            .summary("List the last 20 refreshes of a connection, newest first."),
         Route::post("/v1/connections/{connection_id}/reconnect", "reconnect_connection", Access::Scope(Scope::ConnectionsWrite), StatusCode::CREATED, sessions::reconnect)
             .audited("connection.reconnect.created")
             .summary("Create a link by which the person grants a connection again, or more scopes. The connection keeps its id.")
@@ -266,6 +330,7 @@ pub(crate) fn all() -> Vec<Route> {
         Route::get("/v1/inbound/{inbound_request_id}", "get_inbound_request", Access::Scope(Scope::SourcesRead), inbound::get)
             .summary("Get an inbound request with its body."),
         Route::post("/v1/inbound/{inbound_request_id}/replay", "replay_inbound_request", Access::Scope(Scope::EventsWrite), StatusCode::OK, inbound::replay::replay)
+            .publishes()
             .audited("inbound.replayed")
             .summary("Read the events of an inbound request again by the present settings of its source, and publish those that are missing, or all of them.")
             .example(r#"{"force":false}"#)
@@ -306,30 +371,41 @@ pub(crate) fn all() -> Vec<Route> {
             .summary("Delete an event type from the catalog. Publishing it is then not checked.")
             .problems(&[Kind::Conflict]),
         Route::post("/v1/events", "publish_event", Access::Scope(Scope::EventsWrite), StatusCode::ACCEPTED, events::publish)
+            .publishes()
             .summary("Publish an event to the endpoints whose filters match.")
             .example(r#"{"type":"contact.created","data":{"id":"c_1","email":"ada@example.com"}}"#)
             .parameters(&[IDEMPOTENCY_KEY])
+            .deduplicates()
             .body_limit(PUBLISH_BODY_LIMIT)
             .problems(&[Kind::IdempotencyConflict]),
         Route::post("/v1/events/batch", "publish_events", Access::Scope(Scope::EventsWrite), StatusCode::ACCEPTED, events::publish_batch)
+            .publishes()
             .summary("Publish up to 100 events, with a result for each.")
             .example(r#"{"events":[{"type":"contact.created","data":{"id":"c_1"},"idempotency_key":"c_1-created"},{"type":"contact.deleted","data":{"id":"c_2"}}]}"#)
-            .body_limit(BATCH_BODY_LIMIT),
-        Route::get("/v1/events", "list_events", Access::Scope(Scope::EventsRead), events::list)
-            .summary("List events, newest first.")
-            .parameters(&PAGE),
+            .body_limit(BATCH_BODY_LIMIT)
+            .deduplicates(),
+        Route::get("/v1/events", "list_events", Access::Scope(Scope::EventsRead), events::list::list)
+            .summary("List events, newest first. With filters, a page can be shorter than its limit although there are more.")
+            .parameters(&events::list::PARAMETERS),
         Route::get("/v1/events/{event_id}", "get_event", Access::Scope(Scope::EventsRead), events::get)
             .summary("Get an event with its data and, on request, its deliveries.")
             .parameters(&[EXPAND]),
+        Route::get("/v1/events/{event_id}/explain", "explain_event", Access::Scope(Scope::EventsRead), events::explain::list)
+            .summary("Explain which endpoints an event went to, and why it did not go to the others, by their present settings. Requires the scope `endpoints:read` too.")
+            .parameters(&events::explain::PARAMETERS),
         Route::get("/v1/events/{event_id}/deliveries", "list_event_deliveries", Access::Scope(Scope::EventsRead), deliveries::list)
             .summary("List an event's deliveries, one for each endpoint.")
             .parameters(&PAGE),
         Route::get("/v1/endpoints/{endpoint_id}/deliveries", "list_endpoint_deliveries", Access::Scope(Scope::EventsRead), endpoints::deliveries::list)
             .summary("List an endpoint's deliveries, newest first.")
             .parameters(&endpoints::deliveries::PARAMETERS),
+        Route::get("/v1/deliveries", "list_failing_deliveries", Access::Scope(Scope::EventsRead), deliveries::failing::list)
+            .summary("List the deliveries of all endpoints whose last attempt failed, newest first. With filters, a page can be shorter than its limit although there are more.")
+            .parameters(&deliveries::failing::PARAMETERS),
         Route::get("/v1/deliveries/{delivery_id}", "get_delivery", Access::Scope(Scope::EventsRead), deliveries::get)
             .summary("Get a delivery with its attempts, and a summary in words."),
         Route::post("/v1/deliveries/{delivery_id}/resend", "resend_delivery", Access::Scope(Scope::EventsWrite), StatusCode::ACCEPTED, resend::resend)
+            .publishes()
             .audited("delivery.resent")
             .summary("Resend a delivery: now, or as a new generation if it has finished.")
             .example("{}")
@@ -340,6 +416,7 @@ pub(crate) fn all() -> Vec<Route> {
             .example("{}")
             .problems(&[Kind::AlreadyFinished]),
         Route::post("/v1/endpoints/{endpoint_id}/replays", "create_replay", Access::Scope(Scope::EventsWrite), StatusCode::ACCEPTED, replays::create)
+            .publishes()
             .audited("replay.created")
             .summary("Replay to an endpoint the failed, the missing or all events of a time range.")
             .example(r#"{"selection":"failed","since":"2026-11-01T00:00:00Z","rate":10}"#)
@@ -354,12 +431,47 @@ pub(crate) fn all() -> Vec<Route> {
             .summary("Cancel a replay. Deliveries that it has started continue.")
             .example("{}")
             .problems(&[Kind::AlreadyFinished]),
-        Route::get("/v1/audit", "list_audit_entries", Access::Scope(Scope::AuditRead), audit::list)
-            .summary("List the audit trail, newest first.")
+        Route::post("/v1/portal-sessions", "create_portal_session", Access::Scope(Scope::PortalWrite), StatusCode::CREATED, portal::create)
+            .audited("portal_session.created")
+            .summary("Create a portal session, with a code that a page exchanges for a token once.")
+            .example(r#"{"scopes":["endpoints:read","endpoints:write","events:read"],"user_id":"u_42"}"#)
+            .shows_secret(),
+        Route::get("/v1/portal-sessions", "list_portal_sessions", Access::Scope(Scope::PortalWrite), portal::list)
+            .summary("List portal sessions, newest first; those that have ended for a day.")
             .parameters(&PAGE),
+        Route::delete("/v1/portal-sessions/{portal_session_id}", "revoke_portal_session", Access::Scope(Scope::PortalWrite), portal::revoke)
+            .audited("portal_session.revoked")
+            .summary("Revoke a portal session: within 10 s its token is refused everywhere."),
+        Route::post("/v1/portal-sessions/exchange", "exchange_portal_code", Access::Public, StatusCode::OK, portal::exchange)
+            .summary("Exchange the code of a portal session for a token. A code works once.")
+            .example(r#"{"code":"cpl_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}"#)
+            .problems(&[Kind::Forbidden, Kind::Conflict])
+            .shows_secret(),
+        Route::post("/v1/portal-sessions/renew", "renew_portal_token", Access::AnyKey, StatusCode::OK, portal::renew)
+            .summary("Renew the token of a portal session: called with the token, returns another one in its place.")
+            .example("{}")
+            .problems(&[Kind::Conflict])
+            .shows_secret(),
+        Route::get("/v1/usage", "get_usage", Access::Scope(Scope::UsageRead), usage::of_tenant)
+            .summary("Get what the tenant has used, by day.")
+            .parameters(&usage::SPAN),
+        Route::get("/v1/usage/tenants", "list_tenant_usage", Access::Operator, usage::of_all)
+            .summary("List what all tenants have used on one day, those with the most first.")
+            .parameters(&usage::DAY),
+        Route::get("/v1/audit", "list_audit_entries", Access::Scope(Scope::AuditRead), audit::list)
+            .summary("List the audit trail, newest first. With filters, a page can be shorter than its limit although there are more.")
+            .parameters(&audit::PARAMETERS),
+        Route::lines("/v1/audit/export", "export_audit_trail", Access::Scope(Scope::AuditRead), audit::export)
+            .summary("Export the audit trail as lines of JSON, oldest first, with all that its hashes are made of.")
+            .parameters(&audit::EXPORT_PARAMETERS),
         Route::get("/v1/audit/verify", "verify_audit_trail", Access::Scope(Scope::AuditRead), audit::verify)
-            .summary("Verify that no entry of the audit trail was changed or removed.")
+            .summary("Verify that no entry of the audit trail was changed or removed, and that it fits its checkpoints.")
             .parameters(&[LINK]),
+        Route::get("/v1/audit/checkpoints", "list_audit_checkpoints", Access::Scope(Scope::AuditRead), audit::checkpoints::list)
+            .summary("List the checkpoints of the audit trail, newest first.")
+            .parameters(&PAGE),
+        Route::get("/v1/audit/keys", "list_audit_keys", Access::Scope(Scope::AuditRead), audit::checkpoints::keys)
+            .summary("List the public keys that verify checkpoints, newest first; all of them, on one page."),
         Route::get("/v1/openapi.json", "get_openapi", Access::Public, describe)
             .summary("This description."),
     ]

@@ -1,9 +1,10 @@
-//! `scheduler`: sends what is due, every minute, and reconciles what was lost, every two minutes.
+//! `scheduler`: sends what is due, every minute, reconciles what was lost, every two minutes, and signs audit trails, once
+//! a day.
 
 use lambda_runtime::Error;
 use platform::{
     lambda::schedule,
-    recovery::{reconcile::Reconciler, schedule::Scheduler},
+    recovery::{checkpoints::Checkpointer, reconcile::Reconciler, schedule::Scheduler},
     setup::Parts,
 };
 use serde::Deserialize;
@@ -14,17 +15,20 @@ use serde::Deserialize;
 enum Job {
     Due,
     Reconcile,
+    Checkpoints,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let parts = Parts::new()?;
     let (scheduler, reconciler) = (Scheduler::new(&parts)?, Reconciler::new(&parts)?);
-    let (scheduler, reconciler) = (&scheduler, &reconciler);
+    let checkpointer = Checkpointer::new(&parts)?;
+    let (scheduler, reconciler, checkpointer) = (&scheduler, &reconciler, &checkpointer);
     schedule::run(|job, deadline| async move {
         match job {
             Job::Due => scheduler.run(deadline).await,
             Job::Reconcile => reconciler.run(deadline).await,
+            Job::Checkpoints => checkpointer.run(deadline).await,
         }
     })
     .await

@@ -1,24 +1,72 @@
 //! Reading and verifying the audit trail. What a call writes into it is in `http/trail.rs`.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+pub(crate) mod checkpoints;
+mod export;
+mod verify;
+
+use std::sync::Arc;
 
 use domain::{
-    TenantId, Timestamp,
-    audit::{ChainBreak, ChainedEntry, Flaw, Link, verify as verify_chain},
+    Timestamp,
+    audit::{
+        ChainedEntry,
+        filter::{EntryFilter, InvalidAction},
+    },
     saturating,
 };
-use platform::{Fault, lambda::problem::Problem};
+use platform::lambda::problem::Problem;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+pub(crate) use self::{
+    export::{PARAMETERS as EXPORT_PARAMETERS, export},
+    verify::verify,
+};
 use crate::{
-    http::{call::Call, page::Page},
+    http::{
+        call::Call,
+        page::Page,
+        parameter::{PAGE, Parameter},
+    },
     state::Api,
 };
+
+/// The parameters of the list.
+pub(crate) const PARAMETERS: [Parameter; 7] = [
+    PAGE[0],
+    PAGE[1],
+    Parameter {
+        name: "actor",
+        place: "query",
+        description: "Only entries of this caller: `operator`, or the id of an API key.",
+        schema: r#"{"type":"string","pattern":"^[!-~]{1,128}$","examples":["operator"]}"#,
+    },
+    Parameter {
+        name: "action",
+        place: "query",
+        description: "Only entries of this action, or of all that begin alike, as `endpoint.*`.",
+        schema: r#"{"type":"string","maxLength":100,"pattern":"^[a-z_]+(\\.[a-z_]+)*(\\.\\*)?$","examples":["endpoint.*"]}"#,
+    },
+    Parameter {
+        name: "subject",
+        place: "query",
+        description: "Only entries about the object with this id.",
+        schema: r#"{"type":"string","pattern":"^[!-~]{1,128}$","examples":["ept_01kavg7r8e6mt4xw2z5v9b3csq"]}"#,
+    },
+    Parameter {
+        name: "since",
+        place: "query",
+        description: "Only entries at or after this time.",
+        schema: r#"{"type":"string","format":"date-time","examples":["2026-11-24T09:30:00.000Z"]}"#,
+    },
+    Parameter {
+        name: "until",
+        place: "query",
+        description: "Only entries before this time.",
+        schema: r#"{"type":"string","format":"date-time","examples":["2030-11-24T09:30:00.000Z"]}"#,
+    },
+];
 
 /// An entry of the audit trail.
 #[derive(Serialize, JsonSchema)]
@@ -67,86 +115,42 @@ impl From<ChainedEntry> for AuditEntry {
 }
 
 pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<AuditEntry>, Problem> {
-    let limit = call.limit()?;
-    let more = saturating::<i32>(limit + 1);
-    let entries = api.audit.newest(call.tenant()?, call.before::<u64>()?, more).await?;
-    let data = entries.into_iter().map(AuditEntry::from).collect();
-    Ok(Page::cut(data, limit, |last: &AuditEntry| last.seq.to_string())?)
+    let (tenant, limit, before) = (call.tenant()?, call.limit()?, call.before::<u64>()?);
+    let filter = filter(&call)?;
+    let cut = |entries: Vec<ChainedEntry>| {
+        let data = entries.into_iter().map(AuditEntry::from).collect();
+        Page::cut(data, limit, |last: &AuditEntry| last.seq.to_string())
+    };
+    if filter.is_empty() {
+        return Ok(cut(api.audit.newest(tenant, before, saturating::<i32>(limit + 1)).await?)?);
+    }
+    let found = api.audit.search(tenant, before, &filter, limit).await?;
+    let mut page = cut(found.entries)?;
+    if page.next_cursor.is_none() {
+        page.next_cursor = found.next.map(|next| next.to_string());
+    }
+    Ok(page)
 }
 
-/// The first entry that fails verification.
-#[derive(Serialize, JsonSchema)]
-pub(crate) struct BrokenEntry {
-    /// The number of the entry.
-    seq: u64,
-    /// Why it fails.
-    reason: String,
-}
-
-/// The result of verifying a trail.
-#[derive(Serialize, JsonSchema)]
-pub(crate) struct AuditVerification {
-    /// Whether all checked entries are intact.
-    valid: bool,
-    /// The number of entries that were checked and are intact.
-    entries: u64,
-    /// The first entry that is not intact; null if all are.
-    first_broken: Option<BrokenEntry>,
-    /// The last intact entry with its hash. Store it elsewhere: passed as `cursor` later, it proves
-    /// that this part of the trail has not changed. Null if there is none.
-    head: Option<String>,
-    /// Pass it as `cursor` to verify the next part; null at the end.
-    next_cursor: Option<String>,
-}
-
-/// How long one call verifies, well within the function's timeout.
-const VERIFY_TIME: Duration = Duration::from_secs(15);
-
-/// Entries in one read. One can hold some 100 KB, of an endpoint with all that it may have.
-const VERIFY_PAGE: i32 = 50;
-
-pub(crate) async fn verify(api: Arc<Api>, call: Call) -> Result<AuditVerification, Problem> {
-    let tenant = call.tenant()?;
-    let from = call.cursor_as(|text| text.parse::<Link>().ok())?;
-    let started = Instant::now();
-    let mut head = from.unwrap_or_else(Link::start);
-    let first = head.seq;
-    let mut broken = check_link(&api, tenant, &head).await?;
-    let mut ended = false;
-    while broken.is_none() && !ended && started.elapsed() < VERIFY_TIME {
-        let page = api.audit.from(tenant, head.seq + 1, VERIFY_PAGE).await?;
-        ended = page.is_empty();
-        match verify_chain(tenant, head.clone(), &page) {
-            Ok(end) => head = end,
-            Err(found) => {
-                let sound = page.iter().take_while(|sealed| sealed.entry.seq < found.seq).last();
-                head = sound.map_or(head, ChainedEntry::link);
-                broken = Some(found);
+/// The entries that a call asks for.
+fn filter(call: &Call) -> Result<EntryFilter, Problem> {
+    let id = |name| {
+        let is_id =
+            |text: &str| (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        match call.query(name) {
+            Some(text) if !is_id(text) => {
+                Err(Problem::parameter(name, "must be 1 to 128 characters of an id"))
             }
+            text => Ok(text.map(str::to_owned)),
         }
-    }
-    let is_some = |link: &Link| link.seq > 0;
-    Ok(AuditVerification {
-        valid: broken.is_none(),
-        entries: head.seq - first,
-        next_cursor: (broken.is_none() && !ended).then(|| head.to_string()),
-        head: Some(head).filter(is_some).map(|link| link.to_string()),
-        first_broken: broken.map(|ChainBreak { seq, flaw }| BrokenEntry { seq, reason: flaw.to_string() }),
-    })
-}
-
-/// What is wrong with the entry that a link names, if anything.
-async fn check_link(api: &Api, tenant: &TenantId, link: &Link) -> Result<Option<ChainBreak>, Fault> {
-    if link.seq == 0 {
-        return Ok(None);
-    }
-    let found = api.audit.from(tenant, link.seq, 1).await?;
-    let before = found.first().map(|sealed| Link { seq: link.seq - 1, hash: sealed.prev.clone() });
-    let missing = ChainBreak { seq: link.seq, flaw: Flaw::Missing };
-    let Some(before) = before else { return Ok(Some(missing)) };
-    Ok(match verify_chain(tenant, before, &found) {
-        Ok(there) if there == *link => None,
-        Ok(_) => Some(ChainBreak { seq: link.seq, flaw: Flaw::Changed }),
-        Err(broken) => Some(broken),
+    };
+    let action = call.query("action").map(str::parse).transpose();
+    let (since, until) = call.time_range()?;
+    Ok(EntryFilter {
+        actor: id("actor")?,
+        action: action.map_err(|invalid: InvalidAction| Problem::parameter("action", invalid.to_string()))?,
+        subject: id("subject")?,
+        since,
+        until,
     })
 }

@@ -43,7 +43,7 @@ pub(super) fn violations(found: Vec<Violation>, within: &str) -> Result<(), Prob
 }
 
 /// A short text, such as the CRM's id of a person.
-pub(super) fn text(pointer: &str, text: &str) -> Result<(), Problem> {
+pub(crate) fn text(pointer: &str, text: &str) -> Result<(), Problem> {
     let length = text.chars().count();
     if text.trim().is_empty() || length > TEXT_LIMIT || text.chars().any(char::is_control) {
         let why = format!("must be 1 to {TEXT_LIMIT} characters, not only spaces and no control characters");

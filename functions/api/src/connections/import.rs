@@ -124,7 +124,7 @@ pub(crate) async fn import(
         return Ok((&connection).into());
     }
     // What the provider says is then the connection's status. A failure of ours is repeated when the connection is due.
-    drop(api.keeper.token(tenant, connection.id, &TokenRequest::default(), call.now).await);
+    drop(Box::pin(api.keeper.token(tenant, connection.id, &TokenRequest::default(), call.now)).await);
     let now = api.keeper.connections().get(tenant, connection.id).await?;
     Ok((&now.map_or(connection, |stored| stored.connection)).into())
 }

@@ -10,7 +10,7 @@
 //! | [`idps`] | identity providers, and our client's credentials there |
 //! | [`settings`] | what tenants set about connect sessions |
 
-mod checks;
+pub(crate) mod checks;
 pub(crate) mod idps;
 pub(crate) mod import;
 mod problems;
@@ -36,7 +36,10 @@ use platform::{
 };
 use serde_json::{Value, json};
 
-use self::{requests::UpdateConnection, views::ConnectionView};
+use self::{
+    requests::UpdateConnection,
+    views::{ConnectionView, RefreshList},
+};
 use crate::{
     http::{
         body::Nothing,
@@ -46,6 +49,26 @@ use crate::{
     },
     state::Api,
 };
+
+/// What changes without a request, so that `If-Match` ignores it: all that refreshing and the provider change.
+pub(crate) const VOLATILE: &[&str] = &[
+    "status",
+    "status_reason",
+    "account",
+    "scopes",
+    "missing_scopes",
+    "refreshable",
+    "token_expires_at",
+    "grant_expires_at",
+    "last_refreshed_at",
+    "next_refresh_at",
+    "last_token_at",
+    "generation",
+    "last_error",
+    "failures",
+    "extra",
+    "updated_at",
+];
 
 /// How often a change is attempted while others change the same object too.
 const UPDATE_TRIES: u32 = 4;
@@ -96,6 +119,10 @@ async fn find(api: &Api, call: &Call) -> Result<StoredConnection, Problem> {
 }
 
 pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<ConnectionView, Problem> {
+    Ok((&find(&api, &call).await?.connection).into())
+}
+
+pub(crate) async fn refreshes(api: Arc<Api>, call: Call) -> Result<RefreshList, Problem> {
     Ok((&find(&api, &call).await?.connection).into())
 }
 
@@ -180,6 +207,7 @@ pub(crate) async fn update(
     let change = ConnectionChange::parse(body)?;
     for _ in 0..UPDATE_TRIES {
         let mut stored = find(&api, &call).await?;
+        call.check_match(&ConnectionView::from(&stored.connection))?;
         let after = change.applied(&stored.connection, call.now);
         if after == stored.connection {
             call.unchanged();
@@ -207,6 +235,7 @@ pub(crate) async fn end(api: Arc<Api>, call: Call) -> Result<ConnectionView, Pro
         call.unchanged();
         return Ok((&connection).into());
     }
+    call.check_match(&ConnectionView::from(&connection))?;
     let before = json!({ "status": connection.status });
     let after = json!({ "status": Status::Revoked, "revoked_at_idp": at_idp });
     call.record(&api, connection.id, Some(before), Some(after)).await?;

@@ -19,13 +19,18 @@ pub(crate) struct CreateConnectSession {
     /// Your own id of the person who will connect an account.
     #[schemars(length(min = 1, max = 255))]
     pub(super) user_id: String,
-    /// The provider.
-    pub(super) idp: IdpName,
-    /// The scopes to ask for; those of the provider by default.
+    /// The provider. Without one, the person chooses among `idps`.
+    #[serde(default)]
+    pub(super) idp: Option<IdpName>,
+    /// The providers among which the person chooses; all that the tenant can use by default.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 20))]
+    pub(super) idps: Option<Vec<IdpName>>,
+    /// The scopes to ask for; those of the provider by default. Without `idp` there must be none.
     #[serde(default)]
     #[schemars(length(max = 100), inner(length(min = 1, max = 256)))]
     pub(super) scopes: Vec<String>,
-    /// The scopes without which nothing is connected.
+    /// The scopes without which nothing is connected. Without `idp` there must be none.
     #[serde(default)]
     #[schemars(length(max = 100), inner(length(min = 1, max = 256)))]
     pub(super) required_scopes: Vec<String>,

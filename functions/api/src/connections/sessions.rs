@@ -7,7 +7,7 @@ use domain::{
     ConnectSessionId, ConnectionId, CredentialId, Timestamp,
     connection::{
         Idp, IdpName, Status,
-        session::{ConnectSession, Outcome, SESSION_SECS, SessionStatus, hash},
+        session::{CHOICE_COUNT_LIMIT, ConnectSession, Outcome, SESSION_SECS, SessionStatus, hash},
     },
 };
 use platform::{
@@ -21,7 +21,7 @@ use serde_json::json;
 
 use super::{
     checks::{self, invalid},
-    find as find_connection,
+    find as find_connection, idps,
     requests::{ConfirmConnectSession, CreateConnectSession, Reconnect},
     views::ConnectionView,
 };
@@ -48,7 +48,10 @@ pub(crate) struct ConnectSessionView {
     connection_id: Option<ConnectionId>,
     /// Your own id of the person.
     user_id: String,
-    idp: IdpName,
+    /// The provider; null while the person has not chosen one.
+    idp: Option<IdpName>,
+    /// The providers among which the person chooses; empty where you have named one.
+    idps: Vec<IdpName>,
     /// Until when its link works.
     expires_at: Timestamp,
 }
@@ -88,7 +91,17 @@ pub(super) async fn usable_idp(
     call: &Call,
     name: &IdpName,
 ) -> Result<(FoundIdp, Idp, CredentialId), Problem> {
-    let unset = |why: &str| invalid("/idp", format!("is not set up: {why}"));
+    usable_idp_at("/idp", api, call, name).await
+}
+
+/// The same, for a field at this pointer.
+async fn usable_idp_at(
+    pointer: &str,
+    api: &Api,
+    call: &Call,
+    name: &IdpName,
+) -> Result<(FoundIdp, Idp, CredentialId), Problem> {
+    let unset = |why: &str| invalid(pointer, format!("is not set up: {why}"));
     let found = api.keeper.idps().find(call.tenant()?, name).await?;
     let found = found.ok_or_else(|| unset("there is no identity provider with this name"))?;
     let idp = found.config.idp().ok_or_else(|| unset("its preset no longer exists, and it has no row"))?;
@@ -102,6 +115,7 @@ async fn open(api: &Api, call: &Call, session: ConnectSession) -> Result<Connect
     let link = BASE64_URL_SAFE_NO_PAD.encode(clock::random::<32>()?);
     let after = json!({
         "idp": session.idp,
+        "idps": session.idps,
         "user_id": session.user_id,
         "scopes": session.scopes,
         "required_scopes": session.required_scopes,
@@ -127,6 +141,7 @@ pub(crate) async fn create(
     let CreateConnectSession {
         user_id,
         idp,
+        idps,
         scopes,
         required_scopes,
         return_url,
@@ -138,17 +153,56 @@ pub(crate) async fn create(
     checks::text("/user_id", &user_id)?;
     checks::metadata(&metadata)?;
     let ask = Ask { scopes, required_scopes, return_url, login_hint }.checked(&api, &call).await?;
-    usable_idp(&api, &call, &idp).await?;
+    let (idp, idps) = match (idp, idps) {
+        (Some(idp), None) => {
+            usable_idp(&api, &call, &idp).await?;
+            (Some(idp), vec![])
+        }
+        (None, idps) => (None, choice(&api, &call, idps).await?),
+        (Some(_), Some(_)) => return Err(invalid("/idps", "must not be there beside idp")),
+    };
+    if idp.is_none() {
+        let why = "must be empty where the person chooses, since each provider has scopes of its own";
+        for (pointer, scopes) in [("/scopes", &ask.scopes), ("/required_scopes", &ask.required_scopes)] {
+            if !scopes.is_empty() {
+                return Err(invalid(pointer, why));
+            }
+        }
+    }
     let blank = blank(&call, idp, user_id)?;
-    open(&api, &call, ask.into_session(ConnectSession { metadata, confirm, share, ..blank })).await
+    open(&api, &call, ask.into_session(ConnectSession { idps, metadata, confirm, share, ..blank })).await
+}
+
+/// The providers among which a person chooses: those that are named, or else all that the tenant can use now.
+async fn choice(api: &Api, call: &Call, named: Option<Vec<IdpName>>) -> Result<Vec<IdpName>, Problem> {
+    if let Some(named) = named {
+        if named.is_empty() || named.len() > CHOICE_COUNT_LIMIT {
+            let why = format!("must have 1 to {CHOICE_COUNT_LIMIT} identity providers");
+            return Err(invalid("/idps", why));
+        }
+        for (index, name) in named.iter().enumerate() {
+            if named[..index].contains(name) {
+                return Err(invalid(&format!("/idps/{index}"), "must not be there twice"));
+            }
+            usable_idp_at(&format!("/idps/{index}"), api, call, name).await?;
+        }
+        return Ok(named);
+    }
+    let usable = idps::usable(api, call).await?;
+    match usable.len() {
+        0 => Err(invalid("/idp", "is required: no identity provider with credentials is set up")),
+        1..=CHOICE_COUNT_LIMIT => Ok(usable),
+        _ => Err(invalid("/idps", format!("is required: more than {CHOICE_COUNT_LIMIT} are set up"))),
+    }
 }
 
 /// A session without what is asked for.
-fn blank(call: &Call, idp: IdpName, user_id: String) -> Result<ConnectSession, Problem> {
+fn blank(call: &Call, idp: Option<IdpName>, user_id: String) -> Result<ConnectSession, Problem> {
     Ok(ConnectSession {
         id: ConnectSessionId::new(call.now, clock::random()?),
         tenant_id: call.tenant()?.clone(),
         idp,
+        idps: vec![],
         user_id,
         scopes: vec![],
         required_scopes: vec![],
@@ -185,7 +239,7 @@ pub(crate) async fn reconnect(
     scopes.extend(ask.scopes.iter().filter(|scope| !connection.requested_scopes.contains(scope)).cloned());
     let login_hint = ask.login_hint.clone().or_else(|| connection.account.email.clone());
     let ask = Ask { scopes, login_hint, ..ask };
-    let blank = blank(&call, connection.idp.clone(), connection.user_id.clone())?;
+    let blank = blank(&call, Some(connection.idp.clone()), connection.user_id.clone())?;
     open(&api, &call, ask.into_session(ConnectSession { reconnects: Some(connection.id), ..blank })).await
 }
 
@@ -213,6 +267,7 @@ pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<ConnectSessionView,
         connection_id: session.connection_id,
         user_id: session.user_id,
         idp: session.idp,
+        idps: session.idps,
         expires_at: session.expires_at,
     })
 }

@@ -43,6 +43,7 @@ pub(crate) async fn update(
 ) -> Result<ConnectSettingsView, Problem> {
     let return_urls = body.return_urls.try_map(|urls| checks::return_prefixes(&urls, &api.egress_allow))?;
     let before = api.keeper.idps().settings(call.tenant()?).await?;
+    call.check_match(&ConnectSettingsView { return_urls: before.return_urls.clone() })?;
     let after = match return_urls.or_cleared_to(Vec::new) {
         Some(return_urls) => ConnectSettings { return_urls },
         None => before.clone(),

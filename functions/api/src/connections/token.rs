@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{ConnectionId, Secret, Timestamp, ids::key::Caller};
+use domain::{ConnectionId, Secret, Timestamp};
 use platform::{
     connection::keeper::{AccessToken, TokenRequest},
     lambda::problem::Problem,
@@ -68,7 +68,7 @@ pub(crate) async fn read(api: Arc<Api>, call: Call, body: ReadToken) -> Result<A
         scopes: body.scopes,
         refused_generation: body.refused_generation,
     };
-    let token = api.keeper.token(call.tenant()?, id, &request, call.now).await;
+    let token = Box::pin(api.keeper.token(call.tenant()?, id, &request, call.now)).await;
     let token = token.map_err(|reason| no_token(id, reason))?;
     // Before the token is shown, as every secret.
     record(&api, &call, id, &token).await?;
@@ -76,10 +76,7 @@ pub(crate) async fn read(api: Arc<Api>, call: Call, body: ReadToken) -> Result<A
 }
 
 async fn record(api: &Api, call: &Call, id: ConnectionId, token: &AccessToken) -> Result<(), Problem> {
-    let caller = match call.caller()? {
-        Caller::Operator => "operator".to_owned(),
-        Caller::Key { id, .. } => id.to_string(),
-    };
+    let caller = call.caller()?.actor();
     let (tenant, generation) = (call.tenant()?, token.generation);
     let key = (caller, id, generation);
     if api.token_audits.0.get(&key).is_some()

@@ -7,6 +7,7 @@ use domain::{
     connection::{
         Connection, IdpName, Status,
         account::Account,
+        history::{RefreshOutcome, RefreshRecord, millis},
         record::{ErrorCode, LastError, RefreshMode, RevokedBy},
     },
 };
@@ -149,5 +150,46 @@ impl From<&Connection> for ConnectionView {
             created_at: connection.created_at,
             updated_at: connection.updated_at,
         }
+    }
+}
+
+/// One refresh of a connection.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct RefreshView {
+    /// When the provider was asked.
+    at: Timestamp,
+    outcome: RefreshOutcome,
+    /// What was wrong; null where a token was given.
+    code: Option<ErrorCode>,
+    /// What happened, in words; null where a token was given.
+    message: Option<&'static str>,
+    /// The status code of the provider's error; null if there was none.
+    status_code: Option<u16>,
+    /// Milliseconds that the provider took; 0 where it was not asked.
+    took_ms: u32,
+    /// The generation of the connection's token after it.
+    generation: u64,
+    /// Whether the provider replaced the refresh token.
+    rotated: bool,
+}
+
+/// The last refreshes of a connection.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct RefreshList {
+    /// At most 20, the newest first.
+    data: Vec<RefreshView>,
+}
+
+impl From<&Connection> for RefreshList {
+    fn from(connection: &Connection) -> Self {
+        Self { data: connection.refreshes.newest_first().map(RefreshView::from).collect() }
+    }
+}
+
+impl From<&RefreshRecord> for RefreshView {
+    fn from(record: &RefreshRecord) -> Self {
+        let RefreshRecord { at, outcome, rotated, took, generation, code, status_code } = record.clone();
+        let message = code.map(ErrorCode::message);
+        Self { at, outcome, code, message, status_code, took_ms: millis(took), generation, rotated }
     }
 }

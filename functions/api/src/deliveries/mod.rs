@@ -1,6 +1,7 @@
 //! Where is my webhook: an event's deliveries, and one delivery with its attempts.
 
-mod find;
+pub(crate) mod failing;
+pub(crate) mod find;
 pub(crate) mod resend;
 pub(crate) mod tracked;
 pub(crate) mod view;

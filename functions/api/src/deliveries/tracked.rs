@@ -2,8 +2,8 @@
 
 use domain::{
     EndpointId,
+    access::Scope,
     delivery::Attempt,
-    ids::key::Scope,
     story::{self, Availability, Outlook, Plot, Story},
 };
 use platform::{lambda::problem::Problem, store::events::stored::StoredEvent};

@@ -92,14 +92,7 @@ impl ListFilter {
         let event_type = call.query("event_type").map(str::parse::<EventType>).transpose();
         let event_type =
             event_type.map_err(|invalid| Problem::parameter("event_type", invalid.to_string()))?;
-        let time = |name| {
-            let time = call.query(name).map(str::parse::<Timestamp>).transpose();
-            time.map_err(|invalid| Problem::parameter(name, invalid.to_string()))
-        };
-        let (since, until) = (time("since")?, time("until")?);
-        if since.zip(until).is_some_and(|(since, until)| since >= until) {
-            return Err(Problem::parameter("since", "must be before `until`"));
-        }
+        let (since, until) = call.time_range()?;
         Ok(Self { status, event_type, since: since.unwrap_or(Timestamp::EPOCH), until })
     }
 
@@ -155,7 +148,7 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<EndpointDeliv
 }
 
 /// The type of a delivery's event. It is nearly always recorded with the delivery.
-async fn event_type(api: &Api, listed: &ListEntry) -> Result<EventType, Problem> {
+pub(crate) async fn event_type(api: &Api, listed: &ListEntry) -> Result<EventType, Problem> {
     if let Some(event_type) = &listed.event_type {
         return Ok(event_type.clone());
     }

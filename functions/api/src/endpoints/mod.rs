@@ -10,7 +10,7 @@ pub(crate) mod secret;
 mod settings;
 pub(crate) mod stats;
 pub(crate) mod test_event;
-mod view;
+pub(crate) mod view;
 
 use std::sync::Arc;
 
@@ -33,11 +33,14 @@ use crate::{
         key::{EndpointSecret, Signing, remove_unused, requested_key, secrets_problem},
         requests::{CreateEndpoint, DisableEndpoint, EnableEndpoint, HeldDeliveries, UpdateEndpoint},
         settings::SettingsChange,
-        view::{CreatedEndpoint, EndpointStatus, EndpointView},
+        view::{CreatedEndpoint, EndpointStatus, EndpointView, HeldView},
     },
     http::{body::within, call::Call, page::Page},
     state::Api,
 };
+
+/// What changes without a request, so that `If-Match` ignores it.
+pub(crate) const VOLATILE: &[&str] = &["health", "held"];
 
 /// How often a change is attempted while others change the endpoint too.
 const UPDATE_TRIES: u32 = 4;
@@ -52,10 +55,11 @@ pub(crate) async fn create(
     let mut endpoint = blank(&call, new.status)?;
     endpoint = settings.edit(&endpoint)?.applied(&endpoint);
     let tenant = call.tenant()?;
+    let limit = call.limits.endpoints.unwrap_or(LIMIT_PER_TENANT);
     let limit_reached =
-        || Problem::new(Kind::LimitReached, format!("a tenant has at most {LIMIT_PER_TENANT} endpoints"));
+        || Problem::new(Kind::LimitReached, format!("the tenant may have at most {limit} endpoints"));
     // The write checks this again; here it keeps a full tenant's secrets from growing.
-    if api.endpoints.count(tenant).await? >= LIMIT_PER_TENANT {
+    if api.endpoints.count(tenant).await? >= limit {
         return Err(limit_reached());
     }
     let key = requested_key(new.signing, new.secret.as_ref(), Signing::V1)?;
@@ -66,7 +70,7 @@ pub(crate) async fn create(
     let added = api.secrets.add(owner, &[key.to_secret()]).await;
     endpoint.secret_shard = added.map_err(secrets_problem)?;
     // After a fault it is not known whether there is a row, so the key stays.
-    let problem = match api.endpoints.create(tenant, &endpoint).await? {
+    let problem = match api.endpoints.create(tenant, &endpoint, limit).await? {
         CreateEndpointOutcome::New => None,
         CreateEndpointOutcome::LimitReached => Some(limit_reached()),
         CreateEndpointOutcome::NoTenant => Some(Problem::not_found("tenant")),
@@ -98,7 +102,15 @@ fn blank(call: &Call, status: EndpointStatus) -> Result<Endpoint, Problem> {
 }
 
 pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<EndpointView, Problem> {
-    Ok(EndpointView::new(&*find(&api, &call).await?))
+    shown(&api, &call, &*find(&api, &call).await?).await
+}
+
+/// An endpoint with what is held for it.
+async fn shown(api: &Api, call: &Call, endpoint: &Endpoint) -> Result<EndpointView, Problem> {
+    let held = api.held.get(call.tenant()?, endpoint.id).await?;
+    let mut view = EndpointView::new(endpoint);
+    view.held = held.map(|count| HeldView::new(count, endpoint, call.now));
+    Ok(view)
 }
 
 pub(crate) async fn update(api: Arc<Api>, call: Call, body: UpdateEndpoint) -> Result<EndpointView, Problem> {
@@ -106,12 +118,14 @@ pub(crate) async fn update(api: Arc<Api>, call: Call, body: UpdateEndpoint) -> R
     let change = SettingsChange::parse(body, &api.egress_allow)?;
     for _ in 0..UPDATE_TRIES {
         let endpoint = find(&api, &call).await?;
-        let edit = change.edit(&endpoint)?;
+        call.check_match(&EndpointView::new(&endpoint))?;
+        let mut edit = change.edit(&endpoint)?;
+        edit.known_revision = call.is_conditional().then_some(endpoint.revision);
         let mut after = edit.applied(&endpoint);
         after.state = state_after(endpoint.state, status, call.now);
         if after == *endpoint {
             call.unchanged();
-            return Ok(EndpointView::new(&endpoint));
+            return shown(&api, &call, &endpoint).await;
         }
         call.record_endpoint(&api, Some(&endpoint), Some(&after)).await?;
         let tenant = call.tenant()?;
@@ -204,6 +218,7 @@ pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {
     if endpoint.state == State::Deleted {
         call.unchanged();
     } else {
+        call.check_match(&EndpointView::new(&endpoint))?;
         call.record_endpoint(&api, Some(&endpoint), None).await?;
         // False if another request has deleted it in the meantime.
         if api.endpoints.delete(tenant, endpoint.id, call.now).await? {

@@ -169,6 +169,9 @@ pub(crate) struct UpdateEndpoint {
     #[serde(default, rename = "health")]
     _health: ReadOnly,
     /// Read-only: ignored.
+    #[serde(default, rename = "held")]
+    _held: ReadOnly,
+    /// Read-only: ignored.
     #[serde(default, rename = "created_at")]
     _created_at: ReadOnly,
 }

@@ -52,6 +52,7 @@ impl SettingsChange {
             description: body.description.map(Description::into_inner),
             metadata: body.metadata.try_map(listens::metadata)?.or_cleared_to(BTreeMap::new),
             settings: None,
+            known_revision: None,
         };
         if let Patch::Set(timeout) = body.timeout_seconds {
             within("/timeout_seconds", timeout, TIMEOUT_SECONDS)?;

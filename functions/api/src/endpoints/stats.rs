@@ -26,7 +26,7 @@ pub(crate) const HOURS: [Parameter; 1] = [Parameter {
 
 /// Attempts and deliveries within a time range.
 #[derive(Serialize, JsonSchema)]
-struct Numbers {
+pub(crate) struct Numbers {
     /// Attempts made.
     attempts: u64,
     /// Attempts that failed.
@@ -66,11 +66,17 @@ impl From<&Stats> for Numbers {
 
 /// One hour.
 #[derive(Serialize, JsonSchema)]
-struct HourView {
+pub(crate) struct HourView {
     /// When the hour begins.
     from: Timestamp,
     #[serde(flatten)]
     numbers: Numbers,
+}
+
+impl HourView {
+    pub(crate) fn new(hour: i64, stats: &Stats) -> Self {
+        Self { from: stats::beginning(hour), numbers: stats.into() }
+    }
 }
 
 /// The statistics of an endpoint.
@@ -98,8 +104,7 @@ pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<StatsView, Problem>
     for (_, stats) in &rows {
         total.merge(stats);
     }
-    let hour =
-        |(hour, stats): &(i64, Stats)| HourView { from: stats::beginning(*hour), numbers: stats.into() };
+    let hour = |(hour, stats): &(i64, Stats)| HourView::new(*hour, stats);
     Ok(StatsView {
         endpoint_id: id,
         from: stats::beginning(first),

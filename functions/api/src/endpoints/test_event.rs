@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use domain::{
+    access::Scope,
     delivery::{Attempt, Outcome},
     event::{EventData, EventType},
-    ids::key::Scope,
     story::advice,
 };
 use platform::{

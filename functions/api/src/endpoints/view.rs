@@ -10,7 +10,9 @@ use domain::{
         health::Health,
     },
     event::{EventTypeFilter, channel::Channels, filter::ContentFilter},
+    recovery::drain,
 };
+use platform::store::due::held::HeldCount;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +66,34 @@ impl From<&Health> for HealthView {
     }
 }
 
+/// The deliveries that are held for an endpoint.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct HeldView {
+    /// How many there are.
+    pub(crate) count: u64,
+    /// Whether there are more than were counted: more than 2,500 in one of eight parts.
+    pub(crate) more: bool,
+    /// Since when the first of them has been held.
+    pub(crate) oldest_at: Option<Timestamp>,
+    /// How many a second are released at the moment; null while they are held.
+    pub(crate) delivery_rate: Option<u32>,
+    /// In about how many seconds none is held any more, if no more are added; null while they are held.
+    pub(crate) empty_in_seconds: Option<u64>,
+}
+
+impl HeldView {
+    pub(crate) fn new(count: HeldCount, endpoint: &Endpoint, now: Timestamp) -> Self {
+        let delivery_rate = drain::release_rate(endpoint, now);
+        Self {
+            count: count.count,
+            more: count.more,
+            oldest_at: count.oldest_at,
+            delivery_rate,
+            empty_in_seconds: delivery_rate.map(|rate| drain::seconds_to_empty(count.count, rate)),
+        }
+    }
+}
+
 /// An endpoint.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct EndpointView {
@@ -84,6 +114,8 @@ pub(crate) struct EndpointView {
     /// How and why it is disabled; null if it is enabled.
     disabled: Option<DisabledView>,
     health: HealthView,
+    /// The deliveries that are held for it; null where there are none, and in lists.
+    pub(super) held: Option<HeldView>,
     /// The waits after failed attempts, in seconds; null for the default schedule.
     retry_schedule_seconds: Option<Vec<u32>>,
     /// The time limit of one attempt, in seconds.
@@ -121,6 +153,7 @@ impl EndpointView {
             status,
             disabled,
             health: HealthView::from(&endpoint.health),
+            held: None,
             retry_schedule_seconds: settings.retry_schedule_seconds.clone(),
             timeout_seconds: endpoint.timeout().as_secs(),
             rate_limit: settings.rate_limit,

@@ -1,28 +1,27 @@
 //! Publishing events and reading them.
 
+pub(crate) mod explain;
+pub(crate) mod list;
 pub(crate) mod types;
 
 use std::sync::Arc;
 
 use domain::{
     EventId, InboundRequestId, SourceId, Timestamp,
-    delivery::RETENTION,
+    access::Scope,
     event::{
         EventData, EventType,
         channel::{Channels, PER_EVENT},
     },
-    ids::key::Scope,
+    idempotency::{self, KEY_RULE},
 };
 use platform::{
     Fault, alert,
     lambda::problem::{Kind, Problem},
     publish::{Identity, NewEvent, PAYLOAD_LIMIT, PublishError, PublishedEvent},
-    store::{
-        events::{
-            stored::{self, StoredEvent},
-            timeline::EventSummary,
-        },
-        table::keys,
+    store::events::{
+        stored::{self, StoredEvent},
+        timeline::EventSummary,
     },
 };
 use schemars::JsonSchema;
@@ -31,8 +30,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     deliveries::tracked::{self, ExpandedDeliveries},
     endpoints::listens,
-    http::{call::Call, cursor, page::Page},
+    http::call::Call,
     inbound::view::InboundRequestView,
+    limits,
     state::Api,
 };
 
@@ -160,11 +160,13 @@ pub(crate) struct BatchResults {
 
 pub(crate) async fn publish(api: Arc<Api>, call: Call, body: PublishEvent) -> Result<EventView, Problem> {
     let key = call.idempotency_key.clone();
-    if key.as_deref().is_some_and(|key| !is_idempotency_key(key)) {
+    if key.as_deref().is_some_and(|key| !idempotency::is_key(key)) {
         return Err(Problem::header(Kind::InvalidRequest, "Idempotency-Key", KEY_RULE));
     }
     check_type(&body.r#type, "/type")?;
     types::check(&*api.catalog.rules().await?, &body.r#type, &body.data, "")?;
+    check_quota(&api, &call, &[key.as_deref()]).await?;
+    let bytes = body.data.as_str().len();
     let event = NewEvent {
         event_type: body.r#type,
         timestamp: body.timestamp,
@@ -173,7 +175,12 @@ pub(crate) async fn publish(api: Arc<Api>, call: Call, body: PublishEvent) -> Re
         identity: key.map_or(Identity::None, Identity::IdempotencyKey),
     };
     match api.publisher.publish(call.tenant()?, event, call.now).await {
-        Ok(published) => Ok(published.into()),
+        Ok(published) => {
+            if published.new {
+                limits::count_events(&api, call.tenant()?, 1, bytes, call.now);
+            }
+            Ok(published.into())
+        }
         Err(refused) => Err(problem(refused)),
     }
 }
@@ -199,7 +206,7 @@ pub(crate) async fn publish_batch(
         event.channels = Some(channels);
         let Some(key) = &event.idempotency_key else { continue };
         let pointer = format!("/events/{index}/idempotency_key");
-        if !is_idempotency_key(key) {
+        if !idempotency::is_key(key) {
             return Err(Problem::field(Kind::InvalidField, pointer, KEY_RULE));
         }
         if !seen.insert(key) {
@@ -210,6 +217,8 @@ pub(crate) async fn publish_batch(
             ));
         }
     }
+    let keys: Vec<_> = body.events.iter().map(|event| event.idempotency_key.as_deref()).collect();
+    check_quota(&api, &call, &keys).await?;
     let rules = api.catalog.rules().await?;
     let fits =
         body.events.iter().enumerate().map(|(index, event)| {
@@ -229,7 +238,14 @@ pub(crate) async fn publish_batch(
     let published = if events.is_empty() {
         Vec::new()
     } else {
-        api.publisher.publish_all(call.tenant()?, events, call.now).await
+        let bytes: Vec<_> = events.iter().map(|event| event.data.as_str().len()).collect();
+        let published = api.publisher.publish_all(call.tenant()?, events, call.now).await;
+        let new = |(result, bytes): (&Result<PublishedEvent, _>, usize)| {
+            result.as_ref().is_ok_and(|event| event.new).then_some(bytes)
+        };
+        let new: Vec<_> = published.iter().zip(bytes).filter_map(new).collect();
+        limits::count_events(&api, call.tenant()?, new.len(), new.iter().sum(), call.now);
+        published
     };
     let mut published = published.into_iter();
     let missing = || PublishError::Fault(Fault::new("publishing", "an event has no result"));
@@ -256,6 +272,23 @@ pub(crate) async fn publish_batch(
     Ok(BatchResults { data: results.map(result).collect() })
 }
 
+/// Refuses events beyond the tenant's quota, unless all of them were accepted before: a repeat gets its events whatever was
+/// used since.
+async fn check_quota(api: &Api, call: &Call, keys: &[Option<&str>]) -> Result<(), Problem> {
+    let Err(refused) = limits::check_events(api, call, keys.len()).await else { return Ok(()) };
+    if refused.fault.is_some() {
+        return Err(refused);
+    }
+    let tenant = call.tenant()?;
+    for key in keys {
+        let Some(key) = key else { return Err(refused) };
+        if api.events.get(tenant, EventId::from_idempotency_key(tenant, key)).await?.is_none() {
+            return Err(refused);
+        }
+    }
+    Ok(())
+}
+
 /// Operational events are published by the service only, so that receivers can trust them.
 pub(crate) fn check_type(event_type: &EventType, pointer: &str) -> Result<(), Problem> {
     if alert::payload::EVENT_TYPES.contains(&event_type.as_str()) {
@@ -263,12 +296,6 @@ pub(crate) fn check_type(event_type: &EventType, pointer: &str) -> Result<(), Pr
         return Err(Problem::field(Kind::InvalidField, pointer, detail));
     }
     Ok(())
-}
-
-const KEY_RULE: &str = "must be 1 to 255 printable ASCII characters";
-
-fn is_idempotency_key(text: &str) -> bool {
-    (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
 fn problem(refused: PublishError) -> Problem {
@@ -337,19 +364,4 @@ async fn lineage(api: &Api, call: &Call, event: &StoredEvent) -> Result<Expanded
         None => None,
     };
     Ok(ExpandedInbound { inbound_request: found.map(|(record, _)| InboundRequestView::from(record)) })
-}
-
-pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<EventView>, Problem> {
-    let limit = call.limit()?;
-    let before = call.position(keys::parse_timeline_place)?;
-    let tenant = call.tenant()?;
-    // No event is older than its tenant or the retention. The operator's row may be newer than its
-    // events: it is created with its first endpoint.
-    let kept_since = call.now - RETENTION;
-    let row = if tenant.is_operator() { None } else { api.tenants.get(tenant).await? };
-    let made = row.map_or(kept_since, |row| Timestamp::from_millis(row.created_at));
-    let found = api.timeline.list(tenant, call.now, before, made.max(kept_since), limit + 1).await?;
-    let data = found.into_iter().map(EventView::from).collect();
-    let cursor = |last: &EventView| cursor::write(&keys::timeline_place(last.created_at, last.id));
-    Ok(Page::cut(data, limit, cursor)?)
 }

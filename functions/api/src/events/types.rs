@@ -251,6 +251,9 @@ async fn write(
     entry: &CatalogEntry,
     change: &CatalogChange,
 ) -> Result<Option<EventTypeView>, Problem> {
+    if before.is_some() {
+        call.check_match(&EventTypeView::from(entry.clone()))?;
+    }
     let changed = entry.changed(change.clone(), call.now, before.is_none()).map_err(wrong)?;
     if before.is_some() && changed.is_like(entry) {
         call.unchanged();
@@ -291,6 +294,7 @@ pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {
     let event_type = named(&call)?;
     for _ in 0..UPDATE_TRIES {
         let before = find(&api, &event_type).await?;
+        call.check_match(&EventTypeView::from(before.entry.clone()))?;
         call.record_for(&api, &TenantId::operator(), &event_type, Some(shown(&before.entry)?), None).await?;
         let written = api.event_types.delete(&before).await?;
         api.catalog.forget();

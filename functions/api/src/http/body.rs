@@ -1,13 +1,13 @@
 //! Bodies: JSON into types, and errors that point at the field.
 
-use std::ops::RangeInclusive;
+use std::{fmt, marker::PhantomData, ops::RangeInclusive};
 
 use domain::{endpoint::egress::Allow, pointer};
 use platform::lambda::problem::{Kind, Problem};
 use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, IgnoredAny},
+    de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_path_to_error::{Path, Segment};
 use url::Url;
@@ -107,6 +107,30 @@ pub(crate) fn within(pointer: &str, value: u32, range: RangeInclusive<u32>) -> R
     }
     let detail = format!("must be a whole number from {} to {}", range.start(), range.end());
     Err(Problem::field(Kind::InvalidField, pointer, detail))
+}
+
+/// A value that must be an object. For a struct, serde would accept an array of its fields too.
+#[derive(Debug, Default)]
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfFields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OfFields<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(OfFields(PhantomData)).map(Self)
+    }
 }
 
 /// A body without fields.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt::Display, str::FromStr};
 
-use domain::{TenantId, Timestamp, ids::key::Caller, saturating};
+use domain::{TenantId, Timestamp, access::Caller, saturating, tenant::Limits};
 use platform::{
     Fault,
     lambda::{
@@ -10,9 +10,15 @@ use platform::{
         problem::{Kind, Problem},
     },
 };
+use serde::Serialize;
 use serde_json::Value;
 
-use super::{cursor, parameter::Parameter, trail::Trail};
+use super::{
+    conditional::{self, Conditions},
+    cursor,
+    parameter::Parameter,
+    trail::Trail,
+};
 use crate::state::Api;
 
 /// What a route accepts, and what the audit trail calls it.
@@ -34,12 +40,25 @@ pub(crate) struct Call {
     pub(crate) idempotency_key: Option<String>,
     /// The public URL of the API.
     pub(crate) base_url: String,
+    /// How much the tenant may use.
+    pub(crate) limits: Limits,
+    /// The origin of the page, if a browser sent the request.
+    pub(crate) origin: Option<String>,
+    /// The id of the request, as in logs and problems.
+    request_id: String,
+    /// The address of the client, as the edge saw it.
+    pub(crate) address: Option<String>,
     /// When the request arrived.
     pub(crate) now: Timestamp,
     /// Its audit trail, if its route is audited.
     pub(crate) trail: Option<Trail>,
+    /// The path as it was sent.
+    pub(super) path: String,
     pub(super) content_type: Option<String>,
     pub(super) body: Vec<u8>,
+    pub(super) conditions: Conditions,
+    /// The fields of what it changes that change without a request.
+    pub(super) volatile: &'static [&'static str],
 }
 
 impl Call {
@@ -70,6 +89,8 @@ impl Call {
             Trail::new(action, caller, request.source_ip.clone(), request.id.clone(), now)
         });
         Ok(Self {
+            conditions: Conditions::of(&request)?,
+            volatile: &[],
             trail,
             caller,
             tenant,
@@ -77,10 +98,51 @@ impl Call {
             query,
             idempotency_key: request.header("idempotency-key").map(str::to_owned),
             base_url,
+            limits: Limits::default(),
+            origin: request.header("origin").map(str::to_owned),
+            request_id: request.id.clone(),
+            address: request.source_ip.clone(),
             now,
+            path: request.path.clone(),
             content_type: request.header("content-type").map(str::to_owned),
             body: request.body,
         })
+    }
+
+    /// The same call as one that only reads what its path names.
+    pub(super) fn reading(&self) -> Self {
+        Self {
+            caller: self.caller.clone(),
+            tenant: self.tenant.clone(),
+            params: self.params.clone(),
+            query: HashMap::new(),
+            idempotency_key: None,
+            base_url: self.base_url.clone(),
+            limits: self.limits,
+            origin: None,
+            request_id: self.request_id.clone(),
+            address: self.address.clone(),
+            now: self.now,
+            trail: None,
+            path: self.path.clone(),
+            content_type: None,
+            body: Vec::new(),
+            conditions: Conditions::default(),
+            volatile: &[],
+        }
+    }
+
+    /// Whether its change is to be made only to what was read.
+    pub(crate) fn is_conditional(&self) -> bool {
+        self.conditions.on_change().is_some()
+    }
+
+    /// Checks `If-Match` against what a handler has read, before it changes it. `view` is what GET would show of it.
+    pub(crate) fn check_match<T: Serialize>(&self, view: &T) -> Result<(), Problem> {
+        if !self.is_conditional() {
+            return Ok(());
+        }
+        self.conditions.check(Some(&conditional::tag_of(view, self.volatile)?))
     }
 
     /// The tenant that the request is for.
@@ -139,6 +201,19 @@ impl Call {
         self.query.get(name).map(String::as_str)
     }
 
+    /// The times of the parameters `since` and `until`.
+    pub(crate) fn time_range(&self) -> Result<(Option<Timestamp>, Option<Timestamp>), Problem> {
+        let time = |name| {
+            let time = self.query(name).map(str::parse::<Timestamp>).transpose();
+            time.map_err(|invalid| Problem::parameter(name, invalid.to_string()))
+        };
+        let (since, until) = (time("since")?, time("until")?);
+        if since.zip(until).is_some_and(|(since, until)| since >= until) {
+            return Err(Problem::parameter("since", "must be before `until`"));
+        }
+        Ok((since, until))
+    }
+
     /// Writes what this call is about to do into its tenant's trail. A handler of an audited route
     /// calls it after all checks and before its first write; `before` and `after` are the changed
     /// state, without secrets.
@@ -164,6 +239,19 @@ impl Call {
         let unmarked = || Fault::new("writing the audit trail", "the route is not marked as audited");
         let trail = self.trail.as_ref().ok_or_else(unmarked)?;
         trail.record(api, tenant, subject.to_string(), [before, after]).await
+    }
+
+    /// Writes an action of someone whom a public route has come to know into the trail of their tenant.
+    pub(crate) async fn record_as(
+        &self,
+        api: &Api,
+        caller: &Caller,
+        tenant: &TenantId,
+        action: &'static str,
+        subject: impl Display,
+    ) -> Result<(), Problem> {
+        let trail = Trail::new(action, caller, self.address.clone(), self.request_id.clone(), self.now);
+        trail.record(api, tenant, subject.to_string(), [None, None]).await
     }
 
     /// Notes that there is nothing to change, and so nothing to record.

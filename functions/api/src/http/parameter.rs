@@ -1,6 +1,6 @@
 //! Who may call a route, and the query parameters and headers that it accepts.
 
-use domain::ids::key::Scope;
+use domain::access::Scope;
 
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

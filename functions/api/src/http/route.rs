@@ -3,7 +3,10 @@
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
 use ::http::{HeaderValue, Method, StatusCode, header::CACHE_CONTROL};
-use domain::ids::key::Caller;
+use domain::{
+    access::Caller,
+    tenant::{Deletion, Suspension},
+};
 use platform::{
     Fault,
     lambda::{
@@ -17,7 +20,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     body,
     call::{Accepts, Call},
+    conditional::{not_modified, tagged},
+    lines::{self, Lines},
     parameter::{Access, Parameter},
+    repeat::{self, Start},
 };
 use crate::state::Api;
 
@@ -40,14 +46,25 @@ pub(crate) struct Route {
     pub(crate) body_limit: usize,
     pub(crate) status: StatusCode,
     pub(crate) response: SchemaOf,
+    /// What the body of its response is.
+    pub(crate) content_type: &'static str,
     /// Its problems besides those that all routes share.
     pub(crate) problems: &'static [Kind],
     /// Its action in the audit trail; the handler then records what it changes, with [`Call::record`].
     pub(crate) audited: Option<&'static str>,
     /// Whether the response holds a secret, which no cache may keep (RFC 9111, section 5.2.2.5).
     pub(crate) shows_secret: bool,
+    /// Of a GET: the fields that change without a request, which `If-Match` ignores.
+    pub(crate) volatile: &'static [&'static str],
+    /// Whether its responses are stored under the idempotency keys of its requests.
+    pub(crate) stores_responses: bool,
+    /// Whether it makes events or deliveries, which is done for no suspended tenant.
+    pub(crate) publishes: bool,
     handler: Handler,
 }
+
+/// What most responses are.
+const JSON: &str = "application/json";
 
 /// Bodies of management routes are small.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -81,13 +98,40 @@ impl Route {
             body_limit: 0,
             status: StatusCode::OK,
             response: schema_of::<T>,
+            content_type: JSON,
             problems: &[],
             audited: None,
             shows_secret: false,
+            volatile: &[],
+            stores_responses: false,
+            publishes: false,
             handler: Box::new(move |api, call| {
                 Box::pin(async move { json(StatusCode::OK, &handler(api, call).await?) })
             }),
         }
+    }
+
+    /// A route that reads, and responds with lines of JSON.
+    pub(crate) fn lines<T, H, F>(path: &'static str, id: &'static str, access: Access, handler: H) -> Self
+    where
+        T: Serialize + JsonSchema + 'static,
+        H: Fn(Arc<Api>, Call) -> F + Copy + Send + Sync + 'static,
+        F: Future<Output = Result<Lines<T>, Problem>> + Send + 'static,
+    {
+        let run = move |api: Arc<Api>, call: Call| -> ResponseFuture {
+            Box::pin(async move { Ok(handler(api, call).await?.into_response()) })
+        };
+        Self {
+            response: schema_of::<T>,
+            content_type: lines::CONTENT_TYPE,
+            handler: Box::new(run),
+            ..Self::get(path, id, access, |_, _| std::future::ready(Ok(())))
+        }
+    }
+
+    /// Whether its response is lines, each of which is what its schema says.
+    pub(crate) fn has_lines(&self) -> bool {
+        self.content_type == lines::CONTENT_TYPE
     }
 
     /// A route that removes something and responds without a body.
@@ -182,9 +226,14 @@ impl Route {
             body_limit: BODY_LIMIT,
             status,
             response: schema_of::<T>,
+            content_type: JSON,
             problems: &[],
             audited: None,
             shows_secret: false,
+            volatile: &[],
+            // It creates something.
+            stores_responses: status != StatusCode::OK,
+            publishes: false,
             handler: Box::new(run),
         }
     }
@@ -224,6 +273,41 @@ impl Route {
         self
     }
 
+    pub(crate) fn volatile(mut self, fields: &'static [&'static str]) -> Self {
+        self.volatile = fields;
+        self
+    }
+
+    /// Its handler deduplicates by idempotency keys itself.
+    pub(crate) fn deduplicates(mut self) -> Self {
+        self.stores_responses = false;
+        self
+    }
+
+    /// A repeat with the same idempotency key gets the same response.
+    pub(crate) fn stores_responses(mut self) -> Self {
+        self.stores_responses = true;
+        self
+    }
+
+    /// It makes events or deliveries.
+    pub(crate) fn publishes(mut self) -> Self {
+        self.publishes = true;
+        self
+    }
+
+    /// Whether its responses have an entity tag.
+    pub(crate) fn has_tag(&self) -> bool {
+        self.method == Method::GET && !self.shows_secret
+    }
+
+    /// Whether it may change what `read` shows, as the GET of the same path.
+    pub(crate) fn changes(&self, read: &Self) -> bool {
+        [Method::PATCH, Method::PUT, Method::DELETE].contains(&self.method)
+            && self.path == read.path
+            && read.has_tag()
+    }
+
     /// Whether `caller` may call this.
     pub(crate) fn check(&self, caller: &Caller) -> Result<(), Problem> {
         let (allowed, required) = match self.access {
@@ -232,6 +316,28 @@ impl Route {
             Access::Scope(scope) => (caller.may(scope), format!("the scope {}", scope.as_str())),
         };
         if allowed { Ok(()) } else { Err(Problem::new(Kind::Forbidden, format!("requires {required}"))) }
+    }
+
+    /// Refuses what a suspended tenant may not do: with its own keys it can read, and the operator can change everything
+    /// of it, but nothing is published for it. Of a tenant that is being deleted, nothing can be changed.
+    pub(crate) fn check_suspension(
+        &self,
+        caller: &Caller,
+        suspended: Option<&Suspension>,
+        deletion: Option<&Deletion>,
+    ) -> Result<(), Problem> {
+        let Some(suspended) = suspended else { return Ok(()) };
+        if self.method != Method::GET && deletion.is_some_and(|deletion| deletion.began_at.is_some()) {
+            return Err(Problem::new(Kind::TenantSuspended, "the tenant is being deleted"));
+        }
+        let is_allowed =
+            if *caller == Caller::Operator { !self.publishes } else { self.method == Method::GET };
+        if is_allowed {
+            return Ok(());
+        }
+        let reason = if suspended.reason.is_empty() { "" } else { ": " };
+        let detail = format!("the tenant is suspended{reason}{}", suspended.reason);
+        Err(Problem::new(Kind::TenantSuspended, detail))
     }
 
     /// What it accepts.
@@ -244,12 +350,31 @@ impl Route {
     }
 
     /// Passes the call to the handler.
-    pub(crate) async fn run(&self, api: Arc<Api>, call: Call) -> Result<Response, Problem> {
+    async fn run(&self, api: Arc<Api>, call: Call) -> Result<Response, Problem> {
         let trail = call.trail.clone();
         let result = (self.handler)(Arc::clone(&api), call).await;
         if let Some(trail) = trail {
             Box::pin(trail.close(&api, result.is_ok())).await;
         }
+        result
+    }
+
+    /// The same once for each idempotency key.
+    async fn run_once(&self, api: Arc<Api>, call: Call) -> Result<Response, Problem> {
+        let start = if self.stores_responses {
+            Box::pin(repeat::start(&api, &call, self.id, self.status)).await?
+        } else {
+            None
+        };
+        let result = match start {
+            None => self.run(api, call).await,
+            Some(Start::Repeat(response)) => Ok(response),
+            Some(Start::First(claim)) => {
+                let result = self.run(Arc::clone(&api), call).await;
+                Box::pin(repeat::end(&api, &claim, &result)).await;
+                result
+            }
+        };
         let mut response = result?;
         if self.shows_secret {
             response.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -282,6 +407,52 @@ impl Router {
             paths.insert(path, rows)?;
         }
         Ok(Self { routes, paths })
+    }
+
+    /// Runs a route, on the conditions of the call.
+    pub(crate) async fn run(
+        &self,
+        route: &Route,
+        api: Arc<Api>,
+        mut call: Call,
+    ) -> Result<Response, Problem> {
+        let changed = self.routes.iter().find(|read| route.changes(read));
+        if let Some(read) = changed {
+            call.volatile = read.volatile;
+        }
+        if route.method != Method::GET
+            && let Some(header) = call.conditions.on_change()
+        {
+            let Some(read) = changed else {
+                let detail = "is not supported by this route: no GET of the same path has an entity tag";
+                return Err(Problem::header(Kind::InvalidRequest, header, detail));
+            };
+            Self::check(route, read, &api, &call).await?;
+        }
+        let known = call.conditions.if_none_match.take().filter(|_| route.has_tag());
+        let response = route.run_once(api, call).await?;
+        // PATCH and PUT respond with what GET shows from then on.
+        let shown =
+            changed.filter(|_| response.status == StatusCode::OK).or(route.has_tag().then_some(route));
+        let Some(read) = shown else { return Ok(response) };
+        let (response, tag) = tagged(response, read.volatile, read.access == Access::Public);
+        Ok(if known.is_some_and(|known| known.has_body_of(&tag)) { not_modified(response) } else { response })
+    }
+
+    /// Checks the conditions of a change against what the GET of its path shows at the moment.
+    async fn check(route: &Route, read: &Route, api: &Arc<Api>, call: &Call) -> Result<(), Problem> {
+        match read.run(Arc::clone(api), call.reading()).await {
+            Ok(response) => {
+                let (_, tag) = tagged(response, read.volatile, false);
+                call.conditions.check(Some(&tag))
+            }
+            // PUT creates it then. A repeat of DELETE is for the handler, which knows what has been deleted.
+            Err(problem) if problem.kind == Kind::NotFound && route.method == Method::PUT => {
+                call.conditions.check(None)
+            }
+            Err(problem) if problem.kind == Kind::NotFound && route.method == Method::DELETE => Ok(()),
+            Err(problem) => Err(problem),
+        }
     }
 
     pub(crate) fn find(&self, method: &Method, path: &str) -> Match<'_> {

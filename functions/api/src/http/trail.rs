@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use domain::{TenantId, Timestamp, audit::Entry, ids::key::Caller};
+use domain::{TenantId, Timestamp, access::Caller, audit::Entry};
 use platform::{
     lambda::problem::{Kind, Problem},
     store::audit::AppendOutcome,
@@ -39,11 +39,15 @@ impl Trail {
         request_id: String,
         at: Timestamp,
     ) -> Self {
-        let actor = match caller {
-            Caller::Operator => "operator".to_owned(),
-            Caller::Key { id, .. } => id.to_string(),
-        };
-        Self { action, actor, source_ip, request_id, at, written: Arc::default(), unchanged: Arc::default() }
+        Self {
+            action,
+            actor: caller.actor(),
+            source_ip,
+            request_id,
+            at,
+            written: Arc::default(),
+            unchanged: Arc::default(),
+        }
     }
 
     async fn append(

@@ -25,7 +25,7 @@ use super::{
     find,
     view::{InboundEvent, MalformedItem},
 };
-use crate::{http::call::Call, state::Api};
+use crate::{http::call::Call, limits, state::Api};
 
 /// A replay of an inbound request.
 #[derive(Deserialize, JsonSchema)]
@@ -57,6 +57,7 @@ pub(crate) async fn replay(
     let source = api.sources.of_tenant(call.tenant()?, record.source_id).await?;
     let source = source.ok_or_else(|| refuse("the source of the request was deleted"))?;
     let (events, malformed_items) = events(&source, &record, &kept, body.force)?;
+    limits::check_events(&api, &call, events.events.len()).await?;
     let what = json!({ "source_id": source.id, "force": body.force, "event_count": events.events.len() });
     call.record(&api, record.id, None, Some(what)).await?;
     let mut replayed = ReplayedInboundRequest { data: Vec::new(), malformed_items };
@@ -64,6 +65,10 @@ pub(crate) async fn replay(
     let published = publish((&api.publisher, &api.accounts), &source, events.events, call.now).await;
     // Also where a later part failed: these events exist.
     let new: Vec<_> = published.events.iter().filter(|event| event.new).cloned().collect();
+    for event in &new {
+        let tenant = event.tenant.as_ref().unwrap_or(&source.tenant);
+        limits::count_events(&api, tenant, 1, 0, call.now);
+    }
     if !new.is_empty() {
         // A client that got an error would repeat the replay, and these events with it.
         if let Err(fault) = api.inbound_requests.add_events(call.tenant()?, record.id, &new).await {

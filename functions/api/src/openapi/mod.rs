@@ -15,7 +15,10 @@ use crate::http::{parameter::Access, route::Route};
 /// The subjects of routes, by the segment of their path.
 const GROUPS: &[(&str, &str, &str)] = &[
     ("me", "Caller", "The key of a request, and the tenant that it acts for."),
+    ("overview", "Overview", "How a tenant's webhooks are at the moment."),
+    ("roles", "Roles", "Sets of scopes that API keys and portal sessions can have."),
     ("tenants", "Tenants", "Customers of the CRM, and their API keys."),
+    ("tenant-deletions", "Tenant deletions", "Tenants that are removed with everything, and the proofs."),
     ("endpoints", "Endpoints", "URLs that tenants subscribed to events."),
     ("sources", "Sources", "URLs that receive webhooks of providers."),
     ("providers", "Providers", "Systems whose webhooks sources receive."),
@@ -28,6 +31,12 @@ const GROUPS: &[(&str, &str, &str)] = &[
     ("event-types", "Event types", "The catalog of event types."),
     ("deliveries", "Deliveries", "The delivery of each event to each endpoint, with its attempts."),
     ("replays", "Replays", "Jobs that redeliver many events."),
+    (
+        "portal-sessions",
+        "Portal sessions",
+        "People who use the API from a page, without a key of the tenant.",
+    ),
+    ("usage", "Usage", "What tenants have used, by day."),
     ("audit", "Audit trail", "Who changed what, when and from where."),
     ("openapi.json", "Description", "This document."),
 ];
@@ -66,7 +75,9 @@ pub(crate) fn document(routes: &[Route], server: &str) -> Value {
     let mut paths = Map::new();
     for route in routes {
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
-        path[route.method.as_str().to_ascii_lowercase()] = operation(route, &mut schemas, &recorded);
+        let is_conditional = routes.iter().any(|read| route.changes(read));
+        let row = RouteRow { route, is_conditional };
+        path[route.method.as_str().to_ascii_lowercase()] = operation(row, &mut schemas, &recorded);
     }
     let mut schemas = schemas.take();
     schemas.extend(responses::schemas());
@@ -95,7 +106,16 @@ pub(crate) fn document(routes: &[Route], server: &str) -> Value {
     document
 }
 
-fn operation(route: &Route, schemas: &mut Schemas, recorded: &Map<String, Value>) -> Value {
+/// A route, with what the other routes add to it.
+#[derive(Clone, Copy)]
+struct RouteRow<'a> {
+    route: &'a Route,
+    /// Whether it takes `If-Match`, because a GET of its path has an entity tag.
+    is_conditional: bool,
+}
+
+fn operation(row: RouteRow<'_>, schemas: &mut Schemas, recorded: &Map<String, Value>) -> Value {
+    let route = row.route;
     let (security, access) = match route.access {
         Access::Public => (json!([]), "Anyone may call this.".to_owned()),
         Access::AnyKey => (json!([{ "api_key": [] }]), "Requires a valid key, with any scope.".to_owned()),
@@ -109,9 +129,9 @@ fn operation(route: &Route, schemas: &mut Schemas, recorded: &Map<String, Value>
         "tags": group(route.path).map(|(_, name, _)| name).into_iter().collect::<Vec<_>>(),
         "summary": route.summary,
         "description": access,
-        "parameters": parameters::all(route, &mut schemas.requests),
+        "parameters": parameters::all(row, &mut schemas.requests),
         "security": security,
-        "responses": responses::all(route, &mut schemas.responses, recorded.get(route.id)),
+        "responses": responses::all(row, &mut schemas.responses, recorded.get(route.id)),
     });
     if let Some(schema) = route.body {
         let mut content = json!({ "schema": schema(&mut schemas.requests) });

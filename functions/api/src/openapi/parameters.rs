@@ -1,8 +1,8 @@
 //! The parameters of the description: in the path, in headers, in the query.
 
 use domain::{
-    ConnectSessionId, ConnectionId, CredentialId, DeliveryId, EndpointId, EventId, InboundRequestId,
-    ReplayId, SourceId, TenantId,
+    ConnectSessionId, ConnectionId, CredentialId, DeliveryId, EndpointId, EventId, InboundRequestId, KeyId,
+    PortalSessionId, ReplayId, SourceId, TenantId,
     connection::IdpName,
     event::EventType,
     inbound::{Provider, ProviderAccount},
@@ -10,10 +10,10 @@ use domain::{
 use schemars::SchemaGenerator;
 use serde_json::{Value, json};
 
-use super::parsed;
+use super::{RouteRow, parsed};
 use crate::http::{
     parameter::{Access, Parameter},
-    route::{Route, SchemaOf, schema_of},
+    route::{SchemaOf, schema_of},
 };
 
 /// The types of parameters in paths.
@@ -26,6 +26,8 @@ const IN_PATHS: &[(&str, SchemaOf)] = &[
     ("event_id", schema_of::<EventId>),
     ("idp", schema_of::<IdpName>),
     ("inbound_request_id", schema_of::<InboundRequestId>),
+    ("key_id", schema_of::<KeyId>),
+    ("portal_session_id", schema_of::<PortalSessionId>),
     ("provider", schema_of::<Provider>),
     ("replay_id", schema_of::<ReplayId>),
     ("session_id", schema_of::<ConnectSessionId>),
@@ -34,10 +36,44 @@ const IN_PATHS: &[(&str, SchemaOf)] = &[
     ("type", schema_of::<EventType>),
 ];
 
+/// The condition of a read.
+const IF_NONE_MATCH: Parameter = Parameter {
+    name: "If-None-Match",
+    place: "header",
+    description: "The `ETag` of an earlier response: 304 without a body while nothing has changed.",
+    schema: r#"{"type":"string","examples":["\"MFDVrYuSNzgqNDdbIvvQMw\""]}"#,
+};
+
+/// The condition of a change.
+const IF_MATCH: Parameter = Parameter {
+    name: "If-Match",
+    place: "header",
+    description: "The `ETag` of the GET of the same path: 412 if the object was changed since. `*` if it only has to exist.",
+    schema: r#"{"type":"string","pattern":"^(\\*|\"[!#-~]{1,100}\")$","examples":["*"]}"#,
+};
+
+/// The key of a request that creates something.
+const IDEMPOTENCY_KEY: Parameter = Parameter {
+    name: "Idempotency-Key",
+    place: "header",
+    description: "A repeat with the same key and body within 24 hours returns the first response again, and creates nothing; with another body it is rejected.",
+    schema: r#"{"type":"string","minLength":1,"maxLength":255,"pattern":"^[ -~]+$","examples":["5707e20f-0a56-4ba8-909b-639cd4c84823"]}"#,
+};
+
 /// All parameters of a route.
-pub(super) fn all(route: &Route, generator: &mut SchemaGenerator) -> Vec<Value> {
+pub(super) fn all(row: RouteRow<'_>, generator: &mut SchemaGenerator) -> Vec<Value> {
+    let route = row.route;
     let mut all: Vec<Value> = in_path(route.path).map(|name| path(name, generator)).collect();
     all.extend(route.parameters.iter().map(parameter));
+    if route.has_tag() {
+        all.push(parameter(&IF_NONE_MATCH));
+    }
+    if route.stores_responses {
+        all.push(parameter(&IDEMPOTENCY_KEY));
+    }
+    if row.is_conditional {
+        all.push(parameter(&IF_MATCH));
+    }
     if route.access != Access::Public {
         all.push(tenant(generator));
     }
@@ -52,6 +88,7 @@ pub(super) fn in_path(path: &str) -> impl Iterator<Item = &str> {
 fn path(name: &str, generator: &mut SchemaGenerator) -> Value {
     let what = match name {
         "idp" => "identity provider".to_owned(),
+        "key_id" => "API key".to_owned(),
         "session_id" => "connect session".to_owned(),
         name => name.strip_suffix("_id").unwrap_or(name).replace('_', " "),
     };

@@ -8,11 +8,14 @@ use platform::{
 use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
-use super::{parameters, parsed};
+use super::{RouteRow, parameters, parsed};
 use crate::http::{parameter::Access, route::Route};
 
 /// The request id of the examples.
 const REQUEST_ID: &str = "5707e20f-0a56-4ba8-909b-639cd4c84823";
+
+/// The entity tag of the examples.
+const TAG: &str = "\"MFDVrYuSNzgqNDdbIvvQMw\"";
 
 /// Statuses that API Gateway or Lambda return too, with a body of their own.
 const AT_THE_GATE: &[(u16, &str)] = &[
@@ -25,21 +28,43 @@ const AT_THE_GATE: &[(u16, &str)] = &[
 
 /// All responses of a route, by status; `recorded` is a real one.
 pub(super) fn all(
-    route: &Route,
+    row: RouteRow<'_>,
     generator: &mut SchemaGenerator,
     recorded: Option<&Value>,
 ) -> Map<String, Value> {
+    let route = row.route;
     let mut all = Map::new();
     let mut done = json!({ "description": "Done." });
     if route.status != StatusCode::NO_CONTENT {
-        let mut content = json!({ "schema": (route.response)(generator) });
+        let schema = (route.response)(generator);
+        // OpenAPI has no schema of lines before 3.2.
+        let mut content = if route.has_lines() {
+            json!({ "schema": { "type": "string", "x-line-schema": schema } })
+        } else {
+            json!({ "schema": schema })
+        };
         if let Some(recorded) = recorded {
             content["example"] = recorded.clone();
         }
-        done["content"] = json!({ "application/json": content });
+        done["content"] = json!({ route.content_type: content });
+    }
+    if route.has_tag() || (row.is_conditional && route.status == StatusCode::OK) {
+        done["headers"] = header("ETag", "The tag of this state.", TAG);
+    }
+    if route.has_lines() {
+        let schema = json!({ "type": "string" });
+        let description = "Pass it as `cursor` to get what follows; missing at the end.";
+        done["headers"]["Next-Cursor"] =
+            json!({ "description": description, "required": false, "schema": schema, "example": "413" });
     }
     all.insert(route.status.as_str().to_owned(), done);
-    for kind in kinds(route) {
+    if route.has_tag() {
+        let description = "The same as in the response whose `ETag` is in `If-None-Match`; without a body.";
+        let not_modified =
+            json!({ "description": description, "headers": header("ETag", "The tag of this state.", TAG) });
+        all.insert("304".to_owned(), not_modified);
+    }
+    for kind in kinds(row) {
         let entry =
             all.entry(kind.status().as_str()).or_insert_with(|| error_response(kind.status().as_u16()));
         add(entry, kind, &example(kind, route));
@@ -51,7 +76,8 @@ pub(super) fn all(
 }
 
 /// The problems of a route, with those that all routes share.
-fn kinds(route: &Route) -> Vec<Kind> {
+fn kinds(row: RouteRow<'_>) -> Vec<Kind> {
+    let route = row.route;
     let mut kinds = vec![Kind::InvalidRequest];
     if route.access != Access::Public {
         // 404 too: the operator may name an unknown tenant.
@@ -61,9 +87,15 @@ fn kinds(route: &Route) -> Vec<Kind> {
         kinds.extend([Kind::TooLarge, Kind::UnsupportedMediaType, Kind::InvalidField]);
     }
     kinds.extend(route.problems.iter().copied());
+    if route.stores_responses {
+        kinds.push(Kind::IdempotencyConflict);
+    }
     // The audit trail appends one entry after the other.
     if route.audited.is_some() && !kinds.contains(&Kind::Conflict) {
         kinds.push(Kind::Conflict);
+    }
+    if row.is_conditional {
+        kinds.push(Kind::PreconditionFailed);
     }
     kinds.push(Kind::Internal);
     kinds
@@ -115,7 +147,15 @@ fn example(kind: Kind, route: &Route) -> Problem {
         },
         Kind::AlreadyExists => Problem::field(kind, "/id", "a tenant with this id already exists"),
         Kind::IdempotencyConflict => {
-            Problem::header(kind, "Idempotency-Key", "was used for an event with another body")
+            let subject = if route.stores_responses {
+                "another request to this route"
+            } else {
+                "an event with another body"
+            };
+            Problem::header(kind, "Idempotency-Key", format!("was used for {subject}"))
+        }
+        Kind::PreconditionFailed => {
+            Problem::header(kind, "If-Match", "the object has changed since it was read; read it again")
         }
         Kind::TooLarge => {
             let limit = route.body_limit;

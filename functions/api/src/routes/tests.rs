@@ -26,12 +26,47 @@ fn every_row_is_whole() {
 #[test]
 fn every_change_is_audited() {
     // Events are what tenants send, not what people and keys change; a dry run changes nothing.
-    let exempt = ["publish_event", "publish_events", "verify_at_source", "verify_at_provider"];
+    // A code is exchanged in the trail of a tenant that is known only then, and a renewal changes nothing.
+    let exempt = [
+        "publish_event",
+        "publish_events",
+        "verify_at_source",
+        "verify_at_provider",
+        "exchange_portal_code",
+        "renew_portal_token",
+    ];
     let mut actions = HashSet::new();
     for route in all() {
         let changes = route.method != Method::GET && !exempt.contains(&route.id);
         assert!(route.audited.is_some() || !changes, "{} is not in the audit trail", route.id);
         assert!(route.audited.is_none_or(|action| actions.insert(action)), "{}", route.id);
+    }
+}
+
+#[test]
+fn what_creates_something_takes_an_idempotency_key() {
+    // Publishing has keys of its own: the event is the record.
+    let exempt = ["publish_event", "publish_events"];
+    for route in all() {
+        // A rotation has a response that is shown only once, too.
+        let creates =
+            route.method == Method::POST && (route.status != StatusCode::OK || route.id == "rotate_key");
+        assert_eq!(route.stores_responses, creates && !exempt.contains(&route.id), "{}", route.id);
+        // A claim is of a caller and a tenant.
+        assert!(!route.stores_responses || route.access != Access::Public, "{}", route.id);
+    }
+}
+
+#[test]
+fn every_change_of_what_get_shows_can_be_conditional() {
+    // No GET shows one of them alone.
+    let exempt =
+        ["put_source_account", "delete_source_account", "delete_idp_credential", "revoke_portal_session"];
+    let routes = all();
+    for route in &routes {
+        let changes = [Method::PATCH, Method::PUT, Method::DELETE].contains(&route.method);
+        let is_conditional = routes.iter().any(|read| route.changes(read));
+        assert_eq!(is_conditional, changes && !exempt.contains(&route.id), "{}", route.id);
     }
 }
 

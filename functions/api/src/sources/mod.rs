@@ -40,6 +40,9 @@ use crate::{
     state::Api,
 };
 
+/// What changes without a request, so that `If-Match` ignores it: the provider's first request may bring the secret.
+pub(crate) const VOLATILE: &[&str] = &["awaits_secret_until", "secret_count"];
+
 /// How often a change is attempted while others change the source too.
 const UPDATE_TRIES: u32 = 4;
 
@@ -99,6 +102,7 @@ pub(crate) async fn update(api: Arc<Api>, call: Call, body: UpdateSource) -> Res
     let change = SettingsChange::parse(body, &api.egress_allow)?;
     for _ in 0..UPDATE_TRIES {
         let source = find(&api, &call).await?;
+        call.check_match(&SourceView::new(&call.base_url, &source))?;
         let after = change.applied(&source)?;
         if after == source {
             call.unchanged();
@@ -132,6 +136,7 @@ pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {
             }
             Err(problem) => return Err(problem),
         };
+        call.check_match(&SourceView::new(&call.base_url, &source))?;
         if attempt == 0 {
             call.record_source(&api, Some(&source), None).await?;
         }

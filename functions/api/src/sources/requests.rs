@@ -2,10 +2,7 @@
 
 use std::borrow::Cow;
 
-use domain::{
-    Patch, Secret,
-    inbound::{Provider, source::Network},
-};
+use domain::{Patch, Secret, access::Network, inbound::Provider};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;

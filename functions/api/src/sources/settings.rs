@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use domain::{
     Patch,
+    access::Network,
     endpoint::{URL_LIMIT, egress::Allow},
     inbound::{
         Provider, Source,
         engine::scheme::Algorithm,
-        source::{HIGHEST_RATE_LIMIT, NETWORK_COUNT_LIMIT, Network, PUBLIC_URL_COUNT_LIMIT, VerifyToken},
+        source::{HIGHEST_RATE_LIMIT, PUBLIC_URL_COUNT_LIMIT, VerifyToken},
         table::{Table, parse_table},
     },
     pointer::Violation,
@@ -16,7 +17,10 @@ use domain::{
 use platform::lambda::problem::{FieldError, Kind, Problem};
 
 use super::requests::{TableText, UpdateSource};
-use crate::http::body::{web_url, within};
+use crate::{
+    http::body::{web_url, within},
+    tenants::networks,
+};
 
 /// A change to a source, checked as far as possible without the source.
 pub(super) struct SettingsChange {
@@ -141,14 +145,6 @@ fn check_public_url(text: &str, allow: &Allow) -> Result<(), String> {
         return Err("must have neither a query nor a fragment".to_owned());
     }
     Ok(())
-}
-
-fn networks(networks: Vec<Network>) -> Result<Vec<Network>, Problem> {
-    if networks.len() > NETWORK_COUNT_LIMIT {
-        let detail = format!("must have at most {NETWORK_COUNT_LIMIT} networks");
-        return Err(Problem::field(Kind::InvalidField, "/allowed_networks", detail));
-    }
-    Ok(networks)
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use domain::{
     SourceId, Timestamp,
-    inbound::{Provider, Source, source::Network, table::Table},
+    access::Network,
+    inbound::{Provider, Source, table::Table},
 };
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -4,7 +4,7 @@ pub(crate) mod credentials;
 mod requests;
 mod view;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use domain::{
     Patch, TenantId,
@@ -64,6 +64,20 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<IdpList, Problem> 
         data.extend(others.map(IdpView::of_operator));
     }
     Ok(IdpList { data })
+}
+
+/// The names of all providers that a tenant can use now, in the order of their names.
+pub(super) async fn usable(api: &Api, call: &Call) -> Result<Vec<IdpName>, Problem> {
+    let (idps, tenant) = (api.keeper.idps(), call.tenant()?);
+    let mut found = idps.list(tenant, IDP_COUNT_LIMIT).await?;
+    if !tenant.is_operator() {
+        let operators = idps.list(&TenantId::operator(), IDP_COUNT_LIMIT).await?;
+        let own: BTreeSet<_> = found.iter().map(|config| config.name.clone()).collect();
+        found.extend(operators.into_iter().filter(|config| !own.contains(&config.name)));
+    }
+    let is_usable = |config: &IdpConfig| config.idp().is_some() && config.newest(call.now).is_some();
+    let names: BTreeSet<_> = found.into_iter().filter(is_usable).map(|config| config.name).collect();
+    Ok(names.into_iter().collect())
 }
 
 /// What the audit trail keeps of a provider.
@@ -195,6 +209,7 @@ pub(crate) async fn update(api: Arc<Api>, call: Call, body: UpdateIdp) -> Result
     }
     for _ in 0..UPDATE_TRIES {
         let config = find(&api, &call).await?;
+        call.check_match(&IdpView::own(&call.base_url, &config))?;
         let mut after = applied(&config, &body)?;
         if after == config {
             call.unchanged();
@@ -214,6 +229,7 @@ pub(crate) async fn update(api: Arc<Api>, call: Call, body: UpdateIdp) -> Result
 /// `credentials_invalid` until it is set up again.
 pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {
     let config = find(&api, &call).await?;
+    call.check_match(&IdpView::own(&call.base_url, &config))?;
     call.record(&api, &config.name, Some(whole(&config)), None).await?;
     api.keeper.idps().delete(&config.tenant_id, &config.name).await?;
     for credential in &config.credentials {

@@ -1,0 +1,180 @@
+//! Verifying a trail: each entry against its hash and the one before it, and each checkpoint against its entry.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use domain::{
+    TenantId,
+    audit::{
+        ChainBreak, ChainedEntry, Flaw, Link,
+        checkpoint::{Checkpoint, PublicKey},
+        verify as verify_chain,
+    },
+    saturating,
+};
+use platform::{Fault, lambda::problem::Problem};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::{http::call::Call, state::Api};
+
+/// The first entry that fails verification.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct BrokenEntry {
+    /// The number of the entry.
+    seq: u64,
+    /// Why it fails.
+    reason: String,
+}
+
+/// The result of verifying a trail.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct AuditVerification {
+    /// Whether all checked entries are intact.
+    valid: bool,
+    /// The number of entries that were checked and are intact.
+    entries: u64,
+    /// The number of checkpoints that were checked and fit.
+    checkpoints: u64,
+    /// The first entry that is not intact; null if all are.
+    first_broken: Option<BrokenEntry>,
+    /// The last intact entry with its hash. Store it elsewhere: passed as `cursor` later, it proves
+    /// that this part of the trail has not changed. Null if there is none.
+    head: Option<String>,
+    /// Pass it as `cursor` to verify the next part; null at the end.
+    next_cursor: Option<String>,
+}
+
+/// How long one call verifies, well within the function's timeout.
+const VERIFY_TIME: Duration = Duration::from_secs(15);
+
+/// Entries in one read. One can hold some 100 KB, of an endpoint with all that it may have.
+const VERIFY_PAGE: i32 = 50;
+
+/// Checkpoints in one read.
+const CHECKPOINT_PAGE: i32 = 100;
+
+/// A walk along a trail and its checkpoints.
+struct Walk<'a> {
+    api: &'a Api,
+    tenant: &'a TenantId,
+    keys: Vec<PublicKey>,
+    /// The last intact entry.
+    head: Link,
+    /// The last one for which a checkpoint was signed that fits; where the walk began before the first.
+    signed: Link,
+    /// The checkpoints from `head` on that were read.
+    checkpoints: VecDeque<Checkpoint>,
+    /// From which entry on more are read; nothing where all are.
+    next_checkpoint: Option<u64>,
+    /// How many fit.
+    fitting: u64,
+}
+
+/// How a walk goes on.
+enum Step {
+    Further,
+    End,
+    Broken(ChainBreak),
+}
+
+impl Walk<'_> {
+    /// Checks the next page of entries.
+    async fn step(&mut self) -> Result<Step, Fault> {
+        // Checkpoints first: the entry of each of them was there when it was read.
+        if let Some(next) = self.next_checkpoint.filter(|_| self.checkpoints.is_empty()) {
+            let page = self.api.audit.checkpoints_from(self.tenant, next, CHECKPOINT_PAGE).await?;
+            let is_full = page.len() == saturating::<usize>(CHECKPOINT_PAGE);
+            self.next_checkpoint = page.last().filter(|_| is_full).map(|last| last.link.seq + 1);
+            self.checkpoints.extend(page);
+        }
+        // The entry behind which the walk begins can be one that was signed.
+        if let Err(broken) = self.check_signature(&self.head.clone()) {
+            return Ok(Step::Broken(broken));
+        }
+        let page = self.api.audit.from(self.tenant, self.head.seq + 1, VERIFY_PAGE).await?;
+        let found = verify_chain(self.tenant, self.head.clone(), &page).err();
+        let is_intact = |sealed: &&ChainedEntry| found.is_none_or(|found| sealed.entry.seq < found.seq);
+        for sealed in page.iter().take_while(is_intact) {
+            self.head = sealed.link();
+            if let Err(broken) = self.check_signature(&sealed.link()) {
+                return Ok(Step::Broken(broken));
+            }
+        }
+        Ok(match (found, page.is_empty(), self.checkpoints.front()) {
+            (Some(broken), ..) => Step::Broken(broken),
+            (None, false, _) => Step::Further,
+            (None, true, None) => Step::End,
+            (None, true, Some(cut)) => Step::Broken(ChainBreak { seq: cut.link.seq, flaw: Flaw::CutOff }),
+        })
+    }
+
+    /// Checks the checkpoint of an entry, if there is one. Where it does not fit, nothing after the last one that does is
+    /// known to be intact.
+    fn check_signature(&mut self, link: &Link) -> Result<(), ChainBreak> {
+        while let Some(checkpoint) =
+            self.checkpoints.front().filter(|first| first.link.seq <= link.seq).cloned()
+        {
+            self.checkpoints.pop_front();
+            if let Err(flaw) = checkpoint.check(self.tenant, &link.hash, &self.keys) {
+                self.head = self.signed.clone();
+                return Err(ChainBreak { seq: link.seq, flaw });
+            }
+            self.signed = link.clone();
+            self.fitting += 1;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) async fn verify(api: Arc<Api>, call: Call) -> Result<AuditVerification, Problem> {
+    let tenant = call.tenant()?;
+    let from = call.cursor_as(|text| text.parse::<Link>().ok())?.unwrap_or_else(Link::start);
+    let started = Instant::now();
+    let mut walk = Walk {
+        api: &api,
+        tenant,
+        keys: api.checkpoint_keys.list().await?.into_iter().map(|known| known.key).collect(),
+        head: from.clone(),
+        signed: from.clone(),
+        checkpoints: VecDeque::new(),
+        next_checkpoint: Some(from.seq.max(1)),
+        fitting: 0,
+    };
+    let mut step = check_link(&api, tenant, &from).await?.map_or(Step::Further, Step::Broken);
+    while matches!(step, Step::Further) && started.elapsed() < VERIFY_TIME {
+        step = walk.step().await?;
+    }
+    let Walk { head, fitting, .. } = walk;
+    let first_broken = match step {
+        Step::Broken(ChainBreak { seq, flaw }) => Some(BrokenEntry { seq, reason: flaw.to_string() }),
+        Step::Further | Step::End => None,
+    };
+    Ok(AuditVerification {
+        valid: first_broken.is_none(),
+        entries: head.seq.saturating_sub(from.seq),
+        checkpoints: fitting,
+        next_cursor: matches!(step, Step::Further).then(|| head.to_string()),
+        head: Some(head).filter(|link| link.seq > 0).map(|link| link.to_string()),
+        first_broken,
+    })
+}
+
+/// What is wrong with the entry that a link names, if anything.
+async fn check_link(api: &Api, tenant: &TenantId, link: &Link) -> Result<Option<ChainBreak>, Fault> {
+    if link.seq == 0 {
+        return Ok(None);
+    }
+    let found = api.audit.from(tenant, link.seq, 1).await?;
+    let before = found.first().map(|sealed| Link { seq: link.seq - 1, hash: sealed.prev.clone() });
+    let missing = ChainBreak { seq: link.seq, flaw: Flaw::Missing };
+    let Some(before) = before else { return Ok(Some(missing)) };
+    Ok(match verify_chain(tenant, before, &found) {
+        Ok(there) if there == *link => None,
+        Ok(_) => Some(ChainBreak { seq: link.seq, flaw: Flaw::Changed }),
+        Err(broken) => Some(broken),
+    })
+}

@@ -1,0 +1,24 @@
+//! `tenant-eraser`: removes everything of tenants that were deleted, every five minutes as far as it comes.
+
+use lambda_runtime::Error;
+use platform::{erasure::Eraser, lambda::schedule, setup::Parts};
+use serde::Deserialize;
+
+/// The job that the schedule starts.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case", tag = "job")]
+enum Job {
+    Erase,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let eraser = Eraser::new(&Parts::new()?)?;
+    let eraser = &eraser;
+    schedule::run(|job, deadline| async move {
+        match job {
+            Job::Erase => eraser.run(deadline).await,
+        }
+    })
+    .await
+}
