@@ -1,5 +1,10 @@
 //! The audit trail: what is in it, and that a change of it is detected.
 
+mod checkpoints;
+mod export;
+mod filters;
+mod planted;
+
 use std::collections::BTreeSet;
 
 use platform::store::table::keys;
@@ -223,13 +228,13 @@ fn entries_can_only_be_added_to_the_trail() {
     let template = std::fs::read_to_string(testkit::stack::root().join("template.yaml")).unwrap();
     let statements: Vec<_> =
         template.split("- Sid: ").filter(|statement| statement.contains("AuditTable.Arn")).collect();
-    assert_eq!(statements.len(), 1, "one role uses it");
-    assert!(
-        statements[0].contains("Action: [dynamodb:PartiQLInsert, dynamodb:Query]\n"),
-        "{}",
-        statements[0]
-    );
+    assert_eq!(statements.len(), 3, "three roles use it");
+    for statement in statements {
+        assert!(statement.contains("Action: [dynamodb:PartiQLInsert, dynamodb:Query]\n"), "{statement}");
+    }
     assert!(block_of(&template, "ApiRole").contains("AppendToAuditTrail"));
+    assert!(block_of(&template, "SchedulerRole").contains("SignAuditTrails"));
+    assert!(block_of(&template, "TenantEraserRole").contains("AuditTable.Arn"));
     let table = block_of(&template, "AuditTable");
     assert!(table.contains("DeletionPolicy: Retain") && table.contains("PointInTimeRecoveryEnabled: true"));
     assert!(!table.contains("TimeToLive"), "nothing expires");

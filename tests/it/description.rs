@@ -64,14 +64,22 @@ impl Description {
         let place = format!("{method} {path}: {} {}", response.status, response.json);
         let described = self.response(operation, response.status);
         assert!(!described.is_null(), "{place}: the status is not described");
-        for (name, _) in described["headers"].as_object().into_iter().flatten() {
+        let headers = described["headers"].as_object().into_iter().flatten();
+        for (name, _) in headers.filter(|(_, header)| header["required"] == true) {
             assert!(response.headers.contains_key(name), "{place}: {name} is missing");
         }
         let Some(content) = described["content"].as_object() else { return };
         let content_type = response.headers["content-type"].to_str().unwrap();
         let content =
             content.get(content_type).unwrap_or_else(|| panic!("{place}: {content_type} is not described"));
-        let faults = self.faults(&content["schema"], &response.json);
+        // Lines are a text, and each of them is what its schema says.
+        let line = &content["schema"]["x-line-schema"];
+        for text in response.text.lines().filter(|_| !line.is_null()) {
+            let faults = self.faults(line, &serde_json::from_str(text).unwrap());
+            assert!(faults.is_empty(), "{place}: {faults:?}");
+        }
+        let body = if line.is_null() { &response.json } else { &json!(response.text) };
+        let faults = self.faults(&content["schema"], body);
         assert!(faults.is_empty(), "{place}: {faults:?}");
     }
 

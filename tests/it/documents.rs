@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 use testkit::{Client, Receiver, Stack, eventually, stack::root};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
     process::{Child, Command},
 };
@@ -20,17 +20,17 @@ use tokio::{
 use crate::SOON;
 
 /// The programs of a page in one language, in their order.
-fn programs(page: &str, language: &str) -> Vec<String> {
+pub(crate) fn programs(page: &str, language: &str) -> Vec<String> {
     let text = fs::read_to_string(root().join("docs").join(page)).unwrap();
     let blocks = text.split("\n```").filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n'));
     blocks.map(|block| format!("{block}\n")).collect()
 }
 
 /// A directory of its own, in which Node finds the tests' packages.
-struct Workshop(PathBuf);
+pub(crate) struct Workshop(PathBuf);
 
 impl Workshop {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = std::env::temp_dir().join(testkit::unique("documents"));
         fs::create_dir(&directory).unwrap();
         symlink(root().join("tests/it/clients/node_modules"), directory.join("node_modules")).unwrap();
@@ -38,7 +38,7 @@ impl Workshop {
     }
 
     /// A command that runs this program, with lines of ours around it.
-    fn program(&self, file: &str, parts: &[&str]) -> Command {
+    pub(crate) fn program(&self, file: &str, parts: &[&str]) -> Command {
         let path = self.0.join(file);
         fs::write(&path, parts.join("\n")).unwrap();
         let mut command = match path.extension().and_then(|extension| extension.to_str()) {
@@ -67,14 +67,23 @@ fn start(mut command: Command) -> Child {
 
 /// What a program prints that reads `input`.
 async fn run(command: Command, input: &Value) -> String {
+    let (succeeded, output) = respond(command, &input.to_string()).await;
+    assert!(succeeded, "{output}");
+    output
+}
+
+/// Whether a program that reads `input` succeeds, and what it prints: its result or its error.
+pub(crate) async fn respond(mut command: Command, input: &str) -> (bool, String) {
+    command.stderr(Stdio::piped());
     let mut child = start(command);
     let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(input.to_string().as_bytes()).await.unwrap();
+    // A program that has found an error reads no further.
+    let _ = stdin.write_all(input.as_bytes()).await;
     drop(stdin);
-    let mut output = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut output).await.unwrap();
-    assert!(child.wait().await.unwrap().success(), "{output}");
-    output.trim().to_owned()
+    let output = child.wait_with_output().await.unwrap();
+    let succeeded = output.status.success();
+    let printed = if succeeded { output.stdout } else { [output.stdout, output.stderr].concat() };
+    (succeeded, String::from_utf8_lossy(&printed).trim().to_owned())
 }
 
 #[tokio::test]

@@ -22,11 +22,14 @@ use testkit::{
     stack::{Clock, root, text},
 };
 
-use crate::SOON;
+use crate::{
+    SOON,
+    tables::{self, Table},
+};
 use meter::Meter;
 
 /// Alarms whose drills leave the deployment at work.
-const AT_WORK: [&str; 27] = [
+const AT_WORK: [&str; 30] = [
     "first-attempts-fail",
     "inbound-fails",
     "sources-refuse",
@@ -45,6 +48,7 @@ const AT_WORK: [&str; 27] = [
     "errors-rescuer",
     "errors-scheduler",
     "errors-oauth",
+    "errors-tenant-eraser",
     "errors-token-refresher",
     "deliveries-rescued",
     "unreadable-not-empty",
@@ -54,6 +58,8 @@ const AT_WORK: [&str; 27] = [
     "due-late",
     "repair-late",
     "expire-late",
+    "checkpoints-late",
+    "audit-trails-broken",
 ];
 
 /// Alarms whose drills need functions that take nothing from their queues, in this order: what is
@@ -125,6 +131,7 @@ async fn alarms_fire_when_their_condition_occurs() {
     let alarms = find(&stack, &AT_WORK).await;
     stack.run_due().await;
     stack.run_reconcile().await;
+    stack.run_checkpoints().await;
     quiet(&meter, &alarms).await;
     let inbox = inbox(&stack).await;
     tokio::join!(
@@ -143,6 +150,7 @@ async fn alarms_fire_when_their_condition_occurs() {
     );
     clock.ahead(Duration::from_mins(30));
     stack.run_due().await;
+    a_trail_is_cut(&stack, &clock).await;
     the_jobs_cannot_go_on(&stack, &clock).await;
     for alarm in &alarms {
         fires(&meter, alarm).await;
@@ -247,7 +255,9 @@ async fn secrets_manager_throttles(stack: &Stack) {
 /// Requests that do not reach their table, beside some that do.
 async fn the_api_fails(stack: &Stack, meter: &Meter) {
     let tenant = stack.tenant().await;
-    stack.rule(&rule("PutItem", &tenant, Fault::Cut, 1_000)).await;
+    // Of events alone: jobs note the tenants that they have visited.
+    let events = [stack.output("EventsTableName"), tenant.tenant_id()];
+    stack.rule(&Rule::new("PutItem", &events, Fault::Cut, 1_000)).await;
     let event = json!({ "type": "contact.created", "data": {} });
     for _ in 0..5 {
         meter.record_response(tenant.post("/v1/events", &event).await.status);
@@ -260,7 +270,9 @@ async fn inbound_requests_fail(stack: &Stack, meter: &Meter) {
     let tenant = stack.tenant().await;
     let body = json!({ "provider": "pipedrive", "secrets": ["user:a_test_password_of_ours"] });
     let source = tenant.post("/v1/sources", &body).await.expect(201);
-    stack.rule(&rule("PutItem", &tenant, Fault::Cut, 1_000)).await;
+    // Of events alone: jobs note the tenants that they have visited.
+    let events = [stack.output("EventsTableName"), tenant.tenant_id()];
+    stack.rule(&Rule::new("PutItem", &events, Fault::Cut, 1_000)).await;
     let path = format!("/in/pipedrive/{}", text(&source, "id"));
     let basic = "Basic dXNlcjphX3Rlc3RfcGFzc3dvcmRfb2Zfb3Vycw==";
     let headers = [("content-type", "application/json"), ("authorization", basic)];
@@ -298,6 +310,7 @@ async fn functions_die(stack: &Stack) {
         "RescuerFunctionName",
         "SchedulerFunctionName",
         "OauthFunctionName",
+        "TenantEraserFunctionName",
         "TokenRefresherFunctionName",
     ] {
         for _ in 0..3 {
@@ -332,13 +345,25 @@ async fn a_delivery_is_due(stack: &Stack) {
     tenant.only_delivery(&event_id, "retrying", SOON).await;
 }
 
-/// The list of tenants cannot be read for hours, so no pass ends.
+/// An entry that was signed is removed, which the next day's pass finds.
+async fn a_trail_is_cut(stack: &Stack, clock: &Clock) {
+    let tenant = stack.tenant().await;
+    clock.ahead(Duration::from_hours(25));
+    stack.run_checkpoints().await;
+    Table::audit(stack).delete(keys::audit_entry(&tables::tenant(&tenant), 2)).await;
+    clock.ahead(Duration::from_hours(50));
+    stack.run_checkpoints().await;
+}
+
+/// The list of tenants cannot be read for days, so no pass ends.
 async fn the_jobs_cannot_go_on(stack: &Stack, clock: &Clock) {
     stack
         .rule(&Rule::new("Query", &[stack.output("RegistryTableName"), keys::TENANTS], Fault::Cut, 1_000))
         .await;
-    clock.ahead(Duration::from_hours(8));
-    stack.try_invoke("SchedulerFunctionName", json!({ "job": "reconcile" })).await.expect_err("it fails");
+    clock.ahead(Duration::from_hours(90));
+    for job in ["reconcile", "checkpoints"] {
+        stack.try_invoke("SchedulerFunctionName", json!({ "job": job })).await.expect_err("it fails");
+    }
 }
 
 async fn send(stack: &Stack, output: &str, body: &str) {

@@ -31,7 +31,7 @@ pub(crate) async fn token_source(tenant: &Client, event_type: &str) -> SourceVie
     tenant.post("/v1/sources", &body).await.read(201)
 }
 
-async fn send_with(tenant: &Client, source: &SourceView, token: &str, body: &str) -> ApiResponse {
+pub(crate) async fn send_with(tenant: &Client, source: &SourceView, token: &str, body: &str) -> ApiResponse {
     let path = format!("/in/{}/{}?b=2&token=in-the-query", source.provider, source.id);
     let headers = [("content-type", "application/json"), ("x-hook-token", token), ("x-region", "west")];
     tenant.with_key(None).send(Method::POST, &path, &headers, Some(body.as_bytes().to_vec())).await

@@ -137,7 +137,7 @@ async fn every_key_can_read_whose_it_is_and_what_it_may_do() {
     };
     assert_eq!(caller, expected);
     // Neither the key nor what is stored of it.
-    let hash = domain::ids::key::hash(&made.key);
+    let hash = domain::access::token::hash(&made.key);
     for secret in [made.key.as_str(), "cwk_", &hash] {
         assert!(!response.json.to_string().contains(secret), "{}", response.json);
     }

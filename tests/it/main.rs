@@ -1,11 +1,13 @@
 //! End-to-end journeys on the local stack: deployed functions, real queues, foreign clients.
 //! They need the stack that `make test` starts.
 
+mod access;
 mod alerts;
 mod attempts;
 mod audit;
 mod bad_input;
 mod catalog;
+mod conditional;
 mod contract;
 mod corners;
 mod crash;
@@ -15,10 +17,13 @@ mod drills;
 mod dry_runs;
 mod due_connections;
 mod endpoints;
+mod explain;
+mod failing;
 mod filters;
 mod grants;
 mod handshakes;
 mod held;
+mod idempotency;
 mod inbound;
 mod inbound_log;
 mod isolation;
@@ -28,6 +33,7 @@ mod listings;
 mod load;
 mod local_run;
 mod oauth;
+mod overview;
 mod pool;
 mod posted_once;
 mod providers;

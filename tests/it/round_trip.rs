@@ -49,6 +49,14 @@ async fn what_was_read_can_be_sent_back() {
     tenant.post("/v1/idps/mine/credentials", &credential).await.expect(201);
     let settings = json!({ "return_urls": ["https://crm.example.com/done"] });
     tenant.patch("/v1/connect-settings", &settings).await.expect(200);
+    let mut keys = Vec::new();
+    for body in [
+        json!({ "name": "by role", "role": "viewer", "expires_at": "2099-01-01T00:00:00.000Z" }),
+        json!({ "name": "by scopes", "scopes": ["events:read"], "allowed_networks": ["127.0.0.1"] }),
+    ] {
+        let made = tenant.post(&format!("/v1/tenants/{}/keys", tenant.tenant_id()), &body).await.expect(201);
+        keys.push(made["id"].as_str().unwrap().to_owned());
+    }
     let connection = json!({
         "user_id": "u_1", "idp": "mine", "access_token": "only-an-example", "expires_in": 3600,
         "account": { "sub": "1" }, "label": "Ada", "metadata": { "deal": "d_1" },
@@ -66,6 +74,10 @@ async fn what_was_read_can_be_sent_back() {
             "/v1/sources/{source_id}" => sources.iter().map(|id| operation.place(|_| id.clone())).collect(),
             "/v1/connections/{connection_id}" => vec![operation.place(|_| connection_id.clone())],
             "/v1/idps/{idp}" => ["google", "mine"].map(|name| operation.place(|_| name.to_owned())).into(),
+            "/v1/tenants/{tenant_id}" => vec![format!("/v1/tenants/{}", tenant.tenant_id())],
+            "/v1/tenants/{tenant_id}/keys/{key_id}" => {
+                keys.iter().map(|id| format!("/v1/tenants/{}/keys/{id}", tenant.tenant_id())).collect()
+            }
             "/v1/connect-settings" => vec![operation.path.to_owned()],
             "/v1/event-types/{type}" => vec![operation.place(|_| name.clone())],
             other => panic!("{other} has PATCH: add an object to this test"),
@@ -81,7 +93,10 @@ async fn what_was_read_can_be_sent_back() {
                     .count()
             };
             let (read, recorded) = (client.get(&place).await.expect(200), entries().await);
-            assert_eq!(client.patch(&place, &read).await.expect(200), read, "{place}");
+            let tag = client.get(&place).await.header("etag").to_owned();
+            let patched = client.patch(&place, &read).await;
+            assert_eq!(patched.header("etag"), tag, "{place}");
+            assert_eq!(patched.expect(200), read, "{place}");
             assert_eq!(client.get(&place).await.expect(200), read, "{place}");
             assert_eq!(entries().await, recorded, "{place}: nothing changed, and nothing is recorded");
             let mut unknown = read.clone();
@@ -91,6 +106,6 @@ async fn what_was_read_can_be_sent_back() {
             walked += 1;
         }
     }
-    // A type of the catalog, a connection, two identity providers, and the settings of connect sessions.
-    assert_eq!(walked, endpoints.len() + sources.len() + 1 + 1 + 2 + 1);
+    // A type of the catalog, a connection, two identity providers, the settings of connect sessions, and the tenant.
+    assert_eq!(walked, endpoints.len() + sources.len() + keys.len() + 1 + 1 + 2 + 1 + 1);
 }

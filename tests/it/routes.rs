@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use testkit::{
     Client, Receiver, Stack,
     client::SourceView,
+    eventually,
     stack::{root, text},
 };
 
@@ -17,6 +18,7 @@ use crate::{
 const RESPONSES: &str = "functions/api/src/openapi/responses.json";
 
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "it makes one of everything, and walks all routes")]
 async fn every_route_responds_as_described() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
@@ -35,16 +37,27 @@ async fn every_route_responds_as_described() {
     // Only a source of the operator has accounts.
     let shared: SourceView =
         stack.operator().post("/v1/sources", &json!({ "provider": "stripe" })).await.read(201);
-    let status = stack.operator().post("/v1/tenants", &json!({ "id": "acme", "name": "Acme" })).await.status;
-    assert!([201, 409].contains(&status), "{status}");
+    for id in ["acme", "leaving"] {
+        let status = stack.operator().post("/v1/tenants", &json!({ "id": id, "name": "Acme" })).await.status;
+        assert!([201, 409].contains(&status), "{status}");
+    }
+    stack.operator().delete("/v1/tenants/leaving?grace_days=30").await.expect(202);
     // A replay that waits for its endpoint, and a delivery that waits for it too.
     let waiting = tenant.endpoint(&receiver.url()).disabled().event_types(&["walk.parked"]).create().await;
     let body = json!({ "selection": "failed", "since": "2026-11-01T00:00:00Z" });
     let replay_id = waiting.replay(&body).await.id;
     let parked = tenant.publish("walk.parked", &json!({}), "parked").await;
     let parked = waiting.delivery_id(&parked);
+    failed(&tenant).await;
     let connected = ConnectFixture::new(&tenant).await;
+    let keys = format!("/v1/tenants/{}/keys", tenant.tenant_id());
+    let body = json!({ "name": "walked" });
+    let [key_id, doomed_key_id] = [0, 1].map(|_| tenant.post(&keys, &body));
+    let [key_id, doomed_key_id] = [key_id.await, doomed_key_id.await].map(|key| text(&key.expect(201), "id"));
+    let portal = PortalFixture::new(&tenant).await;
     let known = [
+        ("{portal_session_id}", portal.id.as_str()),
+        ("{key_id}", key_id.as_str()),
         ("{connection_id}", connected.connection_id.as_str()),
         ("{session_id}", &connected.session_id),
         ("{credential_id}", &connected.credential_id),
@@ -59,31 +72,32 @@ async fn every_route_responds_as_described() {
         ("{event_id}", &event_id),
         ("{delivery_id}", &delivery_id),
     ];
+    // On a new stack, this tenant's trail is signed.
+    stack.run_checkpoints().await;
     let doomed = tenant.endpoint(&receiver.url()).create().await.id;
+    let own = OwnIds {
+        parked: &parked,
+        doomed_key: &doomed_key_id,
+        doomed_endpoint: &doomed,
+        doomed_connection: &connected.doomed_id,
+        brought_source: &brought.id,
+        shared_source: &shared.id,
+    };
     let description = Description::of(&stack).await;
     let mut recorded = RecordedResponse::read();
     let operations = description.operations();
     for operation in &operations {
-        let path = match operation.path {
-            "/v1/deliveries/{delivery_id}/cancel" => operation.path.replace("{delivery_id}", &parked),
-            "/v1/idps/{idp}" if operation.method == "delete" => operation.path.replace("{idp}", "dropbox"),
-            path if operation.method == "delete" => path
-                .replace("{endpoint_id}", &doomed)
-                .replace("{type}", "walk.doomed")
-                .replace("{connection_id}", &connected.doomed_id),
-            path => path.to_owned(),
-        };
-        let path = if path.ends_with("/handshake") { path.replace("{source_id}", &brought.id) } else { path };
-        let path = if path.contains("/accounts") {
-            path.replace("{source_id}", &shared.id).replace("{account}", "acct_1032D82eZvKYlo2C")
-        } else {
-            path
-        };
-        let place = known.iter().fold(path, |path, (name, id)| path.replace(name, id));
-        assert!(!place.contains('{'), "{place} has a parameter that this test does not know");
+        let place = place(operation, &known, &own);
         // Only the operator can call some; the tenant's own key must do for all others.
         let client = if operation.is_the_operators() { &stack.operator() } else { &tenant };
-        let response = call(client, operation, &place, operation.body()).await;
+        // A code works once, and only the token of a portal is renewed.
+        let exchanged = json!({ "code": portal.code });
+        let (client, body) = match operation.path {
+            "/v1/portal-sessions/exchange" => (client, &exchanged),
+            "/v1/portal-sessions/renew" => (&portal.opened, operation.body()),
+            _ => (client, operation.body()),
+        };
+        let response = call(client, operation, &place, body).await;
         let Operation { method, path, .. } = operation;
         let expected = match *path {
             // No browser has used the session's link, and there is no refresh token.
@@ -95,17 +109,23 @@ async fn every_route_responds_as_described() {
         if expected != operation.success() {
             continue;
         }
-        let schema =
-            &description.response(operation, response.status)["content"]["application/json"]["schema"];
+        let content = &description.response(operation, response.status)["content"];
+        // Of lines, the first one is shown.
+        let (content, body) = match content.get("application/jsonl") {
+            Some(lines) => (lines, json!(response.text.split_inclusive('\n').next())),
+            None => (&content["application/json"], response.json),
+        };
+        let schema = &content["schema"];
         if !schema.is_null() {
             let names = [
                 (stack.api_url.as_str(), "https://api.example"),
                 (tenant.tenant_id(), "acme"),
+                ("leaving", "acme"),
                 (&receiver.url(), "https://acme.example/webhooks"),
             ];
             let stale = |example: &Value| !description.faults(schema, example).is_empty();
             recorded.meet(operation.id(), stale, || {
-                let mut shown = shown(response.json, &names);
+                let mut shown = shown(body, &names);
                 // The description would show itself.
                 for part in ["paths", "components", "webhooks"] {
                     if shown["openapi"].is_string() && shown[part].is_object() {
@@ -120,6 +140,46 @@ async fn every_route_responds_as_described() {
     assert!(operations.len() >= 19, "{} routes were walked", operations.len());
 }
 
+/// What some routes are walked with and no other route: they end it, or require it in another state.
+struct OwnIds<'a> {
+    parked: &'a str,
+    doomed_key: &'a str,
+    doomed_endpoint: &'a str,
+    doomed_connection: &'a str,
+    brought_source: &'a str,
+    shared_source: &'a str,
+}
+
+/// The path of an operation with ids.
+fn place(operation: &Operation<'_>, known: &[(&str, &str)], own: &OwnIds<'_>) -> String {
+    let path = match operation.path {
+        "/v1/deliveries/{delivery_id}/cancel" => operation.path.replace("{delivery_id}", own.parked),
+        "/v1/idps/{idp}" if operation.method == "delete" => operation.path.replace("{idp}", "dropbox"),
+        // Other calls are not refused meanwhile.
+        path if path.ends_with("/suspend") || path.ends_with("/resume") => {
+            path.replace("{tenant_id}", "acme")
+        }
+        "/v1/tenant-deletions/{tenant_id}" => operation.path.replace("{tenant_id}", "leaving"),
+        "/v1/tenants/{tenant_id}" if operation.method == "delete" => "/v1/tenants/leaving".to_owned(),
+        path if operation.method == "delete" => path
+            .replace("{key_id}", own.doomed_key)
+            .replace("{endpoint_id}", own.doomed_endpoint)
+            .replace("{type}", "walk.doomed")
+            .replace("{connection_id}", own.doomed_connection),
+        path => path.to_owned(),
+    };
+    let path =
+        if path.ends_with("/handshake") { path.replace("{source_id}", own.brought_source) } else { path };
+    let path = if path.contains("/accounts") {
+        path.replace("{source_id}", own.shared_source).replace("{account}", "acct_1032D82eZvKYlo2C")
+    } else {
+        path
+    };
+    let place = known.iter().fold(path, |path, (name, id)| path.replace(name, id));
+    assert!(!place.contains('{'), "{place} has a parameter that this test does not know");
+    place
+}
+
 #[tokio::test]
 async fn every_route_refuses_as_described() {
     let stack = Stack::shared();
@@ -131,7 +191,7 @@ async fn every_route_refuses_as_described() {
     let description = Description::of(&stack).await;
     for operation in &description.operations() {
         let example = |name: &str| {
-            if name == "provider" || name == "idp" {
+            if ["provider", "idp", "tenant_id"].contains(&name) {
                 // All examples exist.
                 return "unknown".to_owned();
             }
@@ -160,7 +220,9 @@ async fn every_route_refuses_as_described() {
             if operation.takes_any_key() {
                 // Not as another tenant, though.
                 let headers = [("tenant", "another")];
-                let response = client.send(Method::GET, &nowhere, &headers, None).await;
+                let method = operation.method.to_uppercase().parse().unwrap();
+                let sent = (!body.is_null()).then(|| body.to_string().into_bytes());
+                let response = client.send(method, &nowhere, &headers, sent).await;
                 assert_eq!(response.status, 403, "{nowhere}: {}", response.json);
                 description.check(operation, &response);
             } else {
@@ -228,6 +290,42 @@ impl ConnectFixture {
             credential_id: credential_ids.swap_remove(2),
         }
     }
+}
+
+/// Portal sessions: one to revoke, one whose code was not used, and one that is open.
+struct PortalFixture {
+    id: String,
+    code: String,
+    opened: Client,
+}
+
+impl PortalFixture {
+    async fn new(tenant: &Client) -> Self {
+        let [id, _] = Self::session(tenant).await;
+        let [_, used] = Self::session(tenant).await;
+        let [_, code] = Self::session(tenant).await;
+        let exchange = "/v1/portal-sessions/exchange";
+        let token = tenant.with_key(None).post(exchange, &json!({ "code": used })).await.expect(200);
+        Self { id, code, opened: tenant.with_key(Some(text(&token, "token"))) }
+    }
+
+    async fn session(tenant: &Client) -> [String; 2] {
+        let session = tenant.post("/v1/portal-sessions", &json!({})).await.expect(201);
+        ["id", "code"].map(|name| text(&session, name))
+    }
+}
+
+/// A delivery that failed, in the list of those.
+async fn failed(tenant: &Client) {
+    let unreachable = Receiver::start().await.url();
+    let types = ["walk.failing"];
+    let failing = tenant.endpoint(&unreachable).retry_schedule(&[]).event_types(&types).create().await;
+    tenant.publish("walk.failing", &json!({}), "failing").await;
+    eventually("a failure to be listed", SOON, || async {
+        let listed = tenant.get(&format!("/v1/deliveries?endpoint_id={}", failing.id)).await.expect(200);
+        listed["data"][0].is_object().then_some(())
+    })
+    .await;
 }
 
 /// An inbound request of a source of its own, in the log.
@@ -299,7 +397,10 @@ impl RecordedResponse {
 fn shown(response: Value, names: &[(&str, &str)]) -> Value {
     match response {
         Value::String(text) if text.starts_with("cwk_") => {
-            format!("cwk_{}", "0123456789abcdef".repeat(4)).into()
+            format!("cwk_test_{}", "0123456789abcdef".repeat(5).split_at(72).0).into()
+        }
+        Value::String(text) if text.starts_with("cpl_") || text.starts_with("cps_") => {
+            format!("{}{}", &text[..4], "0123456789abcdef".repeat(4)).into()
         }
         // `an example's signing key`
         Value::String(text) if text.starts_with("whsec_") => "whsec_YW4gZXhhbXBsZSdzIHNpZ25pbmcga2V5".into(),

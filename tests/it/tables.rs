@@ -26,6 +26,10 @@ impl<'a> Table<'a> {
         Self { stack, name: stack.output("AuditTableName") }
     }
 
+    pub(crate) fn leases(stack: &'a Stack) -> Self {
+        Self { stack, name: stack.output("LeasesTableName") }
+    }
+
     /// Writes a row: its key and the rest of its attributes.
     pub(crate) async fn put(&self, key: Key, rest: &Value) {
         self.call("PutItem", json!({ "Item": row(key, rest) })).await;

@@ -70,6 +70,18 @@ pub async fn signed_requests(sources: &[(&str, &str)]) -> Vec<SignedRequest> {
     lines.lines().map(|line| serde_json::from_str(line).expect("a request of the signer")).collect()
 }
 
+/// Signs claims as a provider does, with a key that it publishes: the published keys, and a token for each of the claims.
+/// One more token has the first claims and the signature of a stranger.
+pub async fn signed_tokens(claims: &[Value]) -> (Value, Vec<String>) {
+    let mut command = Command::new("node");
+    command.arg(root().join("tests/it/clients/token-sign.mjs"));
+    let signed: Value =
+        serde_json::from_str(&run(command, &json!({ "claims": claims })).await).expect("JSON of the signer");
+    let tokens = signed["tokens"].as_array().expect("tokens").iter();
+    let tokens = tokens.map(|token| token.as_str().expect("a text").to_owned()).collect();
+    (signed["published_keys"].clone(), tokens)
+}
+
 /// Verifies a webhook with the library of Standard Webhooks; returns what it says of it: the
 /// payload, or its error.
 pub async fn verify(received: &ReceivedRequest, secret: &str) -> Result<Value, String> {

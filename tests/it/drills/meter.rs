@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 const CLOUDWATCH: &str = "GraniteServiceVersion20100801";
 
 /// The log groups of functions that measure.
-const FUNCTIONS: [&str; 9] = [
+const FUNCTIONS: [&str; 10] = [
     "api",
     "inbound-stripe",
     "inbound-custom",
@@ -32,6 +32,7 @@ const FUNCTIONS: [&str; 9] = [
     "scheduler",
     "rescuer",
     "oauth",
+    "tenant-eraser",
     "token-refresher",
 ];
 

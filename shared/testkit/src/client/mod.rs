@@ -22,7 +22,7 @@ pub use self::{
     response::ApiResponse,
     views::*,
 };
-use crate::{Stack, http_client};
+use crate::{Stack, http_client, stack::keep_problem};
 
 /// When this process published last. Each test is a process of its own.
 static LAST_PUBLISH: Mutex<Option<Instant>> = Mutex::new(None);
@@ -210,6 +210,9 @@ impl Client {
         }
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = String::from_utf8_lossy(&response.bytes().await?).into_owned();
+        if status >= 400 {
+            keep_problem(&text);
+        }
         let json = serde_json::from_str(&text).unwrap_or_default();
         Ok(ApiResponse { status, headers, json, text })
     }

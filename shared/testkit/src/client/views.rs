@@ -363,16 +363,26 @@ views! {
         prev_hash: String,
         hash: String,
     }
+    /// A signature of where an audit trail was.
+    CheckpointView {
+        seq: u64,
+        hash: String,
+        at: String,
+        key_id: String,
+        signature: String,
+    }
     /// Whether an audit trail is whole.
     VerificationView {
         valid: bool,
         entries: u64,
+        checkpoints: u64,
         first_broken: Option<BrokenEntryView>,
         head: Option<String>,
     }
     /// The first entry of an audit trail that is not as it was written.
     BrokenEntryView {
         seq: u64,
+        reason: String,
     }
 }
 

@@ -10,7 +10,10 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::{http_client, stack::root};
+use crate::{
+    http_client,
+    stack::{keep_problem, root},
+};
 
 /// A provider; its process ends with this value.
 #[derive(Debug)]
@@ -234,7 +237,12 @@ impl Browser {
         for (_, value) in headers.iter().filter(|(name, _)| name == "set-cookie") {
             self.keep(&here, value);
         }
-        BrowserPage { url: url.to_owned(), status, text: response.text().await.unwrap_or_default(), headers }
+        let text = response.text().await.unwrap_or_default();
+        // The provider's own pages hold codes, and are not ours.
+        if target.path().contains("/oauth/") {
+            keep_problem(&text);
+        }
+        BrowserPage { url: url.to_owned(), status, text, headers }
     }
 
     fn keep(&mut self, origin: &str, text: &str) {
@@ -261,6 +269,17 @@ impl Browser {
             self.cookies.push(cookie);
         }
     }
+}
+
+/// Walks a link through login and consent in headless Chromium, up to the first address that begins with `until`; what
+/// the walk reports is in `tests/it/clients/oauth/browser.mjs`.
+pub async fn chromium(url: &str, until: &str, options: &[&str]) -> Value {
+    let mut command = Command::new("node");
+    command.arg(root().join("tests/it/clients/oauth/browser.mjs")).args([url, until]).args(options);
+    let output = command.kill_on_drop(true).output().await.expect("node runs");
+    let (printed, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "the walk in Chromium failed: {printed}{said}");
+    serde_json::from_str(&printed).expect("it reports JSON")
 }
 
 /// Scheme, host and port.

@@ -43,6 +43,14 @@ impl Stack {
         self.call(Method::POST, service, "/", &headers, body).await
     }
 
+    /// The keys of the objects in the bucket that begin with `prefix`.
+    pub async fn objects(&self, prefix: &str) -> Vec<String> {
+        let path = format!("/{}?list-type=2&prefix={prefix}", self.output("PayloadsBucketName"));
+        let listed = self.call(Method::GET, "s3", &path, &[], String::new()).await;
+        let entries = listed.split("<Key>").skip(1).filter_map(|entry| entry.split_once("</Key>"));
+        entries.map(|(key, _)| key.to_owned()).collect()
+    }
+
     async fn owner_call(&self, service: &str, path: &str, headers: &[(&str, &str)], body: Value) -> Value {
         json_of(&self.call(Method::POST, service, path, headers, body.to_string()).await)
     }
@@ -202,6 +210,16 @@ impl Stack {
     /// Asks the scheduler for what is due, as its schedule does every minute.
     pub async fn run_due(&self) {
         self.invoke("SchedulerFunctionName", json!({ "job": "due" })).await;
+    }
+
+    /// Asks the eraser to go on with what is to be deleted, as its schedule does every five minutes. It may be killed.
+    pub async fn run_eraser(&self) -> Result<Value, Value> {
+        self.try_invoke("TenantEraserFunctionName", json!({ "job": "erase" })).await
+    }
+
+    /// Asks the scheduler to sign audit trails, if that is due.
+    pub async fn run_checkpoints(&self) {
+        self.invoke("SchedulerFunctionName", json!({ "job": "checkpoints" })).await;
     }
 
     /// Asks the scheduler to look for what was lost, as its schedule does every two minutes.

@@ -1,6 +1,6 @@
 //! Deployments of the template beside the shared one, by `dev/stack.py`.
 
-use std::{env, fs};
+use std::{env, fs, path::Path};
 
 use tokio::process::Command;
 
@@ -62,5 +62,16 @@ impl Stack {
         assert!(status.success(), "deploying {name} failed");
         fs::remove_file(file).expect("the copy of the template");
         Self::named(state(), name)
+    }
+
+    /// Looks for secrets in the tables and logs of this deployment, as `dev/sweep.py` does for a whole run: whether it
+    /// found none, and what it printed. `secrets` is a folder with files of lines `{"kind": …, "value": …}`.
+    pub async fn sweep(&self, secrets: &Path) -> (bool, String) {
+        let mut command = Command::new("python3");
+        command.arg(root().join("dev/sweep.py")).arg("--state").arg(state_file());
+        command.arg("--stack").arg(self.name()).arg("--secrets").arg(secrets);
+        let output = command.output().await.expect("python3 runs");
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.success(), printed + &String::from_utf8_lossy(&output.stderr))
     }
 }
