@@ -32,6 +32,8 @@ watch: ## the same stack; cargo lambda watch rebuilds the functions on every cha
 	@$(PYTHON) dev/watch.py
 
 test: lint ## lints, then all tests except the load tests, on a local stack (ARGS for cargo nextest run)
+# Without a browser its own tests fail, and say so; the others do not need one.
+	-@$(PYTHON) dev/setup.py browser
 	$(ON_A_STACK) cargo nextest run --locked --workspace $(ARGS)
 
 soak: ## the load tests and the test of make watch, on a local stack (ARGS for cargo nextest run)

@@ -49,6 +49,7 @@ ENVIRONMENT = {
     "SECRETS_PREFIX": "bench",
     "OPERATOR_KEY_SECRET": "bench",
     "TOKEN_KEY_SECRET": "bench",
+    "CHECKPOINT_KEY_SECRET": "bench",
     "CONNECTIONS_QUEUE_URL": "http://127.0.0.1:1/queue",
     "CACHE_SECONDS": "10",
 }
