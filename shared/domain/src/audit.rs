@@ -15,7 +15,7 @@ use data_encoding::HEXLOWER;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::{TenantId, Timestamp};
+use crate::{TenantId, Timestamp, digest::is_hex};
 
 /// One action.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl FromStr for Link {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let (seq, hash) = text.split_once('-').ok_or(())?;
-        let is_hash = hash.len() == 64 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let is_hash = is_hex(hash, 64);
         let link = Self { seq: seq.parse().map_err(|_| ())?, hash: hash.to_owned() };
         if is_hash && (link.seq > 0 || link == Self::start()) { Ok(link) } else { Err(()) }
     }

@@ -18,6 +18,7 @@ pub mod access;
 pub mod audit;
 pub mod connection;
 pub mod delivery;
+pub mod digest;
 pub mod endpoint;
 pub mod etag;
 pub mod event;

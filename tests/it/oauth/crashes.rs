@@ -168,6 +168,20 @@ async fn a_callback_that_is_killed_costs_a_click_and_makes_one_connection() {
     }
 }
 
+/// The person opens the link again. It is used up where the session was finished.
+async fn click_again(crm: &Crm, session: &Value, browser: &mut Browser, (step, limit): (&Step, Duration)) {
+    let page = browser.open(&text(session, "url")).await;
+    if page.field("proof").is_none() {
+        return;
+    }
+    let ended = eventually(step.name, limit, || async {
+        let ended = crm.walk(session, &mut Browser::stopping_at(RETURN_URL)).await;
+        (ended.status == 0).then_some(ended)
+    })
+    .await;
+    assert_eq!(ended.parameter("code"), "connected", "{}", step.name);
+}
+
 async fn click(stack: &Stack, step: &Step) {
     let crm = Crm::on(stack, "rotating").await;
     let session = crm.session("u_1", json!({ "login_hint": "ada" })).await;
@@ -176,20 +190,7 @@ async fn click(stack: &Stack, step: &Step) {
     let mut browser = Browser::stopping_at(RETURN_URL);
     let crashed = crm.walk(&session, &mut browser).await;
     assert_eq!(hits.count().await, 1, "{}: {crashed:?}", step.name);
-    // The person opens the link again. It is used up where the session was finished.
-    let page = browser.open(&text(&session, "url")).await;
-    if page.field("proof").is_some() {
-        let ended = eventually(step.name, Duration::from_secs(30), || {
-            let mut browser = Browser::stopping_at(RETURN_URL);
-            let (crm, session) = (&crm, &session);
-            async move {
-                let ended = crm.walk(session, &mut browser).await;
-                (ended.status == 0).then_some(ended)
-            }
-        })
-        .await;
-        assert_eq!(ended.parameter("code"), "connected", "{}", step.name);
-    }
+    click_again(&crm, &session, &mut browser, (step, Duration::from_secs(30))).await;
     let connections: Vec<Value> = crm.tenant.list("/v1/connections", 10).await;
     assert_eq!(connections.len(), 1, "{}: {connections:?}", step.name);
     assert_eq!(text(&connections[0], "status"), "active", "{}", step.name);

@@ -8,10 +8,7 @@ use std::sync::Arc;
 
 use domain::{
     Timestamp,
-    audit::{
-        ChainedEntry,
-        filter::{EntryFilter, InvalidAction},
-    },
+    audit::{ChainedEntry, filter::EntryFilter},
     saturating,
 };
 use platform::lambda::problem::Problem;
@@ -144,11 +141,10 @@ fn filter(call: &Call) -> Result<EntryFilter, Problem> {
             text => Ok(text.map(str::to_owned)),
         }
     };
-    let action = call.query("action").map(str::parse).transpose();
     let (since, until) = call.time_range()?;
     Ok(EntryFilter {
         actor: id("actor")?,
-        action: action.map_err(|invalid: InvalidAction| Problem::parameter("action", invalid.to_string()))?,
+        action: call.parsed("action")?,
         subject: id("subject")?,
         since,
         until,

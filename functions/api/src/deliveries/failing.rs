@@ -23,7 +23,7 @@ use platform::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::view::DeliveryView;
+use super::{RECORDED, view::DeliveryView};
 use crate::{
     endpoints::deliveries::event_type,
     http::{
@@ -61,30 +61,15 @@ pub(crate) const PARAMETERS: [Parameter; 8] = [
         description: "Only deliveries whose last attempt failed for one of these reasons, separated by commas: http_status, dns, connect, tls, timeout, protocol, body, blocked_address.",
         schema: r#"{"type":"string","pattern":"^(http_status|dns|connect|tls|timeout|protocol|body|blocked_address)(,(http_status|dns|connect|tls|timeout|protocol|body|blocked_address))*$","examples":["timeout,connect"]}"#,
     },
-    Parameter {
-        name: "event_type",
-        place: "query",
-        description: "Only deliveries of events of exactly this type.",
-        schema: r#"{"type":"string","maxLength":128,"examples":["contact.created"]}"#,
-    },
+    RECORDED[0],
     Parameter {
         name: "endpoint_id",
         place: "query",
         description: "Only deliveries to this endpoint.",
         schema: r#"{"type":"string","pattern":"^ept_[0-7][0-9a-hjkmnp-tv-z]{25}$","examples":["ept_01kavg7r8e6mt4xw2z5v9b3csq"]}"#,
     },
-    Parameter {
-        name: "since",
-        place: "query",
-        description: "Only deliveries first recorded at or after this time.",
-        schema: r#"{"type":"string","format":"date-time","examples":["2026-11-24T09:30:00.000Z"]}"#,
-    },
-    Parameter {
-        name: "until",
-        place: "query",
-        description: "Only deliveries first recorded before this time.",
-        schema: r#"{"type":"string","format":"date-time","examples":["2026-11-24T09:30:00.000Z"]}"#,
-    },
+    RECORDED[1],
+    RECORDED[2],
 ];
 
 /// A delivery whose last attempt failed.
@@ -112,9 +97,7 @@ impl FailingFilter {
     fn of(call: &Call) -> Result<Self, Problem> {
         let statuses = words::<Status>(call, "status", STATUSES.map(Status::as_str).as_slice())?;
         let failures = words::<Failure>(call, "failure", Failure::ALL.map(Failure::as_str).as_slice())?;
-        let event_type = call.query("event_type").map(str::parse::<EventType>).transpose();
-        let event_type =
-            event_type.map_err(|invalid| Problem::parameter("event_type", invalid.to_string()))?;
+        let event_type = call.parsed("event_type")?;
         let endpoint = call.query("endpoint_id").map(str::parse::<EndpointId>).transpose();
         let endpoint =
             endpoint.map_err(|_| Problem::parameter("endpoint_id", "must be the id of an endpoint"))?;

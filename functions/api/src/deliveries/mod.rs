@@ -22,9 +22,31 @@ use self::{
     view::DeliveryView,
 };
 use crate::{
-    http::{call::Call, page::Page},
+    http::{call::Call, page::Page, parameter::Parameter},
     state::Api,
 };
+
+/// The parameters that all lists of deliveries by time have.
+pub(crate) const RECORDED: [Parameter; 3] = [
+    Parameter {
+        name: "event_type",
+        place: "query",
+        description: "Only deliveries of events of exactly this type.",
+        schema: r#"{"type":"string","maxLength":128,"examples":["contact.created"]}"#,
+    },
+    Parameter {
+        name: "since",
+        place: "query",
+        description: "Only deliveries first recorded at or after this time.",
+        schema: r#"{"type":"string","format":"date-time","examples":["2026-11-24T09:30:00.000Z"]}"#,
+    },
+    Parameter {
+        name: "until",
+        place: "query",
+        description: "Only deliveries first recorded before this time.",
+        schema: r#"{"type":"string","format":"date-time","examples":["2026-11-24T09:30:00.000Z"]}"#,
+    },
+];
 
 pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<DeliveryView>, Problem> {
     let event_id: EventId = call.id("event_id", "event")?;

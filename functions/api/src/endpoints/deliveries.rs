@@ -22,7 +22,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    deliveries::view::DeliveryView,
+    deliveries::{RECORDED, view::DeliveryView},
     http::{
         call::Call,
         cursor,
@@ -48,24 +48,9 @@ pub(crate) const PARAMETERS: [Parameter; 6] = [
         description: "Only deliveries with this status.",
         schema: r#"{"type":"string","enum":["pending","retrying","parked","succeeded","exhausted","cancelled","expired"]}"#,
     },
-    Parameter {
-        name: "event_type",
-        place: "query",
-        description: "Only deliveries of events of exactly this type.",
-        schema: r#"{"type":"string","maxLength":128,"examples":["contact.created"]}"#,
-    },
-    Parameter {
-        name: "since",
-        place: "query",
-        description: "Only deliveries first recorded at or after this time.",
-        schema: r#"{"type":"string","format":"date-time","examples":["2026-11-24T09:30:00.000Z"]}"#,
-    },
-    Parameter {
-        name: "until",
-        place: "query",
-        description: "Only deliveries first recorded before this time.",
-        schema: r#"{"type":"string","format":"date-time","examples":["2026-11-24T09:30:00.000Z"]}"#,
-    },
+    RECORDED[0],
+    RECORDED[1],
+    RECORDED[2],
 ];
 
 /// A delivery in its endpoint's list.
@@ -89,9 +74,7 @@ impl ListFilter {
     fn of(call: &Call) -> Result<Self, Problem> {
         let status = call.query("status").map(str::parse).transpose();
         let status = status.map_err(|_| Problem::parameter("status", "unknown status"))?;
-        let event_type = call.query("event_type").map(str::parse::<EventType>).transpose();
-        let event_type =
-            event_type.map_err(|invalid| Problem::parameter("event_type", invalid.to_string()))?;
+        let event_type = call.parsed("event_type")?;
         let (since, until) = call.time_range()?;
         Ok(Self { status, event_type, since: since.unwrap_or(Timestamp::EPOCH), until })
     }

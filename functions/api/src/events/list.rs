@@ -72,8 +72,7 @@ struct EventFilter {
 
 impl EventFilter {
     fn of(call: &Call) -> Result<Self, Problem> {
-        let event_type = call.query("type").map(str::parse::<EventType>).transpose();
-        let event_type = event_type.map_err(|invalid| Problem::parameter("type", invalid.to_string()))?;
+        let event_type = call.parsed("type")?;
         let (since, until) = call.time_range()?;
         Ok(Self { event_type, since, until })
     }

@@ -201,13 +201,15 @@ impl Call {
         self.query.get(name).map(String::as_str)
     }
 
+    /// A query parameter that is read as its type reads a text.
+    pub(crate) fn parsed<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, Problem> {
+        let parsed = self.query(name).map(str::parse::<T>).transpose();
+        parsed.map_err(|invalid| Problem::parameter(name, invalid.to_string()))
+    }
+
     /// The times of the parameters `since` and `until`.
     pub(crate) fn time_range(&self) -> Result<(Option<Timestamp>, Option<Timestamp>), Problem> {
-        let time = |name| {
-            let time = self.query(name).map(str::parse::<Timestamp>).transpose();
-            time.map_err(|invalid| Problem::parameter(name, invalid.to_string()))
-        };
-        let (since, until) = (time("since")?, time("until")?);
+        let (since, until) = (self.parsed::<Timestamp>("since")?, self.parsed::<Timestamp>("until")?);
         if since.zip(until).is_some_and(|(since, until)| since >= until) {
             return Err(Problem::parameter("since", "must be before `until`"));
         }

@@ -15,10 +15,9 @@ use domain::{
     tenant::{REASON_LENGTH_LIMIT, Suspension},
 };
 use platform::{
-    Fault,
     lambda::problem::{Kind, Problem},
     runtime::clock,
-    store::registry::tenants::{CreateTenantOutcome, Tenant, TenantListing},
+    store::registry::tenants::{Tenant, TenantListing},
 };
 use serde_json::{Value, json};
 
@@ -80,13 +79,8 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateTenant) -> Res
         return Err(exists());
     }
     call.record_for(&api, &id, &id, None, Some(json!({ "name": name }))).await?;
-    match api.tenants.create(&id, &name, call.now).await? {
-        CreateTenantOutcome::New => {}
-        CreateTenantOutcome::Exists => return Err(exists()),
-    }
-    let tenant = api.tenants.get_now(&id).await?;
-    let missing = || Fault::new("reading a tenant", "a new tenant has no row");
-    Ok(TenantView::new(&id, &tenant.ok_or_else(missing)?))
+    let tenant = api.tenants.create(&id, &name, call.now).await?.ok_or_else(exists)?;
+    Ok(TenantView::new(&id, &tenant))
 }
 
 pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<TenantSummary>, Problem> {
@@ -206,7 +200,7 @@ async fn change_tenant(
         call.check_match(&TenantView::new(id, &tenant))?;
         call.record_for(api, id, id, Some(before_state), Some(after_state)).await?;
         if api.tenants.replace(id, &after).await? {
-            return Ok(TenantView::new(id, &find(api, id).await?));
+            return Ok(TenantView::new(id, &after));
         }
     }
     Err(Problem::new(Kind::Conflict, "other requests changed the tenant at the same time"))

@@ -5,10 +5,10 @@
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::{caller::Caller, origin::Origins, scope::Scope};
-use crate::{PortalSessionId, Secret, TenantId, Timestamp};
+pub use crate::digest::hash;
+use crate::{PortalSessionId, Secret, TenantId, Timestamp, digest::is_hex};
 
 /// What a code begins with.
 pub const CODE_PREFIX: &str = "cpl_";
@@ -153,15 +153,7 @@ pub fn from_random(prefix: &str, random: &[u8; 32]) -> Secret {
 /// Whether a text is written as codes and tokens with this prefix are.
 #[must_use]
 pub fn is_well_formed(prefix: &str, text: &str) -> bool {
-    text.strip_prefix(prefix).is_some_and(|digits| {
-        digits.len() == 64 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    })
-}
-
-/// What is kept of a code or a token.
-#[must_use]
-pub fn hash(text: &str) -> String {
-    HEXLOWER.encode(&Sha256::digest(text))
+    text.strip_prefix(prefix).is_some_and(|digits| is_hex(digits, 64))
 }
 
 #[cfg(test)]

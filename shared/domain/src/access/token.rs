@@ -5,9 +5,9 @@
 //! a scanner for secrets reports hardly anything that is no key.
 
 use data_encoding::HEXLOWER;
-use sha2::{Digest, Sha256};
 
-use crate::{Secret, text::text_enum};
+pub use crate::digest::hash;
+use crate::{Secret, digest::is_hex, text::text_enum};
 
 /// What every tenant's key begins with.
 pub const PREFIX: &str = "cwk_";
@@ -82,21 +82,10 @@ pub fn check(token: &str, mode: KeyMode) -> Result<(), KeyFlaw> {
     if of_key == mode { Ok(()) } else { Err(KeyFlaw::OtherMode(of_key)) }
 }
 
-fn is_hex(text: &str, length: usize) -> bool {
-    text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
 fn checksum(text: &str) -> String {
-    let mut digits = HEXLOWER.encode(&Sha256::digest(text));
+    let mut digits = hash(text);
     digits.truncate(CHECK_DIGITS);
     digits
-}
-
-/// What is kept of a key. A plain SHA-256 serves, since a key holds 256 random bits: there is
-/// no dictionary to try.
-#[must_use]
-pub fn hash(key: &str) -> String {
-    HEXLOWER.encode(&Sha256::digest(key))
 }
 
 /// The last characters of a key, by which people recognise it.

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::{
     idp::IdpName,
     record::{Connection, Status},
 };
+pub use crate::digest::hash;
 use crate::{ConnectSessionId, ConnectionId, TenantId, Timestamp, text::text_enum};
 
 /// How long a link works, in seconds.
@@ -259,12 +258,6 @@ impl ConnectSession {
             .append_pair("code", outcome.as_str());
         Some(url.into())
     }
-}
-
-/// What is kept of the secret of a link, a state or a browser: each has 256 random bits, so a plain hash serves.
-#[must_use]
-pub fn hash(secret: &str) -> String {
-    HEXLOWER.encode(&Sha256::digest(secret))
 }
 
 /// One try of a person at a provider: what belongs to one `state`. Its verifier is sealed.

@@ -139,17 +139,15 @@ pub async fn tenant(tenants: &Tenants, caller: &Caller, named: Option<&str>) -> 
         .map(str::parse::<TenantId>)
         .transpose()
         .map_err(|error| Problem::header(Kind::InvalidRequest, TENANT_HEADER, error.to_string()))?;
-    let id = match (caller, named) {
-        (Caller::Key { tenant, .. } | Caller::Portal { tenant, .. }, None) => tenant.clone(),
-        (Caller::Key { tenant, .. } | Caller::Portal { tenant, .. }, Some(named)) if *tenant == named => {
-            named
-        }
-        (Caller::Key { .. } | Caller::Portal { .. }, Some(_)) => {
+    let id = match (caller.tenant(), named) {
+        (Some(own), None) => own.clone(),
+        (Some(own), Some(named)) if *own == named => named,
+        (Some(_), Some(_)) => {
             let detail = "this API key belongs to another tenant";
             return Err(Problem::header(Kind::Forbidden, TENANT_HEADER, detail));
         }
-        (Caller::Operator, None) => TenantId::operator(),
-        (Caller::Operator, Some(named)) => named,
+        (None, None) => TenantId::operator(),
+        (None, Some(named)) => named,
     };
     if id.is_operator() {
         return Ok(ActingFor { id, row: None });

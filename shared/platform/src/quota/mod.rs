@@ -53,9 +53,19 @@ pub struct Quotas {
     usage: Usage,
     /// How long counts stay in memory.
     flush_age: Duration,
-    accounts: Mutex<HashMap<TenantId, Account>>,
+    accounts: Mutex<Accounts>,
     /// No flush is tried before.
     paused_until: Mutex<Option<Instant>>,
+}
+
+/// All accounts, and whether a look for those that are due is worth it: there is one at the end of each request.
+#[derive(Debug, Default)]
+struct Accounts {
+    by_tenant: HashMap<TenantId, Account>,
+    /// When the oldest of all that is pending was counted, or before.
+    since: Option<Instant>,
+    /// Whether an account may have so much pending that it is due.
+    is_full: bool,
 }
 
 /// What an environment has counted of one tenant.
@@ -268,14 +278,23 @@ impl Quotas {
     }
 
     fn due(&self) -> Vec<TenantId> {
-        let accounts = self.lock();
-        let is_due = |account: &Account| {
-            account.pending.operations() >= BATCH
-                || account.pending_events.is_some_and(|most| account.pending.events > most)
-                || account.since.is_some_and(|since| since.elapsed() >= self.flush_age)
-        };
-        let due = accounts.iter().filter(|(_, account)| is_due(account));
-        due.map(|(tenant, _)| tenant.clone()).take(WRITES_AT_ONCE).collect()
+        let mut accounts = self.lock();
+        let is_old = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() >= self.flush_age);
+        if !accounts.is_full && !is_old(accounts.since) {
+            return Vec::new();
+        }
+        let mut due = Vec::new();
+        (accounts.since, accounts.is_full) = (None, false);
+        let Accounts { by_tenant, since, is_full } = &mut *accounts;
+        // Of those that are due, too: they may not be written now, and then the next request looks again.
+        for (tenant, account) in by_tenant.iter() {
+            *since = [*since, account.since].into_iter().flatten().min();
+            *is_full |= account.is_full();
+            if due.len() < WRITES_AT_ONCE && (account.is_full() || is_old(account.since)) {
+                due.push(tenant.clone());
+            }
+        }
+        due
     }
 
     /// Adds what is pending to its day; with a rate, the requests among it are charged. Returns the totals of that day.
@@ -321,15 +340,20 @@ impl Quotas {
 
     fn with<T>(&self, tenant: &TenantId, change: impl FnOnce(&mut Account) -> T) -> T {
         let mut accounts = self.lock();
-        if accounts.len() >= TENANTS && !accounts.contains_key(tenant) {
+        let Accounts { by_tenant, since, is_full } = &mut *accounts;
+        if by_tenant.len() >= TENANTS && !by_tenant.contains_key(tenant) {
             // Of those with nothing to write only what limits them is forgotten, which they are granted again at most
             // once.
-            accounts.retain(|_, account| !account.pending.is_zero());
+            by_tenant.retain(|_, account| !account.pending.is_zero());
         }
-        change(accounts.entry(tenant.clone()).or_default())
+        let account = by_tenant.entry(tenant.clone()).or_default();
+        let result = change(account);
+        *since = [*since, account.since].into_iter().flatten().min();
+        *is_full |= account.is_full();
+        result
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Account>> {
+    fn lock(&self) -> MutexGuard<'_, Accounts> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -364,6 +388,12 @@ impl Drop for TakenCounts<'_> {
 }
 
 impl Account {
+    /// Whether so much is pending that it is written, however new it is.
+    fn is_full(&self) -> bool {
+        self.pending.operations() >= BATCH
+            || self.pending_events.is_some_and(|most| self.pending.events > most)
+    }
+
     fn add(&mut self, counts: Counts, now: Timestamp) {
         if self.pending.is_zero() {
             self.pending_day = now.day();

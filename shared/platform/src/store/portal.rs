@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, ReturnValue, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, TransactWriteItem};
 use domain::{
     PortalSessionId, TenantId, Timestamp,
     access::portal::{CODE_SECS, PortalSession, PortalToken, RENEWED_SECS},
@@ -11,11 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::table::{
     Table,
-    keys::{
-        Key,
-        access::{PORTAL_SESSIONS, portal_code, portal_session, portal_token},
-    },
-    rows::{self, Order, Span},
+    keys::access::{PORTAL_SESSIONS, portal_code, portal_session, portal_token},
+    rows::{Order, Span},
     transactions::first_condition_held,
 };
 use crate::{Fault, aws::sdk::DynamoDb, runtime::cache::Cache};
@@ -112,9 +109,9 @@ impl PortalSessions {
         let replaced = session.token_hash.replace(hash.to_owned());
         let ended = std::mem::replace(&mut session.previous_token_hash, replaced.clone());
         session.revision += 1;
-        let put = Put::builder()
-            .table_name(self.table.name())
-            .set_item(Some(rows::item(portal_session(&session.tenant, session.id), &row(session)?)?))
+        let put = self
+            .table
+            .replacement(portal_session(&session.tenant, session.id), &row(session)?)?
             .condition_expression("revision = :revision")
             .expression_attribute_values(":revision", AttributeValue::N(before.to_string()))
             .build()
@@ -123,15 +120,12 @@ impl PortalSessions {
         let mut writes = vec![TransactWriteItem::builder().put(put).build(), token];
         if let Some(replaced) = &replaced {
             let end = Timestamp::from_secs(now.secs() + RENEWED_SECS).min(session.ends_at);
-            let put = Put::builder()
-                .table_name(self.table.name())
-                .set_item(Some(rows::item(portal_token(replaced), &token_row(session, end)?)?))
-                .build()
-                .map_err(Fault::on(DOING))?;
+            let put = self.table.replacement(portal_token(replaced), &token_row(session, end)?)?;
+            let put = put.build().map_err(Fault::on(DOING))?;
             writes.push(TransactWriteItem::builder().put(put).build());
         }
         if let Some(ended) = &ended {
-            writes.push(self.removal(portal_token(ended), None)?);
+            writes.push(self.table.removal(portal_token(ended), None)?);
         }
         let written = first_condition_held(self.table.transact(writes).await, DOING)?;
         for hash in [replaced, ended].iter().flatten() {
@@ -144,9 +138,9 @@ impl PortalSessions {
     /// False where it is not.
     pub async fn revoke(&self, session: &PortalSession) -> Result<bool, Fault> {
         let key = portal_session(&session.tenant, session.id);
-        let mut writes = vec![self.removal(key, Some(session.revision))?];
+        let mut writes = vec![self.table.removal(key, Some(session.revision))?];
         for hash in [&session.token_hash, &session.previous_token_hash].into_iter().flatten() {
-            writes.push(self.removal(portal_token(hash), None)?);
+            writes.push(self.table.removal(portal_token(hash), None)?);
             self.tokens.forget(hash);
         }
         first_condition_held(self.table.transact(writes).await, "revoking a portal session")
@@ -183,20 +177,6 @@ impl PortalSessions {
             serde_json::from_str(&row.token).map_err(Fault::on("reading the token of a portal session"))?;
         self.tokens.put(hash.to_owned(), token.clone());
         Ok(Some(token))
-    }
-
-    fn removal(&self, (pk, sk): Key, revision: Option<u64>) -> Result<TransactWriteItem, Fault> {
-        let mut delete = Delete::builder()
-            .table_name(self.table.name())
-            .key("pk", AttributeValue::S(pk))
-            .key("sk", AttributeValue::S(sk));
-        if let Some(revision) = revision {
-            delete = delete
-                .condition_expression("revision = :revision")
-                .expression_attribute_values(":revision", AttributeValue::N(revision.to_string()));
-        }
-        let delete = delete.build().map_err(Fault::on("removing a row"))?;
-        Ok(TransactWriteItem::builder().delete(delete).build())
     }
 }
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::{Stack, eventually, foreign::oauth::Browser, proxy::Fault, stack::text};
+use testkit::{Stack, foreign::oauth::Browser, proxy::Fault, stack::text};
 use tokio::task::JoinSet;
 
-use super::{Step, step};
+use super::{Step, click_again, step};
 use crate::oauth::setup::{Crm, RETURN_URL, oidc_row};
 
 const STEPS: &[Step] = &[
@@ -63,19 +63,7 @@ async fn again(stack: &Stack, step: &Step, names_session: bool) {
     // Meanwhile the CRM has a token that works: the old one, or the new one.
     let meanwhile = crm.token(&connection, json!({})).await.expect(200);
     assert!(crm.is_accepted(&meanwhile).await && crm.is_accepted(&first).await, "{}", step.name);
-    let page = browser.open(&text(&session, "url")).await;
-    if page.field("proof").is_some() {
-        let ended = eventually(step.name, Duration::from_mins(1), || {
-            let mut browser = Browser::stopping_at(RETURN_URL);
-            let (crm, session) = (&crm, &session);
-            async move {
-                let ended = crm.walk(session, &mut browser).await;
-                (ended.status == 0).then_some(ended)
-            }
-        })
-        .await;
-        assert_eq!(ended.parameter("code"), "connected", "{}", step.name);
-    }
+    click_again(&crm, &session, &mut browser, (step, Duration::from_mins(1))).await;
     let connections: Vec<Value> = crm.tenant.list("/v1/connections", 10).await;
     assert_eq!(connections.len(), 1, "{}: {connections:?}", step.name);
     assert_eq!((text(&connections[0], "id"), text(&connections[0], "status")), (id, "active".into()));

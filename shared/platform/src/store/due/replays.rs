@@ -1,7 +1,7 @@
 //! Replays: a row each, which is its own entry in the due index while it runs, and a row for each
 //! endpoint that has one running. Both are written together, so neither is ever left alone.
 
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, ReturnValue, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValue, TransactWriteItem};
 use domain::{
     EndpointId, ReplayId, TenantId, Timestamp,
     recovery::replay::{PausedFor, Selection, Status},
@@ -169,13 +169,11 @@ impl Replays {
     /// Stops a replay before its next step. False where it is not running any more.
     pub async fn cancel(&self, owner: &TenantId, replay: &Replay, now: Timestamp) -> Result<bool, Fault> {
         const DOING: &str = "cancelling a replay";
-        let (pk, sk) = keys::replay(owner, replay.id);
         let text = |status: Status| serde_dynamo::to_attribute_value(status).map_err(Fault::on(DOING));
         let finished = serde_dynamo::to_attribute_value(now).map_err(Fault::on(DOING))?;
-        let update = Update::builder()
-            .table_name(self.table.name())
-            .key("pk", AttributeValue::S(pk))
-            .key("sk", AttributeValue::S(sk))
+        let update = self
+            .table
+            .change(keys::replay(owner, replay.id))
             .update_expression(
                 "SET #status = :cancelled, finished_at = :now, paused_for = :nothing REMOVE due_pk, due_at",
             )
@@ -253,13 +251,7 @@ impl Replays {
         endpoint: EndpointId,
         doing: &'static str,
     ) -> Result<TransactWriteItem, Fault> {
-        let (pk, sk) = keys::running(owner, endpoint);
-        let delete = Delete::builder()
-            .table_name(self.table.name())
-            .key("pk", AttributeValue::S(pk))
-            .key("sk", AttributeValue::S(sk))
-            .build()
-            .map_err(Fault::on(doing))?;
+        let delete = self.table.deletion(keys::running(owner, endpoint)).build().map_err(Fault::on(doing))?;
         Ok(TransactWriteItem::builder().delete(delete).build())
     }
 }

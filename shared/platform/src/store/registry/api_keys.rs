@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use domain::{
     KeyId, TenantId, Timestamp,
     access::{
@@ -18,8 +18,8 @@ use crate::{
     runtime::cache::Cache,
     store::table::{
         Table,
-        keys::{self, Key, access},
-        rows::{self, Order, Span},
+        keys::{self, access},
+        rows::{Order, Span},
         transactions::{first_condition_failed, first_condition_held},
         update_if,
     },
@@ -115,13 +115,14 @@ impl ApiKeys {
         let before = key.revision;
         key.revision += 1;
         let put = self
-            .put(access::api_key(&key.tenant, key.id), key)?
+            .table
+            .replacement(access::api_key(&key.tenant, key.id), key)?
             .condition_expression("revision = :revision")
             .expression_attribute_values(":revision", AttributeValue::N(before.to_string()));
         let mut writes = vec![put];
         for entry in key.entries() {
             let row = EntryRow { entry, last_used_secs: 0 };
-            writes.push(self.put(access::api_key_lookup(&row.entry.hash), &row)?);
+            writes.push(self.table.replacement(access::api_key_lookup(&row.entry.hash), &row)?);
         }
         let puts = writes.into_iter().map(|put| {
             let put = put.build().map_err(Fault::on(DOING))?;
@@ -129,7 +130,7 @@ impl ApiKeys {
         });
         let mut writes = puts.collect::<Result<Vec<_>, Fault>>()?;
         for hash in ended {
-            writes.push(self.removal(access::api_key_lookup(hash), None)?);
+            writes.push(self.table.removal(access::api_key_lookup(hash), None)?);
         }
         let replaced = first_condition_held(self.table.transact(writes).await, DOING)?;
         self.forget(key, ended);
@@ -140,9 +141,9 @@ impl ApiKeys {
     pub async fn revoke(&self, key: &ApiKey, now: Timestamp) -> Result<bool, Fault> {
         const DOING: &str = "revoking an API key";
         let (tenant, id) = (&key.tenant, key.id);
-        let mut writes = vec![self.removal(access::api_key(tenant, id), Some(key.revision))?];
+        let mut writes = vec![self.table.removal(access::api_key(tenant, id), Some(key.revision))?];
         for entry in key.entries() {
-            writes.push(self.removal(access::api_key_lookup(&entry.hash), None)?);
+            writes.push(self.table.removal(access::api_key_lookup(&entry.hash), None)?);
         }
         let tombstone = TombstoneRow { deleted_at: now.millis() };
         writes.push(self.table.put_new(access::api_key_tombstone(tenant, id), &tombstone)?);
@@ -206,27 +207,5 @@ impl ApiKeys {
         for hash in ended {
             self.entries.forget(hash);
         }
-    }
-
-    fn put<T: Serialize>(
-        &self,
-        key: Key,
-        row: &T,
-    ) -> Result<aws_sdk_dynamodb::types::builders::PutBuilder, Fault> {
-        Ok(Put::builder().table_name(self.table.name()).set_item(Some(rows::item(key, row)?)))
-    }
-
-    fn removal(&self, (pk, sk): Key, revision: Option<u64>) -> Result<TransactWriteItem, Fault> {
-        let mut delete = Delete::builder()
-            .table_name(self.table.name())
-            .key("pk", AttributeValue::S(pk))
-            .key("sk", AttributeValue::S(sk));
-        if let Some(revision) = revision {
-            delete = delete
-                .condition_expression("revision = :revision")
-                .expression_attribute_values(":revision", AttributeValue::N(revision.to_string()));
-        }
-        let delete = delete.build().map_err(Fault::on("deleting an API key"))?;
-        Ok(TransactWriteItem::builder().delete(delete).build())
     }
 }

@@ -246,9 +246,9 @@ impl Connections {
         const DOING: &str = "writing the connections of an account";
         let after = AccountLinks { revision: before.revision + 1, ..after };
         let key = connect::account(&connection.tenant_id, &connection.idp, &connection.account.sub);
-        let put = Put::builder()
-            .table_name(self.table.name())
-            .set_item(Some(rows::item(key, &after)?))
+        let put = self
+            .table
+            .replacement(key, &after)?
             .condition_expression("attribute_not_exists(pk) OR revision = :revision")
             .expression_attribute_values(":revision", AttributeValue::N(before.revision.to_string()))
             .build()

@@ -1,6 +1,6 @@
 //! Deletions of tenants: requested, under way, and their proofs. The rows are the operator's.
 
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use domain::{
     TenantId, saturating,
     tenant::{Deletion, erasure::Erasure},
@@ -71,15 +71,14 @@ impl Erasures {
         const DOING: &str = "finishing the deletion of a tenant";
         let tenant = &erasure.tenant_id;
         let began_at = erasure.deletion.began_at.unwrap_or(erasure.deletion.deletes_at);
-        let open = self.delete_write(keys::open_deletion(tenant), Some("attribute_exists(pk)"))?;
-        let row = self.delete_write(keys::tenant(tenant), None)?;
-        let listing = self.delete_write(keys::tenant_listing(tenant), None)?;
+        let open =
+            self.table.deletion(keys::open_deletion(tenant)).condition_expression("attribute_exists(pk)");
+        let open = open.build().map_err(Fault::on("deleting a row"))?;
+        let open = TransactWriteItem::builder().delete(open).build();
+        let row = self.table.removal(keys::tenant(tenant), None)?;
+        let listing = self.table.removal(keys::tenant_listing(tenant), None)?;
         let proof = put_write(&self.table, keys::deletion_proof(tenant, began_at), erasure)?;
         first_condition_held(self.table.transact(vec![open, row, listing, proof]).await, DOING)
-    }
-
-    fn delete_write(&self, key: Key, condition: Option<&str>) -> Result<TransactWriteItem, Fault> {
-        delete_write(&self.table, key, condition)
     }
 }
 
@@ -91,27 +90,13 @@ pub(super) fn request_write(
 ) -> Result<TransactWriteItem, Fault> {
     let key = keys::open_deletion(tenant);
     match deletion {
-        None => delete_write(table, key, None),
+        None => table.removal(key, None),
         Some(deletion) => put_write(table, key, &Erasure::new(tenant.clone(), deletion.clone())),
     }
 }
 
-fn delete_write(table: &Table, (pk, sk): Key, condition: Option<&str>) -> Result<TransactWriteItem, Fault> {
-    let delete = Delete::builder()
-        .table_name(table.name())
-        .key("pk", AttributeValue::S(pk))
-        .key("sk", AttributeValue::S(sk))
-        .set_condition_expression(condition.map(str::to_owned))
-        .build()
-        .map_err(Fault::on("deleting a row"))?;
-    Ok(TransactWriteItem::builder().delete(delete).build())
-}
-
 fn put_write(table: &Table, key: Key, erasure: &Erasure) -> Result<TransactWriteItem, Fault> {
-    let put = Put::builder()
-        .table_name(table.name())
-        .set_item(Some(item(key, erasure)?))
-        .build()
-        .map_err(Fault::on("writing the deletion of a tenant"))?;
+    let put =
+        table.replacement(key, erasure)?.build().map_err(Fault::on("writing the deletion of a tenant"))?;
     Ok(TransactWriteItem::builder().put(put).build())
 }

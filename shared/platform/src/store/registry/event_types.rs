@@ -2,7 +2,7 @@
 //! to any. Every change moves that count, so a single small read shows whether
 //! the catalog that is known is still the latest.
 
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use domain::{
     Timestamp,
     event::{
@@ -19,7 +19,7 @@ use crate::{
     Fault,
     store::table::{
         Item, Table, keys,
-        rows::{Order, Span, item},
+        rows::{Order, Span},
         transactions::{has_reason, reasons},
     },
 };
@@ -169,9 +169,8 @@ impl EventTypes {
     ) -> Result<CatalogWriteOutcome, Fault> {
         let doing = "writing to the catalog";
         let changes = before.map_or(1, |before| before.changes + 1);
-        let put = Put::builder()
-            .table_name(self.table.name())
-            .set_item(Some(item(keys::event_type(&entry.event_type), &EventTypeRow::new(entry, changes))?));
+        let row = EventTypeRow::new(entry, changes);
+        let put = self.table.replacement(keys::event_type(&entry.event_type), &row)?;
         let put = match before {
             None => put.condition_expression("attribute_not_exists(pk)"),
             Some(before) => put
@@ -187,11 +186,9 @@ impl EventTypes {
     /// Takes a type out of the catalog.
     pub async fn delete(&self, before: &VersionedEntry) -> Result<CatalogWriteOutcome, Fault> {
         let doing = "taking out of the catalog";
-        let (pk, sk) = keys::event_type(&before.entry.event_type);
-        let delete = Delete::builder()
-            .table_name(self.table.name())
-            .key("pk", AttributeValue::S(pk))
-            .key("sk", AttributeValue::S(sk))
+        let delete = self
+            .table
+            .deletion(keys::event_type(&before.entry.event_type))
             .condition_expression(UNCHANGED)
             .expression_attribute_values(":known", count(before.changes))
             .expression_attribute_values(":made", made(before))
@@ -209,12 +206,10 @@ impl EventTypes {
         change: TransactWriteItem,
         doing: &'static str,
     ) -> Result<CatalogWriteOutcome, Fault> {
-        let (pk, sk) = keys::catalog();
         let growth = saturating::<i64>(after) - saturating::<i64>(before);
-        let update = Update::builder()
-            .table_name(self.table.name())
-            .key("pk", AttributeValue::S(pk))
-            .key("sk", AttributeValue::S(sk))
+        let update = self
+            .table
+            .change(keys::catalog())
             .update_expression("ADD event_types :more, size_in_all :growth, revision :one")
             .expression_attribute_values(":more", AttributeValue::N(more.to_string()))
             .expression_attribute_values(":growth", AttributeValue::N(growth.to_string()))

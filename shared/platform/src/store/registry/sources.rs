@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use domain::{
     SourceId, TenantId, Timestamp,
     access::Network,
@@ -20,7 +20,7 @@ use crate::{
         Table,
         attributes::number,
         keys::{self, Key},
-        rows::{self, Order, Span},
+        rows::{Order, Span},
         transactions::first_condition_held,
     },
 };
@@ -143,9 +143,8 @@ impl Sources {
         const DOING: &str = "changing a source";
         let row = SourceRow { revision: changed.revision + 1, ..SourceRow::new(changed)? };
         let put = |key: Key| {
-            Put::builder()
-                .table_name(self.table.name())
-                .set_item(Some(rows::item(key, &row)?))
+            self.table
+                .replacement(key, &row)?
                 .condition_expression("attribute_exists(pk) AND revision = :revision")
                 .expression_attribute_values(":revision", number(saturating(changed.revision)))
                 .build()
@@ -160,11 +159,9 @@ impl Sources {
     /// next.
     pub async fn delete(&self, source: &Source, now: Timestamp) -> Result<bool, Fault> {
         const DOING: &str = "deleting a source";
-        let delete = |(pk, sk): Key| {
-            Delete::builder()
-                .table_name(self.table.name())
-                .key("pk", AttributeValue::S(pk))
-                .key("sk", AttributeValue::S(sk))
+        let delete = |key: Key| {
+            self.table
+                .deletion(key)
                 .condition_expression("secret_shard = :shard")
                 .expression_attribute_values(":shard", number(source.secret_shard.into()))
                 .build()
@@ -241,12 +238,10 @@ impl Sources {
         values: &[(&str, AttributeValue)],
         doing: &'static str,
     ) -> Result<bool, Fault> {
-        let update = |(pk, sk): Key| {
+        let update = |key: Key| {
             let values = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
-            Update::builder()
-                .table_name(self.table.name())
-                .key("pk", AttributeValue::S(pk))
-                .key("sk", AttributeValue::S(sk))
+            self.table
+                .change(key)
                 .update_expression(change)
                 .condition_expression(condition)
                 .set_expression_attribute_values(Some(values.collect()))

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use domain::{
     TenantId, Timestamp, saturating,
     tenant::{Deletion, Settings, Suspension},
@@ -68,15 +68,6 @@ pub struct TenantListing {
     pub is_deleting: bool,
 }
 
-/// The result of making a tenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CreateTenantOutcome {
-    /// It was made.
-    New,
-    /// It already exists, and is unchanged.
-    Exists,
-}
-
 /// Tenants, with a cache.
 #[derive(Debug, Clone)]
 pub struct Tenants {
@@ -106,13 +97,8 @@ impl Tenants {
         Ok(Some(tenant))
     }
 
-    /// Makes a tenant.
-    pub async fn create(
-        &self,
-        id: &TenantId,
-        name: &str,
-        now: Timestamp,
-    ) -> Result<CreateTenantOutcome, Fault> {
+    /// Makes a tenant. Nothing where it exists, which it does then unchanged.
+    pub async fn create(&self, id: &TenantId, name: &str, now: Timestamp) -> Result<Option<Tenant>, Fault> {
         let row = Tenant {
             name: name.to_owned(),
             created_at: now.millis(),
@@ -129,13 +115,12 @@ impl Tenants {
         self.add_to_list(id, &row).await?;
         let put =
             self.table.put(item(keys::tenant(id), &row)?).condition_expression("attribute_not_exists(pk)");
-        Ok(if put_if(put, "writing a tenant").await? {
-            // Of concurrent creations, the name of the one that made it.
-            self.put_in_list(id, &row).await?;
-            CreateTenantOutcome::New
-        } else {
-            CreateTenantOutcome::Exists
-        })
+        if !put_if(put, "writing a tenant").await? {
+            return Ok(None);
+        }
+        // Of concurrent creations, the name of the one that made it.
+        self.put_in_list(id, &row).await?;
+        Ok(Some(row))
     }
 
     /// Changes the name, the settings and the state of a tenant to what they are in `tenant`, if it is still of the
@@ -144,11 +129,9 @@ impl Tenants {
         const DOING: &str = "writing a tenant";
         let number = |value: u64| AttributeValue::N(value.to_string());
         let settings = serde_dynamo::to_attribute_value(&tenant.settings).map_err(Fault::on(DOING))?;
-        let (pk, sk) = keys::tenant(id);
-        let mut update = Update::builder()
-            .table_name(self.table.name())
-            .key("pk", AttributeValue::S(pk))
-            .key("sk", AttributeValue::S(sk))
+        let mut update = self
+            .table
+            .change(keys::tenant(id))
             // The operator's row is made with its first endpoint, and has no revision.
             .condition_expression(if tenant.revision == 0 {
                 "attribute_exists(pk) AND (attribute_not_exists(revision) OR revision = :revision)"
@@ -179,11 +162,8 @@ impl Tenants {
         }
         update = update.update_expression(change);
         let update = update.build().map_err(Fault::on(DOING))?;
-        let listing = Put::builder()
-            .table_name(self.table.name())
-            .set_item(Some(item(keys::tenant_listing(id), &ListingRow::of(tenant))?))
-            .build()
-            .map_err(Fault::on(DOING))?;
+        let listing = self.table.replacement(keys::tenant_listing(id), &ListingRow::of(tenant))?;
+        let listing = listing.build().map_err(Fault::on(DOING))?;
         let writes = vec![
             TransactWriteItem::builder().update(update).build(),
             TransactWriteItem::builder().put(listing).build(),
@@ -321,11 +301,8 @@ pub(super) fn counting(
     attribute: &str,
     limit: u32,
 ) -> Result<TransactWriteItem, Fault> {
-    let (pk, sk) = keys::tenant(tenant);
-    let update = Update::builder()
-        .table_name(table.name())
-        .key("pk", AttributeValue::S(pk))
-        .key("sk", AttributeValue::S(sk))
+    let update = table
+        .change(keys::tenant(tenant))
         .update_expression("ADD #count :one")
         .condition_expression(if limit == 0 {
             "#count < :limit"
@@ -346,11 +323,8 @@ pub(super) fn counting_less(
     tenant: &TenantId,
     attribute: &str,
 ) -> Result<TransactWriteItem, Fault> {
-    let (pk, sk) = keys::tenant(tenant);
-    let update = Update::builder()
-        .table_name(table.name())
-        .key("pk", AttributeValue::S(pk))
-        .key("sk", AttributeValue::S(sk))
+    let update = table
+        .change(keys::tenant(tenant))
         .update_expression("ADD #count :less")
         .expression_attribute_names("#count", attribute)
         .expression_attribute_values(":less", AttributeValue::N("-1".to_owned()))

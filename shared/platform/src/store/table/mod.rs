@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::{
 
 use self::{
     statements::StatementOutcome,
-    transactions::{CONFLICT_RETRIES, after_conflict},
+    waits::{CONFLICT_RETRIES, after_conflict},
 };
 use crate::{Fault, aws::sdk::DynamoDb};
 
@@ -25,6 +25,7 @@ pub mod keys;
 pub(crate) mod rows;
 pub(crate) mod statements;
 pub(crate) mod transactions;
+mod waits;
 
 /// One row, as a table holds it.
 pub type Item = HashMap<String, AttributeValue>;

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, TransactWriteItem, WriteRequest};
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, WriteRequest};
 use domain::saturating;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Item, Table, keys::Key, transactions::after_conflict};
+use super::{Item, Table, keys::Key, waits::after_conflict};
 use crate::Fault;
 
 /// Rows of a partition, from one sort key to another, both inclusive.
@@ -123,17 +123,6 @@ impl Table {
         let doing = "reading a row";
         let item = self.get(key, consistent, doing).await?;
         item.map(serde_dynamo::from_item).transpose().map_err(Fault::on(doing))
-    }
-
-    /// A put of a row that must not exist yet, as a part of a transaction.
-    pub(crate) fn put_new<T: Serialize>(&self, key: Key, row: &T) -> Result<TransactWriteItem, Fault> {
-        let put = Put::builder()
-            .table_name(self.name())
-            .set_item(Some(item(key, row)?))
-            .condition_expression("attribute_not_exists(pk)")
-            .build()
-            .map_err(Fault::on("writing a row"))?;
-        Ok(TransactWriteItem::builder().put(put).build())
     }
 }
 

@@ -1,20 +1,25 @@
 //! Several writes, all of them or none.
 
-use std::time::Duration;
-
 use aws_sdk_dynamodb::{
     error::{BuildError, SdkError},
     operation::{
         transact_write_items::TransactWriteItemsError, update_item::builders::UpdateItemFluentBuilder,
     },
-    types::{TransactWriteItem, Update, error::TransactionCanceledException},
+    types::{
+        AttributeValue, Delete, Put, TransactWriteItem, Update,
+        builders::{DeleteBuilder, PutBuilder, UpdateBuilder},
+        error::TransactionCanceledException,
+    },
 };
+use serde::Serialize;
 
-use super::Table;
-use crate::{Fault, aws::throttles, runtime::clock};
-
-/// Retries of a write that conflicts with a transaction, or of a transaction that was throttled: some three seconds.
-pub(super) const CONFLICT_RETRIES: u32 = 7;
+use super::{
+    Table,
+    keys::Key,
+    rows::item,
+    waits::{CONFLICT_RETRIES, after_conflict},
+};
+use crate::{Fault, aws::throttles};
 
 /// Why a transaction was not carried out and may be later. The SDK retries none of these, since they are reasons within
 /// one error.
@@ -23,6 +28,45 @@ const CONFLICT: &str = "TransactionConflict";
 const THROTTLED: [&str; 2] = ["ThrottlingError", "ProvisionedThroughputExceeded"];
 
 impl Table {
+    /// A deletion of the row under this key as a part of a transaction, to which the caller adds its condition.
+    pub(crate) fn deletion(&self, (pk, sk): Key) -> DeleteBuilder {
+        let delete = Delete::builder().table_name(self.name());
+        delete.key("pk", AttributeValue::S(pk)).key("sk", AttributeValue::S(sk))
+    }
+
+    /// An update of the row under this key as a part of a transaction, to which the caller adds what it does.
+    pub(crate) fn change(&self, (pk, sk): Key) -> UpdateBuilder {
+        let update = Update::builder().table_name(self.name());
+        update.key("pk", AttributeValue::S(pk)).key("sk", AttributeValue::S(sk))
+    }
+
+    /// A put of a row as a part of a transaction, to which the caller adds its condition.
+    pub(crate) fn replacement<T: Serialize>(&self, key: Key, row: &T) -> Result<PutBuilder, Fault> {
+        Ok(Put::builder().table_name(self.name()).set_item(Some(item(key, row)?)))
+    }
+
+    /// A put of a row that must not exist yet, as a part of a transaction.
+    pub(crate) fn put_new<T: Serialize>(&self, key: Key, row: &T) -> Result<TransactWriteItem, Fault> {
+        let put = self
+            .replacement(key, row)?
+            .condition_expression("attribute_not_exists(pk)")
+            .build()
+            .map_err(Fault::on("writing a row"))?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    /// The removal of a row, of the revision that was read where one is given.
+    pub(crate) fn removal(&self, key: Key, revision: Option<u64>) -> Result<TransactWriteItem, Fault> {
+        let mut delete = self.deletion(key);
+        if let Some(revision) = revision {
+            delete = delete
+                .condition_expression("revision = :revision")
+                .expression_attribute_values(":revision", AttributeValue::N(revision.to_string()));
+        }
+        let delete = delete.build().map_err(Fault::on("removing a row"))?;
+        Ok(TransactWriteItem::builder().delete(delete).build())
+    }
+
     /// Makes all writes or none. A transaction that conflicts on a row, or was throttled, is retried here.
     pub(crate) async fn transact(
         &self,
@@ -51,12 +95,6 @@ fn may_succeed_later(error: &SdkError<TransactWriteItemsError>) -> bool {
         return false;
     }
     !has_reason(error, "ConditionalCheckFailed")
-}
-
-/// Waits until a write is tried again that conflicted with a transaction: up to 100 ms, doubling up to a second.
-pub(super) async fn after_conflict(retry: u32) {
-    let longest = Duration::from_millis(100 << retry.min(4)).min(Duration::from_secs(1));
-    tokio::time::sleep(longest.mul_f64(clock::jitter())).await;
 }
 
 /// An update as one write of a transaction.

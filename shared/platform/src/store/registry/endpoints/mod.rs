@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::{
     operation::update_item::builders::UpdateItemFluentBuilder,
-    types::{AttributeValue, Delete, TransactWriteItem, Update},
+    types::{AttributeValue, TransactWriteItem},
 };
 use domain::{
     EndpointId, TenantId, Timestamp,
@@ -103,11 +103,7 @@ impl Endpoints {
         } else {
             "attribute_exists(pk) AND endpoint_count < :limit"
         };
-        let (pk, sk) = keys::tenant(tenant);
-        let count = Update::builder()
-            .table_name(self.table.name())
-            .key("pk", AttributeValue::S(pk))
-            .key("sk", AttributeValue::S(sk))
+        let count = self.table.change(keys::tenant(tenant))
             .update_expression("SET #name = if_not_exists(#name, :name), created_at = if_not_exists(created_at, :now) ADD endpoint_count :one, subscribers_revision :one")
             .condition_expression(condition)
             .expression_attribute_names("#name", "name")
@@ -173,19 +169,15 @@ impl Endpoints {
     /// the endpoint was deleted, and not that it never existed. False where there is none.
     pub async fn delete(&self, tenant: &TenantId, id: EndpointId, now: Timestamp) -> Result<bool, Fault> {
         let doing = "deleting an endpoint";
-        let (pk, sk) = keys::endpoint(tenant, id);
-        let delete = Delete::builder()
-            .table_name(self.table.name())
-            .key("pk", AttributeValue::S(pk))
-            .key("sk", AttributeValue::S(sk))
+        let delete = self
+            .table
+            .deletion(keys::endpoint(tenant, id))
             .condition_expression("attribute_exists(pk)")
             .build()
             .map_err(Fault::on(doing))?;
-        let (pk, sk) = keys::tenant(tenant);
-        let count = Update::builder()
-            .table_name(self.table.name())
-            .key("pk", AttributeValue::S(pk))
-            .key("sk", AttributeValue::S(sk))
+        let count = self
+            .table
+            .change(keys::tenant(tenant))
             .update_expression("ADD endpoint_count :less, subscribers_revision :one")
             .expression_attribute_values(":less", AttributeValue::N("-1".to_owned()))
             .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))

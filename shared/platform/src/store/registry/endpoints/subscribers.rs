@@ -192,11 +192,8 @@ impl Endpoints {
 
     /// What counts a change to a tenant's list, in the transaction that makes the change.
     pub(super) fn counting_change(&self, tenant: &TenantId) -> Result<Update, Fault> {
-        let (pk, sk) = keys::tenant(tenant);
-        Update::builder()
-            .table_name(self.table.name())
-            .key("pk", AttributeValue::S(pk))
-            .key("sk", AttributeValue::S(sk))
+        self.table
+            .change(keys::tenant(tenant))
             .update_expression("ADD subscribers_revision :one")
             .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
             .build()
