@@ -16,6 +16,8 @@
 
 pub mod access;
 pub mod audit;
+pub mod calendar;
+pub mod client;
 pub mod connection;
 pub mod delivery;
 pub mod digest;
@@ -25,6 +27,7 @@ pub mod event;
 pub mod idempotency;
 pub mod ids;
 pub mod inbound;
+pub mod listing;
 mod patch;
 pub mod pointer;
 pub mod pool;
@@ -32,13 +35,14 @@ pub mod recovery;
 mod saturating;
 pub mod signing;
 pub mod story;
+pub mod sync;
 pub mod tenant;
 mod text;
 pub mod usage;
 
 pub use ids::id::{
-    ConnectSessionId, ConnectionId, CredentialId, DeliveryId, EndpointId, EventId, InboundRequestId, KeyId,
-    PortalSessionId, ReplayId, SourceId, TenantId,
+    ConnectSessionId, ConnectionId, CredentialId, DeliveryId, EndpointId, EventId, ExportId,
+    InboundRequestId, KeyId, PortalSessionId, ReplayId, SourceId, SyncId, TenantId,
 };
 pub use ids::secret::Secret;
 pub use ids::timestamp::Timestamp;

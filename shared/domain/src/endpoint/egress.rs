@@ -29,6 +29,16 @@ impl Allow {
     fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|net| net.contains(&address))
     }
+
+    /// Whether a URL's host is an address of these networks.
+    #[must_use]
+    pub fn names(&self, url: &Url) -> bool {
+        match url.host() {
+            Some(Host::Ipv4(address)) => self.contains(address.into()),
+            Some(Host::Ipv6(address)) => self.contains(address.into()),
+            Some(Host::Domain(_)) | None => false,
+        }
+    }
 }
 
 impl FromStr for Allow {

@@ -143,6 +143,10 @@ prefixed_id!(
     KeyId, "key"
 );
 prefixed_id!(
+    /// One export of everything that a tenant has.
+    ExportId, "exp"
+);
+prefixed_id!(
     /// One replay: a job that delivers many events again.
     ReplayId, "rpl"
 );
@@ -168,6 +172,11 @@ prefixed_id!(
     CredentialId, "crd"
 );
 
+prefixed_id!(
+    /// One sync: what is read from a third party, and goes on being read.
+    SyncId, "syn"
+);
+
 impl InboundRequestId {
     /// When the request came in: the time that the id begins with.
     #[must_use]
@@ -187,6 +196,13 @@ impl EventId {
     #[must_use]
     pub fn from_idempotency_key(tenant: &TenantId, idempotency_key: &str) -> Self {
         Self(derived(&[b"idempotency-key", tenant.as_str().as_bytes(), idempotency_key.as_bytes()]))
+    }
+
+    /// The event of a change that a sync has read.
+    #[must_use]
+    pub fn from_sync(tenant: &TenantId, sync: SyncId, change: &str) -> Self {
+        let sync = sync.to_string();
+        Self(derived(&[b"sync", tenant.as_str().as_bytes(), sync.as_bytes(), change.as_bytes()]))
     }
 
     /// The id of the event that `source` received as its provider's `event_id`.

@@ -1,0 +1,4 @@
+//! The rows of APIs.
+
+pub mod google_calendar;
+pub mod mls;
