@@ -8,6 +8,8 @@
 
 pub mod checkpoint;
 pub mod filter;
+pub mod line;
+pub mod stream;
 
 use std::{fmt, str::FromStr};
 

@@ -1,7 +1,8 @@
 //! Idempotency keys of requests that create something: what a repeat gets.
 //!
 //! A request claims its key, and stores its response under it. The claim ends after a while, so that a function that
-//! died does not block the key. Publishing has keys of its own: its event is the record.
+//! died does not block the key. Ids of what the request creates are derived from the record, so a repeat of one whose
+//! outcome is unknown finds what that has created. Publishing has keys of its own: its event is the record.
 
 use std::time::Duration;
 
@@ -28,10 +29,32 @@ pub fn is_key(text: &str) -> bool {
     (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
-/// The name of a key's record. Each caller has its own keys, and each route.
+/// The name of a key's record. Each caller has its own keys, and each route. A tenant that was deleted and created again is
+/// another one, so the name has the time when it was created (in milliseconds); the operator has none.
 #[must_use]
-pub fn record_name(caller: &str, route: &str, key: &str) -> String {
-    digest(&[caller, route, key].map(str::as_bytes))
+pub fn record_name(caller: &str, route: &str, key: &str, tenant_created_at: Option<i64>) -> String {
+    let created_at = tenant_created_at.map(|millis| millis.to_string()).unwrap_or_default();
+    digest(&[caller, route, key, &created_at].map(str::as_bytes))
+}
+
+/// Where the ids of what a request creates come from: the same in all its repeats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Random, of the first request.
+    pub seed: String,
+    /// When that arrived.
+    pub first_at: Timestamp,
+    /// Whether this is a repeat of a request whose outcome is unknown.
+    pub is_repeat: bool,
+}
+
+impl Origin {
+    /// The random part of the id. Who knows the key alone cannot guess it, since the seed is random.
+    #[must_use]
+    pub fn random(&self) -> [u8; 10] {
+        let hash = Sha256::digest(format!("id of {}", self.seed));
+        std::array::from_fn(|place| hash[place])
+    }
 }
 
 /// What must be the same in a repeat: the path and the bytes of the body.
@@ -114,18 +137,31 @@ mod tests {
     #[test]
     fn each_caller_and_route_has_keys_of_its_own() {
         let names = [
-            record_name("operator", "create_endpoint", "k"),
-            record_name("key_1", "create_endpoint", "k"),
-            record_name("operator", "create_source", "k"),
-            record_name("operator", "create_endpoint", "K"),
-            record_name("operator", "create_endpointk", ""),
+            record_name("operator", "create_endpoint", "k", None),
+            record_name("operator", "create_endpoint", "k", Some(1)),
+            record_name("operator", "create_endpoint", "k", Some(2)),
+            record_name("key_1", "create_endpoint", "k", None),
+            record_name("operator", "create_source", "k", None),
+            record_name("operator", "create_endpoint", "K", None),
+            record_name("operator", "create_endpointk", "", None),
             fingerprint("/v1/endpoints", b"{}"),
             fingerprint("/v1/endpoints", b"{ }"),
             fingerprint("/v1/endpoints{", b"}"),
         ];
         let distinct: std::collections::HashSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), names.len());
-        assert_eq!(record_name("a", "b", "c"), record_name("a", "b", "c"));
+        assert_eq!(record_name("a", "b", "c", Some(1)), record_name("a", "b", "c", Some(1)));
+    }
+
+    #[test]
+    fn an_id_is_of_its_seed() {
+        let origin = |seed: &str, is_repeat| Origin {
+            seed: seed.to_owned(),
+            first_at: Timestamp::from_secs(1),
+            is_repeat,
+        };
+        assert_eq!(origin("a", false).random(), origin("a", true).random());
+        assert_ne!(origin("a", false).random(), origin("b", false).random());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Who is calling the API.
 
 use super::scope::Scope;
-use crate::{KeyId, PortalSessionId, TenantId};
+use crate::{KeyId, PortalSessionId, TenantId, tenant::limits::RequestRate};
 
 /// Who is calling.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum Caller {
         id: KeyId,
         /// What it may do.
         scopes: Vec<Scope>,
+        /// Its own rate limit, beside the tenant's.
+        rate: Option<RequestRate>,
     },
     /// A person in a portal.
     Portal {
@@ -68,6 +70,7 @@ mod tests {
             tenant: "acme".parse().unwrap(),
             id: KeyId::new(crate::Timestamp::from_millis(0), [0; 10]),
             scopes: vec![Scope::EventsRead],
+            rate: None,
         };
         for &scope in Scope::ALL {
             assert!(Caller::Operator.may(scope));

@@ -9,7 +9,7 @@ use super::{
     network::{self, Network},
     role::Grant,
 };
-use crate::{KeyId, TenantId, Timestamp};
+use crate::{KeyId, TenantId, Timestamp, tenant::limits::RequestRate};
 
 /// Keys of one tenant, at most.
 pub const COUNT_LIMIT: u32 = 100;
@@ -46,6 +46,12 @@ pub struct ApiKey {
     pub expires_at: Option<Timestamp>,
     /// The networks that may use it; any where there are none.
     pub allowed_networks: Vec<Network>,
+    /// Requests a second that are accepted with it; without it only the tenant's limit applies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<u32>,
+    /// Requests at once that are accepted with it; twice the rate where it is not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_burst: Option<u32>,
     /// The hash of its text.
     pub hash: String,
     /// The last characters of its text.
@@ -85,6 +91,12 @@ impl ApiKey {
         ended.into_iter().map(|previous| previous.hash).collect()
     }
 
+    /// Its own rate limit.
+    #[must_use]
+    pub fn rate(&self) -> Option<RequestRate> {
+        RequestRate::of_key(self.requests_per_second, self.request_burst)
+    }
+
     /// The entries by which requests find it: one for each text.
     #[must_use]
     pub fn entries(&self) -> Vec<KeyEntry> {
@@ -94,6 +106,7 @@ impl ApiKey {
             key_id: self.id,
             grant: self.grant.clone(),
             allowed_networks: self.allowed_networks.clone(),
+            rate: self.rate(),
             valid_until,
         };
         let previous = self.previous.iter().map(|previous| {
@@ -118,6 +131,9 @@ pub struct KeyEntry {
     /// The networks that may use it; any where there are none.
     #[serde(default)]
     pub allowed_networks: Vec<Network>,
+    /// The key's own rate limit. All its texts share it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<RequestRate>,
     /// From when on this text is refused.
     pub valid_until: Option<Timestamp>,
 }
@@ -146,6 +162,7 @@ impl KeyEntry {
                 tenant: self.tenant.clone(),
                 id: self.key_id,
                 scopes: self.grant.scopes(),
+                rate: self.rate,
             })
         }
     }
@@ -166,6 +183,8 @@ mod tests {
             created_by: "operator".to_owned(),
             expires_at: None,
             allowed_networks: Vec::new(),
+            requests_per_second: None,
+            request_burst: None,
             hash: "a".to_owned(),
             hint: "aaaa".to_owned(),
             previous: Vec::new(),
@@ -219,6 +238,10 @@ mod tests {
         assert_eq!(rotate(&mut key, "f", 0, 104), ["b", "e", "d", "c"]);
         assert_eq!(ends(&key), [entry("f", None)]);
         assert!(rotate(&mut key, "g", 60, 105).is_empty());
+        // All texts have the rate of the key.
+        key.requests_per_second = Some(5);
+        let rate = Some(RequestRate { per_second: 5, burst: 10 });
+        assert!(key.entries().iter().all(|entry| entry.rate == rate));
         // The end of the key is the end of both.
         key.expires_at = Some(at(106));
         assert_eq!(ends(&key), [entry("g", Some(106)), entry("f", Some(106))]);

@@ -10,7 +10,7 @@ text_enum! {
     pub enum Role {
         /// Reads everything but keys, tokens and the audit trail.
         Viewer = "viewer",
-        /// Publishes, and sets up endpoints, sources and connections.
+        /// Publishes, and sets up endpoints, sources, connections and syncs.
         Developer = "developer",
         /// Manages keys, identity providers and the tenant's settings, and reads the audit trail.
         Admin = "admin",
@@ -20,22 +20,24 @@ text_enum! {
 }
 
 /// The scopes that each role adds to those of the role before it.
-const VIEWER: [Scope; 8] = [
+const VIEWER: [Scope; 9] = [
     Scope::EventsRead,
     Scope::EndpointsRead,
     Scope::SourcesRead,
     Scope::ConnectionsRead,
     Scope::IdpsRead,
+    Scope::SyncsRead,
     Scope::EventTypesRead,
     Scope::TenantRead,
     Scope::UsageRead,
 ];
-const DEVELOPER: [Scope; 6] = [
+const DEVELOPER: [Scope; 7] = [
     Scope::EventsWrite,
     Scope::EndpointsWrite,
     Scope::EndpointsSecret,
     Scope::SourcesWrite,
     Scope::ConnectionsWrite,
+    Scope::SyncsWrite,
     Scope::KeysRead,
 ];
 const ADMIN: [Scope; 5] =

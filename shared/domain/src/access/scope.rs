@@ -29,6 +29,10 @@ text_enum! {
         IdpsWrite = "idps:write",
         /// Read identity providers and client credentials, without their secrets.
         IdpsRead = "idps:read",
+        /// Create, pause, resync and delete syncs of third parties' data.
+        SyncsWrite = "syncs:write",
+        /// Read syncs and their progress, and what can be synced.
+        SyncsRead = "syncs:read",
         /// Read the catalog of event types.
         EventTypesRead = "event_types:read",
         /// Create, change, rotate and revoke API keys with at most the scopes of this one.

@@ -75,6 +75,8 @@ text_enum! {
         AccountLinkedElsewhere = "account-linked-elsewhere",
         /// The provider does not say which account granted.
         AccountUnknown = "account-unknown",
+        /// The tenant has as many connections as it may have.
+        LimitReached = "limit-reached",
         /// The session was used or has expired.
         SessionEnded = "session-ended",
         /// Our failure.
@@ -142,6 +144,10 @@ impl Outcome {
             Self::AccountLinkedElsewhere => {
                 ("Already connected", "This account is connected to another person.")
             }
+            Self::LimitReached => (
+                "Not connected",
+                "No more accounts can be connected here. Please ask who sent you this link.",
+            ),
             Self::AccountUnknown => {
                 ("Not connected", "The provider did not say which account this is. Please start again.")
             }
@@ -162,6 +168,7 @@ impl Outcome {
                 | Self::StateUsed
                 | Self::SessionEnded
                 | Self::AccountLinkedElsewhere
+                | Self::LimitReached
         )
     }
 }

@@ -73,6 +73,9 @@ pub struct Erasure {
     /// What this pass has found so far.
     #[serde(default)]
     pub found: u64,
+    /// Whether a run is at the pass. One that was killed may have removed what it has not counted.
+    #[serde(default)]
+    pub is_running: bool,
     /// What was removed, by kind.
     #[serde(default)]
     pub removed: BTreeMap<String, u64>,
@@ -99,6 +102,7 @@ impl Erasure {
             step: 0,
             after: None,
             found: 0,
+            is_running: false,
             removed: BTreeMap::new(),
             verified_at: None,
             finished_at: None,
@@ -129,6 +133,20 @@ impl Erasure {
     pub fn reopen(&mut self) {
         (self.stage, self.step, self.after, self.found) = (Stage::Purging, 0, None, 0);
         self.verified_at = None;
+    }
+
+    /// Begins a run of the pass. Where the run before did not end, the pass is not the last one: what that has removed is not
+    /// found again.
+    pub fn begin_run(&mut self) {
+        if self.is_running {
+            self.found += 1;
+        }
+        self.is_running = true;
+    }
+
+    /// Ends a run whose counts are complete.
+    pub fn end_run(&mut self) {
+        self.is_running = false;
     }
 
     /// Notes that a step of the pass is done.
@@ -187,6 +205,28 @@ mod tests {
             }
         }
         assert_eq!((erasure.removed["events"], erasure.verified_at), (6, Some(now)));
+    }
+
+    #[test]
+    fn a_pass_whose_run_was_killed_verifies_nothing() {
+        let now = Timestamp::from_secs(2_000);
+        for (ends, verified) in [(true, true), (false, false)] {
+            let mut erasure = erasure();
+            erasure.stage = Stage::Purging;
+            erasure.begin_run();
+            if ends {
+                erasure.end_run();
+            }
+            erasure.begin_run();
+            erasure.end_run();
+            erasure.end_pass(now);
+            assert_eq!(erasure.verified_at.is_some(), verified);
+            // The pass behind it can.
+            erasure.begin_run();
+            erasure.end_run();
+            erasure.end_pass(now);
+            assert!(erasure.verified_at.is_some());
+        }
     }
 
     #[test]

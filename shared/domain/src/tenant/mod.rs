@@ -1,6 +1,7 @@
 //! A tenant: its state, what it has set, and how much it may use.
 
 pub mod erasure;
+pub mod export;
 pub mod limits;
 pub mod meter;
 
