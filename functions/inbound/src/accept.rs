@@ -9,11 +9,12 @@ use domain::{
         extraction::{Extraction, MalformedEvent, extract},
         reading,
         record::{
-            MALFORMED_ITEM_COUNT_LIMIT, RECORDED_EVENT_COUNT_LIMIT, RecordedEvent, RecordedFault,
-            RequestRecord, RequestStatus,
+            MALFORMED_ITEM_COUNT_LIMIT, RECORDED_EVENT_COUNT_LIMIT, RecordedFault, RequestRecord,
+            RequestStatus,
         },
     },
     saturating,
+    tenant::Limits,
     usage::Counts,
 };
 use platform::{
@@ -21,9 +22,9 @@ use platform::{
     lambda::http::Request,
     publish::{
         PAYLOAD_LIMIT,
-        inbound::{new_events, publish},
+        inbound::{InboundEvent, PublishedRequest, new_events, publish},
     },
-    quota::EventAdmission,
+    quota::{QuotaAdmission, QuotaUse},
     runtime::clock,
 };
 
@@ -65,6 +66,8 @@ pub(crate) enum Throttle {
     SourceRate,
     /// The tenant has used its quota of events.
     EventQuota,
+    /// The tenant has used its quota of deliveries, and the request would lead to some.
+    DeliveryQuota,
     /// The tenant is suspended.
     Suspended,
 }
@@ -75,6 +78,7 @@ impl Throttle {
         match self {
             Self::SourceRate => "rate-limit",
             Self::EventQuota => "event-quota",
+            Self::DeliveryQuota => "delivery-quota",
             Self::Suspended => "tenant-suspended",
         }
     }
@@ -84,6 +88,7 @@ impl Throttle {
         match self {
             Self::SourceRate => "the rate limit of the source is reached",
             Self::EventQuota => "the tenant's quota of events is used up",
+            Self::DeliveryQuota => "the tenant's quota of deliveries is used up",
             Self::Suspended => "the tenant is suspended",
         }
     }
@@ -237,13 +242,14 @@ impl Inbound {
         let malformed = std::mem::take(&mut extraction.malformed);
         record.unverified_item_count = extraction.unverified_count;
         let new = new_events(source, record.id, extraction, false)?;
+        self.check_deliveries(source, &new.events, now).await?;
         let published = publish((&self.publisher, &self.accounts), source, new.events, now).await;
         if let Some(fault) = published.fault {
             return Err(fault.into());
         }
         let ids: Vec<_> = published.events.iter().map(|event| event.id).collect();
         record.event_count = ids.len();
-        self.count(source, &published.events, received_bytes, now);
+        self.count(source, &published, received_bytes, now);
         record.events = published.events;
         record.events.truncate(RECORDED_EVENT_COUNT_LIMIT);
         record.malformed_item_count = malformed.len() + new.too_large_count;
@@ -268,12 +274,16 @@ impl Inbound {
     }
 
     /// Counts what a request was used for, each event for the tenant that gets it.
-    fn count(&self, source: &Source, events: &[RecordedEvent], bytes: usize, now: Timestamp) {
+    fn count(&self, source: &Source, published: &PublishedRequest, bytes: usize, now: Timestamp) {
         let of_request = Counts { inbound_requests: 1, event_bytes: saturating(bytes), ..Counts::default() };
         self.quotas.count(&source.tenant, of_request, now);
-        for event in events.iter().filter(|event| event.new) {
+        for event in published.events.iter().filter(|event| event.new) {
             let tenant = event.tenant.as_ref().unwrap_or(&source.tenant);
             self.quotas.count(tenant, Counts { events: 1, ..Counts::default() }, now);
+        }
+        for (tenant, planned_deliveries) in &published.planned_deliveries {
+            let counts = Counts { planned_deliveries: *planned_deliveries, ..Counts::default() };
+            self.quotas.count(tenant, counts, now);
         }
     }
 
@@ -287,11 +297,46 @@ impl Inbound {
         if tenant.suspended.is_some() {
             return Err(Refusal::Throttled(Throttle::Suspended, SUSPENDED_RETRY_SECS));
         }
-        match self.quotas.events(&source.tenant, &tenant.settings.limits, 1, now).await? {
-            EventAdmission::Accepted => Ok(()),
-            EventAdmission::Refused(_, until) => {
+        let wanted = QuotaUse { events: 1, deliveries: 0 };
+        self.check_quota(source, &tenant.settings.limits, wanted, now).await
+    }
+
+    /// Refuses events that lead to more deliveries than the tenant's quota has left, so that the provider sends them
+    /// again.
+    async fn check_deliveries(
+        &self,
+        source: &Source,
+        events: &[InboundEvent],
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        if source.tenant.is_operator() {
+            return Ok(());
+        }
+        let Some(tenant) = self.tenants.get(&source.tenant).await? else { return Ok(()) };
+        let limits = tenant.settings.limits;
+        // Counted for those alone that have a quota.
+        if !limits.limits_deliveries() {
+            return Ok(());
+        }
+        let events = events.iter().map(|event| &event.event);
+        let deliveries = self.publisher.planned_deliveries(&source.tenant, events).await?;
+        self.check_quota(source, &limits, QuotaUse { events: 0, deliveries }, now).await
+    }
+
+    async fn check_quota(
+        &self,
+        source: &Source,
+        limits: &Limits,
+        wanted: QuotaUse,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        match self.quotas.admit(&source.tenant, limits, wanted, now).await? {
+            QuotaAdmission::Accepted => Ok(()),
+            QuotaAdmission::Refused(quota, until) => {
                 let seconds = saturating::<u16>(until.since(now).as_secs()).max(1);
-                Err(Refusal::Throttled(Throttle::EventQuota, seconds))
+                let throttle =
+                    if quota.is_of_deliveries { Throttle::DeliveryQuota } else { Throttle::EventQuota };
+                Err(Refusal::Throttled(throttle, seconds))
             }
         }
     }

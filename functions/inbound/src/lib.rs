@@ -4,6 +4,7 @@
 //! One of the two mappings from errors to HTTP. What differs between providers is in each provider's row.
 
 mod accept;
+mod channels;
 mod log;
 mod published_keys;
 mod reply;
@@ -23,10 +24,11 @@ use platform::{
     secrets::Secrets,
     setup::Parts,
     store::{
-        due::connections::ConnectionEntries,
+        due::{connections::ConnectionEntries, syncs::SyncEntries},
         inbound::InboundRequests,
         leases::Leases,
-        registry::{accounts::SourceAccounts, sources::Sources, tenants::Tenants},
+        registry::{accounts::SourceAccounts, sources::Sources, syncs::Syncs, tenants::Tenants},
+        sync::channels::PushChannels,
     },
 };
 
@@ -59,6 +61,9 @@ pub async fn serve(function: &'static str, fetch: Option<Fetch>) -> Result<(), l
         accounts: parts.accounts,
         requests: parts.inbound_requests,
         entries: parts.connection_entries,
+        syncs: parts.syncs,
+        sync_entries: parts.sync_entries,
+        push_channels: parts.push_channels,
     };
     server::run(|request| inbound.respond(request)).await
 }
@@ -76,6 +81,9 @@ struct Inbound {
     requests: InboundRequests,
     /// What keeps notices about grants until they are acted on.
     entries: ConnectionEntries,
+    syncs: Syncs,
+    sync_entries: SyncEntries,
+    push_channels: PushChannels,
     log: RefusalLog,
     /// The public address of the API, where it has a domain of its own.
     public_url: Option<String>,
@@ -88,6 +96,10 @@ impl Inbound {
         else {
             return reply::unknown_path(&request);
         };
+        if address.is_of_syncs() {
+            let noted = guarded(DEADLINE, Box::pin(self.note_push(&request, now))).await;
+            return channels::reply(noted.unwrap_or_else(Err), &request, now);
+        }
         // A panic or a wait without end would become the gateway's own 5xx, which some providers do not retry.
         let (target, result) =
             match guarded(LOOKUP_DEADLINE, self.target(&address, &request)).await.unwrap_or_else(Err) {

@@ -12,6 +12,7 @@ use domain::{
         Provider, Source,
         table::{Table, parse_table},
     },
+    sync::kind::KindName,
 };
 use platform::{Fault, lambda::http::Request, runtime::clock};
 use sha2::{Digest, Sha256};
@@ -25,6 +26,14 @@ pub(crate) struct Address<'r> {
     source: &'r str,
     /// What follows it, for providers that can only keep a secret in the URL.
     pub(crate) path_secret: Option<&'r str>,
+}
+
+impl Address<'_> {
+    /// Whether it is where messages of our own channels go, and no source's.
+    pub(crate) fn is_of_syncs(&self) -> bool {
+        let mut pushes = KindName::ALL.into_iter().filter_map(|kind| kind.row().push);
+        pushes.any(|push| push.path == format!("/in/{}/{}", self.provider, self.source))
+    }
 }
 
 /// Reads `/in/PROVIDER/SOURCE_ID`, perhaps with a secret behind it; nothing where the path is another, or no provider has

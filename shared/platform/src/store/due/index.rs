@@ -2,11 +2,12 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
-    ConnectionId, EndpointId, ReplayId, TenantId, Timestamp,
+    ConnectionId, EndpointId, ReplayId, SyncId, TenantId, Timestamp,
     delivery::{
         Status,
         engine::{change::Place, due::DueChange},
     },
+    sync::kind::Engine,
 };
 
 use crate::{
@@ -74,6 +75,19 @@ pub struct DueConnection {
     pub place: DuePlace,
 }
 
+/// The entry of a sync.
+#[derive(Debug, Clone)]
+pub struct DueSync {
+    /// Whose sync it is.
+    pub tenant: TenantId,
+    /// Which function runs it.
+    pub engine: Engine,
+    /// Which one.
+    pub sync: SyncId,
+    /// Its place.
+    pub place: DuePlace,
+}
+
 /// A page of the index.
 #[derive(Debug, Default)]
 pub struct DuePage {
@@ -85,6 +99,8 @@ pub struct DuePage {
     pub replays: Vec<DueReplay>,
     /// Connections, the longest due first.
     pub connections: Vec<DueConnection>,
+    /// Syncs, the longest due first.
+    pub syncs: Vec<DueSync>,
     /// Where the next page begins, if there may be one.
     pub end: Option<PageEnd>,
 }
@@ -104,6 +120,10 @@ impl DuePage {
             let (tenant, connection) =
                 keys::parse_connection_due(text(item, "pk")?, sk).ok_or_else(|| malformed("sk"))?;
             self.connections.push(DueConnection { tenant, connection, place });
+        } else if sk.starts_with(keys::sync::SYNCS_DUE) {
+            let (tenant, engine, sync) =
+                keys::sync::parse_sync_due(text(item, "pk")?, sk).ok_or_else(|| malformed("sk"))?;
+            self.syncs.push(DueSync { tenant, engine, sync, place });
         } else if sk == keys::DRAIN {
             let (owner, endpoint) =
                 keys::parse_drain_partition(text(item, "pk")?).ok_or_else(|| malformed("pk"))?;
@@ -122,6 +142,7 @@ impl DuePage {
             && self.endpoints.is_empty()
             && self.replays.is_empty()
             && self.connections.is_empty()
+            && self.syncs.is_empty()
     }
 }
 

@@ -10,3 +10,4 @@ pub mod drains;
 pub mod held;
 pub mod index;
 pub mod replays;
+pub mod syncs;

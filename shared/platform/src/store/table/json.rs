@@ -17,6 +17,9 @@ const PUT_ITEM: Operation = Operation { target: "DynamoDB_20120810.PutItem", rep
 const BATCH_EXECUTE_STATEMENT: Operation =
     Operation { target: "DynamoDB_20120810.BatchExecuteStatement", repeatable: true };
 
+/// Has the response say how many units the call took.
+const TOTAL: &str = "TOTAL";
+
 /// Has the response hold the item of a condition that did not hold.
 const ALL_OLD: &str = "ALL_OLD";
 
@@ -27,6 +30,7 @@ struct PutItemRequest<'a> {
     item: SentItem<'a>,
     condition_expression: &'static str,
     return_values_on_condition_check_failure: &'static str,
+    return_consumed_capacity: &'static str,
 }
 
 #[derive(Deserialize)]
@@ -49,6 +53,7 @@ pub(super) async fn put_new(
         item: SentItem(item),
         condition_expression: "attribute_not_exists(pk)",
         return_values_on_condition_check_failure: ALL_OLD,
+        return_consumed_capacity: TOTAL,
     };
     match client.call::<EmptyResponse>(PUT_ITEM, &request).await {
         Ok(EmptyResponse {}) => Ok(Ok(())),
@@ -66,6 +71,7 @@ pub(super) async fn put_new(
 #[serde(rename_all = "PascalCase")]
 struct BatchRequest<'a> {
     statements: Vec<StatementRequest<'a>>,
+    return_consumed_capacity: &'static str,
 }
 
 #[derive(Serialize)]
@@ -116,7 +122,7 @@ pub(super) async fn execute<'a>(
         parameters: parameters.iter().map(SentValue).collect(),
         return_values_on_condition_check_failure: ALL_OLD,
     });
-    let request = BatchRequest { statements: statements.collect() };
+    let request = BatchRequest { statements: statements.collect(), return_consumed_capacity: TOTAL };
     let response: BatchResponse = client.call(BATCH_EXECUTE_STATEMENT, &request).await?;
     Ok(response.responses.unwrap_or_default().into_iter().map(|response| response.error).collect())
 }

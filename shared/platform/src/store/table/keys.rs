@@ -8,7 +8,9 @@ use domain::{
 
 pub mod access;
 pub mod connect;
+pub mod exports;
 mod lists;
+pub mod sync;
 pub mod usage;
 
 pub use lists::*;

@@ -25,7 +25,7 @@ pub mod keys;
 pub(crate) mod rows;
 pub(crate) mod statements;
 pub(crate) mod transactions;
-mod waits;
+pub(crate) mod waits;
 
 /// One row, as a table holds it.
 pub type Item = HashMap<String, AttributeValue>;

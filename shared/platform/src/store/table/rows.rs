@@ -104,7 +104,7 @@ impl Table {
     }
 
     /// Makes writes of one call; returns what the table had no capacity for.
-    pub(crate) async fn delete_batch(
+    pub(crate) async fn write_batch(
         &self,
         writes: Vec<WriteRequest>,
         doing: &'static str,

@@ -8,7 +8,7 @@ use crate::runtime::clock;
 pub(super) const CONFLICT_RETRIES: u32 = 7;
 
 /// Waits until a write is tried again that conflicted with a transaction: up to 100 ms, doubling up to a second.
-pub(super) async fn after_conflict(retry: u32) {
+pub(crate) async fn after_conflict(retry: u32) {
     let longest = Duration::from_millis(100 << retry.min(4)).min(Duration::from_secs(1));
     tokio::time::sleep(longest.mul_f64(clock::jitter())).await;
 }

@@ -89,9 +89,23 @@ impl Egress {
         request: Request<Vec<u8>>,
         timeout: Duration,
     ) -> Result<Response<Vec<u8>>, ExchangeError> {
+        self.exchange_up_to(RESPONSE_LIMIT, request, timeout).await
+    }
+
+    /// The same with a body of up to `limit` bytes, compressed and not. For pages of third parties' APIs: HTTP/1.1 reads
+    /// them at the speed of the connection, where our window of HTTP/2 would not.
+    ///
+    /// # Errors
+    /// [`ExchangeError`], which says whether the request was sent.
+    pub async fn exchange_up_to(
+        &self,
+        limit: usize,
+        request: Request<Vec<u8>>,
+        timeout: Duration,
+    ) -> Result<Response<Vec<u8>>, ExchangeError> {
         let deadline: Deadline = (Instant::now() + timeout).into();
         let mut traffic = None;
-        let responded = timeout_at(deadline, self.call(request, &mut traffic)).await;
+        let responded = timeout_at(deadline, self.call(limit, request, &mut traffic)).await;
         responded.unwrap_or(Err(Failure::Timeout)).map_err(|failure| {
             let was_sent = traffic.is_some_and(|traffic| traffic.sent() > 0);
             if was_sent { ExchangeError::EffectUnknown(failure) } else { ExchangeError::NotSent(failure) }
@@ -101,6 +115,7 @@ impl Egress {
     /// `traffic` is set once there is a connection.
     async fn call(
         &self,
+        limit: usize,
         request: Request<Vec<u8>>,
         traffic: &mut Option<Arc<Traffic>>,
     ) -> Result<Response<Vec<u8>>, Failure> {
@@ -118,8 +133,8 @@ impl Egress {
         let exchange = async {
             let response = sender.send_request(request).await.map_err(|error| failed_after(&error))?;
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, RESPONSE_LIMIT).collect().await.map_err(|_| Failure::Body)?;
-            decoded(head, &body.to_bytes())
+            let body = Limited::new(body, limit).collect().await.map_err(|_| Failure::Body)?;
+            decoded(head, &body.to_bytes(), limit)
         };
         // The connection is driven here and not in a task of its own, so that it ends with the call.
         let (mut connection, mut exchange, mut ended) = (pin!(connection), pin!(exchange), false);
@@ -156,10 +171,10 @@ fn failed_after(error: &hyper::Error) -> Failure {
 }
 
 /// The response with its body as it was before it was compressed.
-fn decoded(mut head: response::Parts, body: &[u8]) -> Result<Response<Vec<u8>>, Failure> {
+fn decoded(mut head: response::Parts, body: &[u8], limit: usize) -> Result<Response<Vec<u8>>, Failure> {
     let body = match encoding(&head.headers)? {
         Encoding::Identity => body.to_vec(),
-        Encoding::Gzip => gunzip(body).map_err(|_| Failure::Body)?,
+        Encoding::Gzip => gunzip(body, limit).map_err(|_| Failure::Body)?,
     };
     head.headers.remove(CONTENT_ENCODING);
     head.headers.remove(CONTENT_LENGTH);
@@ -182,14 +197,14 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Failure> {
     }
 }
 
-fn gunzip(body: &[u8]) -> io::Result<Vec<u8>> {
+fn gunzip(body: &[u8], limit: usize) -> io::Result<Vec<u8>> {
     // A response without a body, such as a 304, may still name its encoding.
     if body.is_empty() {
         return Ok(Vec::new());
     }
     let mut plain = Vec::new();
-    let read = MultiGzDecoder::new(body).take(RESPONSE_LIMIT as u64 + 1).read_to_end(&mut plain)?;
-    if read > RESPONSE_LIMIT { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(plain) }
+    let read = MultiGzDecoder::new(body).take(limit as u64 + 1).read_to_end(&mut plain)?;
+    if read > limit { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(plain) }
 }
 
 #[cfg(test)]

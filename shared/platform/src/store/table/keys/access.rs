@@ -1,4 +1,4 @@
-//! Keys of rows about API keys and portal sessions.
+//! Keys of rows about API keys and portal sessions, and of erased tenants whose trails are to be signed.
 
 use domain::{KeyId, PortalSessionId, TenantId};
 
@@ -46,4 +46,39 @@ pub fn portal_code(hash: &str) -> Key {
 #[must_use]
 pub fn portal_token(hash: &str) -> Key {
     (format!("portal-token#{hash}"), "token".to_owned())
+}
+
+/// What the partitions of the trails begin with that have entries to be sent to the stream.
+pub const TOUCHED_TRAILS: &str = "touched-trails#";
+
+/// Shards of those trails: a partition takes 1,000 writes a second.
+pub const TOUCHED_SHARDS: u8 = 4;
+
+/// One shard of those trails, in the registry table.
+#[must_use]
+pub fn touched_trails(shard: u8) -> String {
+    format!("{TOUCHED_TRAILS}{shard}")
+}
+
+/// That a trail has entries to be sent to the stream.
+#[must_use]
+pub fn touched_trail(tenant: &TenantId) -> Key {
+    let sum = tenant.as_str().bytes().fold(0u8, u8::wrapping_add);
+    (touched_trails(sum % TOUCHED_SHARDS), tenant.to_string())
+}
+
+/// How far a tenant's trail was sent to the stream, in the registry table.
+#[must_use]
+pub fn streamed_trail(tenant: &TenantId) -> Key {
+    // `#` is in no tenant's id. It remains when the tenant is deleted, as its trail does.
+    (format!("streamed-trail#{tenant}"), "mark".to_owned())
+}
+
+/// The partition of the erased tenants whose trails are to be signed once more, in the registry table.
+pub const UNSIGNED_TRAILS: &str = "unsigned-trails#";
+
+/// That the trail of an erased tenant is to be signed once more, in the registry table.
+#[must_use]
+pub fn unsigned_trail(tenant: &TenantId) -> Key {
+    (UNSIGNED_TRAILS.to_owned(), tenant.to_string())
 }

@@ -20,7 +20,19 @@ pub fn connection(tenant: &TenantId, id: ConnectionId) -> Key {
 #[must_use]
 pub fn account(tenant: &TenantId, idp: &IdpName, sub: &str) -> Key {
     // `connected` and not `account`: the accounts of sources have that word, in other partitions.
-    (tenant.to_string(), format!("connected#{idp}#{}", hash(sub)))
+    (tenant.to_string(), format!("{LINKED_ACCOUNTS}{idp}#{}", hash(sub)))
+}
+
+/// What the sort keys of all of a tenant's accounts begin with.
+pub const LINKED_ACCOUNTS: &str = "connected#";
+
+/// How many connections of a tenant have not ended.
+pub const CONNECTION_COUNT: &str = "connections-count";
+
+/// The row that counts them.
+#[must_use]
+pub fn connection_count(tenant: &TenantId) -> Key {
+    (tenant.to_string(), CONNECTION_COUNT.to_owned())
 }
 
 /// What the sort keys of all connections begin with that are of the grants of one account.

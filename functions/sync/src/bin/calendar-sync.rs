@@ -1,0 +1,8 @@
+//! `calendar-sync`: reads calendars of people's accounts, and publishes what changed.
+
+use domain::sync::kind::Engine;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    sync::serve(Engine::Calendar).await
+}
