@@ -12,6 +12,7 @@ use crate::{
         sns::Topic,
         sqs::Queue,
     },
+    client::Caller,
     connection::{
         keeper::{Keeper, KeeperParts},
         provider::Providers,
@@ -29,13 +30,14 @@ use crate::{
         connect::{circuits::IdpCircuits, flows::Flows, sessions::ConnectSessions},
         due::{
             connections::ConnectionEntries, drains::Drains, held::HeldCounts, index::DueIndex,
-            replays::Replays,
+            replays::Replays, syncs::SyncEntries,
         },
         events::{
             deliveries::Deliveries, failing::FailingDeliveries, generations::Generations,
             lists::EndpointDeliveries, pages::Snapshots, stored::StoredEvents, timeline::Timeline,
             tracking::TrackedDeliveries,
         },
+        exports::Exports,
         idempotency::IdempotencyRecords,
         inbound::InboundRequests,
         leases::Leases,
@@ -43,13 +45,16 @@ use crate::{
         registry::{
             accounts::SourceAccounts, api_keys::ApiKeys, checkpoint_keys::CheckpointKeys,
             connections::Connections, endpoints::Endpoints, erasures::Erasures, event_types::EventTypes,
-            idps::Idps, pointers::SecretPointers, progress::JobProgress, sources::Sources, tenants::Tenants,
+            idps::Idps, pointers::SecretPointers, progress::JobProgress, sources::Sources,
+            streamed_trails::StreamedTrails, syncs::Syncs, tenants::Tenants,
         },
         stats::Statistics,
+        sync::{callers::CallerLeases, channels::PushChannels, records::SyncRecords},
         table::Table,
         tenant_rows::TenantRows,
         usage::Usage,
     },
+    sync::{RunnerParts, SyncRunner},
     webhook::egress::Egress,
 };
 
@@ -80,8 +85,12 @@ pub struct Parts {
     pub erasures: Erasures,
     /// The public keys of checkpoints.
     pub checkpoint_keys: CheckpointKeys,
+    /// How far audit trails were sent to the stream.
+    pub streamed_trails: StreamedTrails,
     /// The events table: events.
     pub events: StoredEvents,
+    /// Exports of tenants.
+    pub exports: Exports,
     /// The log of inbound requests.
     pub inbound_requests: InboundRequests,
     /// The endpoints that events go to.
@@ -114,6 +123,14 @@ pub struct Parts {
     pub idps: Idps,
     /// Entries of connections.
     pub connection_entries: ConnectionEntries,
+    /// Syncs.
+    pub syncs: Syncs,
+    /// When syncs are due.
+    pub sync_entries: SyncEntries,
+    /// What is known of the records of syncs.
+    pub sync_records: SyncRecords,
+    /// Push channels.
+    pub push_channels: PushChannels,
     /// The lanes of deliveries.
     pub lanes: Lanes,
     /// How old a cached row may be.
@@ -146,11 +163,14 @@ impl Parts {
             progress: JobProgress::new(registry.clone()),
             erasures: Erasures::new(registry.clone()),
             checkpoint_keys: CheckpointKeys::new(registry.clone()),
+            streamed_trails: StreamedTrails::new(registry.clone()),
             connections: Connections::new(registry.clone()),
             idps: Idps::new(registry.clone(), cache_age),
+            syncs: Syncs::new(registry.clone()),
             pointers: SecretPointers::new(registry, cache_age),
             usage: Usage::new(events.clone()),
             events: StoredEvents::new(events.clone(), objects.clone()),
+            exports: Exports::new(events.clone()),
             inbound_requests: InboundRequests::new(events.clone(), objects),
             snapshots: Snapshots::new(events.clone()),
             timeline: Timeline::new(events.clone()),
@@ -164,7 +184,10 @@ impl Parts {
             drains: Drains::new(events.clone()),
             held: HeldCounts::new(events.clone(), Drains::new(events.clone())),
             replays: Replays::new(events.clone()),
-            connection_entries: ConnectionEntries::new(events),
+            connection_entries: ConnectionEntries::new(events.clone()),
+            sync_entries: SyncEntries::new(events.clone()),
+            sync_records: SyncRecords::new(events.clone()),
+            push_channels: PushChannels::new(events),
             lanes: Lanes { fast: lane(config::fast_lane_url()?), slow: lane(config::slow_lane_url()?) },
             cache_age,
             aws,
@@ -209,7 +232,14 @@ impl Parts {
 
     /// The audit trails.
     pub fn audit(&self) -> Result<Audit, Error> {
-        Ok(Audit::new(self.aws.dynamodb.clone(), &config::audit_table()?))
+        let streamed = config::audit_stream()?.map(|_| self.streamed_trails.clone());
+        Ok(Audit::new(self.aws.dynamodb.clone(), &config::audit_table()?, streamed))
+    }
+
+    /// The queue that gets every entry of the audit trails, if there is one; whether it is a FIFO queue.
+    pub fn audit_stream(&self) -> Result<Option<(Queue, bool)>, Error> {
+        let Some(arn) = config::audit_stream()? else { return Ok(None) };
+        Ok(Some((Queue::of_arn(self.aws.sqs.clone(), &self.runtime, &arn), arn.is_fifo())))
     }
 
     /// The secrets of tenants.
@@ -253,6 +283,23 @@ impl Parts {
             rotating_tokens: config::rotating_tokens()?,
             circuits: IdpCircuits::new(self.aws.dynamodb.clone(), &leases),
             publisher: Arc::new(self.publisher()?),
+        }))
+    }
+
+    /// What runs syncs.
+    pub fn sync_runner(&self) -> Result<SyncRunner, Error> {
+        let egress = Egress::new(config::egress_allow()?)?;
+        Ok(SyncRunner::new(RunnerParts {
+            syncs: self.syncs.clone(),
+            entries: self.sync_entries.clone(),
+            records: self.sync_records.clone(),
+            push_channels: self.push_channels.clone(),
+            public_url: config::public_url(),
+            callers: CallerLeases::new(self.aws.dynamodb.clone(), &config::leases_table()?),
+            caller: Caller::new(egress, self.keeper()?),
+            publisher: self.publisher()?,
+            quotas: self.quotas()?,
+            tenants: self.tenants.clone(),
         }))
     }
 

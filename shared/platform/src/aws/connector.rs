@@ -18,6 +18,7 @@ use hyper_util::{
 
 use super::{
     sdk::CONNECT_TIMEOUT,
+    spending,
     throttles::{self, Service},
 };
 use crate::{Fault, runtime::tls};
@@ -62,9 +63,13 @@ impl HttpConnector for Connector {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok());
             let service = target.and_then(Service::of_target);
+            let (target, sent_bytes) = (target.map(str::to_owned), sent_bytes(&request));
             let response = client.request(request).await.map_err(client_error)?;
             let (parts, body) = response.into_parts();
             let body = body.collect().await.map_err(|error| ConnectorError::io(error.into()))?.to_bytes();
+            if let Some(target) = target {
+                spending::count_target(&target, sent_bytes, parts.status.is_success(), &body);
+            }
             if !parts.status.is_success() {
                 throttles::count(service, &body);
             }
@@ -72,6 +77,10 @@ impl HttpConnector for Connector {
             HttpResponse::try_from(response).map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
+}
+
+fn sent_bytes(request: &http::Request<SdkBody>) -> usize {
+    request.body().bytes().map_or(0, <[u8]>::len)
 }
 
 /// What went wrong, in the kinds by which the SDK decides whether to try again.

@@ -10,5 +10,6 @@ pub mod sdk;
 pub(crate) mod signed;
 mod sigv4;
 pub mod sns;
+pub(crate) mod spending;
 pub mod sqs;
 pub(crate) mod throttles;

@@ -1,4 +1,5 @@
-//! The bucket of large payloads: objects are put and got, and those of a deleted tenant are listed and deleted.
+//! The bucket of large payloads and exports: objects are put and got, and those of a deleted tenant are listed and
+//! deleted.
 //!
 //! Two plain requests, signed by the SDK's own signer, instead of the SDK's client of S3: that
 //! one would be the largest part of every binary, for what is done with few events.
@@ -87,6 +88,11 @@ impl Objects {
             }
             (status, body) => Err(self.sender.refused(doing, status, body)),
         }
+    }
+
+    /// A URL by which everyone who has it can get this object, for so long, unless the function's credentials end before.
+    pub fn link(&self, key: &str, valid: Duration) -> Result<String, Fault> {
+        self.sender.link("signing a link", &format!("{}{key}", self.base), valid)
     }
 
     /// Keys that begin with `prefix`, some hundred at most: the first of them.

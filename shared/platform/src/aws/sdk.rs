@@ -18,6 +18,7 @@ use aws_types::{SdkConfig, region::Region};
 use super::{
     connector::{Connections, connections, connector},
     json::{DYNAMODB, JsonClient, SQS},
+    spending,
 };
 use crate::{
     Fault,
@@ -102,13 +103,14 @@ pub struct Sqs {
 impl Aws {
     /// Set up from the variables of Lambda.
     pub fn new(runtime: &Runtime) -> Result<Self, Fault> {
+        spending::set_memory(runtime.memory_mb);
         let connections = connections()?;
         let sdk = sdk_config(runtime, connections.clone());
         let sdk_of_sqs = sdk.clone();
         let sqs_client: SqsClientMaker = Box::new(move || aws_sdk_sqs::Client::new(&sdk_of_sqs));
         let json = |service| JsonClient::new(connections.clone(), runtime, service).map(Arc::new);
         Ok(Self {
-            dynamodb: DynamoDb { client: aws_sdk_dynamodb::Client::new(&sdk), json: json(DYNAMODB)? },
+            dynamodb: DynamoDb { client: dynamodb_client(&sdk), json: json(DYNAMODB)? },
             sqs: Sqs { client: Arc::new(LazyLock::new(sqs_client)), json: json(SQS)? },
             sdk,
         })
@@ -119,6 +121,11 @@ impl Aws {
     pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
         aws_sdk_secretsmanager::Client::new(&self.sdk)
     }
+}
+
+fn dynamodb_client(sdk: &SdkConfig) -> aws_sdk_dynamodb::Client {
+    let config = aws_sdk_dynamodb::config::Builder::from(sdk).interceptor(spending::AskUnits).build();
+    aws_sdk_dynamodb::Client::from_conf(config)
 }
 
 fn sdk_config(runtime: &Runtime, connections: Connections) -> SdkConfig {

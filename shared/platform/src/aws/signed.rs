@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::usage::ledger::FinishedCall;
 use reqwest::{Method, RequestBuilder, StatusCode, header::CONTENT_TYPE};
 
-use super::{sdk::HttpClient, sigv4::Signer};
+use super::{sdk::HttpClient, sigv4::Signer, spending};
 use crate::{
     Fault,
     runtime::{clock, config::Runtime},
@@ -83,7 +84,17 @@ impl Sender {
             if let Some(content_type) = request.content_type {
                 builder = builder.header(CONTENT_TYPE, content_type);
             }
-            match respond(builder, limit).await {
+            let responded = respond(builder, limit).await;
+            if let Ok((status, _)) = &responded {
+                spending::count(FinishedCall {
+                    service: self.service.name,
+                    operation: request.method.as_str(),
+                    sent_bytes: request.body.len(),
+                    is_success: status.is_success(),
+                    body: &[],
+                });
+            }
+            match responded {
                 Ok((status, body)) if tried == tries || !status.is_server_error() => {
                     return Ok((status, body));
                 }
@@ -93,6 +104,11 @@ impl Sender {
             tokio::time::sleep(BACKOFF.mul_f64(f64::from(tried) * (1.0 - clock::jitter() / 2.0))).await;
             tried += 1;
         }
+    }
+
+    /// A URL by which everyone who has it can get what it names, for so long.
+    pub(crate) fn link(&self, doing: &'static str, url: &str, valid: Duration) -> Result<String, Fault> {
+        self.signer.link(url, valid).map_err(|error| Fault::new(doing, error.to_string()))
     }
 
     /// The fault of an unexpected response. Of its text only the code is

@@ -2,12 +2,12 @@
 //!
 //! Source: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws_sigv4::{
     http_request::{
-        PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
-        UriPathNormalizationMode, sign,
+        PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SignatureLocation,
+        SigningSettings, UriPathNormalizationMode, sign,
     },
     sign::v4,
 };
@@ -64,5 +64,29 @@ impl Signer {
         let (instructions, _) = sign(request, &parameters)?.into_parts();
         let (headers, _) = instructions.into_parts();
         Ok(headers.iter().map(|header| (header.name(), header.value().to_owned())).collect())
+    }
+
+    /// A URL by which everyone who has it can get what it names, for so long
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html>).
+    pub(super) fn link(&self, url: &str, valid: Duration) -> Result<String, Error> {
+        let mut settings = self.settings.clone();
+        settings.signature_location = SignatureLocation::QueryParams;
+        settings.payload_checksum_kind = PayloadChecksumKind::NoHeader;
+        settings.expires_in = Some(valid);
+        let parameters = v4::SigningParams::builder()
+            .identity(&self.identity)
+            .region(&self.region)
+            .name(self.service)
+            .time(SystemTime::now())
+            .settings(settings)
+            .build()?
+            .into();
+        let request = SignableRequest::new("GET", url, std::iter::empty(), SignableBody::UnsignedPayload)?;
+        let (instructions, _) = sign(request, &parameters)?.into_parts();
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        for (name, value) in instructions.params() {
+            query.append_pair(name, value);
+        }
+        Ok(format!("{url}?{}", query.finish()))
     }
 }

@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, QueueAttributeName};
+use domain::audit::stream::QueueArn;
 use serde::{Deserialize, Serialize};
 
-use super::{json::Operation, sdk::Sqs};
-use crate::Fault;
+use super::{
+    json::{Operation, SQS},
+    region,
+    sdk::Sqs,
+};
+use crate::{Fault, runtime::config::Runtime};
 
 /// Entries in one call of SQS.
 pub const BATCH: usize = 10;
@@ -24,6 +29,8 @@ pub struct QueueMessage<'a> {
     pub body: String,
     /// How long it stays hidden at first; 15 minutes at most.
     pub delay: Duration,
+    /// What it is recognised by where it is sent again, at a FIFO queue; other queues refuse it.
+    pub deduplication: Option<String>,
 }
 
 /// A received message that is to stay hidden for a while.
@@ -70,6 +77,8 @@ struct SendEntry<'a> {
     message_group_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     delay_seconds: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_deduplication_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -100,6 +109,13 @@ impl Queue {
         Self { sqs, url }
     }
 
+    /// The queue of this ARN, which must be in our region.
+    #[must_use]
+    pub fn of_arn(sqs: Sqs, runtime: &Runtime, QueueArn { account, name, .. }: &QueueArn) -> Self {
+        let url = format!("{}{account}/{name}", region::url(runtime, SQS.name()));
+        Self { sqs, url }
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -121,6 +137,7 @@ impl Queue {
                 message_body: message.body,
                 message_group_id: message.group,
                 delay_seconds: u16::try_from(delay).ok().filter(|delay| *delay > 0),
+                message_deduplication_id: message.deduplication,
             }
         });
         let request = SendRequest { queue_url: &self.url, entries: entries.collect() };

@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     Fault,
+    aws::spending,
     lambda::sqs::Record,
     publish::lanes::Lanes,
     quota::Quotas,
@@ -141,6 +142,7 @@ impl MessageDriver {
             return Ok(ClaimResult::Fate(Fate::Keep));
         }
         let (tenant, id) = (&message.tenant, message.delivery());
+        spending::weigh(&message.owner(), 1);
         let received = record.receive_count();
         let origin = message.origin(received);
         let (mut run, mut effect) = Run::start(origin, lane, self.longest_lane_wait, clock::now());
@@ -243,7 +245,7 @@ impl MessageDriver {
                     let (status, next_attempt_at) = (change.status, change.next_attempt_at);
                     let recorded = recorder.record(delivery.change(change, now), ticket.take()).await?;
                     if recorded == RecordOutcome::New {
-                        self.count(&delivery);
+                        self.count(&delivery, status);
                         note(&delivery, outcome.as_ref(), status, next_attempt_at, &mut result);
                     }
                     delivery.run.recorded(&recorded, clock::now())
@@ -265,7 +267,11 @@ impl MessageDriver {
     }
 
     /// Counts the attempt that is now on record as used by the endpoint's owner.
-    fn count(&self, delivery: &PendingDelivery) {
+    fn count(&self, delivery: &PendingDelivery, status: Status) {
+        if status == Status::Parked {
+            let held = usage::Counts { held: 1, ..usage::Counts::default() };
+            self.quotas.count(&delivery.owner, held, clock::now());
+        }
         let Some(attempt) = delivery.run.attempt() else { return };
         let is_first = attempt.number == 1;
         let counts = usage::Counts {

@@ -169,7 +169,13 @@ impl Eraser {
                 self.erasures.save(&erasure).await?;
                 continue;
             }
+            // Stored before anything is removed: a run that is killed leaves it so, and the next one knows.
+            erasure.begin_run();
+            self.erasures.save(&erasure).await?;
             let ended = Box::pin(self.pass(&mut erasure, stop)).await;
+            if ended.is_ok() {
+                erasure.end_run();
+            }
             if let Ok(End::Done) = ended {
                 let (stage, found) = (erasure.stage, erasure.found);
                 erasure.end_pass(clock::now());

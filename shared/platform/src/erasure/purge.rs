@@ -110,9 +110,14 @@ impl Eraser {
 
     async fn remove_partitions(&self, erasure: &mut Erasure, stop: StopTime) -> Result<End, Fault> {
         let tenant = erasure.tenant_id.clone();
+        if self.remove_syncs(erasure, stop).await? == End::OutOfTime {
+            return Ok(End::OutOfTime);
+        }
         for (place, pk, kind) in [
             (Place::Events, keys::replays_partition(&tenant), "replays"),
+            (Place::Events, keys::exports::exports_partition(&tenant), "exports"),
             (Place::Events, format!("{tenant}#connections"), "connection_entries"),
+            (Place::Events, keys::sync::entries(&tenant), "sync_entries"),
             (Place::Registry, keys::connect::grants_partition(&tenant), "grants"),
         ] {
             let (removed, end) = self.remove_under(place, &pk, "", stop).await?;
@@ -121,6 +126,8 @@ impl Eraser {
                 return Ok(end);
             }
         }
+        // The job that exports would remove it too, once it finds no export.
+        self.rows.delete(Place::Events, vec![keys::exports::open_export(&tenant)]).await?;
         for pk in [
             tenant.to_string(),
             format!("{tenant}#connect"),
@@ -261,6 +268,32 @@ impl Eraser {
         Ok(())
     }
 
+    /// Removes syncs, each with what is known of its records before the row that leads to them.
+    async fn remove_syncs(&self, erasure: &mut Erasure, stop: StopTime) -> Result<End, Fault> {
+        let tenant = erasure.tenant_id.clone();
+        let pk = tenant.to_string();
+        loop {
+            let found = self.rows.sort_keys(Place::Registry, &pk, keys::sync::SYNCS, None).await?;
+            let count = found.len();
+            for sk in found {
+                let id = sk.strip_prefix(keys::sync::SYNCS).and_then(|id| id.parse().ok());
+                if let Some(id) = id {
+                    let records = keys::sync::records(&tenant, id);
+                    let (removed, end) = self.remove_under(Place::Events, &records, "", stop).await?;
+                    erasure.count("sync_records", removed);
+                    if end == End::OutOfTime {
+                        return Ok(end);
+                    }
+                }
+                self.rows.delete(Place::Registry, vec![(pk.clone(), sk)]).await?;
+                erasure.count("syncs", 1);
+            }
+            if count < CHUNK {
+                return Ok(End::Done);
+            }
+        }
+    }
+
     async fn remove_usage(&self, erasure: &mut Erasure) -> Result<End, Fault> {
         let today = clock::now().day();
         let days = today - USAGE_DAYS..=today + 1;
@@ -275,9 +308,12 @@ impl Eraser {
     /// for.
     async fn remove_registry_rows(&self, erasure: &mut Erasure, stop: StopTime) -> Result<End, Fault> {
         let pk = erasure.tenant_id.to_string();
-        for (prefix, kind) in
-            [(keys::connect::IDPS, "idps"), ("connected#", "account_links"), ("connect-settings", "settings")]
-        {
+        for (prefix, kind) in [
+            (keys::connect::IDPS, "idps"),
+            (keys::connect::LINKED_ACCOUNTS, "account_links"),
+            (keys::connect::CONNECTION_COUNT, "counts"),
+            ("connect-settings", "settings"),
+        ] {
             let (removed, end) = self.remove_under(Place::Registry, &pk, prefix, stop).await?;
             erasure.count(kind, removed);
             if end == End::OutOfTime {

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::problem::{Kind, Problem};
-use crate::aws::throttles;
+use crate::aws::{spending, throttles};
 
 /// An HTTP request, with its body as the bytes that were sent. It holds keys and signatures, so
 /// it has no `Debug`.
@@ -120,8 +120,10 @@ where
 {
     let handle = &handle;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
+        spending::begin(spending::Trigger::Request);
         let response = respond(event.payload.get(), event.context.request_id, handle).await;
         throttles::flush();
+        spending::end();
         response
     }))
     .await

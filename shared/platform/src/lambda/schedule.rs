@@ -7,7 +7,10 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::de::DeserializeOwned;
 
 use super::deadline;
-use crate::{Fault, aws::throttles};
+use crate::{
+    Fault,
+    aws::{spending, throttles},
+};
 
 /// Runs a job each time its schedule fires, until the environment ends. The handler gets the
 /// schedule's input and the end of the invocation.
@@ -19,10 +22,12 @@ where
 {
     let handle = &handle;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<J>| async move {
+        spending::begin(spending::Trigger::Schedule);
         let deadline = deadline::of(&event.context);
         let started_at = Instant::now();
         let result = Box::pin(handle(event.payload, deadline)).await;
         throttles::flush();
+        spending::end();
         let duration_ms = saturating::<u64>(started_at.elapsed().as_millis());
         match result {
             Ok(()) => {

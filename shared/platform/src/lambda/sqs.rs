@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::deadline;
-use crate::aws::throttles;
+use crate::aws::{spending, throttles};
 
 /// A received message.
 #[derive(Debug, Clone)]
@@ -65,9 +65,11 @@ where
 {
     let handle = &handle;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| async move {
+        spending::begin(spending::Trigger::Queue);
         let deadline = deadline::of(&event.context);
         let response = respond(event.payload, deadline, handle).await;
         throttles::flush();
+        spending::end();
         Ok::<_, Error>(response)
     }))
     .await

@@ -18,7 +18,7 @@ use domain::{
 use super::lanes::{Body, Lane, Lanes, Outgoing};
 use crate::{
     Fault,
-    aws::sqs::Hide,
+    aws::{spending, sqs::Hide},
     lambda::sqs::Record,
     publish,
     runtime::clock,
@@ -70,6 +70,7 @@ impl FanOut {
             return Err(Fault::new(DOING, "the message has an unknown version"));
         }
         let PageMessage { tenant, event_id, page, .. } = &message;
+        spending::weigh(tenant, 1);
         let Some(event) = self.events.get(tenant, *event_id).await? else {
             // It was stored before its pages were sent, so its retention has ended.
             tracing::warn!(%tenant, %event_id, "skipped page of an expired event");

@@ -52,6 +52,8 @@ pub struct InboundEvents {
 pub struct PublishedRequest {
     /// The events that are stored now, in their order.
     pub events: Vec<RecordedEvent>,
+    /// The deliveries that the new ones lead to, at the endpoints of each tenant.
+    pub planned_deliveries: BTreeMap<TenantId, u64>,
     /// Why the rest was not published. Publishing the request again completes it.
     pub fault: Option<Fault>,
 }
@@ -122,7 +124,7 @@ pub async fn publish(
 ) -> PublishedRequest {
     let tenants = match mapped(accounts, source, &events).await {
         Ok(tenants) => tenants,
-        Err(fault) => return PublishedRequest { events: Vec::new(), fault: Some(fault) },
+        Err(fault) => return PublishedRequest { fault: Some(fault), ..PublishedRequest::default() },
     };
     let mut by_tenant: BTreeMap<TenantId, Vec<(usize, NewEvent)>> = BTreeMap::new();
     for (index, InboundEvent { event, account }) in events.into_iter().enumerate() {
@@ -143,12 +145,14 @@ pub async fn publish(
         (tenant, indexes.into_iter().zip(results).collect::<Vec<_>>())
     });
     let mut published = BTreeMap::new();
+    let mut planned_deliveries = BTreeMap::new();
     let mut fault = None;
     let mut calls = stream::iter(calls).buffer_unordered(CALLS_AT_ONCE);
     while let Some((tenant, results)) = calls.next().await {
         for (index, result) in results {
             match result {
                 Ok(event) => {
+                    *planned_deliveries.entry(tenant.clone()).or_default() += event.planned_deliveries;
                     published.insert(
                         index,
                         RecordedEvent {
@@ -169,7 +173,7 @@ pub async fn publish(
             }
         }
     }
-    PublishedRequest { events: published.into_values().collect(), fault }
+    PublishedRequest { events: published.into_values().collect(), planned_deliveries, fault }
 }
 
 /// The tenants of the accounts that are mapped; nothing at a tenant's own source.

@@ -83,7 +83,12 @@ pub struct Outgoing {
 
 impl Outgoing {
     fn to_queue_message(&self) -> Result<QueueMessage<'_>, Fault> {
-        Ok(QueueMessage { group: self.tenant.as_str(), body: self.text()?, delay: self.delay })
+        Ok(QueueMessage {
+            group: self.tenant.as_str(),
+            body: self.text()?,
+            delay: self.delay,
+            deduplication: None,
+        })
     }
 
     /// The `nth` copy of a message that may have been sent before. No two come together, since each would find

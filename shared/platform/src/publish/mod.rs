@@ -5,23 +5,27 @@ pub mod catalog;
 pub mod fan_out;
 pub mod inbound;
 pub mod lanes;
+mod subscribers;
 
 use std::{sync::Arc, time::Duration};
 
 use domain::{
-    ConnectionId, EndpointId, EventId, InboundRequestId, SourceId, TenantId, Timestamp,
+    ConnectionId, EndpointId, EventId, InboundRequestId, SourceId, SyncId, TenantId, Timestamp,
     delivery::{
         driver::LaneKind,
         lane::{self, PageMessage},
     },
-    endpoint::{SNAPSHOT_INLINE, Subscriber, Target},
-    event::{self, EventData, EventType, channel::Channels, listen::Facts},
+    endpoint::{SNAPSHOT_INLINE, Target},
+    event::{self, EventData, EventType, channel::Channels},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
-use self::lanes::{Body, Lane, Lanes, Outgoing};
+use self::{
+    lanes::{Body, Lane, Lanes, Outgoing},
+    subscribers::{Subscribers, own_count},
+};
 use crate::{
     Fault,
     runtime::clock,
@@ -90,6 +94,13 @@ pub enum Identity {
         /// Whether only those endpoints get it that name exactly its type.
         exact: bool,
     },
+    /// A change of a record that a sync reads: the same change is one event, however often its page is read.
+    SyncedChange {
+        /// The sync.
+        sync: SyncId,
+        /// What makes the change the same as another one of this sync.
+        change: String,
+    },
     /// An operational event, of which there is one for its subject and its window of time. Only
     /// those endpoints get it that ask for it by name, and never the one that it is about.
     Alert {
@@ -130,6 +141,8 @@ pub struct PublishedEvent {
     pub at: Timestamp,
     /// Whether that was now.
     pub new: bool,
+    /// The deliveries to the tenant's own endpoints that it leads to; none if it was accepted before.
+    pub planned_deliveries: u64,
 }
 
 /// Why an event was not accepted.
@@ -164,40 +177,6 @@ pub struct Publisher {
     pub fan_out: Arc<Lane>,
     /// Lets one wide event at a time be serialised.
     pub wide: Semaphore,
-}
-
-/// The endpoints that events of a tenant can go to: its own and the operator's.
-struct Subscribers {
-    own: Arc<Vec<Subscriber>>,
-    operator: Arc<Vec<Subscriber>>,
-}
-
-impl Subscribers {
-    fn targets(&self, event: &NewEvent) -> Vec<Target> {
-        let about = match event.identity {
-            Identity::Alert { endpoint, .. } => Some(endpoint),
-            _ => None,
-        };
-        let facts = Facts::new(&event.event_type, &event.channels, &event.data);
-        let goes = |endpoint: &&Subscriber| match about {
-            Some(about) => endpoint.id != about && endpoint.matches_operational(&facts),
-            None => match event.identity {
-                Identity::ConnectionChange { exact: true, .. } => endpoint.matches_exactly(&facts),
-                Identity::ConnectionChange { exact: false, .. } => endpoint.matches_operational(&facts),
-                _ => endpoint.matches(&facts),
-            },
-        };
-        let own = self.own.iter().filter(goes).map(|endpoint| (endpoint.id, false));
-        let operator = self.operator.iter().filter(goes).map(|endpoint| (endpoint.id, true));
-        own.chain(operator).map(|(endpoint, operator)| Target { endpoint, operator }).collect()
-    }
-
-    fn is_slow(&self, target: &Target, now: Timestamp) -> bool {
-        let endpoints = if target.operator { &self.operator } else { &self.own };
-        // The lists come in the order of ids.
-        let found = endpoints.binary_search_by_key(&target.endpoint, |endpoint| endpoint.id).ok();
-        found.and_then(|index| endpoints.get(index)).is_some_and(|endpoint| endpoint.health.is_slow(now))
-    }
 }
 
 /// Messages on their way out, by queue.
@@ -243,6 +222,16 @@ impl Publisher {
         self.publish(tenant, event, now).await.map(Some)
     }
 
+    /// How many deliveries to the tenant's own endpoints these events would lead to.
+    pub async fn planned_deliveries<'e>(
+        &self,
+        tenant: &TenantId,
+        events: impl IntoIterator<Item = &'e NewEvent>,
+    ) -> Result<u64, Fault> {
+        let subscribers = self.subscribers(tenant).await?;
+        Ok(events.into_iter().map(|event| own_count(&subscribers.targets(event))).sum())
+    }
+
     /// Publishes many events, with a result for each, in order.
     ///
     /// An event counts as accepted only when it is stored and all its messages are in a lane.
@@ -271,15 +260,20 @@ impl Publisher {
             .enumerate()
             .filter_map(|(index, event)| Some((index, event.as_ref().ok()?.clone())))
             .unzip();
+        let (new, planned): (Vec<_>, Vec<_>) = new.into_iter().unzip();
         let mut results: Vec<_> = prepared.into_iter().map(|event| event.map(|_| None)).collect();
         let mut outbox = Outbox::default();
         let put = self.events.put_all(tenant, &new).await;
-        for ((index, new), put) in indexes.into_iter().zip(new).zip(put) {
+        for ((index, (new, planned)), put) in indexes.into_iter().zip(new.into_iter().zip(planned)).zip(put) {
             results[index] = match put {
                 Err(fault) => Err(fault.into()),
                 Ok(put) => {
-                    Self::enqueue(tenant, &identities[index], new, put, &subscribers, now, &mut outbox)
-                        .map(Some)
+                    let enqueued =
+                        Self::enqueue(tenant, &identities[index], new, put, &subscribers, now, &mut outbox);
+                    enqueued.map(|event| {
+                        let planned_deliveries = if event.new { planned } else { 0 };
+                        Some(PublishedEvent { planned_deliveries, ..event })
+                    })
                 }
             };
         }
@@ -305,14 +299,14 @@ impl Publisher {
         Ok(Subscribers { own, operator })
     }
 
-    /// Makes of an event what is stored; the endpoints of a wide fan-out are stored here already.
+    /// Makes of an event what is stored, with how many deliveries to the tenant's own endpoints it leads to; the endpoints of a wide fan-out are stored here already.
     async fn prepare(
         &self,
         tenant: &TenantId,
         event: NewEvent,
         subscribers: &Subscribers,
         now: Timestamp,
-    ) -> Result<StoredEvent, PublishError> {
+    ) -> Result<(StoredEvent, u64), PublishError> {
         let id = match &event.identity {
             Identity::None | Identity::InboundReplay { .. } => EventId::new(now, clock::random()?),
             Identity::IdempotencyKey(key) => EventId::from_idempotency_key(tenant, key),
@@ -325,6 +319,7 @@ impl Publisher {
             Identity::ConnectionChange { name, connection, change, .. } => {
                 EventId::from_connection(tenant, name, *connection, *change)
             }
+            Identity::SyncedChange { sync, change } => EventId::from_sync(tenant, *sync, change),
         };
         let inbound = match event.identity {
             Identity::ProviderEvent { source, request, .. } | Identity::InboundReplay { source, request } => {
@@ -333,6 +328,7 @@ impl Publisher {
             Identity::None
             | Identity::IdempotencyKey(_)
             | Identity::Alert { .. }
+            | Identity::SyncedChange { .. }
             | Identity::ConnectionChange { .. } => None,
         };
         let timestamp = event.timestamp.unwrap_or(now);
@@ -341,6 +337,7 @@ impl Publisher {
             return Err(PublishError::TooLarge);
         }
         let targets = subscribers.targets(&event);
+        let planned = own_count(&targets);
         let is_slow = |target: &Target| subscribers.is_slow(target, now);
         // Ten thousand endpoints as text are some megabytes, and a batch has a hundred events.
         let closed = |_| Fault::new("publishing", "semaphore closed");
@@ -351,7 +348,7 @@ impl Publisher {
         };
         let snapshot = self.snapshots.put(tenant, id, targets, is_slow, now).await?;
         let payload = RawValue::from_string(payload).map_err(Fault::on("writing a payload"))?;
-        Ok(StoredEvent {
+        let stored = StoredEvent {
             id,
             timestamp,
             at: now,
@@ -362,7 +359,8 @@ impl Publisher {
             snapshot,
             channels: event.channels,
             event_type: event.event_type,
-        })
+        };
+        Ok((stored, planned))
     }
 
     /// Says which messages a stored event needs.
@@ -385,8 +383,14 @@ impl Publisher {
             }
         };
         let StoredEvent { id, timestamp, at, .. } = event;
-        let published =
-            PublishedEvent { id, event_type: event.event_type.clone(), timestamp, at, new: !check };
+        let published = PublishedEvent {
+            id,
+            event_type: event.event_type.clone(),
+            timestamp,
+            at,
+            new: !check,
+            planned_deliveries: 0,
+        };
         // There is one alert for a window, and it has been sent.
         if check && matches!(identity, Identity::Alert { .. }) {
             return Ok(published);

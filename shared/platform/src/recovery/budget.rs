@@ -32,6 +32,8 @@ pub(super) struct RunTotals {
     pub(super) discarded: usize,
     pub(super) endpoints: usize,
     pub(super) connections: usize,
+    /// Syncs that were sent to their functions.
+    pub(super) syncs: usize,
     /// How late the longest due entry was.
     pub(super) lag: Duration,
 }
@@ -42,6 +44,7 @@ impl RunTotals {
         self.discarded += other.discarded;
         self.endpoints += other.endpoints;
         self.connections += other.connections;
+        self.syncs += other.syncs;
         self.lag = self.lag.max(other.lag);
     }
 }

@@ -27,7 +27,9 @@ use crate::{
     setup::{self, Parts},
     store::{
         audit::Audit,
-        registry::{checkpoint_keys::CheckpointKeys, progress::JobProgress, tenants::Tenants},
+        registry::{
+            checkpoint_keys::CheckpointKeys, erasures::Erasures, progress::JobProgress, tenants::Tenants,
+        },
         table::keys::TENANT_SHARDS,
     },
 };
@@ -119,6 +121,7 @@ struct Totals {
 #[derive(Debug)]
 pub struct Checkpointer {
     tenants: Tenants,
+    erasures: Erasures,
     progress: JobProgress,
     audit: Audit,
     keys: CheckpointKeys,
@@ -142,6 +145,7 @@ impl Checkpointer {
     pub fn new(parts: &Parts) -> Result<Self, setup::Error> {
         Ok(Self {
             tenants: parts.tenants.clone(),
+            erasures: parts.erasures.clone(),
             progress: parts.progress.clone(),
             audit: parts.audit()?,
             keys: parts.checkpoint_keys.clone(),
@@ -180,6 +184,11 @@ impl Checkpointer {
         let key = self.key(now).await?;
         if !pass.operator_done {
             self.trails(vec![TenantId::operator()], &key, pass, totals).await;
+            // Those of tenants that were erased, which are in no list.
+            let erased = self.erasures.unsigned_trails().await?;
+            for tenant in self.trails(erased, &key, pass, totals).await {
+                self.erasures.note_signed(&tenant).await?;
+            }
             pass.operator_done = true;
         }
         while !pass.is_finished() {
@@ -216,8 +225,15 @@ impl Checkpointer {
         Ok(Signer { key, known })
     }
 
-    /// Signs the trails of some tenants.
-    async fn trails(&self, tenants: Vec<TenantId>, key: &Signer, pass: &mut Pass, totals: &mut Totals) {
+    /// Signs the trails of some tenants; those whose trails are signed now to their end.
+    async fn trails(
+        &self,
+        tenants: Vec<TenantId>,
+        key: &Signer,
+        pass: &mut Pass,
+        totals: &mut Totals,
+    ) -> Vec<TenantId> {
+        let mut signed = Vec::new();
         let trails = tenants.into_iter().map(async |tenant| {
             let state = self.trail(&tenant, key).await;
             (tenant, state)
@@ -225,8 +241,11 @@ impl Checkpointer {
         let mut trails = stream::iter(trails).buffer_unordered(CONCURRENT_TRAILS);
         while let Some((tenant, state)) = trails.next().await {
             match state {
-                Ok(TrailState::Same) => {}
-                Ok(TrailState::Signed) => totals.signed += 1,
+                Ok(TrailState::Same) => signed.push(tenant),
+                Ok(TrailState::Signed) => {
+                    totals.signed += 1;
+                    signed.push(tenant);
+                }
                 Ok(TrailState::Broken) => {
                     totals.broken += 1;
                     tracing::error!(%tenant, "audit trail does not fit its checkpoint");
@@ -237,6 +256,7 @@ impl Checkpointer {
                 }
             }
         }
+        signed
     }
 
     async fn trail(&self, tenant: &TenantId, signer: &Signer) -> Result<TrailState, Fault> {

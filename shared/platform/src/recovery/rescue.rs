@@ -16,6 +16,7 @@ use domain::{
 use crate::{
     Fault,
     alert::{Alert, Alerts},
+    aws::spending,
     lambda::sqs::Record,
     publish::lanes::{Body, Lane, Outgoing},
     runtime::{
@@ -74,6 +75,7 @@ impl Rescuer {
             return Ok(());
         }
         let (tenant, id) = (&message.tenant, message.delivery());
+        spending::weigh(tenant, 1);
         tracing::error!(%tenant, delivery_id = %id, "took delivery out of the dead-letter queue and parked it");
         self.alerts.raise(&message.owner(), id.endpoint, &Alert::Quarantined(id)).await;
         Ok(())

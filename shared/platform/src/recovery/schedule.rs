@@ -24,6 +24,7 @@ use super::{
         Replayer,
         step::{Bounds, LeasedReplay},
     },
+    syncs::SyncSender,
 };
 use crate::{
     Fault,
@@ -110,6 +111,8 @@ pub struct Scheduler {
     pub(super) replayer: Replayer,
     /// Sends due connections.
     pub(super) connections: ConnectionSender,
+    /// Sends due syncs.
+    pub(super) syncs: SyncSender,
     /// Where due deliveries go.
     pub(super) slow_lane: Arc<Lane>,
 }
@@ -184,6 +187,7 @@ impl Scheduler {
             drainer: Drainer::new(parts),
             replayer: Replayer::new(parts),
             connections: ConnectionSender::new(parts)?,
+            syncs: SyncSender::new(parts)?,
             slow_lane: Arc::clone(&parts.lanes.slow),
         })
     }
@@ -228,6 +232,7 @@ impl Scheduler {
             discarded = totals.discarded,
             endpoints = totals.endpoints,
             connections = totals.connections,
+            syncs = totals.syncs,
             replays = replay_count,
             replayed,
             lag_seconds,
@@ -349,7 +354,8 @@ impl Scheduler {
     ) -> TakeResult {
         let oldest = page.deliveries.first().map(|due| due.place.at).into_iter();
         let oldest = oldest.chain(page.endpoints.first().map(|due| due.place.at));
-        let oldest = oldest.chain(page.connections.first().map(|due| due.place.at)).min();
+        let oldest = oldest.chain(page.connections.first().map(|due| due.place.at));
+        let oldest = oldest.chain(page.syncs.first().map(|due| due.place.at)).min();
         found.totals.lag = found.totals.lag.max(oldest.map_or(Duration::ZERO, |at| now.since(at)));
         let deliveries = page.deliveries.len();
         page.deliveries.truncate(sendable.take(deliveries));
@@ -358,6 +364,8 @@ impl Scheduler {
         // They go to a queue of their own, so that a full lane does not keep them.
         let connections = self.connections.send(&page.connections, now).await;
         found.totals.connections += connections;
+        let syncs = self.syncs.send(&page.syncs, now).await;
+        found.totals.syncs += syncs;
         let leases = page.endpoints.into_iter().map(|entry| self.drainer.lease(entry, now));
         let endpoints: Vec<_> = stream::iter(leases).buffer_unordered(CONCURRENT_DRAINS).collect().await;
         let leases = page.replays.into_iter().map(|entry| self.replayer.lease(entry, now));
@@ -367,7 +375,7 @@ impl Scheduler {
         found.replays.extend(replays.into_iter().flatten());
         if page.deliveries.len() < deliveries {
             TakeResult::NotAllDeliveries
-        } else if sent + connections > 0 || found.leased() > before {
+        } else if sent + connections + syncs > 0 || found.leased() > before {
             TakeResult::All
         } else {
             // The index is behind the table, or another run has the entries.

@@ -5,6 +5,7 @@ use std::{collections::HashMap, fmt::Display, path::PathBuf, str::FromStr, sync:
 use domain::{
     Secret,
     access::{origin::Origins, token::KeyMode},
+    audit::stream::QueueArn,
     connection::storage::{CredentialShards, RotatingTokens},
     delivery::driver,
     endpoint::egress::Allow,
@@ -44,6 +45,8 @@ pub struct Runtime {
     pub log_level: tracing::Level,
     /// `METRICS_NAMESPACE`.
     pub metrics_namespace: String,
+    /// `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`: the function's memory, in megabytes.
+    pub memory_mb: u64,
 }
 
 impl Runtime {
@@ -60,6 +63,7 @@ impl Runtime {
             session_token: optional("AWS_SESSION_TOKEN").map(Secret::new),
             log_level: parsed("LOG_LEVEL", "info")?,
             metrics_namespace: optional("METRICS_NAMESPACE").unwrap_or_else(|| "CoreWebhooks".to_owned()),
+            memory_mb: parsed("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")?,
         })
     }
 
@@ -74,6 +78,7 @@ impl Runtime {
             session_token: Some(Secret::new("token-of-the-session".to_owned())),
             log_level: tracing::Level::INFO,
             metrics_namespace: String::new(),
+            memory_mb: 128,
         }
     }
 }
@@ -118,6 +123,16 @@ pub fn connections_queue_url() -> Result<String, ConfigError> {
     required("CONNECTIONS_QUEUE_URL")
 }
 
+/// `CALENDAR_SYNC_QUEUE_URL`: the URL of the queue of calendars to sync.
+pub fn calendar_sync_queue_url() -> Result<String, ConfigError> {
+    required("CALENDAR_SYNC_QUEUE_URL")
+}
+
+/// `MLS_SYNC_QUEUE_URL`: the URL of the queue of feeds to sync.
+pub fn mls_sync_queue_url() -> Result<String, ConfigError> {
+    required("MLS_SYNC_QUEUE_URL")
+}
+
 /// `ALERTS_TOPIC_ARN`: the ARN of the topic of alerts.
 pub fn alerts_topic_arn() -> Result<String, ConfigError> {
     required("ALERTS_TOPIC_ARN")
@@ -131,6 +146,11 @@ pub fn leases_table() -> Result<String, ConfigError> {
 /// `AUDIT_TABLE`: the name of the audit table.
 pub fn audit_table() -> Result<String, ConfigError> {
     required("AUDIT_TABLE")
+}
+
+/// `AUDIT_STREAM`: the queue that gets every entry of the audit trails, if there is one.
+pub fn audit_stream() -> Result<Option<QueueArn>, ConfigError> {
+    optional("AUDIT_STREAM").map(|_| parsed("AUDIT_STREAM", "")).transpose()
 }
 
 /// `LONGEST_LANE_WAIT_SECONDS`: longer waits are in the due index; 900 at most.

@@ -9,7 +9,7 @@ use aws_sdk_secretsmanager::{
         create_secret::CreateSecretError, delete_secret::DeleteSecretError,
         put_secret_value::PutSecretValueError,
     },
-    types::Tag,
+    types::{Filter, FilterNameStringType, Tag},
 };
 use data_encoding::HEXLOWER;
 use domain::{ConnectionId, Secret, TenantId};
@@ -93,9 +93,40 @@ impl RotatingSecrets {
         }
     }
 
+    /// Deletes all secrets for good whose names say that they are this tenant's: its documents and its credentials, also
+    /// those that no row refers to. Returns how many there were.
+    pub async fn remove_all_of(&self, tenant: &TenantId) -> Result<usize, Fault> {
+        const DOING: &str = "listing a tenant's secrets";
+        let prefix = format!("{}/connections/{tenant}/", self.prefix);
+        let named = Filter::builder().key(FilterNameStringType::Name).values(&prefix).build();
+        let (mut names, mut next) = (Vec::new(), None);
+        loop {
+            let list = self.client.list_secrets().filters(named.clone()).set_next_token(next);
+            let page = list.send().await.map_err(Fault::on(DOING))?;
+            // The filter ignores what is between words, and a tenant can have the name of the pool.
+            let found = page.secret_list.unwrap_or_default().into_iter().filter_map(|secret| secret.name);
+            names.extend(found.filter(|name| {
+                let rest = name.strip_prefix(&prefix);
+                rest.is_some_and(|rest| rest.starts_with("con_") || rest.starts_with("shard-"))
+            }));
+            next = page.next_token;
+            if next.is_none() {
+                break;
+            }
+        }
+        for name in &names {
+            self.delete(name).await?;
+        }
+        Ok(names.len())
+    }
+
     /// Deletes the credential of a connection for good.
     pub async fn remove(&self, tenant: &TenantId, id: ConnectionId) -> Result<(), Fault> {
-        let delete = self.client.delete_secret().secret_id(self.name(tenant, id));
+        self.delete(&self.name(tenant, id)).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), Fault> {
+        let delete = self.client.delete_secret().secret_id(name);
         match delete.force_delete_without_recovery(true).send().await {
             Ok(_) => Ok(()),
             Err(error)

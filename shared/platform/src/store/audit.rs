@@ -3,24 +3,30 @@
 //!
 //! An entry's number is its sort key and inserting overwrites nothing, so two writers cannot both
 //! take a place: the second one takes the next place, behind the entry that it lost to.
+//!
+//! A row that is no entry, as only someone with access to the table can write it, is read by nothing but verification,
+//! which names it. Where it has the place of an entry, the trail goes on behind it.
 
 mod checkpoints;
+mod rows;
 mod search;
 
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
-    TenantId, Timestamp,
+    TenantId,
     audit::{ChainedEntry, Entry, Link},
     saturating,
 };
 
-use super::table::{
-    Item, Table,
-    attributes::{integer, number, text},
-    keys,
-    statements::{Statement, StatementOutcome},
+use self::rows::{entries, item};
+use super::{
+    registry::streamed_trails::StreamedTrails,
+    table::{
+        Item, Table, keys,
+        statements::{Statement, StatementOutcome},
+    },
 };
 use crate::{Fault, aws::sdk::DynamoDb, runtime::clock};
 
@@ -40,17 +46,30 @@ pub enum AppendOutcome {
 #[derive(Debug)]
 pub struct Audit {
     table: Table,
+    /// Where trails with new entries are noted, if there is a stream.
+    streamed: Option<StreamedTrails>,
 }
 
 impl Audit {
     /// The trails in this table.
     #[must_use]
-    pub fn new(dynamodb: DynamoDb, table: &str) -> Self {
-        Self { table: Table::new(dynamodb, table) }
+    pub fn new(dynamodb: DynamoDb, table: &str, streamed: Option<StreamedTrails>) -> Self {
+        Self { table: Table::new(dynamodb, table), streamed }
     }
 
-    /// Adds an entry to the end of a tenant's trail.
+    /// Adds an entry to the end of a tenant's trail, and notes the trail for the stream.
     pub async fn append(&self, tenant: &TenantId, entry: Entry) -> Result<AppendOutcome, Fault> {
+        let outcome = self.insert(tenant, entry).await?;
+        if let (Some(streamed), AppendOutcome::New(sealed)) = (&self.streamed, &outcome)
+            && let Err(fault) = streamed.touch(tenant, sealed.entry.seq).await
+        {
+            // The entry is in the trail, and the walk of the next hour finds it.
+            tracing::warn!(%fault, %tenant, "could not note an audit entry for the stream; it is sent within two hours");
+        }
+        Ok(outcome)
+    }
+
+    async fn insert(&self, tenant: &TenantId, entry: Entry) -> Result<AppendOutcome, Fault> {
         let mut head = self.head(tenant).await?;
         for _ in 0..APPEND_TRIES {
             let sealed = entry.clone().seal(tenant, &head);
@@ -59,8 +78,15 @@ impl Audit {
             let no_result = || Err(Fault::new("writing the audit trail", "the statement has no result"));
             let existing = match applied.pop().unwrap_or_else(no_result)? {
                 StatementOutcome::Applied => return Ok(AppendOutcome::New(Box::new(sealed))),
-                StatementOutcome::ConditionFailed(Some(item)) => read(&item).link(),
-                StatementOutcome::ConditionFailed(None) => self.head(tenant).await?,
+                StatementOutcome::ConditionFailed(item) => match item.as_ref().map(TrailRow::new) {
+                    Some(TrailRow::Entry(entry)) => entry.link(),
+                    Some(TrailRow::Foreign(_)) | None => {
+                        let newest = self.head(tenant).await?;
+                        // The place is taken, and not by an entry: the next one is behind it.
+                        let seq = newest.seq.max(sealed.entry.seq);
+                        Link { seq, hash: newest.hash }
+                    }
+                },
             };
             // A call that the SDK retried conflicts with itself.
             if existing == sealed.link() {
@@ -88,23 +114,38 @@ impl Audit {
     ) -> Result<Vec<ChainedEntry>, Fault> {
         let last = before.unwrap_or(u64::MAX).saturating_sub(1);
         let rows = self.query(keys::audit_entry(tenant, last.min(LAST_SEQ)), Direction::Back, limit).await?;
-        Ok(rows.iter().map(read).collect())
+        Ok(entries(&rows))
     }
 
     /// Entries of a tenant from number `from` on, in order.
     pub async fn from(&self, tenant: &TenantId, from: u64, limit: i32) -> Result<Vec<ChainedEntry>, Fault> {
         let rows =
             self.query(keys::audit_entry(tenant, from.min(LAST_SEQ)), Direction::Forward, limit).await?;
-        Ok(rows.iter().map(read).collect())
+        Ok(entries(&rows))
     }
 
-    /// Up to `limit` rows of a partition from a key on.
+    /// All rows of a tenant's trail behind entry number `after`, in order, with up to `limit` entries among them.
+    pub async fn rows_behind(
+        &self,
+        tenant: &TenantId,
+        after: u64,
+        limit: i32,
+    ) -> Result<Vec<TrailRow>, Fault> {
+        let (pk, place) = keys::audit_entry(tenant, after.min(LAST_SEQ));
+        // The least text behind the place; of the beginning, the least of all.
+        let first = if after == 0 { "\u{1}".to_owned() } else { format!("{place}\u{1}") };
+        let rows = self.query((pk, first), Direction::Forward, limit).await?;
+        Ok(rows.iter().map(TrailRow::new).collect())
+    }
+
+    /// The rows of a partition from a key on, with up to `limit` among them that are of the chain.
     async fn query(&self, from: keys::Key, direction: Direction, limit: i32) -> Result<Vec<Item>, Fault> {
         let mut rows: Vec<Item> = Vec::new();
         let mut start = None;
         // One call reads 1 MB at most, and a page of large entries can be more.
         loop {
-            let wanted = limit.saturating_sub(saturating::<i32>(rows.len()));
+            let found = rows.iter().filter(|row| rows::is_of_chain(row)).count();
+            let wanted = limit.saturating_sub(saturating::<i32>(found));
             if wanted < 1 {
                 return Ok(rows);
             }
@@ -155,75 +196,5 @@ enum Direction {
 /// The last number that the sort key has room for.
 const LAST_SEQ: u64 = 999_999_999_999;
 
-fn item(tenant: &TenantId, ChainedEntry { entry, prev, hash }: &ChainedEntry) -> Item {
-    let (pk, sk) = keys::audit_entry(tenant, entry.seq);
-    let texts = [
-        ("pk", &pk),
-        ("sk", &sk),
-        ("actor", &entry.actor),
-        ("action", &entry.action),
-        ("subject", &entry.subject),
-        ("request_id", &entry.request_id),
-        ("prev", prev),
-        ("hash", hash),
-    ];
-    let options = [("source_ip", &entry.source_ip), ("before", &entry.before), ("after", &entry.after)];
-    let options = options.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
-    let texts = texts.into_iter().chain(options);
-    let mut item: Item =
-        texts.map(|(name, value)| (name.to_owned(), AttributeValue::S(value.clone()))).collect();
-    item.insert("at".to_owned(), number(entry.at.millis()));
-    item
-}
-
-/// Reads a row, whatever it holds: one that was tampered with is still shown and counted, and does
-/// not match its hash.
-fn read(item: &Item) -> ChainedEntry {
-    let option = |name: &str| text(item, name).ok().map(str::to_owned);
-    let required = |name: &str| option(name).unwrap_or_default();
-    let entry = Entry {
-        seq: required("sk").parse().unwrap_or_default(),
-        at: Timestamp::from_millis(integer(item, "at").unwrap_or_default()),
-        actor: required("actor"),
-        action: required("action"),
-        subject: required("subject"),
-        source_ip: option("source_ip"),
-        request_id: required("request_id"),
-        before: option("before"),
-        after: option("after"),
-    };
-    ChainedEntry { entry, prev: required("prev"), hash: required("hash") }
-}
-
+pub use rows::{ForeignRow, TrailRow};
 pub use search::FoundEntries;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_are_read_back() {
-        let tenant: TenantId = "acme".parse().unwrap();
-        let entry = Entry {
-            seq: 0,
-            at: Timestamp::from_millis(1_700_000_000_001),
-            actor: "operator".into(),
-            action: "endpoint.deleted".into(),
-            subject: "ept_1".into(),
-            source_ip: None,
-            request_id: "r".into(),
-            before: Some(r#"{"url":"https://example.com/"}"#.into()),
-            after: None,
-        };
-        let sealed = entry.seal(&tenant, &Link::start());
-        let row = item(&tenant, &sealed);
-        assert_eq!(read(&row), sealed);
-        assert_eq!(row["sk"], AttributeValue::S("000000000001".into()));
-        // A malformed row is still shown.
-        let mut malformed = row;
-        malformed.remove("at");
-        malformed.insert("actor".into(), AttributeValue::Bool(true));
-        assert_ne!(read(&malformed), sealed);
-        assert_eq!(read(&malformed).entry.seq, 1);
-    }
-}

@@ -1,14 +1,16 @@
 //! The records of idempotency keys, in the leases table: which request claimed a key, and its response.
 //!
 //! A call each to claim a key, to store the response and to give the key back, all of them conditional.
+//!
+//! `seed` and `first_at` stay as the first request has set them, until the record ends: ids are derived from them.
 
 use aws_sdk_dynamodb::{
     operation::{delete_item::DeleteItemError, update_item::UpdateItemError},
-    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 use domain::{
     TenantId, Timestamp,
-    idempotency::{CLAIM, KEPT, Record},
+    idempotency::{CLAIM, KEPT, Origin, Record},
     saturating,
 };
 
@@ -18,6 +20,11 @@ use super::table::{
     keys, update_if,
 };
 use crate::{Fault, aws::sdk::DynamoDb};
+
+const CLAIMING: &str = "claiming an idempotency key";
+
+/// Tries to claim a key whose record has expired.
+const CLAIM_TRIES: u32 = 3;
 
 /// A request under an idempotency key.
 #[derive(Debug, Clone)]
@@ -35,8 +42,8 @@ pub struct Claim {
 /// The result of claiming a key.
 #[derive(Debug)]
 pub enum ClaimOutcome {
-    /// The request is the first one, or the first one that is still alive.
-    New,
+    /// The request is the first one, or repeats one whose outcome is unknown.
+    New(Origin),
     /// Another request has it.
     Taken(Record),
 }
@@ -56,17 +63,29 @@ impl IdempotencyRecords {
 
     /// Claims a key, unless a request has it that is in progress or has succeeded.
     pub async fn claim(&self, claim: &Claim, now: Timestamp) -> Result<ClaimOutcome, Fault> {
-        const DOING: &str = "claiming an idempotency key";
+        for _ in 0..CLAIM_TRIES {
+            if let Some(outcome) = self.try_claim(claim, now).await? {
+                return Ok(outcome);
+            }
+            // DynamoDB deletes what has expired some days late, and what is in it is of another request.
+            self.release(claim).await?;
+        }
+        Err(Fault::new(CLAIMING, "an expired record does not go"))
+    }
+
+    /// The same; nothing where an expired record was claimed.
+    async fn try_claim(&self, claim: &Claim, now: Timestamp) -> Result<Option<ClaimOutcome>, Fault> {
+        const DOING: &str = CLAIMING;
         let number = |value: i64| AttributeValue::N(value.to_string());
         let kept: i64 = saturating(KEPT.as_secs());
         let update = self
             .table
             .update(keys::idempotency(&claim.tenant, &claim.name))
             .update_expression(
-                "SET fingerprint = :fingerprint, holder_token = :token, claimed_until = :until, expires_at = :expires \
-                 REMOVE sealed_response",
+                "SET fingerprint = :fingerprint, holder_token = :token, claimed_until = :until, \
+                 expires_at = if_not_exists(expires_at, :expires), seed = if_not_exists(seed, :token), \
+                 first_at = if_not_exists(first_at, :now) REMOVE sealed_response",
             )
-            // DynamoDB deletes what has expired some days late.
             .condition_expression(
                 "attribute_not_exists(pk) OR expires_at <= :seconds OR \
                  (attribute_not_exists(sealed_response) AND claimed_until <= :now AND fingerprint = :fingerprint)",
@@ -77,17 +96,30 @@ impl IdempotencyRecords {
             .expression_attribute_values(":expires", number(now.secs() + kept))
             .expression_attribute_values(":seconds", number(now.secs()))
             .expression_attribute_values(":now", number(now.millis()))
+            .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let Err(error) = update.send().await else { return Ok(ClaimOutcome::New) };
+        let error = match update.send().await {
+            Ok(response) => {
+                let item = response.attributes.unwrap_or_default();
+                let end = item.get("expires_at").and_then(|end| end.as_n().ok()?.parse::<i64>().ok());
+                let has_expired = end.is_none_or(|end| end <= now.secs());
+                return if has_expired {
+                    Ok(None)
+                } else {
+                    Ok(Some(ClaimOutcome::New(origin(&item, claim)?)))
+                };
+            }
+            Err(error) => error,
+        };
         match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
                 let item = failed.item.as_ref();
                 let item = item.ok_or_else(|| Fault::new(DOING, "the record that bars it is missing"))?;
                 // A call that the SDK has sent again meets its own claim.
                 if item.get("holder_token").and_then(|token| token.as_s().ok()) == Some(&claim.holder_token) {
-                    return Ok(ClaimOutcome::New);
+                    return Ok(Some(ClaimOutcome::New(origin(item, claim)?)));
                 }
-                Ok(ClaimOutcome::Taken(record(item)?))
+                Ok(Some(ClaimOutcome::Taken(record(item)?)))
             }
             _ => Err(Fault::on(DOING)(error)),
         }
@@ -105,7 +137,19 @@ impl IdempotencyRecords {
         Ok(update_if(update, "storing the response of a request").await?.is_some())
     }
 
-    /// Gives a key back, since its request has failed.
+    /// Ends a request's claim whose outcome is unknown: a repeat is carried out at once, and derives the same ids.
+    pub async fn leave_open(&self, claim: &Claim, now: Timestamp) -> Result<(), Fault> {
+        let update = self
+            .table
+            .update(keys::idempotency(&claim.tenant, &claim.name))
+            .update_expression("SET claimed_until = :now")
+            .condition_expression("holder_token = :token AND attribute_not_exists(sealed_response)")
+            .expression_attribute_values(":now", AttributeValue::N(now.millis().to_string()))
+            .expression_attribute_values(":token", AttributeValue::S(claim.holder_token.clone()));
+        update_if(update, "leaving an idempotency key to a repeat").await.map(|_| ())
+    }
+
+    /// Gives a key back, since its request has failed, and has created nothing.
     pub async fn release(&self, claim: &Claim) -> Result<(), Fault> {
         let delete = self
             .table
@@ -124,6 +168,12 @@ impl IdempotencyRecords {
             Err(error) => Err(Fault::on("giving an idempotency key back")(error)),
         }
     }
+}
+
+fn origin(item: &Item, claim: &Claim) -> Result<Origin, Fault> {
+    let seed: String = parsed(item, "seed")?;
+    let is_repeat = seed != claim.holder_token;
+    Ok(Origin { seed, first_at: millis(item, "first_at")?, is_repeat })
 }
 
 fn record(item: &Item) -> Result<Record, Fault> {

@@ -108,7 +108,7 @@ impl TenantRows {
             };
             let mut open = some.iter().map(request).collect::<Result<Vec<_>, Fault>>()?;
             for round in 0.. {
-                let mut unprocessed = table.delete_batch(open, DOING).await?;
+                let mut unprocessed = table.write_batch(open, DOING).await?;
                 open = unprocessed.remove(table.name()).unwrap_or_default();
                 if open.is_empty() {
                     break;

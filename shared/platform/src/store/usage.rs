@@ -1,18 +1,30 @@
 //! What tenants have used, by day: counts that all functions add to, and the number that their rate limit is kept by.
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
-use domain::{TenantId, Timestamp, usage::Counts};
+use domain::{
+    KeyId, TenantId, Timestamp,
+    usage::{
+        Counts, UsageTotals,
+        ledger::{PRICES, Units},
+    },
+};
 use serde::Deserialize;
 
 use super::table::{
-    Table,
-    keys::usage::{USAGE_SHARDS, usage, usage_partition},
+    Item, Table,
+    keys::{
+        Key,
+        usage::{USAGE_SHARDS, key_rate, usage, usage_partition},
+    },
     update_if,
 };
 use crate::Fault;
 
 /// How long a day is kept, in seconds: 13 months and some days.
 const KEPT_SECS: i64 = 400 * 24 * 3600;
+
+/// How long the number of a key's rate limit is kept after its last charge, in seconds. Every burst is back long before.
+const RATE_KEPT_SECS: i64 = 24 * 3600;
 
 /// Seconds in a day.
 const DAY_SECS: i64 = 24 * 3600;
@@ -68,7 +80,30 @@ impl Usage {
         &self,
         tenant: &TenantId,
         day: i64,
-        counts: &Counts,
+        used: &UsageTotals,
+        charge: Option<Charge>,
+    ) -> Result<DayTotals, Fault> {
+        self.add_to(usage(tenant, day), beginning_of(day).secs() + KEPT_SECS, used, charge).await
+    }
+
+    /// Moves the number of a key's rate limit, and returns it.
+    pub async fn charge_key(
+        &self,
+        tenant: &TenantId,
+        key: KeyId,
+        charge: Charge,
+        now: Timestamp,
+    ) -> Result<i64, Fault> {
+        let ends = now.secs() + RATE_KEPT_SECS;
+        let charged = self.add_to(key_rate(tenant, key), ends, &UsageTotals::default(), Some(charge)).await?;
+        Ok(charged.tat)
+    }
+
+    async fn add_to(
+        &self,
+        key: Key,
+        expires_secs: i64,
+        used: &UsageTotals,
         charge: Option<Charge>,
     ) -> Result<DayTotals, Fault> {
         const DOING: &str = "counting what a tenant uses";
@@ -84,10 +119,11 @@ impl Usage {
             let mut adds = Vec::new();
             let mut update = self
                 .table
-                .update(usage(tenant, day))
-                .expression_attribute_values(":expires", number(beginning_of(day).secs() + KEPT_SECS))
+                .update(key.clone())
+                .expression_attribute_values(":expires", number(expires_secs))
                 .return_values(ReturnValue::AllNew);
-            for (name, count) in counts.by_name() {
+            let units = PRICES.map(|price| (price.attribute, used.units.parts(price.charge)));
+            for (name, count) in used.counts.by_name().into_iter().chain(units) {
                 if count > 0 {
                     adds.push(format!("{name} :{name}"));
                     update = update.expression_attribute_values(
@@ -128,22 +164,21 @@ impl Usage {
         tenant: &TenantId,
         first: i64,
         last: i64,
-    ) -> Result<Vec<(i64, Counts)>, Fault> {
+    ) -> Result<Vec<(i64, UsageTotals)>, Fault> {
         const DOING: &str = "reading what a tenant has used";
         let keys = (first..=last).map(|day| usage(tenant, day)).collect();
         let mut found = Vec::new();
         for item in self.table.get_many(keys, DOING).await? {
             let day = item.get("pk").and_then(|pk| pk.as_s().ok()).and_then(|pk| day_of(pk));
             let day = day.ok_or_else(|| Fault::new(DOING, "a row is malformed"))?;
-            let row: DayRow = serde_dynamo::from_item(item).map_err(Fault::on(DOING))?;
-            found.push((day, row.counts));
+            found.push((day, used(item).map_err(Fault::on(DOING))?));
         }
         found.sort_unstable_by_key(|(day, _)| *day);
         Ok(found)
     }
 
     /// What all tenants have used on one day.
-    pub async fn of_day(&self, day: i64) -> Result<Vec<(TenantId, Counts)>, Fault> {
+    pub async fn of_day(&self, day: i64) -> Result<Vec<(TenantId, UsageTotals)>, Fault> {
         const DOING: &str = "reading what tenants have used";
         let mut found = Vec::new();
         for shard in 0..USAGE_SHARDS {
@@ -155,12 +190,18 @@ impl Usage {
             {
                 let tenant = item.get("sk").and_then(|sk| sk.as_s().ok()).and_then(|sk| sk.parse().ok());
                 let tenant = tenant.ok_or_else(|| Fault::new(DOING, "a row is malformed"))?;
-                let row: DayRow = serde_dynamo::from_item(item).map_err(Fault::on(DOING))?;
-                found.push((tenant, row.counts));
+                found.push((tenant, used(item).map_err(Fault::on(DOING))?));
             }
         }
         Ok(found)
     }
+}
+
+fn used(item: Item) -> Result<UsageTotals, serde_dynamo::Error> {
+    let parts = |name: &str| item.get(name).and_then(|value| value.as_n().ok()?.parse().ok()).unwrap_or(0);
+    let units = Units(PRICES.map(|price| parts(price.attribute)));
+    let row: DayRow = serde_dynamo::from_item(item)?;
+    Ok(UsageTotals { counts: row.counts, units })
 }
 
 fn day_of(pk: &str) -> Option<i64> {

@@ -32,7 +32,7 @@ use super::{
     region,
     sdk::{ATTEMPT_TIMEOUT, OPERATION_TIMEOUT},
     sigv4::Signer,
-    throttles,
+    spending, throttles,
 };
 use crate::{
     Fault,
@@ -57,6 +57,13 @@ pub(crate) struct JsonService {
     /// What a person calls it.
     title: &'static str,
     counted_as: throttles::Service,
+}
+
+impl JsonService {
+    /// What its host is called.
+    pub(crate) fn name(self) -> &'static str {
+        self.name
+    }
 }
 
 /// The tables.
@@ -151,7 +158,9 @@ impl JsonClient {
     async fn attempt(&self, operation: Operation, body: &Bytes) -> Result<Bytes, CallError> {
         let request = self.request(operation, body)?;
         let late = |_| Err(CallError::NoResponse("an attempt took too long".to_owned()));
-        tokio::time::timeout(ATTEMPT_TIMEOUT, self.respond(request)).await.unwrap_or_else(late)
+        tokio::time::timeout(ATTEMPT_TIMEOUT, self.respond(operation, body.len(), request))
+            .await
+            .unwrap_or_else(late)
     }
 
     /// The request, signed as of now.
@@ -173,7 +182,12 @@ impl JsonClient {
         Ok(request)
     }
 
-    async fn respond(&self, request: Request<SdkBody>) -> Result<Bytes, CallError> {
+    async fn respond(
+        &self,
+        operation: Operation,
+        sent_bytes: usize,
+        request: Request<SdkBody>,
+    ) -> Result<Bytes, CallError> {
         let response = self.connections.request(request).await.map_err(|error| {
             let unconnected = error.is_connect();
             let text = Fault::on("calling AWS")(error).to_string();
@@ -189,6 +203,7 @@ impl JsonClient {
             })
         })?;
         let body = body.to_bytes();
+        spending::count_target(operation.target, sent_bytes, parts.status.is_success(), &body);
         if parts.status.is_success() {
             return Ok(body);
         }

@@ -133,3 +133,23 @@ async fn what_has_a_prefix_is_listed_and_deleted() {
     assert!(requests[0].starts_with("GET /large/?list-type=2&max-keys=500&prefix=payloads%2Fa%2F HTTP/1.1"));
     assert_eq!(keys_in("<ListBucketResult></ListBucketResult>"), Vec::<String>::new());
 }
+
+#[test]
+fn a_link_is_signed_and_ends() {
+    let objects = Objects::new(HttpClient::default(), &Runtime::of_tests("eu-west-1", None), "large");
+    let link = objects.link("exports/acme/part-00001.jsonl", Duration::from_mins(15)).unwrap();
+    assert!(
+        link.starts_with("https://large.s3.eu-west-1.amazonaws.com/exports/acme/part-00001.jsonl?"),
+        "{link}"
+    );
+    for part in [
+        "X-Amz-Algorithm=AWS4-HMAC-SHA256",
+        "X-Amz-Credential=AKIDEXAMPLE%2F",
+        "X-Amz-Expires=900",
+        "X-Amz-SignedHeaders=host",
+        "X-Amz-Security-Token=token-of-the-session",
+        "X-Amz-Signature=",
+    ] {
+        assert!(link.contains(part), "{part} is not in {link}");
+    }
+}

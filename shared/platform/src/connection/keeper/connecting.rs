@@ -17,7 +17,7 @@ use super::{Keeper, NewGrant, NotConnected, SETTLING};
 use crate::{
     Fault,
     runtime::clock,
-    store::registry::connections::{AccountLinks, StoredConnection},
+    store::registry::connections::{AccountLinks, CreateConnectionOutcome, StoredConnection},
 };
 
 /// How long a browser waits for what follows the connection.
@@ -45,6 +45,10 @@ impl Keeper {
             let decided = link(&new.user_id, new.share, &new.account.sub, target, &links.list());
             let connected = match decided.map_err(NotConnected::Refused)? {
                 Link::Renew(id) => self.renew(id, &new, now).await?,
+                // Before anything is written: what is checked with the write is too late for the rest.
+                Link::New if self.connections.is_full(&new.tenant, new.limit).await? => {
+                    return Err(NotConnected::Refused(Outcome::LimitReached));
+                }
                 Link::New => self.make(&new, &links, now).await?,
             };
             if let Some(stored) = connected {
@@ -62,7 +66,8 @@ impl Keeper {
         new.grant.refresh_token.as_ref().unwrap_or(&new.grant.access_token)
     }
 
-    /// Makes a connection; `None` where the account's connections have changed.
+    /// Makes a connection; `None` where the account's connections have changed, or the tenant's last one was made by
+    /// others meanwhile, which the next try sees.
     async fn make(
         &self,
         new: &NewGrant,
@@ -135,7 +140,12 @@ impl Keeper {
         // Before the connection: an entry of none is removed, and a connection without one would be forgotten.
         self.entries.put(&new.tenant, id, now + SETTLING).await?;
         self.connections.note_grant(&stored.connection, &identifiers(&row, &new.grant)).await?;
-        Ok(self.connections.create(&stored, links).await?.then_some(stored))
+        let created = self.connections.create(&stored, links, new.limit).await?;
+        if created == CreateConnectionOutcome::LimitReached {
+            // The grant is of no connection.
+            self.connections.forget_grant(&stored.connection).await?;
+        }
+        Ok((created == CreateConnectionOutcome::New).then_some(stored))
     }
 
     /// Renews a connection; `None` where it no longer is.

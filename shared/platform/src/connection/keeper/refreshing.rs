@@ -18,7 +18,8 @@ use tokio::time::Instant;
 
 use super::{Keeper, ProviderClient, ending::REVOKING, vault::Vault};
 use crate::{
-    Fault, runtime::clock, secrets::DurableCredential, store::registry::connections::StoredConnection,
+    Fault, aws::spending, runtime::clock, secrets::DurableCredential,
+    store::registry::connections::StoredConnection,
 };
 
 const REFRESHING: &str = "refreshing a connection";
@@ -45,6 +46,7 @@ impl Keeper {
         deadline: Timestamp,
         now: Timestamp,
     ) -> Result<(), Fault> {
+        spending::weigh(tenant, 1);
         let Some(stored) = self.find(tenant, id).await? else {
             // It was not made in the end, or was deleted; or the entry keeps a notice.
             if let Some(notice) = self.entries.notice(tenant, id).await? {

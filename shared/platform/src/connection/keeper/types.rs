@@ -90,6 +90,8 @@ pub struct NewGrant {
     pub credential_id: CredentialId,
     /// The CRM's own id of the person.
     pub user_id: String,
+    /// How many connections the tenant may have, if that is limited.
+    pub limit: Option<u32>,
     /// The connection that is granted again.
     pub reconnects: Option<ConnectionId>,
     /// Whether another person may have connected the account.

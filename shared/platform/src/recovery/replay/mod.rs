@@ -23,6 +23,7 @@ use crate::{
             timeline::Timeline,
         },
         registry::endpoints::Endpoints,
+        usage::Usage,
     },
 };
 
@@ -45,6 +46,8 @@ pub struct Replayer {
     pub(super) generations: Generations,
     /// Where their messages go.
     pub(super) slow_lane: Arc<Lane>,
+    /// Where it is counted how many there are.
+    pub(super) usage: Usage,
 }
 
 impl Replayer {
@@ -60,6 +63,7 @@ impl Replayer {
             endpoint_deliveries: parts.endpoint_deliveries.clone(),
             generations: parts.generations.clone(),
             slow_lane: Arc::clone(&parts.lanes.slow),
+            usage: parts.usage.clone(),
         }
     }
 }

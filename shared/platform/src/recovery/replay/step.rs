@@ -8,6 +8,7 @@ use domain::{
     endpoint::Endpoint,
     recovery::replay::{self, Choice, Pace, PausedFor, STEP, Status},
     saturating,
+    usage::{Counts, UsageTotals},
 };
 use futures_util::{StreamExt, stream};
 
@@ -145,6 +146,7 @@ impl Replayer {
                 };
                 let (new, known) = self.start(&entry.owner, replay, &endpoint, &batch, spread, now).await?;
                 *started += new;
+                self.count(&entry.owner, new, now).await;
                 (replay.faults, replay.error) = (0, None);
                 replay.started_count += saturating::<u64>(new + known);
                 replay.scanned_count += saturating::<u64>(batch.candidates.len());
@@ -213,6 +215,18 @@ impl Replayer {
         replay.error = why.map(ToOwned::to_owned);
         self.replays.end(entry, replay, now).await?;
         Ok(())
+    }
+
+    /// Counts deliveries that were started towards the quota of their endpoint's owner. A replay does not fail over it.
+    async fn count(&self, owner: &TenantId, started: usize, now: Timestamp) {
+        if started == 0 {
+            return;
+        }
+        let counts = Counts { planned_deliveries: saturating(started), ..Counts::default() };
+        let used = UsageTotals { counts, ..UsageTotals::default() };
+        if let Err(fault) = self.usage.add(owner, now.day(), &used, None).await {
+            tracing::warn!(%fault, tenant = %owner, "could not count the deliveries of a replay");
+        }
     }
 
     /// Starts the chosen deliveries of a batch, and sends them: how many, and how many an earlier step had

@@ -6,7 +6,7 @@ use domain::{
     audit::{Link, checkpoint::Checkpoint},
 };
 
-use super::{Audit, Direction, LAST_SEQ};
+use super::{Audit, Direction, LAST_SEQ, rows::number_of};
 use crate::{
     Fault,
     store::table::{
@@ -38,7 +38,7 @@ impl Audit {
     ) -> Result<Vec<Checkpoint>, Fault> {
         let last = before.unwrap_or(u64::MAX).saturating_sub(1).min(LAST_SEQ);
         let rows = self.query(keys::audit_checkpoint(tenant, last), Direction::Back, limit).await?;
-        Ok(rows.iter().map(read).collect())
+        Ok(rows.iter().filter(|row| number_of(row).is_some()).map(read).collect())
     }
 
     /// Checkpoints of a tenant from entry `from` on, in order.
@@ -50,7 +50,7 @@ impl Audit {
     ) -> Result<Vec<Checkpoint>, Fault> {
         let key = keys::audit_checkpoint(tenant, from.min(LAST_SEQ));
         let rows = self.query(key, Direction::Forward, limit).await?;
-        Ok(rows.iter().map(read).collect())
+        Ok(rows.iter().filter(|row| number_of(row).is_some()).map(read).collect())
     }
 }
 

@@ -7,7 +7,7 @@ use domain::{
     saturating,
 };
 
-use super::{Audit, Direction, LAST_SEQ, read};
+use super::{Audit, Direction, LAST_SEQ, rows::entries};
 use crate::{Fault, store::table::keys};
 
 /// Entries that one read looks at.
@@ -49,10 +49,11 @@ impl Audit {
             SEARCH_ENTRIES
         };
         let mut found = FoundEntries::default();
+        let key = keys::audit_entry(tenant, before.saturating_sub(1).min(LAST_SEQ));
+        let mut start = None;
         for _ in 0..SEARCH_READS {
-            let key = keys::audit_entry(tenant, before.saturating_sub(1).min(LAST_SEQ));
-            let (rows, end) = self.read_once(key, Direction::Back, at_once, None).await?;
-            for sealed in rows.iter().map(read) {
+            let (rows, end) = self.read_once(key.clone(), Direction::Back, at_once, start).await?;
+            for sealed in entries(&rows) {
                 if filter.is_after(sealed.entry.at) {
                     return Ok(found);
                 }
@@ -66,7 +67,8 @@ impl Audit {
                 }
                 found.entries.push(sealed);
             }
-            if end.is_none() {
+            start = end;
+            if start.is_none() {
                 return Ok(found);
             }
         }

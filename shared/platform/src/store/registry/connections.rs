@@ -4,15 +4,18 @@
 //! A row changes only from the revision that was read, so that no writer overwrites another one. What is at stake is a
 //! refresh token that the provider has already replaced.
 
-use std::{collections::BTreeMap, time::Duration};
+mod links;
 
-use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValue, TransactWriteItem};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use domain::{
     ConnectionId, TenantId, Timestamp,
     connection::{Connection, IdpName, Status},
 };
 use serde::{Deserialize, Serialize};
 
+pub use self::links::{AccountLinks, CreateConnectionOutcome};
 use crate::{
     Fault,
     store::table::{
@@ -21,7 +24,6 @@ use crate::{
         keys::{Key, connect},
         put_if,
         rows::{self, Order, Span},
-        transactions::first_condition_held,
         update_if,
     },
 };
@@ -144,24 +146,6 @@ fn key_of(connection: &Connection) -> Key {
     connect::connection(&connection.tenant_id, connection.id)
 }
 
-/// The connections of one account, by the CRM's person.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AccountLinks {
-    /// The connections.
-    #[serde(default)]
-    pub links: BTreeMap<String, ConnectionId>,
-    #[serde(default)]
-    revision: u64,
-}
-
-impl AccountLinks {
-    /// The connections and their persons.
-    #[must_use]
-    pub fn list(&self) -> Vec<(ConnectionId, String)> {
-        self.links.iter().map(|(user, id)| (*id, user.clone())).collect()
-    }
-}
-
 /// That there is a grant. Its key says of what.
 #[derive(Default, Serialize, Deserialize)]
 struct GrantRow {
@@ -209,51 +193,6 @@ pub struct Connections {
 impl Connections {
     pub(crate) fn new(table: Table) -> Self {
         Self { table }
-    }
-
-    /// The connections of an account at a provider.
-    pub async fn of_account(
-        &self,
-        tenant: &TenantId,
-        idp: &IdpName,
-        sub: &str,
-    ) -> Result<AccountLinks, Fault> {
-        Ok(self.table.get_row(connect::account(tenant, idp, sub), true).await?.unwrap_or_default())
-    }
-
-    /// Makes a connection of an account whose connections were `links`. False where these have changed since.
-    pub async fn create(&self, stored: &StoredConnection, links: &AccountLinks) -> Result<bool, Fault> {
-        let connection = &stored.connection;
-        let mut after = links.clone();
-        after.links.insert(connection.user_id.clone(), connection.id);
-        let put = Put::builder()
-            .table_name(self.table.name())
-            .set_item(Some(stored.item()?))
-            .condition_expression("attribute_not_exists(pk)")
-            .build()
-            .map_err(Fault::on("writing a connection"))?;
-        let writes =
-            vec![self.links_write(connection, links, after)?, TransactWriteItem::builder().put(put).build()];
-        first_condition_held(self.table.transact(writes).await, "writing a connection")
-    }
-
-    fn links_write(
-        &self,
-        connection: &Connection,
-        before: &AccountLinks,
-        after: AccountLinks,
-    ) -> Result<TransactWriteItem, Fault> {
-        const DOING: &str = "writing the connections of an account";
-        let after = AccountLinks { revision: before.revision + 1, ..after };
-        let key = connect::account(&connection.tenant_id, &connection.idp, &connection.account.sub);
-        let put = self
-            .table
-            .replacement(key, &after)?
-            .condition_expression("attribute_not_exists(pk) OR revision = :revision")
-            .expression_attribute_values(":revision", AttributeValue::N(before.revision.to_string()))
-            .build()
-            .map_err(Fault::on(DOING))?;
-        Ok(TransactWriteItem::builder().put(put).build())
     }
 
     /// One connection, read consistently.
@@ -404,24 +343,6 @@ impl Connections {
         let rows = self.table.rows_under(connect::grants_partition(owner), prefix, DOING).await?;
         let read = |row: &Item| connect::parse_grant(text(row, "sk")?).ok_or_else(|| malformed("sk"));
         rows.iter().map(read).collect()
-    }
-
-    /// Takes an account's connection off the list of its account, so that it can be connected again.
-    pub async fn unlink(&self, connection: &Connection) -> Result<(), Fault> {
-        let Connection { tenant_id, idp, account, .. } = connection;
-        for _ in 0..CHANGE_TRIES {
-            let links = self.of_account(tenant_id, idp, &account.sub).await?;
-            let mut after = links.clone();
-            after.links.retain(|_, id| *id != connection.id);
-            if after == links {
-                return Ok(());
-            }
-            let write = self.links_write(connection, &links, after)?;
-            if first_condition_held(self.table.transact(vec![write]).await, "unlinking a connection")? {
-                return Ok(());
-            }
-        }
-        Err(Fault::new("unlinking a connection", "others change its account at the same time"))
     }
 
     /// Deletes a connection that was ended long ago.

@@ -5,11 +5,16 @@ use domain::{
     TenantId, saturating,
     tenant::{Deletion, erasure::Erasure},
 };
+use serde::Serialize;
 
 use crate::{
     Fault,
     store::table::{Item, Table, keys, keys::Key, rows::item, transactions::first_condition_held},
 };
+
+/// That the trail of an erased tenant is to be signed once more; its key says all.
+#[derive(Serialize)]
+struct UnsignedRow {}
 
 /// Deletions of tenants.
 #[derive(Debug, Clone)]
@@ -78,7 +83,25 @@ impl Erasures {
         let row = self.table.removal(keys::tenant(tenant), None)?;
         let listing = self.table.removal(keys::tenant_listing(tenant), None)?;
         let proof = put_write(&self.table, keys::deletion_proof(tenant, began_at), erasure)?;
-        first_condition_held(self.table.transact(vec![open, row, listing, proof]).await, DOING)
+        let unsigned = put_write(&self.table, keys::access::unsigned_trail(tenant), &UnsignedRow {})?;
+        first_condition_held(self.table.transact(vec![open, row, listing, proof, unsigned]).await, DOING)
+    }
+
+    /// Tenants that were erased and whose trails have not been signed since.
+    pub async fn unsigned_trails(&self) -> Result<Vec<TenantId>, Fault> {
+        const DOING: &str = "reading the trails of erased tenants";
+        // A space sorts before every character of a tenant's id.
+        let (first, last) = (" ".to_owned(), "~".to_owned());
+        let rows =
+            self.table.rows_between(keys::access::UNSIGNED_TRAILS.to_owned(), first, last, DOING).await?;
+        let read = |row: Item| row.get("sk")?.as_s().ok()?.parse().ok();
+        Ok(rows.into_iter().filter_map(read).collect())
+    }
+
+    /// Notes that the trail of an erased tenant was signed.
+    pub async fn note_signed(&self, tenant: &TenantId) -> Result<(), Fault> {
+        let delete = self.table.delete(keys::access::unsigned_trail(tenant));
+        delete.send().await.map(|_| ()).map_err(Fault::on("noting the signature of an erased tenant's trail"))
     }
 }
 
@@ -95,8 +118,7 @@ pub(super) fn request_write(
     }
 }
 
-fn put_write(table: &Table, key: Key, erasure: &Erasure) -> Result<TransactWriteItem, Fault> {
-    let put =
-        table.replacement(key, erasure)?.build().map_err(Fault::on("writing the deletion of a tenant"))?;
+fn put_write<T: Serialize>(table: &Table, key: Key, row: &T) -> Result<TransactWriteItem, Fault> {
+    let put = table.replacement(key, row)?.build().map_err(Fault::on("writing the deletion of a tenant"))?;
     Ok(TransactWriteItem::builder().put(put).build())
 }

@@ -20,6 +20,8 @@ pub mod idps;
 pub mod pointers;
 pub mod progress;
 pub mod sources;
+pub mod streamed_trails;
+pub mod syncs;
 pub mod tenants;
 
 /// How long a look at a count of changes may take where what was read before can be used: a publish does not wait for

@@ -12,7 +12,10 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::ROW_CAPACITY;
+use super::{
+    ROW_CAPACITY,
+    tenants::{counting, counting_less},
+};
 use crate::{
     Fault,
     runtime::cache::Cache,
@@ -24,6 +27,9 @@ use crate::{
         transactions::first_condition_held,
     },
 };
+
+/// The attribute of a tenant that counts them.
+const COUNT: &str = "source_count";
 
 /// How long a request that brings the secret has to store it.
 const HANDSHAKE_CLAIM_MILLIS: i64 = 60_000;
@@ -127,14 +133,22 @@ impl Sources {
         Self { table, cache: Arc::new(Cache::new(cache_age, ROW_CAPACITY)) }
     }
 
-    /// Makes a source: one row for its tenant, one to find it by its URL.
-    pub async fn create(&self, source: &Source) -> Result<(), Fault> {
+    /// Makes a source: one row for its tenant, one to find it by its URL. False where the tenant has as many as it may, or
+    /// does not exist any more. The operator's are not counted: its row is made with its first endpoint.
+    pub async fn create(&self, source: &Source, limit: u32) -> Result<bool, Fault> {
+        const DOING: &str = "writing a source";
         let row = SourceRow::new(source)?;
-        let writes = vec![
+        let rows = [
             self.table.put_new(keys::source(&source.tenant, source.id), &row)?,
             self.table.put_new(keys::source_lookup(source.id), &row)?,
         ];
-        self.table.transact(writes).await.map_err(Fault::on("writing a source"))
+        if source.tenant.is_operator() {
+            self.table.transact(rows.into()).await.map_err(Fault::on(DOING))?;
+            return Ok(true);
+        }
+        let mut writes = vec![counting(&self.table, &source.tenant, COUNT, limit)?];
+        writes.extend(rows);
+        first_condition_held(self.table.transact(writes).await, DOING)
     }
 
     /// Replaces a source by `changed`. False where it does not exist (any more), or is no longer of the revision that
@@ -151,7 +165,7 @@ impl Sources {
                 .map(|put| TransactWriteItem::builder().put(put).build())
                 .map_err(Fault::on(DOING))
         };
-        self.write_both(changed, put, None, DOING).await
+        self.write_both(changed, put, Vec::new(), DOING).await
     }
 
     /// Deletes a source: its URL responds then as one that never existed. A tombstone stays for its tenant. False where
@@ -169,8 +183,11 @@ impl Sources {
                 .map_err(Fault::on(DOING))
         };
         let key = keys::source_tombstone(&source.tenant, source.id);
-        let tombstone = self.table.put_new(key, &TombstoneRow { deleted_at: now.millis() })?;
-        self.write_both(source, delete, Some(tombstone), DOING).await
+        let mut besides = vec![self.table.put_new(key, &TombstoneRow { deleted_at: now.millis() })?];
+        if !source.tenant.is_operator() {
+            besides.push(counting_less(&self.table, &source.tenant, COUNT)?);
+        }
+        self.write_both(source, delete, besides, DOING).await
     }
 
     /// Records where a source's secrets are and how many there are, in both rows. It then waits for none from a request.
@@ -249,15 +266,15 @@ impl Sources {
                 .map(|update| TransactWriteItem::builder().update(update).build())
                 .map_err(Fault::on(doing))
         };
-        self.write_both(source, update, None, doing).await
+        self.write_both(source, update, Vec::new(), doing).await
     }
 
-    /// Makes the same write of both rows of a source, and another one with them; false where its condition did not hold.
+    /// Makes the same write of both rows of a source, and others with them; false where its condition did not hold.
     async fn write_both(
         &self,
         source: &Source,
         write: impl Fn(Key) -> Result<TransactWriteItem, Fault>,
-        besides: Option<TransactWriteItem>,
+        besides: Vec<TransactWriteItem>,
         doing: &'static str,
     ) -> Result<bool, Fault> {
         let mut writes =

@@ -28,6 +28,9 @@ pub struct Tenant {
     /// How many API keys it has.
     #[serde(default)]
     pub key_count: u32,
+    /// How many sources it has. Less than none where one is deleted that was made before they were counted.
+    #[serde(default)]
+    pub source_count: i64,
     /// Counts the changes to what its endpoints subscribe to.
     #[serde(default)]
     pub subscribers_revision: u64,
@@ -104,6 +107,7 @@ impl Tenants {
             created_at: now.millis(),
             endpoint_count: 0,
             key_count: 0,
+            source_count: 0,
             subscribers_revision: 0,
             settings: Settings::default(),
             suspended: None,
@@ -305,7 +309,8 @@ pub(super) fn counting(
         .change(keys::tenant(tenant))
         .update_expression("ADD #count :one")
         .condition_expression(if limit == 0 {
-            "#count < :limit"
+            // Nothing may be made, also where fewer were counted than there are.
+            "#count < :limit AND #count > :limit"
         } else {
             "attribute_exists(pk) AND (attribute_not_exists(#count) OR #count < :limit)"
         })
