@@ -20,6 +20,7 @@ mod replays;
 mod routes;
 mod sources;
 mod state;
+mod syncs;
 mod tenants;
 mod usage;
 
@@ -44,6 +45,7 @@ use platform::{
     setup::Parts,
 };
 use state::Api;
+pub use tenants::exports::job::Exporter;
 
 /// The API's description, as `GET /v1/openapi.json` returns it from a deployment at `server`.
 #[must_use]
@@ -66,7 +68,11 @@ pub async fn serve() -> Result<(), lambda_runtime::Error> {
 impl Service {
     /// Makes the parts from the function's variables.
     pub fn new() -> Result<Self, lambda_runtime::Error> {
-        Ok(Self { router: Router::new(routes::all())?, api: Arc::new(Api::new(Parts::new()?)?) })
+        Self::of(Parts::new()?)
+    }
+
+    fn of(parts: Parts) -> Result<Self, lambda_runtime::Error> {
+        Ok(Self { router: Router::new(routes::all())?, api: Arc::new(Api::new(parts)?) })
     }
 
     /// The response to a request. Tests call it in their own process.
@@ -80,14 +86,12 @@ impl Service {
             browser::finish(&mut permission, true, origin);
             return permission;
         }
-        let mut rate = None;
-        let mut response = match handle(&self.router, &self.api, request, &mut rate).await {
+        let mut rates = Vec::new();
+        let mut response = match handle(&self.router, &self.api, request, &mut rates).await {
             Ok(response) => response,
             Err(problem) => Response::problem(&problem, &id),
         };
-        if let Some(rate) = rate {
-            limits::show(rate, &mut response);
-        }
+        limits::show(&rates, &mut response);
         browser::finish(&mut response, !origins.is_empty(), origin);
         // Nothing runs between two requests.
         self.api.quotas.flush(clock::now()).await;
@@ -107,7 +111,7 @@ async fn handle(
     router: &Router,
     api: &Arc<Api>,
     request: Request,
-    rate: &mut Option<RateState>,
+    rates: &mut Vec<RateState>,
 ) -> Result<Response, Problem> {
     let now = clock::now();
     let (route, params) = match router.find(&request.method, &request.path) {
@@ -133,7 +137,7 @@ async fn handle(
             if let Some(row) = &acting_for.row {
                 auth::check_address(&caller, &row.settings, address)?;
                 tenant_limits = row.settings.limits;
-                limits::admit(api, &caller, &acting_for.id, &tenant_limits, now, rate).await?;
+                limits::admit(api, &caller, &acting_for.id, &tenant_limits, now, rates).await?;
                 route.check_suspension(&caller, row.suspended.as_ref(), row.deletion.as_ref())?;
             }
             route.check(&caller)?;

@@ -10,7 +10,6 @@ use domain::{
 };
 use platform::{
     lambda::problem::{Kind, Problem},
-    runtime::clock,
     store::due::replays::Replay,
 };
 use schemars::JsonSchema;
@@ -19,6 +18,7 @@ use serde_json::json;
 
 use crate::{
     http::{body::Nothing, call::Call, page::Page},
+    limits,
     state::Api,
 };
 
@@ -148,13 +148,22 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateReplay) -> Res
         let (least, most) = (RATES.start(), RATES.end());
         return Err(invalid("/rate", format!("must be a whole number from {least} to {most}")));
     }
+    let (at, random) = call.id_parts()?;
+    let id = ReplayId::new(at, random);
+    if call.may_be_created()
+        && let Some(created) = api.replays.get(owner, id).await?
+    {
+        call.unchanged();
+        return Ok(ReplayView::new(owner, created));
+    }
     let tenant = events_owner(&api, owner, &body).await?;
     if api.replays.running_count(owner).await? >= RUNNING_PER_TENANT {
         let why = format!("a tenant has at most {RUNNING_PER_TENANT} replays running");
         return Err(Problem::new(Kind::LimitReached, why));
     }
+    limits::check_replay(&api, &call).await?;
     let replay = Replay {
-        id: ReplayId::new(call.now, clock::random()?),
+        id,
         endpoint_id: endpoint,
         tenant_id: tenant,
         selection: body.selection,

@@ -1,4 +1,4 @@
-//! The routes, one row each.
+//! The routes, one row each. They are one table, so this file may have more than 500 lines.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::{
     inbound, keys, me, openapi, overview, portal, replays,
     sources::{self, providers, secrets, verify},
     state::Api,
-    tenants, usage,
+    syncs, tenants, usage,
 };
 
 const EXPAND: Parameter = Parameter {
@@ -119,6 +119,18 @@ pub(crate) fn all() -> Vec<Route> {
             .parameters(&PAGE),
         Route::get("/v1/tenant-deletions/{tenant_id}", "get_tenant_deletion", Access::Operator, tenants::deletions::get)
             .summary("Get the deletion of a tenant: how far it has come, and in the end the proof of what was removed. Of an id that was deleted more than once, the last one."),
+        Route::post("/v1/tenants/{tenant_id}/exports", "create_tenant_export", Access::Scope(Scope::TenantWrite), StatusCode::ACCEPTED, tenants::exports::create)
+            .audited("tenant.export.created")
+            .summary("Export a tenant: everything that this API shows of it, as JSON lines. It is made in the background. Requires every scope to read, too.")
+            .example("{}")
+            .problems(&[Kind::Conflict, Kind::TooManyRequests]),
+        Route::get("/v1/tenants/{tenant_id}/exports", "list_tenant_exports", Access::Scope(Scope::TenantWrite), tenants::exports::list)
+            .summary("List the exports of a tenant, newest first, without links.")
+            .parameters(&PAGE),
+        Route::get("/v1/tenants/{tenant_id}/exports/{export_id}", "get_tenant_export", Access::Scope(Scope::TenantWrite), tenants::exports::get)
+            .audited("tenant.export.opened")
+            .summary("Get an export of a tenant: how far it has come, and once it is complete links to its parts, which work for 15 minutes.")
+            .shows_secret(),
         Route::post("/v1/tenants/{tenant_id}/keys", "create_key", Access::Scope(Scope::KeysWrite), StatusCode::CREATED, keys::create)
             .audited("key.created")
             .summary("Create an API key of a tenant, with a role or with scopes. The key is shown only once.")
@@ -197,7 +209,7 @@ pub(crate) fn all() -> Vec<Route> {
             .audited("source.created")
             .summary("Create a URL that receives a provider's webhooks.")
             .example(r#"{"provider":"stripe","secrets":["whsec_only_an_example_secret"]}"#)
-            .problems(&[Kind::Conflict]),
+            .problems(&[Kind::Conflict, Kind::LimitReached]),
         Route::get("/v1/sources", "list_sources", Access::Scope(Scope::SourcesRead), sources::list)
             .summary("List sources, newest first.")
             .parameters(&PAGE),
@@ -258,7 +270,7 @@ pub(crate) fn all() -> Vec<Route> {
             .audited("connection.imported")
             .summary("Import tokens that were granted elsewhere to the same client, as a connection.")
             .example(r#"{"user_id":"u_42","idp":"google","refresh_token":"only-an-example-refresh-token","access_token":"only-an-example-access-token","expires_in":3600,"account":{"sub":"110812345678901234567","email":"ada@example.com"}}"#)
-            .problems(&[Kind::AlreadyExists]),
+            .problems(&[Kind::AlreadyExists, Kind::LimitReached]),
         Route::get("/v1/connections", "list_connections", Access::Scope(Scope::ConnectionsRead), connections::list)
             .summary("List connections, newest first.")
             .parameters(&connections::PARAMETERS),
@@ -431,6 +443,34 @@ pub(crate) fn all() -> Vec<Route> {
             .summary("Cancel a replay. Deliveries that it has started continue.")
             .example("{}")
             .problems(&[Kind::AlreadyFinished]),
+        Route::get("/v1/integrations", "list_integrations", Access::Scope(Scope::SyncsRead), syncs::integrations)
+            .summary("List what can be read from third parties; all of it, on one page."),
+        Route::post("/v1/syncs", "create_sync", Access::Scope(Scope::SyncsWrite), StatusCode::CREATED, syncs::create)
+            .audited("sync.created")
+            .summary("Create a sync: what it reads is published as events, first all of it and then what changes.")
+            .example(r#"{"kind":"google_calendar","connection_id":"con_01kavg7r8e6mt4xw2z5v9b3csq","settings":{"calendar_id":"primary"}}"#),
+        Route::get("/v1/syncs", "list_syncs", Access::Scope(Scope::SyncsRead), syncs::list)
+            .summary("List syncs with their progress, newest first.")
+            .volatile(syncs::VOLATILE)
+            .parameters(&PAGE),
+        Route::get("/v1/syncs/{sync_id}", "get_sync", Access::Scope(Scope::SyncsRead), syncs::get)
+            .volatile(syncs::VOLATILE)
+            .summary("Get a sync, how far it has come, and why it does not go on."),
+        Route::post("/v1/syncs/{sync_id}/pause", "pause_sync", Access::Scope(Scope::SyncsWrite), StatusCode::OK, syncs::pause)
+            .audited("sync.paused")
+            .summary("Pause a sync. A page that is being read is still published.")
+            .example("{}"),
+        Route::post("/v1/syncs/{sync_id}/resume", "resume_sync", Access::Scope(Scope::SyncsWrite), StatusCode::OK, syncs::resume)
+            .audited("sync.resumed")
+            .summary("Resume a sync from where it was.")
+            .example("{}"),
+        Route::post("/v1/syncs/{sync_id}/resync", "resync_sync", Access::Scope(Scope::SyncsWrite), StatusCode::OK, syncs::resync)
+            .audited("sync.resync_requested")
+            .summary("Read everything once more. What did not change is not published again, and what is gone is.")
+            .example("{}"),
+        Route::delete("/v1/syncs/{sync_id}", "delete_sync", Access::Scope(Scope::SyncsWrite), syncs::delete)
+            .audited("sync.deleted")
+            .summary("Delete a sync and what is known of its records. Nothing is published about them."),
         Route::post("/v1/portal-sessions", "create_portal_session", Access::Scope(Scope::PortalWrite), StatusCode::CREATED, portal::create)
             .audited("portal_session.created")
             .summary("Create a portal session, with a code that a page exchanges for a token once.")

@@ -4,6 +4,7 @@ use domain::{access::origin::Origins, endpoint::egress::Allow};
 use platform::{
     alert::Alerts,
     auth::Authenticator,
+    aws::s3::Objects,
     connection::{keeper::Keeper, seal_keys::SealKeys},
     publish::{Publisher, catalog::Catalog},
     quota::Quotas,
@@ -13,20 +14,22 @@ use platform::{
     store::{
         audit::Audit,
         connect::sessions::ConnectSessions,
-        due::{drains::Drains, held::HeldCounts, replays::Replays},
+        due::{drains::Drains, held::HeldCounts, replays::Replays, syncs::SyncEntries},
         events::{
             deliveries::Deliveries, failing::FailingDeliveries, generations::Generations,
             lists::EndpointDeliveries, pages::Snapshots, stored::StoredEvents, timeline::Timeline,
             tracking::TrackedDeliveries,
         },
+        exports::Exports,
         idempotency::IdempotencyRecords,
         inbound::InboundRequests,
         leases::Leases,
         registry::{
             accounts::SourceAccounts, checkpoint_keys::CheckpointKeys, endpoints::Endpoints,
-            erasures::Erasures, event_types::EventTypes, sources::Sources, tenants::Tenants,
+            erasures::Erasures, event_types::EventTypes, sources::Sources, syncs::Syncs, tenants::Tenants,
         },
         stats::Statistics,
+        sync::channels::PushChannels,
         usage::Usage,
     },
     webhook::{egress::Egress, test_event::TestEvents},
@@ -38,6 +41,8 @@ use crate::connections::token::TokenAudits;
 pub(crate) struct Api {
     pub(crate) tenants: Tenants,
     pub(crate) erasures: Erasures,
+    pub(crate) exports: Exports,
+    pub(crate) objects: Objects,
     pub(crate) authenticator: Authenticator,
     pub(crate) sources: Sources,
     pub(crate) accounts: SourceAccounts,
@@ -56,6 +61,9 @@ pub(crate) struct Api {
     pub(crate) drains: Drains,
     pub(crate) held: HeldCounts,
     pub(crate) replays: Replays,
+    pub(crate) syncs: Syncs,
+    pub(crate) sync_entries: SyncEntries,
+    pub(crate) push_channels: PushChannels,
     pub(crate) secrets: Secrets,
     pub(crate) publisher: Publisher,
     pub(crate) alerts: Alerts,
@@ -103,6 +111,7 @@ impl Api {
             keeper: parts.keeper()?,
             connect_sessions: parts.connect_sessions()?,
             token_audits: TokenAudits::default(),
+            objects: parts.objects()?,
             quotas: parts.quotas()?,
             usage: parts.usage,
             cors_origins: config::cors_origins()?,
@@ -112,6 +121,7 @@ impl Api {
             public_url: config::public_url(),
             tenants: parts.tenants,
             erasures: parts.erasures,
+            exports: parts.exports,
             sources: parts.sources,
             accounts: parts.accounts,
             endpoints: parts.endpoints,
@@ -129,6 +139,9 @@ impl Api {
             drains: parts.drains,
             held: parts.held,
             replays: parts.replays,
+            syncs: parts.syncs,
+            sync_entries: parts.sync_entries,
+            push_channels: parts.push_channels,
         })
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{cmp::Reverse, sync::Arc};
 
-use domain::{TenantId, Timestamp, usage::Counts};
+use domain::{
+    TenantId, Timestamp,
+    usage::{Counts, UsageTotals, ledger::Cost},
+};
 use platform::{
     lambda::problem::Problem,
     store::usage::{LONGEST_SPAN_DAYS, beginning_of},
@@ -56,6 +59,8 @@ pub(crate) struct DayUsage {
     day: String,
     #[serde(flatten)]
     counts: Counts,
+    /// What it cost at AWS, by list prices.
+    cost: Cost,
 }
 
 /// What a tenant has used.
@@ -65,7 +70,22 @@ pub(crate) struct UsageView {
     /// minutes.
     data: Vec<DayUsage>,
     /// The sum of these days.
-    total: Counts,
+    total: TotalUsage,
+}
+
+/// The sum of what was used.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct TotalUsage {
+    #[serde(flatten)]
+    counts: Counts,
+    /// What it cost at AWS, by list prices.
+    cost: Cost,
+}
+
+impl From<UsageTotals> for TotalUsage {
+    fn from(used: UsageTotals) -> Self {
+        Self { counts: used.counts, cost: used.units.cost() }
+    }
 }
 
 pub(crate) async fn of_tenant(api: Arc<Api>, call: Call) -> Result<UsageView, Problem> {
@@ -79,9 +99,13 @@ pub(crate) async fn of_tenant(api: Arc<Api>, call: Call) -> Result<UsageView, Pr
         return Err(Problem::parameter("since", detail));
     }
     let days = api.usage.of_tenant(call.tenant()?, first, last).await?;
-    let total = days.iter().map(|(_, counts)| *counts).sum();
-    let data = days.into_iter().map(|(day, counts)| DayUsage { day: text(day), counts }).collect();
-    Ok(UsageView { data, total })
+    let total: UsageTotals = days.iter().map(|(_, used)| *used).sum();
+    let day = |(day, used): (i64, UsageTotals)| DayUsage {
+        day: text(day),
+        counts: used.counts,
+        cost: used.units.cost(),
+    };
+    Ok(UsageView { data: days.into_iter().map(day).collect(), total: total.into() })
 }
 
 /// What one of all tenants has used.
@@ -90,6 +114,8 @@ pub(crate) struct TenantUsage {
     tenant_id: TenantId,
     #[serde(flatten)]
     counts: Counts,
+    /// What it cost at AWS, by list prices. What was done for no tenant is the operator's.
+    cost: Cost,
 }
 
 /// What all tenants have used on one day.
@@ -98,24 +124,25 @@ pub(crate) struct TenantsUsage {
     /// The day (UTC).
     #[schemars(extend("format" = "date"))]
     day: String,
-    /// Those with the most events and attempts first.
+    /// The most expensive first.
     data: Vec<TenantUsage>,
     /// How many tenants have used anything.
     tenant_count: usize,
     /// The sum over all tenants.
-    total: Counts,
+    total: TotalUsage,
 }
 
 pub(crate) async fn of_all(api: Arc<Api>, call: Call) -> Result<TenantsUsage, Problem> {
     let day = day(&call, "day")?.unwrap_or_else(|| call.now.day());
     let limit = call.limit()?;
     let mut tenants = api.usage.of_day(day).await?;
-    let total = tenants.iter().map(|(_, counts)| *counts).sum();
+    let total: UsageTotals = tenants.iter().map(|(_, used)| *used).sum();
     let tenant_count = tenants.len();
-    tenants.sort_by_key(|(id, counts)| (Reverse(counts.events + counts.attempts), id.clone()));
+    tenants.sort_by_cached_key(|(id, used)| (Reverse(used.units.picodollars()), id.clone()));
     let data = tenants.into_iter().take(limit);
-    let data = data.map(|(tenant_id, counts)| TenantUsage { tenant_id, counts }).collect();
-    Ok(TenantsUsage { day: text(day), data, tenant_count, total })
+    let data =
+        data.map(|(tenant_id, used)| TenantUsage { tenant_id, counts: used.counts, cost: used.units.cost() });
+    Ok(TenantsUsage { day: text(day), data: data.collect(), tenant_count, total: total.into() })
 }
 
 /// A parameter that is a day, in days since 1970.

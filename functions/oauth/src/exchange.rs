@@ -80,12 +80,14 @@ pub(crate) async fn connect(
     if let Some(outcome) = lacking(idp, session, flow, &grant, holds) {
         return Ok((outcome, None));
     }
+    let tenant = app.tenants.get(&flow.tenant_id).await?;
     let new = NewGrant {
         tenant: flow.tenant_id.clone(),
         idp: flow.idp.clone(),
         operator_idp: flow.operator_idp,
         credential_id: flow.credential_id,
         user_id: session.user_id.clone(),
+        limit: tenant.and_then(|tenant| tenant.settings.limits.connections),
         reconnects: session.reconnects,
         share: session.share,
         confirm: session.confirm,

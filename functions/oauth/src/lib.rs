@@ -65,8 +65,10 @@ impl App {
 /// # Errors
 /// The environment lacks a variable.
 pub async fn serve() -> Result<(), lambda_runtime::Error> {
-    let app = App::new(Parts::new()?)?;
-    server::run(|request| handle(&app, request)).await
+    let parts = Parts::new()?;
+    let quotas = parts.quotas()?;
+    let app = App::new(parts)?;
+    server::run(|request| quotas.noting_costs(handle(&app, request))).await
 }
 
 /// The response to one request.

@@ -90,7 +90,9 @@ fn status(outcome: Outcome) -> StatusCode {
         Outcome::StateExpired | Outcome::SessionEnded => StatusCode::GONE,
         Outcome::IdpUnavailable => StatusCode::BAD_GATEWAY,
         Outcome::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
-        Outcome::AccountLinkedElsewhere | Outcome::OtherAccount => StatusCode::CONFLICT,
+        Outcome::AccountLinkedElsewhere | Outcome::OtherAccount | Outcome::LimitReached => {
+            StatusCode::CONFLICT
+        }
         _ => StatusCode::BAD_REQUEST,
     }
 }

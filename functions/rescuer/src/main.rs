@@ -6,10 +6,11 @@ use platform::{lambda::sqs, recovery::rescue::Rescuer, runtime::config, setup::P
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let parts = Parts::new()?;
+    let quotas = parts.quotas()?;
     let rescuer = Rescuer {
         unreadable: parts.queue(config::unreadable_url()?),
         alerts: parts.alerts()?,
         deliveries: parts.deliveries,
     };
-    sqs::run(|records, deadline| rescuer.batch(records, deadline)).await
+    sqs::run(|records, deadline| quotas.noting_costs(rescuer.batch(records, deadline))).await
 }

@@ -1,10 +1,12 @@
-//! `scheduler`: sends what is due, every minute, reconciles what was lost, every two minutes, and signs audit trails, once
-//! a day.
+//! `scheduler`: sends what is due, every minute, reconciles what was lost, every two minutes, signs audit trails, once
+//! a day, and sends their entries to a stream, every minute.
 
 use lambda_runtime::Error;
 use platform::{
     lambda::schedule,
-    recovery::{checkpoints::Checkpointer, reconcile::Reconciler, schedule::Scheduler},
+    recovery::{
+        audit_stream::AuditStreamer, checkpoints::Checkpointer, reconcile::Reconciler, schedule::Scheduler,
+    },
     setup::Parts,
 };
 use serde::Deserialize;
@@ -16,20 +18,27 @@ enum Job {
     Due,
     Reconcile,
     Checkpoints,
+    AuditStream,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let parts = Parts::new()?;
     let (scheduler, reconciler) = (Scheduler::new(&parts)?, Reconciler::new(&parts)?);
-    let checkpointer = Checkpointer::new(&parts)?;
-    let (scheduler, reconciler, checkpointer) = (&scheduler, &reconciler, &checkpointer);
+    let (checkpointer, streamer) = (Checkpointer::new(&parts)?, AuditStreamer::new(&parts)?);
+    let quotas = parts.quotas()?;
+    let (scheduler, reconciler, quotas) = (&scheduler, &reconciler, &quotas);
+    let (checkpointer, streamer) = (&checkpointer, &streamer);
     schedule::run(|job, deadline| async move {
-        match job {
-            Job::Due => scheduler.run(deadline).await,
-            Job::Reconcile => reconciler.run(deadline).await,
-            Job::Checkpoints => checkpointer.run(deadline).await,
-        }
+        let running = async {
+            match job {
+                Job::Due => scheduler.run(deadline).await,
+                Job::Reconcile => reconciler.run(deadline).await,
+                Job::Checkpoints => checkpointer.run(deadline).await,
+                Job::AuditStream => streamer.run(deadline).await,
+            }
+        };
+        quotas.noting_costs(running).await
     })
     .await
 }

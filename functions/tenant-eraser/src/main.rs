@@ -13,11 +13,12 @@ enum Job {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let eraser = Eraser::new(&Parts::new()?)?;
-    let eraser = &eraser;
+    let parts = Parts::new()?;
+    let (eraser, quotas) = (Eraser::new(&parts)?, parts.quotas()?);
+    let (eraser, quotas) = (&eraser, &quotas);
     schedule::run(|job, deadline| async move {
         match job {
-            Job::Erase => eraser.run(deadline).await,
+            Job::Erase => quotas.noting_costs(eraser.run(deadline)).await,
         }
     })
     .await

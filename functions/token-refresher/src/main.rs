@@ -6,6 +6,7 @@ use token_refresher::{App, batch};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let app = App::new(&Parts::new()?)?;
-    sqs::run(|records, deadline| batch(&app, records, deadline)).await
+    let parts = Parts::new()?;
+    let (app, quotas) = (App::new(&parts)?, parts.quotas()?);
+    sqs::run(|records, deadline| quotas.noting_costs(batch(&app, records, deadline))).await
 }

@@ -2,14 +2,8 @@
 
 use std::sync::Arc;
 
-use domain::{
-    TenantId, Timestamp,
-    audit::{ChainedEntry, Entry},
-    saturating,
-};
+use domain::{audit::line::AuditLine, saturating};
 use platform::lambda::problem::Problem;
-use schemars::JsonSchema;
-use serde::Serialize;
 
 use crate::{
     http::{call::Call, lines::Lines, parameter::Parameter},
@@ -40,57 +34,6 @@ pub(crate) const PARAMETERS: [Parameter; 3] = [
         schema: r#"{"type":"integer","minimum":1,"maximum":5000,"default":1000}"#,
     },
 ];
-
-/// A line of an export: an entry of the audit trail, as its hash is made of it.
-#[derive(Serialize, JsonSchema)]
-pub(crate) struct AuditLine {
-    /// Whose trail it is.
-    tenant: TenantId,
-    /// Its number, from 1 without gaps.
-    seq: u64,
-    at: Timestamp,
-    /// The same time in milliseconds since 1970, which the hash is made of.
-    at_ms: i64,
-    /// The caller: `operator`, or the id of an API key.
-    actor: String,
-    /// What the caller did.
-    action: String,
-    /// The id of what was changed.
-    subject: String,
-    /// The address of the caller.
-    source_ip: Option<String>,
-    /// The request id, as in logs and problems.
-    request_id: String,
-    /// The changed fields before the change: JSON as text, which the hash is made of.
-    before: Option<String>,
-    /// The changed fields after the change, likewise.
-    after: Option<String>,
-    /// The hash of the previous entry; zeros in the first.
-    prev_hash: String,
-    /// SHA-256 over `prev_hash` and the fields above.
-    hash: String,
-}
-
-impl AuditLine {
-    fn new(tenant: &TenantId, ChainedEntry { entry, prev, hash }: ChainedEntry) -> Self {
-        let Entry { seq, at, actor, action, subject, source_ip, request_id, before, after } = entry;
-        Self {
-            tenant: tenant.clone(),
-            seq,
-            at,
-            at_ms: at.millis(),
-            actor,
-            action,
-            subject,
-            source_ip,
-            request_id,
-            before,
-            after,
-            prev_hash: prev,
-            hash,
-        }
-    }
-}
 
 pub(crate) async fn export(api: Arc<Api>, call: Call) -> Result<Lines<AuditLine>, Problem> {
     let tenant = call.tenant()?;

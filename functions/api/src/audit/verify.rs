@@ -9,13 +9,17 @@ use std::{
 use domain::{
     TenantId,
     audit::{
-        ChainBreak, ChainedEntry, Flaw, Link,
+        ChainBreak, Flaw, Link,
         checkpoint::{Checkpoint, PublicKey},
         verify as verify_chain,
     },
     saturating,
 };
-use platform::{Fault, lambda::problem::Problem};
+use platform::{
+    Fault,
+    lambda::problem::Problem,
+    store::audit::{ForeignRow, TrailRow},
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -30,6 +34,13 @@ pub(crate) struct BrokenEntry {
     reason: String,
 }
 
+/// A row in the trail's place that is no entry.
+#[derive(Clone, Serialize, JsonSchema)]
+pub(crate) struct ForeignRowView {
+    /// Its sort key in the audit table.
+    key: String,
+}
+
 /// The result of verifying a trail.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct AuditVerification {
@@ -41,6 +52,9 @@ pub(crate) struct AuditVerification {
     checkpoints: u64,
     /// The first entry that is not intact; null if all are.
     first_broken: Option<BrokenEntry>,
+    /// Rows in the trail's place that are no entries, up to 100: only someone with access to the table can have written
+    /// them. The entries are verified without them.
+    foreign_rows: Vec<ForeignRowView>,
     /// The last intact entry with its hash. Store it elsewhere: passed as `cursor` later, it proves
     /// that this part of the trail has not changed. Null if there is none.
     head: Option<String>,
@@ -53,6 +67,9 @@ const VERIFY_TIME: Duration = Duration::from_secs(15);
 
 /// Entries in one read. One can hold some 100 KB, of an endpoint with all that it may have.
 const VERIFY_PAGE: i32 = 50;
+
+/// Rows that are no entries, at most, in one response.
+const FOREIGN_ROWS: usize = 100;
 
 /// Checkpoints in one read.
 const CHECKPOINT_PAGE: i32 = 100;
@@ -72,6 +89,11 @@ struct Walk<'a> {
     next_checkpoint: Option<u64>,
     /// How many fit.
     fitting: u64,
+    /// Entries up to `head`, and up to `signed`.
+    intact: u64,
+    intact_and_signed: u64,
+    /// Rows that are no entries.
+    foreign_rows: Vec<ForeignRowView>,
 }
 
 /// How a walk goes on.
@@ -95,20 +117,40 @@ impl Walk<'_> {
         if let Err(broken) = self.check_signature(&self.head.clone()) {
             return Ok(Step::Broken(broken));
         }
-        let page = self.api.audit.from(self.tenant, self.head.seq + 1, VERIFY_PAGE).await?;
-        let found = verify_chain(self.tenant, self.head.clone(), &page).err();
-        let is_intact = |sealed: &&ChainedEntry| found.is_none_or(|found| sealed.entry.seq < found.seq);
-        for sealed in page.iter().take_while(is_intact) {
-            self.head = sealed.link();
-            if let Err(broken) = self.check_signature(&sealed.link()) {
+        let rows = self.api.audit.rows_behind(self.tenant, self.head.seq, VERIFY_PAGE).await?;
+        let mut is_end = true;
+        // The number that the next entry follows: that of the head, or of a row that has taken the place behind it.
+        let mut place = self.head.clone();
+        for row in rows {
+            let sealed = match row {
+                TrailRow::Entry(sealed) => sealed,
+                TrailRow::Foreign(ForeignRow { key, seq }) => {
+                    if seq == Some(place.seq + 1) {
+                        place.seq += 1;
+                    }
+                    // Those behind the last entry are read with its page, and once more.
+                    let is_new = self.foreign_rows.last().is_none_or(|last| last.key < key);
+                    if is_new && self.foreign_rows.len() < FOREIGN_ROWS {
+                        self.foreign_rows.push(ForeignRowView { key });
+                    }
+                    continue;
+                }
+            };
+            is_end = false;
+            place = match verify_chain(self.tenant, place, [&*sealed]) {
+                Ok(link) => link,
+                Err(broken) => return Ok(Step::Broken(broken)),
+            };
+            self.head = place.clone();
+            self.intact += 1;
+            if let Err(broken) = self.check_signature(&place) {
                 return Ok(Step::Broken(broken));
             }
         }
-        Ok(match (found, page.is_empty(), self.checkpoints.front()) {
-            (Some(broken), ..) => Step::Broken(broken),
-            (None, false, _) => Step::Further,
-            (None, true, None) => Step::End,
-            (None, true, Some(cut)) => Step::Broken(ChainBreak { seq: cut.link.seq, flaw: Flaw::CutOff }),
+        Ok(match (is_end, self.checkpoints.front()) {
+            (false, _) => Step::Further,
+            (true, None) => Step::End,
+            (true, Some(cut)) => Step::Broken(ChainBreak { seq: cut.link.seq, flaw: Flaw::CutOff }),
         })
     }
 
@@ -120,10 +162,10 @@ impl Walk<'_> {
         {
             self.checkpoints.pop_front();
             if let Err(flaw) = checkpoint.check(self.tenant, &link.hash, &self.keys) {
-                self.head = self.signed.clone();
+                (self.head, self.intact) = (self.signed.clone(), self.intact_and_signed);
                 return Err(ChainBreak { seq: link.seq, flaw });
             }
-            self.signed = link.clone();
+            (self.signed, self.intact_and_signed) = (link.clone(), self.intact);
             self.fitting += 1;
         }
         Ok(())
@@ -143,23 +185,27 @@ pub(crate) async fn verify(api: Arc<Api>, call: Call) -> Result<AuditVerificatio
         checkpoints: VecDeque::new(),
         next_checkpoint: Some(from.seq.max(1)),
         fitting: 0,
+        intact: 0,
+        intact_and_signed: 0,
+        foreign_rows: Vec::new(),
     };
     let mut step = check_link(&api, tenant, &from).await?.map_or(Step::Further, Step::Broken);
     while matches!(step, Step::Further) && started.elapsed() < VERIFY_TIME {
         step = walk.step().await?;
     }
-    let Walk { head, fitting, .. } = walk;
+    let Walk { head, fitting, intact, foreign_rows, .. } = walk;
     let first_broken = match step {
         Step::Broken(ChainBreak { seq, flaw }) => Some(BrokenEntry { seq, reason: flaw.to_string() }),
         Step::Further | Step::End => None,
     };
     Ok(AuditVerification {
         valid: first_broken.is_none(),
-        entries: head.seq.saturating_sub(from.seq),
+        entries: intact,
         checkpoints: fitting,
         next_cursor: matches!(step, Step::Further).then(|| head.to_string()),
         head: Some(head).filter(|link| link.seq > 0).map(|link| link.to_string()),
         first_broken,
+        foreign_rows,
     })
 }
 

@@ -109,6 +109,7 @@ pub(crate) async fn import(
         operator_idp: found.is_operators,
         credential_id,
         user_id: body.user_id,
+        limit: call.limits.connections,
         reconnects: None,
         share: false,
         confirm: false,

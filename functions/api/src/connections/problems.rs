@@ -65,6 +65,9 @@ pub(super) fn not_connected(reason: NotConnected) -> Problem {
             let detail = "is an account that another person has connected";
             Problem::field(Kind::AlreadyExists, "/account/sub", detail)
         }
+        NotConnected::Refused(Outcome::LimitReached) => {
+            Problem::new(Kind::LimitReached, "the tenant has as many connections as it may have")
+        }
         NotConnected::Refused(outcome) => invalid("/account", outcome.words().1),
         NotConnected::Fault(fault) => fault.into(),
     }

@@ -22,7 +22,6 @@ use domain::{
 };
 use platform::{
     lambda::problem::{Kind, Problem},
-    runtime::clock,
     secrets::{SecretOwner, SecretRef},
     store::registry::endpoints::{CreateEndpointOutcome, edit::Enabling},
 };
@@ -55,6 +54,11 @@ pub(crate) async fn create(
     let mut endpoint = blank(&call, new.status)?;
     endpoint = settings.edit(&endpoint)?.applied(&endpoint);
     let tenant = call.tenant()?;
+    if call.may_be_created()
+        && let Some(created) = created_before(&api, &call, endpoint.id).await?
+    {
+        return Ok(created);
+    }
     let limit = call.limits.endpoints.unwrap_or(LIMIT_PER_TENANT);
     let limit_reached =
         || Problem::new(Kind::LimitReached, format!("the tenant may have at most {limit} endpoints"));
@@ -82,6 +86,16 @@ pub(crate) async fn create(
     Ok(CreatedEndpoint { endpoint: EndpointView::new(&endpoint), key: EndpointSecret::from(&key) })
 }
 
+/// What a request before this one has created, whose outcome its sender does not know.
+async fn created_before(api: &Api, call: &Call, id: EndpointId) -> Result<Option<CreatedEndpoint>, Problem> {
+    let tenant = call.tenant()?;
+    let found = api.endpoints.get_now(tenant, id).await?;
+    let Some(endpoint) = found.filter(|endpoint| endpoint.state != State::Deleted) else { return Ok(None) };
+    let key = secret::newest(api, call, &endpoint).await?;
+    call.unchanged();
+    Ok(Some(CreatedEndpoint { endpoint: EndpointView::new(&endpoint), key }))
+}
+
 /// The state of an endpoint after a request for this status. The same status leaves it as it is.
 fn state_after(state: State, status: Option<EndpointStatus>, now: Timestamp) -> State {
     match (status, state) {
@@ -95,9 +109,10 @@ fn state_after(state: State, status: Option<EndpointStatus>, now: Timestamp) -> 
 
 /// A new endpoint with default settings.
 fn blank(call: &Call, status: EndpointStatus) -> Result<Endpoint, Problem> {
+    let (at, random) = call.id_parts()?;
     Ok(Endpoint {
         state: state_after(State::Enabled, Some(status), call.now),
-        ..Endpoint::blank(EndpointId::new(call.now, clock::random()?), call.now)
+        ..Endpoint::blank(EndpointId::new(at, random), call.now)
     })
 }
 

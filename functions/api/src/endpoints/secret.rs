@@ -117,6 +117,12 @@ impl ValidKeys {
     }
 }
 
+/// The newest key of an endpoint.
+pub(super) async fn newest(api: &Api, call: &Call, endpoint: &Endpoint) -> Result<EndpointSecret, Problem> {
+    let keys = ValidKeys::now(api, call, endpoint).await?;
+    Ok(EndpointSecret::from(&keys.newest()?.0))
+}
+
 pub(crate) async fn reveal(api: Arc<Api>, call: Call) -> Result<RevealedSecret, Problem> {
     let endpoint = find(&api, &call).await?;
     let keys = ValidKeys::now(&api, &call, &endpoint).await?;

@@ -19,6 +19,7 @@ use platform::{
     Fault, alert,
     lambda::problem::{Kind, Problem},
     publish::{Identity, NewEvent, PAYLOAD_LIMIT, PublishError, PublishedEvent},
+    quota::QuotaUse,
     store::events::{
         stored::{self, StoredEvent},
         timeline::EventSummary,
@@ -165,19 +166,20 @@ pub(crate) async fn publish(api: Arc<Api>, call: Call, body: PublishEvent) -> Re
     }
     check_type(&body.r#type, "/type")?;
     types::check(&*api.catalog.rules().await?, &body.r#type, &body.data, "")?;
-    check_quota(&api, &call, &[key.as_deref()]).await?;
     let bytes = body.data.as_str().len();
     let event = NewEvent {
         event_type: body.r#type,
         timestamp: body.timestamp,
         data: body.data,
         channels: listens::channels(body.channels, PER_EVENT, "/channels")?,
-        identity: key.map_or(Identity::None, Identity::IdempotencyKey),
+        identity: key.clone().map_or(Identity::None, Identity::IdempotencyKey),
     };
+    check_quota(&api, &call, &[key], std::slice::from_ref(&event)).await?;
     match api.publisher.publish(call.tenant()?, event, call.now).await {
         Ok(published) => {
             if published.new {
-                limits::count_events(&api, call.tenant()?, 1, bytes, call.now);
+                let accepted = QuotaUse { events: 1, deliveries: published.planned_deliveries };
+                limits::count_events(&api, call.tenant()?, accepted, bytes, call.now);
             }
             Ok(published.into())
         }
@@ -217,8 +219,7 @@ pub(crate) async fn publish_batch(
             ));
         }
     }
-    let keys: Vec<_> = body.events.iter().map(|event| event.idempotency_key.as_deref()).collect();
-    check_quota(&api, &call, &keys).await?;
+    let keys: Vec<_> = body.events.iter().map(|event| event.idempotency_key.clone()).collect();
     let rules = api.catalog.rules().await?;
     let fits =
         body.events.iter().enumerate().map(|(index, event)| {
@@ -234,17 +235,21 @@ pub(crate) async fn publish_batch(
     };
     let events = body.events.into_iter().zip(&fits).filter(|(_, fits)| fits.is_ok());
     let events: Vec<_> = events.map(|(one, _)| event(one)).collect();
+    check_quota(&api, &call, &keys, &events).await?;
     // If the catalog rejects all of them, there is nothing to publish.
     let published = if events.is_empty() {
         Vec::new()
     } else {
         let bytes: Vec<_> = events.iter().map(|event| event.data.as_str().len()).collect();
         let published = api.publisher.publish_all(call.tenant()?, events, call.now).await;
-        let new = |(result, bytes): (&Result<PublishedEvent, _>, usize)| {
-            result.as_ref().is_ok_and(|event| event.new).then_some(bytes)
-        };
-        let new: Vec<_> = published.iter().zip(bytes).filter_map(new).collect();
-        limits::count_events(&api, call.tenant()?, new.len(), new.iter().sum(), call.now);
+        let (mut accepted, mut new_bytes) = (QuotaUse::default(), 0);
+        for (result, bytes) in published.iter().zip(bytes) {
+            let Some(event) = result.as_ref().ok().filter(|event| event.new) else { continue };
+            accepted.events += 1;
+            accepted.deliveries += event.planned_deliveries;
+            new_bytes += bytes;
+        }
+        limits::count_events(&api, call.tenant()?, accepted, new_bytes, call.now);
         published
     };
     let mut published = published.into_iter();
@@ -274,8 +279,13 @@ pub(crate) async fn publish_batch(
 
 /// Refuses events beyond the tenant's quota, unless all of them were accepted before: a repeat gets its events whatever was
 /// used since.
-async fn check_quota(api: &Api, call: &Call, keys: &[Option<&str>]) -> Result<(), Problem> {
-    let Err(refused) = limits::check_events(api, call, keys.len()).await else { return Ok(()) };
+async fn check_quota(
+    api: &Api,
+    call: &Call,
+    keys: &[Option<String>],
+    events: &[NewEvent],
+) -> Result<(), Problem> {
+    let Err(refused) = limits::check_events(api, call, keys.len(), events).await else { return Ok(()) };
     if refused.fault.is_some() {
         return Err(refused);
     }

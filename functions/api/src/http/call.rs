@@ -2,13 +2,14 @@
 
 use std::{collections::HashMap, fmt::Display, str::FromStr};
 
-use domain::{TenantId, Timestamp, access::Caller, saturating, tenant::Limits};
+use domain::{TenantId, Timestamp, access::Caller, idempotency::Origin, saturating, tenant::Limits};
 use platform::{
     Fault,
     lambda::{
         http::Request,
         problem::{Kind, Problem},
     },
+    runtime::clock,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -38,6 +39,8 @@ pub(crate) struct Call {
     query: HashMap<String, String>,
     /// The `Idempotency-Key` header.
     pub(crate) idempotency_key: Option<String>,
+    /// Where ids come from, with an idempotency key.
+    pub(super) origin_of_ids: Option<Origin>,
     /// The public URL of the API.
     pub(crate) base_url: String,
     /// How much the tenant may use.
@@ -97,6 +100,7 @@ impl Call {
             params,
             query,
             idempotency_key: request.header("idempotency-key").map(str::to_owned),
+            origin_of_ids: None,
             base_url,
             limits: Limits::default(),
             origin: request.header("origin").map(str::to_owned),
@@ -109,6 +113,36 @@ impl Call {
         })
     }
 
+    /// A call that a job makes for a tenant, of a route that only reads.
+    pub(crate) fn of_job(
+        (caller, tenant): (Caller, TenantId),
+        params: HashMap<String, String>,
+        query: HashMap<String, String>,
+        path: String,
+        base_url: String,
+    ) -> Self {
+        Self {
+            caller: Some(caller),
+            tenant: Some(tenant),
+            params,
+            query,
+            idempotency_key: None,
+            origin_of_ids: None,
+            base_url,
+            limits: Limits::default(),
+            origin: None,
+            request_id: String::new(),
+            address: None,
+            now: clock::now(),
+            trail: None,
+            path,
+            content_type: None,
+            body: Vec::new(),
+            conditions: Conditions::default(),
+            volatile: &[],
+        }
+    }
+
     /// The same call as one that only reads what its path names.
     pub(super) fn reading(&self) -> Self {
         Self {
@@ -117,6 +151,7 @@ impl Call {
             params: self.params.clone(),
             query: HashMap::new(),
             idempotency_key: None,
+            origin_of_ids: None,
             base_url: self.base_url.clone(),
             limits: self.limits,
             origin: None,
@@ -130,6 +165,24 @@ impl Call {
             conditions: Conditions::default(),
             volatile: &[],
         }
+    }
+
+    /// The time and the random part of the id of what it creates: the same in a repeat.
+    pub(crate) fn id_parts(&self) -> Result<(Timestamp, [u8; 10]), Fault> {
+        match &self.origin_of_ids {
+            Some(origin) => Ok((origin.first_at, origin.random())),
+            None => Ok((self.now, clock::random()?)),
+        }
+    }
+
+    /// Whether a request before it, whose outcome is unknown, may have created what has this id.
+    pub(crate) fn may_be_created(&self) -> bool {
+        self.origin_of_ids.as_ref().is_some_and(|origin| origin.is_repeat)
+    }
+
+    /// A parameter of the path, as it was sent.
+    pub(super) fn param(&self, name: &str) -> Option<&str> {
+        self.params.get(name).map(String::as_str)
     }
 
     /// Whether its change is to be made only to what was read.

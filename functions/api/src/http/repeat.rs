@@ -5,7 +5,10 @@
 
 use ::http::{HeaderName, HeaderValue, StatusCode};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use domain::idempotency::{self, KEY_RULE, Repeat};
+use domain::{
+    TenantId,
+    idempotency::{self, KEY_RULE, Origin, Repeat},
+};
 use platform::{
     Fault,
     connection::seal::SealContext,
@@ -26,7 +29,7 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// How a request with a key is handled.
 pub(super) enum Start {
     /// It is to be carried out, and its end to be stored.
-    First(Claim),
+    First(Claim, Origin),
     /// It was carried out before, with this response.
     Repeat(Response),
 }
@@ -45,12 +48,12 @@ pub(super) async fn start(
     let caller = call.caller()?.actor();
     let claim = Claim {
         tenant: call.tenant()?.clone(),
-        name: idempotency::record_name(&caller, route, key),
+        name: idempotency::record_name(&caller, route, key, created_at(api, call).await?),
         fingerprint: idempotency::fingerprint(&call.path, &call.body),
         holder_token: BASE64_URL_SAFE_NO_PAD.encode(clock::random::<16>()?),
     };
     let record = match api.idempotency.claim(&claim, call.now).await? {
-        ClaimOutcome::New => return Ok(Some(Start::First(claim))),
+        ClaimOutcome::New(origin) => return Ok(Some(Start::First(claim, origin))),
         ClaimOutcome::Taken(record) => record,
     };
     match record.repeat(&claim.fingerprint, call.now) {
@@ -73,11 +76,28 @@ pub(super) async fn start(
     }
 }
 
-/// Stores the response of a request that succeeded, and frees the key of one that failed. The request has been carried out
-/// by then, so a failure here is not the client's.
-pub(super) async fn end(api: &Api, claim: &Claim, result: &Result<Response, Problem>) {
+/// When the tenant was created that a call is about: a later one with the same id gets nothing of its responses. The cache
+/// does not matter: deleting a tenant takes much longer.
+async fn created_at(api: &Api, call: &Call) -> Result<Option<i64>, Problem> {
+    let named = call.param("tenant_id").and_then(|id| id.parse::<TenantId>().ok());
+    let tenant = named.as_ref().map_or_else(|| call.tenant(), Ok)?;
+    if tenant.is_operator() {
+        return Ok(None);
+    }
+    Ok(api.tenants.get(tenant).await?.map(|tenant| tenant.created_at))
+}
+
+/// Stores the response of a request that succeeded, and frees the key of one that was refused. After a failure of ours it is
+/// unknown what was created, so the record stays for the repeat. The request has been carried out by then, so a failure here
+/// is not the client's.
+pub(super) async fn end(api: &Api, claim: &Claim, is_repeat: bool, result: &Result<Response, Problem>) {
     let stored = match result {
         Ok(response) => store(api, claim, &response.body).await,
+        Err(problem) if problem.kind.status().is_server_error() => {
+            api.idempotency.leave_open(claim, clock::now()).await
+        }
+        // What the first request has created is still to be found.
+        Err(_) if is_repeat => api.idempotency.leave_open(claim, clock::now()).await,
         Err(_) => api.idempotency.release(claim).await,
     };
     if let Err(fault) = stored {

@@ -360,7 +360,7 @@ impl Route {
     }
 
     /// The same once for each idempotency key.
-    async fn run_once(&self, api: Arc<Api>, call: Call) -> Result<Response, Problem> {
+    async fn run_once(&self, api: Arc<Api>, mut call: Call) -> Result<Response, Problem> {
         let start = if self.stores_responses {
             Box::pin(repeat::start(&api, &call, self.id, self.status)).await?
         } else {
@@ -369,9 +369,11 @@ impl Route {
         let result = match start {
             None => self.run(api, call).await,
             Some(Start::Repeat(response)) => Ok(response),
-            Some(Start::First(claim)) => {
+            Some(Start::First(claim, origin)) => {
+                let is_repeat = origin.is_repeat;
+                call.origin_of_ids = Some(origin);
                 let result = self.run(Arc::clone(&api), call).await;
-                Box::pin(repeat::end(&api, &claim, &result)).await;
+                Box::pin(repeat::end(&api, &claim, is_repeat, &result)).await;
                 result
             }
         };

@@ -25,10 +25,18 @@ pub(crate) struct Trail {
     source_ip: Option<String>,
     request_id: String,
     at: Timestamp,
-    /// The tenant and the subject of the entry that this call has written.
-    written: Arc<Mutex<Option<(TenantId, String)>>>,
+    /// The entry that this call has written.
+    written: Arc<Mutex<Option<WrittenEntry>>>,
     /// Whether there was nothing to change.
     unchanged: Arc<AtomicBool>,
+}
+
+/// An entry of what a call is about to do.
+#[derive(Clone, PartialEq)]
+struct WrittenEntry {
+    tenant: TenantId,
+    subject: String,
+    states: [Option<Value>; 2],
 }
 
 impl Trail {
@@ -91,9 +99,8 @@ impl Trail {
             None if succeeded && !self.unchanged.load(Ordering::Relaxed) => {
                 tracing::error!(action = self.action, "change is not in the audit trail");
             }
-            Some((tenant, subject)) if !succeeded => {
-                let action = format!("{}.failed", self.action);
-                if let Err(problem) = self.append(api, &tenant, action, subject, [None, None]).await {
+            Some(entry) if !succeeded => {
+                if let Err(problem) = self.record_failure(api, entry).await {
                     tracing::error!(fault = ?problem.fault, "could not record failed change in the audit trail");
                 }
             }
@@ -101,7 +108,15 @@ impl Trail {
         }
     }
 
-    /// Appends the entry of what the call is about to do.
+    /// Appends the entry that what an entry describes was not done, or not all of it.
+    async fn record_failure(&self, api: &Api, entry: WrittenEntry) -> Result<(), Problem> {
+        let action = format!("{}.failed", self.action);
+        self.append(api, &entry.tenant, action, entry.subject, [None, None]).await
+    }
+
+    /// Appends the entry of what the call is about to do. A call that lost to another change tries again: it does not
+    /// write the same entry twice, and where it is about to do something else now, it first records that it did not do
+    /// what it wrote before.
     pub(super) async fn record(
         &self,
         api: &Api,
@@ -109,8 +124,18 @@ impl Trail {
         subject: String,
         states: [Option<Value>; 2],
     ) -> Result<(), Problem> {
-        Box::pin(self.append(api, tenant, self.action.to_owned(), subject.clone(), states)).await?;
-        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Some((tenant.clone(), subject));
+        let entry = WrittenEntry { tenant: tenant.clone(), subject: subject.clone(), states: states.clone() };
+        let before = self.written.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match before {
+            Some(before) if before == entry => return Ok(()),
+            // An entry about another object is another step of the same call.
+            Some(before) if before.subject == entry.subject && before.tenant == entry.tenant => {
+                Box::pin(self.record_failure(api, before)).await?;
+            }
+            _ => {}
+        }
+        Box::pin(self.append(api, tenant, self.action.to_owned(), subject, states)).await?;
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(entry);
         Ok(())
     }
 

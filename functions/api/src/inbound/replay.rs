@@ -16,6 +16,7 @@ use platform::{
         PAYLOAD_LIMIT,
         inbound::{InboundEvents, new_events, publish},
     },
+    quota::QuotaUse,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -57,7 +58,8 @@ pub(crate) async fn replay(
     let source = api.sources.of_tenant(call.tenant()?, record.source_id).await?;
     let source = source.ok_or_else(|| refuse("the source of the request was deleted"))?;
     let (events, malformed_items) = events(&source, &record, &kept, body.force)?;
-    limits::check_events(&api, &call, events.events.len()).await?;
+    let new = events.events.iter().map(|event| &event.event);
+    limits::check_events(&api, &call, events.events.len(), new).await?;
     let what = json!({ "source_id": source.id, "force": body.force, "event_count": events.events.len() });
     call.record(&api, record.id, None, Some(what)).await?;
     let mut replayed = ReplayedInboundRequest { data: Vec::new(), malformed_items };
@@ -67,7 +69,11 @@ pub(crate) async fn replay(
     let new: Vec<_> = published.events.iter().filter(|event| event.new).cloned().collect();
     for event in &new {
         let tenant = event.tenant.as_ref().unwrap_or(&source.tenant);
-        limits::count_events(&api, tenant, 1, 0, call.now);
+        limits::count_events(&api, tenant, QuotaUse { events: 1, deliveries: 0 }, 0, call.now);
+    }
+    for (tenant, deliveries) in &published.planned_deliveries {
+        let accepted = QuotaUse { events: 0, deliveries: *deliveries };
+        limits::count_events(&api, tenant, accepted, 0, call.now);
     }
     if !new.is_empty() {
         // A client that got an error would repeat the replay, and these events with it.

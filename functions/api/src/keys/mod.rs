@@ -6,7 +6,7 @@ mod view;
 use std::sync::Arc;
 
 use domain::{
-    KeyId, TenantId,
+    KeyId, Secret, TenantId,
     access::{
         ApiKey, Caller, Grant, Role, Scope,
         key::{COUNT_LIMIT, LONGEST_OVERLAP_SECS, OVERLAP_SECS},
@@ -46,8 +46,15 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateKey) -> Result
     let grant = change.grant.clone().unwrap_or_else(|| Grant::Scopes(scopes_of(&call)));
     check_grant(&call, &grant)?;
     let text = token::from_random(api.authenticator.key_mode, &clock::random()?);
+    let (at, random) = call.id_parts()?;
+    let id = KeyId::new(at, random);
+    if call.may_be_created()
+        && let Some(key) = api.authenticator.api_keys.get(&tenant, id).await?
+    {
+        return shown_again(&api, &call, key, text).await;
+    }
     let mut key = ApiKey {
-        id: KeyId::new(call.now, clock::random()?),
+        id,
         tenant: tenant.clone(),
         name: String::new(),
         grant,
@@ -55,6 +62,8 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateKey) -> Result
         created_by: call.caller()?.actor(),
         expires_at: None,
         allowed_networks: Vec::new(),
+        requests_per_second: None,
+        request_burst: None,
         hash: token::hash(text.expose()),
         hint: token::hint(&text),
         previous: Vec::new(),
@@ -62,6 +71,7 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateKey) -> Result
         revision: 0,
     };
     change.apply(&mut key);
+    check_rate(&key)?;
     check_bounds(&api, &call, &key).await?;
     let limit = api.tenants.get(&tenant).await?.and_then(|row| row.settings.limits.keys);
     let limit = limit.unwrap_or(COUNT_LIMIT);
@@ -73,6 +83,20 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateKey) -> Result
         }
         CreateKeyOutcome::NoTenant => Err(Problem::not_found("tenant")),
     }
+}
+
+/// How long the text works that the first of two equal requests may have sent after all, in seconds.
+const LOST_TEXT_OVERLAP_SECS: u32 = 3600;
+
+/// A key that a request before this one has created, whose outcome its sender does not know. Its text is not stored, and was
+/// most likely sent in no response, so it is replaced.
+async fn shown_again(api: &Api, call: &Call, mut key: ApiKey, text: Secret) -> Result<CreatedKey, Problem> {
+    let ended = key.rotate(token::hash(text.expose()), token::hint(&text), LOST_TEXT_OVERLAP_SECS, call.now);
+    call.record_for(api, &key.tenant.clone(), key.id, None, Some(state(&key))).await?;
+    if api.authenticator.api_keys.replace(&mut key, &ended).await? {
+        return Ok(CreatedKey::new(&key, text, call.now));
+    }
+    Err(conflict())
 }
 
 pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<KeyView>, Problem> {
@@ -109,6 +133,7 @@ pub(crate) async fn update(api: Arc<Api>, call: Call, body: UpdateKey) -> Result
         call.check_match(&KeyView::new(&key, call.now))?;
         check_grant(&call, &key.grant)?;
         check_grant(&call, &after.grant)?;
+        check_rate(&after)?;
         check_bounds(&api, &call, &after).await?;
         change.check_end(&key, call.now)?;
         if is_callers(&call, &key) && after.allowed_networks != key.allowed_networks {
@@ -186,7 +211,7 @@ fn check_grant(call: &Call, grant: &Grant) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Refuses a key that would be valid longer than the caller's, or from other networks.
+/// Refuses a key that would be valid longer than the caller's, from other networks, or for more requests.
 async fn check_bounds(api: &Api, call: &Call, key: &ApiKey) -> Result<(), Problem> {
     let Caller::Key { tenant, id, .. } = call.caller()? else { return Ok(()) };
     let Some(callers) = api.authenticator.api_keys.get(tenant, *id).await? else { return Ok(()) };
@@ -194,9 +219,24 @@ async fn check_bounds(api: &Api, call: &Call, key: &ApiKey) -> Result<(), Proble
         let detail = "must not be after the end of the API key that the request is made with";
         return Err(Problem::field(Kind::Forbidden, "/expires_at", detail));
     }
+    if let Some(callers) = callers.rate()
+        && key.rate().is_none_or(|rate| !rate.is_within(callers))
+    {
+        let detail = "must not exceed that of the API key that the request is made with";
+        return Err(Problem::field(Kind::Forbidden, "/requests_per_second", detail));
+    }
     if !network::are_within(&key.allowed_networks, &callers.allowed_networks) {
         let detail = "must be within those of the API key that the request is made with";
         return Err(Problem::field(Kind::Forbidden, "/allowed_networks", detail));
+    }
+    Ok(())
+}
+
+/// Refuses a burst without a rate, which would limit nothing.
+fn check_rate(key: &ApiKey) -> Result<(), Problem> {
+    if key.request_burst.is_some() && key.requests_per_second.is_none() {
+        let detail = "requires `requests_per_second`";
+        return Err(Problem::field(Kind::InvalidField, "/request_burst", detail));
     }
     Ok(())
 }
@@ -213,6 +253,8 @@ fn state(key: &ApiKey) -> Value {
         "scopes": key.grant.scopes(),
         "expires_at": key.expires_at,
         "allowed_networks": key.allowed_networks,
+        "requests_per_second": key.requests_per_second,
+        "request_burst": key.request_burst,
         "hint": key.hint,
     })
 }

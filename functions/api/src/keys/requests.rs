@@ -3,6 +3,7 @@
 use domain::{
     Patch, Timestamp,
     access::{ApiKey, Grant, Network, Role, Scope},
+    tenant::limits::{HIGHEST_BURST, HIGHEST_RATE},
 };
 use platform::lambda::problem::{Kind, Problem};
 use schemars::JsonSchema;
@@ -10,7 +11,7 @@ use serde::Deserialize;
 
 use crate::{
     http::{
-        body::{Name, present},
+        body::{Name, present, within},
         read_only::ReadOnly,
     },
     tenants::networks,
@@ -35,6 +36,14 @@ pub(crate) struct CreateKey {
     #[serde(default)]
     #[schemars(length(max = 100))]
     allowed_networks: Vec<Network>,
+    /// Requests per second with this key; by default only the tenant's limit applies.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 10_000))]
+    requests_per_second: Option<u32>,
+    /// Requests with this key that may arrive at once; by default twice the rate.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 20_000))]
+    request_burst: Option<u32>,
 }
 
 /// Changes to an API key. A field that is left out does not change, null resets it, and read-only fields are ignored.
@@ -58,6 +67,14 @@ pub(crate) struct UpdateKey {
     #[serde(default)]
     #[schemars(length(max = 100))]
     allowed_networks: Patch<Vec<Network>>,
+    /// Requests per second with this key; null for no limit but the tenant's.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 10_000))]
+    requests_per_second: Patch<u32>,
+    /// Requests with this key that may arrive at once; null for twice the rate.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 20_000))]
+    request_burst: Patch<u32>,
     /// Read-only: ignored.
     #[serde(default, rename = "id")]
     _id: ReadOnly,
@@ -100,6 +117,8 @@ pub(super) struct KeyChange {
     pub(super) grant: Option<Grant>,
     expires_at: Patch<Timestamp>,
     allowed_networks: Option<Vec<Network>>,
+    requests_per_second: Patch<u32>,
+    request_burst: Patch<u32>,
 }
 
 impl CreateKey {
@@ -112,6 +131,8 @@ impl CreateKey {
             grant: grant(self.role, self.scopes)?,
             expires_at: Patch::to(self.expires_at),
             allowed_networks: Some(networks(self.allowed_networks)?),
+            requests_per_second: rate(Patch::to(self.requests_per_second))?,
+            request_burst: burst(Patch::to(self.request_burst))?,
         })
     }
 }
@@ -123,6 +144,8 @@ impl UpdateKey {
             grant: grant(self.role, self.scopes)?,
             expires_at: self.expires_at,
             allowed_networks: self.allowed_networks.try_map(networks)?.or_cleared_to(Vec::new),
+            requests_per_second: rate(self.requests_per_second)?,
+            request_burst: burst(self.request_burst)?,
         })
     }
 }
@@ -140,6 +163,8 @@ impl KeyChange {
         if let Some(networks) = &self.allowed_networks {
             key.allowed_networks.clone_from(networks);
         }
+        self.requests_per_second.apply(&mut key.requests_per_second);
+        self.request_burst.apply(&mut key.request_burst);
     }
 
     /// Refuses another end that has passed: a key is ended by revoking it.
@@ -149,6 +174,14 @@ impl KeyChange {
             _ => Ok(()),
         }
     }
+}
+
+fn rate(requests: Patch<u32>) -> Result<Patch<u32>, Problem> {
+    requests.try_map(|requests| within("/requests_per_second", requests, 1..=HIGHEST_RATE).map(|()| requests))
+}
+
+fn burst(requests: Patch<u32>) -> Result<Patch<u32>, Problem> {
+    requests.try_map(|requests| within("/request_burst", requests, 1..=HIGHEST_BURST).map(|()| requests))
 }
 
 fn check_future(end: Timestamp, now: Timestamp) -> Result<(), Problem> {

@@ -35,6 +35,10 @@ pub(crate) struct KeyView {
     expires_at: Option<Timestamp>,
     /// The networks from which it may be used; any if there are none.
     allowed_networks: Vec<Network>,
+    /// Requests per second with this key; null for no limit but the tenant's.
+    requests_per_second: Option<u32>,
+    /// Requests with this key that may arrive at once; null for twice the rate.
+    request_burst: Option<u32>,
     /// Until when a key before the last rotation is valid; null if none is.
     previous_valid_until: Option<Timestamp>,
     /// When it was last used, to the hour; null if it never was.
@@ -58,6 +62,8 @@ impl KeyView {
             scopes: key.grant.scopes(),
             expires_at: key.expires_at,
             allowed_networks: key.allowed_networks.clone(),
+            requests_per_second: key.requests_per_second,
+            request_burst: key.request_burst,
             previous_valid_until: previous.filter(|until| *until > now),
             last_used_at: key.last_used_at,
             created_by: key.created_by.clone(),

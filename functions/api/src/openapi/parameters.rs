@@ -1,8 +1,8 @@
 //! The parameters of the description: in the path, in headers, in the query.
 
 use domain::{
-    ConnectSessionId, ConnectionId, CredentialId, DeliveryId, EndpointId, EventId, InboundRequestId, KeyId,
-    PortalSessionId, ReplayId, SourceId, TenantId,
+    ConnectSessionId, ConnectionId, CredentialId, DeliveryId, EndpointId, EventId, ExportId,
+    InboundRequestId, KeyId, PortalSessionId, ReplayId, SourceId, SyncId, TenantId,
     connection::IdpName,
     event::EventType,
     inbound::{Provider, ProviderAccount},
@@ -24,12 +24,14 @@ const IN_PATHS: &[(&str, SchemaOf)] = &[
     ("delivery_id", schema_of::<DeliveryId>),
     ("endpoint_id", schema_of::<EndpointId>),
     ("event_id", schema_of::<EventId>),
+    ("export_id", schema_of::<ExportId>),
     ("idp", schema_of::<IdpName>),
     ("inbound_request_id", schema_of::<InboundRequestId>),
     ("key_id", schema_of::<KeyId>),
     ("portal_session_id", schema_of::<PortalSessionId>),
     ("provider", schema_of::<Provider>),
     ("replay_id", schema_of::<ReplayId>),
+    ("sync_id", schema_of::<SyncId>),
     ("session_id", schema_of::<ConnectSessionId>),
     ("source_id", schema_of::<SourceId>),
     ("tenant_id", schema_of::<TenantId>),

@@ -13,7 +13,7 @@ mod view;
 use std::{sync::Arc, time::Duration};
 
 use domain::{
-    SourceId,
+    SourceId, TenantId,
     ids::holder::Holder,
     inbound::{
         Source,
@@ -21,10 +21,10 @@ use domain::{
         table::Table,
     },
     saturating,
+    tenant::limits::SOURCES,
 };
 use platform::{
     lambda::problem::{Kind, Problem},
-    runtime::clock,
     secrets::{SecretOwner, SecretRef},
 };
 
@@ -49,8 +49,16 @@ const UPDATE_TRIES: u32 = 4;
 pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateSource) -> Result<SourceView, Problem> {
     let (provider, new_secrets, settings) = body.split();
     let change = SettingsChange::parse(settings, &api.egress_allow)?;
+    let (at, random) = call.id_parts()?;
+    let id = SourceId::new(at, random);
+    if call.may_be_created()
+        && let Some(created) = api.sources.of_tenant(call.tenant()?, id).await?
+    {
+        call.unchanged();
+        return Ok(SourceView::new(&call.base_url, &created));
+    }
     let blank = Source {
-        id: SourceId::new(call.now, clock::random()?),
+        id,
         tenant: call.tenant()?.clone(),
         provider,
         description: String::new(),
@@ -67,12 +75,31 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateSource) -> Res
         let window = Duration::from_secs(HANDSHAKE_WINDOW_SECS.unsigned_abs());
         source.awaits_secret_until = Some(call.now + window);
     }
+    let limit = check_count(&api, &source.tenant, call.limits.sources).await?;
     call.record_source(&api, None, Some(&source)).await?;
     let name = source.id.to_string();
     let owner = SecretOwner { tenant: &source.tenant, holder: Holder::Sources, id: &name };
     source.secret_shard = api.secrets.add(owner, &new_secrets).await.map_err(secrets_problem)?;
-    api.sources.create(&source).await?;
+    if !api.sources.create(&source, limit).await? {
+        remove_unused(&api, SecretRef::of_source(&source.tenant, source.secret_shard, &name)).await;
+        return Err(limit_reached(limit));
+    }
     Ok(SourceView::new(&call.base_url, &source))
+}
+
+/// How many sources the tenant may have. It is refused here if it has as many: what is checked with the write is too late
+/// for the secrets.
+async fn check_count(api: &Api, tenant: &TenantId, limit: Option<u32>) -> Result<u32, Problem> {
+    let limit = limit.unwrap_or(SOURCES);
+    if tenant.is_operator() {
+        return Ok(limit);
+    }
+    let count = api.tenants.get_now(tenant).await?.map_or(0, |row| row.source_count);
+    if count >= i64::from(limit) { Err(limit_reached(limit)) } else { Ok(limit) }
+}
+
+fn limit_reached(limit: u32) -> Problem {
+    Problem::new(Kind::LimitReached, format!("the tenant may have at most {limit} sources"))
 }
 
 /// Whether the sender's first request brings the secret.

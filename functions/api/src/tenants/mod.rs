@@ -1,6 +1,7 @@
 //! Tenants: the operator creates, lists, changes and suspends them; a tenant reads itself and sets who may call.
 
 pub(crate) mod deletions;
+pub(crate) mod exports;
 mod requests;
 mod view;
 
@@ -16,7 +17,6 @@ use domain::{
 };
 use platform::{
     lambda::problem::{Kind, Problem},
-    runtime::clock,
     store::registry::tenants::{Tenant, TenantListing},
 };
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// What changes in a tenant without a change to it, so that it does not count for `If-Match`.
-pub(crate) const VOLATILE: &[&str] = &["endpoint_count", "key_count"];
+pub(crate) const VOLATILE: &[&str] = &["endpoint_count", "key_count", "source_count"];
 
 /// Why a tenant can no longer be changed.
 const BEING_DELETED: &str = "the tenant is being deleted";
@@ -68,7 +68,10 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateTenant) -> Res
             return Err(Problem::field(Kind::InvalidField, "/id", "is reserved for the operator"));
         }
         Some(id) => id,
-        None => TenantId::new(call.now, clock::random()?),
+        None => {
+            let (at, random) = call.id_parts()?;
+            TenantId::new(at, random)
+        }
     };
     let name = body.name.into_inner();
     let exists = || Problem::field(Kind::AlreadyExists, "/id", "a tenant with this id already exists");
@@ -76,6 +79,12 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateTenant) -> Res
     if let Some(tenant) = api.tenants.get_now(&id).await? {
         // Tenants that were made before there was a list of them come into it so.
         api.tenants.add_to_list(&id, &tenant).await?;
+        // A request before this one, whose outcome its sender does not know, has created it.
+        let is_its_own = tenant.name == name && tenant.created_at >= call.id_parts()?.0.millis();
+        if call.may_be_created() && is_its_own {
+            call.unchanged();
+            return Ok(TenantView::new(&id, &tenant));
+        }
         return Err(exists());
     }
     call.record_for(&api, &id, &id, None, Some(json!({ "name": name }))).await?;
@@ -111,12 +120,18 @@ pub(crate) async fn get(api: Arc<Api>, call: Call) -> Result<TenantView, Problem
 
 /// The tenant that the path names, where the caller may act for it: each other one is not found.
 pub(crate) async fn accessible(api: &Api, call: &Call) -> Result<TenantId, Problem> {
+    // What is audited changes something, but for the few that hand something out.
+    accessible_for(api, call, call.trail.is_some()).await
+}
+
+/// The same; where the call changes nothing, also while the tenant is removed.
+pub(crate) async fn accessible_for(api: &Api, call: &Call, changes: bool) -> Result<TenantId, Problem> {
     let id: TenantId = call.id("tenant_id", "tenant")?;
     let exists = match call.caller()? {
         // The operator has neither keys nor settings of its own: they are the template's.
         Caller::Operator => {
             let found = if id.is_operator() { None } else { api.tenants.get(&id).await? };
-            if call.trail.is_some() && found.as_ref().is_some_and(Tenant::is_being_deleted) {
+            if changes && found.as_ref().is_some_and(Tenant::is_being_deleted) {
                 return Err(Problem::new(Kind::Conflict, BEING_DELETED));
             }
             found.is_some()

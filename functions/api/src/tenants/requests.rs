@@ -64,6 +64,9 @@ pub(crate) struct UpdateTenant {
     #[serde(default, rename = "key_count")]
     _key_count: ReadOnly,
     /// Read-only: ignored.
+    #[serde(default, rename = "source_count")]
+    _source_count: ReadOnly,
+    /// Read-only: ignored.
     #[serde(default, rename = "created_at")]
     _created_at: ReadOnly,
 }

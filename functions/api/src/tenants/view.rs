@@ -1,6 +1,6 @@
 //! Tenants as the API shows them.
 
-use domain::{TenantId, Timestamp, access::Network, tenant::Limits};
+use domain::{TenantId, Timestamp, access::Network, saturating, tenant::Limits};
 use platform::store::registry::tenants::{Tenant, TenantListing};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -52,6 +52,8 @@ pub(crate) struct TenantView {
     endpoint_count: u32,
     /// How many API keys it has.
     key_count: u32,
+    /// How many sources it has.
+    source_count: u32,
     created_at: Timestamp,
 }
 
@@ -69,6 +71,7 @@ impl TenantView {
             limits: tenant.settings.limits,
             endpoint_count: tenant.endpoint_count,
             key_count: tenant.key_count,
+            source_count: saturating(tenant.source_count.max(0)),
             created_at: Timestamp::from_millis(tenant.created_at),
         }
     }

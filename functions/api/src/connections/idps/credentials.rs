@@ -13,7 +13,6 @@ use domain::{
 use platform::{
     connection::provider::ClientSecret,
     lambda::problem::{Kind, Problem},
-    runtime::clock,
     secrets::{SecretOwner, SecretRef},
 };
 use serde_json::{Map, Value, json};
@@ -99,9 +98,17 @@ pub(crate) async fn create(
     if let Some(stored) = &stored {
         ClientSecret::check(stored, row.auth).map_err(|why| invalid(&pointer(why), why))?;
     }
+    let (at, random) = call.id_parts()?;
+    let id = CredentialId::new(at, random);
+    if call.may_be_created()
+        && let Some(created) = config.credentials.iter().find(|credential| credential.id == id)
+    {
+        call.unchanged();
+        return Ok(created.into());
+    }
     check_count(&config)?;
     let mut credential = Credential {
-        id: CredentialId::new(call.now, clock::random()?),
+        id,
         client_id: body.client_id.clone(),
         hint: hint(&body),
         not_before: body.not_before,
