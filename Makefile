@@ -14,7 +14,7 @@ WITH_CARGO_LAMBDA = PATH="$(CURDIR)/.local/build/bin:$$PATH"
 
 # Caches of 1 s instead of 10 s, because tests wait until a change takes effect everywhere.
 define ON_A_STACK
-@$(PYTHON) dev/setup.py stack sam contract nextest clients
+@$(PYTHON) dev/setup.py stack sam contract gcal nextest clients
 cargo build --locked --workspace --bins
 @$(PYTHON) dev/stack.py with --aws-proxy-bin target/debug/chaos-proxy --param CacheSeconds=1 --
 endef

@@ -29,7 +29,7 @@ BARE_POSTS = 10_000
 # Timeout of every wait.
 TIMEOUT_SECONDS = 60
 # Functions that run on a schedule and not per delivery. They make calls even if nothing is sent.
-SCHEDULED = {"scheduler", "rescuer", "tenant-eraser"}
+SCHEDULED = {"scheduler", "rescuer", "tenant-eraser", "tenant-exporter"}
 
 
 def cpu_seconds(pid):

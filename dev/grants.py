@@ -35,6 +35,9 @@ def grants(resources):
             yield from _lines(name, properties["AssumeRolePolicyDocument"], when)
             for document in _documents(name, properties, resources):
                 yield from _lines(name, document, when)
+        elif kind == "AWS::IAM::Policy":
+            for role in properties["Roles"]:
+                yield from _lines(_text(role), properties["PolicyDocument"], when)
         elif kind == "AWS::KMS::Key":
             yield from _lines(name, properties["KeyPolicy"], when)
         elif kind in ATTACHED_TO:

@@ -1,8 +1,9 @@
 """Checks the requirements of this machine and installs the pinned tools into the checkout.
 
 setup.py TOOLS...: `stack` (MiniStack), `sam` (SAM CLI and cfn-lint), `deny` (cargo-deny), `build` (cargo-lambda),
-`contract` (schemathesis, vendors' signers, and what the documents' Python needs), `nextest`, `clients` (npm packages
-of the tests and of the Zapier app) and `browser` (Chromium, from the machine's own packages).
+`contract` (schemathesis, vendors' signers, what the documents' Python needs, Google's description of its calendar and an
+OData server), `gcal` (a client of Google Calendar, if there is a Python 3.13), `nextest`, `clients` (npm packages of the
+tests and of the Zapier app) and `browser` (Chromium, from the machine's own packages).
 Tools that are already installed at their pinned versions are left alone.
 """
 
@@ -13,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 from base import DEV, LOCAL, ROOT, Problem, main, say
 
@@ -67,7 +69,7 @@ def _numbers(version):
     return tuple(map(int, version.split(".")))
 
 
-def venv(name):
+def venv(name, python=sys.executable):
     """Install the pinned packages into a virtual environment, again when the pins change."""
     target, pins = LOCAL / name, DEV / f"requirements-{name}.txt"
     stamp, version = target / "stamp", f"{sys.version_info[:2]} {hashlib.sha256(pins.read_bytes()).hexdigest()}"
@@ -77,11 +79,22 @@ def venv(name):
     say(f"Installing {pins.relative_to(ROOT)} into {target.relative_to(ROOT)} ...")
     shutil.rmtree(target, ignore_errors=True)
     LOCAL.mkdir(exist_ok=True)
-    _run([sys.executable, "-m", "venv", target])
+    _run([python, "-m", "venv", target])
     pip = [target / "bin" / "python", "-m", "pip", "install", "--disable-pip-version-check"]
     # --no-deps: the file lists all packages, and an outdated pin should fail here.
     _run([*pip, "--no-deps", "--requirement", pins], lambda line: line.startswith("Collecting"), packages)
     stamp.write_text(version)
+
+
+def gcal():
+    """Install gcal-sync, which requires a newer Python than everything else; without one its test is skipped."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser().glob("versions/3.1[3-9]*/bin/python3")
+    for python in (sys.executable, *filter(None, map(shutil.which, ("python3.14", "python3.13"))), *sorted(pyenv)):
+        newer = [python, "-c", "import sys; sys.exit(sys.version_info < (3, 13))"]
+        if subprocess.run(newer, capture_output=True, check=False).returncode == 0:
+            venv("gcal", python)
+            return
+    say("No Python 3.13: the test with gcal-sync is skipped")
 
 
 def nextest():
@@ -154,7 +167,7 @@ def setup(tools):
     """Check the machine, then install the given tools."""
     check(tools)
     for tool in tools:
-        {"nextest": nextest, "clients": clients, "browser": browser}.get(tool, lambda name=tool: venv(name))()
+        {"gcal": gcal, "nextest": nextest, "clients": clients, "browser": browser}.get(tool, lambda name=tool: venv(name))()
 
 
 if __name__ == "__main__":

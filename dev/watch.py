@@ -30,6 +30,8 @@ QUEUES = {
     "FanOutPagesUrl": "fanout",
     "DeadLettersUrl": "rescuer",
     "ConnectionsQueueUrl": "token-refresher",
+    "CalendarSyncQueueUrl": "calendar-sync",
+    "MlsSyncQueueUrl": "mls-sync",
 }
 
 # Period of the scheduler's job for due deliveries, as in the template.
