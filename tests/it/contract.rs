@@ -8,7 +8,7 @@ use serde_json::json;
 use testkit::{
     Client, Receiver, Stack,
     client::{EndpointView, SourceView},
-    stack::root,
+    stack::{root, text},
 };
 use tokio::process::Command;
 
@@ -52,6 +52,7 @@ struct Things {
     event_id: String,
     delivery_id: String,
     replay_id: String,
+    export_id: String,
     connected: ConnectFixture,
     receiver: Receiver,
 }
@@ -68,6 +69,8 @@ impl Things {
         let inbound_request_id = crate::inbound_log::send(tenant, &logging, &found).await;
         let span = json!({ "selection": "failed", "since": "2026-11-01T00:00:00Z" });
         let (source_id, replay_id) = (source.id, endpoint.replay(&span).await.id);
+        let exports = format!("/v1/tenants/{}/exports", tenant.tenant_id());
+        let export_id = text(&operator.post(&exports, &json!({})).await.expect(202), "id");
         // A deletion of the tenant itself would end everything else.
         operator.post("/v1/tenants", &json!({ "id": "doomed", "name": "Doomed" })).await.expect(201);
         for event_type in ["found.known", "found.doomed"] {
@@ -80,6 +83,7 @@ impl Things {
             event_id,
             delivery_id,
             replay_id,
+            export_id,
             connected: ConnectFixture::new(tenant).await,
             receiver,
         }
@@ -110,8 +114,11 @@ impl Things {
             .env("EVENT_ID", &self.event_id)
             .env("DELIVERY_ID", &self.delivery_id)
             .env("REPLAY_ID", &self.replay_id)
+            .env("EXPORT_ID", &self.export_id)
             .env("CONNECTION_ID", &self.connected.connection_id)
             .env("DOOMED_CONNECTION_ID", &self.connected.doomed_id)
+            .env("SYNC_ID", &self.connected.sync_id)
+            .env("DOOMED_SYNC_ID", &self.connected.doomed_sync_id)
             .env("SESSION_ID", &self.connected.session_id)
             .env("CREDENTIAL_ID", &self.connected.credential_id)
             .stdin(Stdio::null())

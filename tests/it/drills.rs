@@ -29,7 +29,7 @@ use crate::{
 use meter::Meter;
 
 /// Alarms whose drills leave the deployment at work.
-const AT_WORK: [&str; 30] = [
+const AT_WORK: [&str; 35] = [
     "first-attempts-fail",
     "inbound-fails",
     "sources-refuse",
@@ -49,6 +49,10 @@ const AT_WORK: [&str; 30] = [
     "errors-scheduler",
     "errors-oauth",
     "errors-tenant-eraser",
+    "errors-tenant-exporter",
+    "errors-calendar-sync",
+    "errors-mls-sync",
+    "syncs-dead-letters-not-empty",
     "errors-token-refresher",
     "deliveries-rescued",
     "unreadable-not-empty",
@@ -60,6 +64,7 @@ const AT_WORK: [&str; 30] = [
     "expire-late",
     "checkpoints-late",
     "audit-trails-broken",
+    "audit-stream-late",
 ];
 
 /// Alarms whose drills need functions that take nothing from their queues, in this order: what is
@@ -73,6 +78,9 @@ const AT_REST: [&str; 7] = [
     "fast-lane-in-flight",
     "slow-lane-in-flight",
 ];
+
+/// The queue of the audit stream, which the drill takes away.
+const STREAM: &str = "cw-drills-audit-entries";
 
 /// Entries of the runbook about what a person does without an alarm.
 const WITHOUT_ALARM: [&str; 1] = ["restore"];
@@ -126,12 +134,14 @@ async fn fires(meter: &Meter, alarm: &Alarm) {
 
 #[tokio::test]
 async fn alarms_fire_when_their_condition_occurs() {
-    let (stack, clock) = Stack::deploy_with_clock("cw-drills").await;
+    let stream = Stack::shared().queue_arn_of(&make_queue(&Stack::shared(), STREAM).await);
+    let (stack, clock) = Stack::deploy_with_clock_and("cw-drills", &[("AuditStream", &stream)]).await;
     let meter = Meter::new(stack.clone());
     let alarms = find(&stack, &AT_WORK).await;
     stack.run_due().await;
     stack.run_reconcile().await;
     stack.run_checkpoints().await;
+    stack.run_audit_stream().await.expect("it runs");
     quiet(&meter, &alarms).await;
     let inbox = inbox(&stack).await;
     tokio::join!(
@@ -148,8 +158,12 @@ async fn alarms_fire_when_their_condition_occurs() {
         connections::grants_are_revoked(&stack),
         connections::a_provider_refuses_credentials(&stack),
     );
+    let url = make_queue(&stack, STREAM).await;
+    stack.aws("sqs", "AmazonSQS.DeleteQueue", json!({ "QueueUrl": url })).await;
+    stack.tenant().await;
     clock.ahead(Duration::from_mins(30));
     stack.run_due().await;
+    stack.run_audit_stream().await.expect("it runs");
     a_trail_is_cut(&stack, &clock).await;
     the_jobs_cannot_go_on(&stack, &clock).await;
     for alarm in &alarms {
@@ -311,6 +325,9 @@ async fn functions_die(stack: &Stack) {
         "SchedulerFunctionName",
         "OauthFunctionName",
         "TenantEraserFunctionName",
+        "TenantExporterFunctionName",
+        "CalendarSyncFunctionName",
+        "MlsSyncFunctionName",
         "TokenRefresherFunctionName",
     ] {
         for _ in 0..3 {
@@ -335,6 +352,7 @@ async fn a_delivery_is_rescued(stack: &Stack) {
 async fn a_message_cannot_be_read(stack: &Stack) {
     send(stack, "DeadLettersUrl", "no JSON").await;
     send(stack, "ConnectionsDeadLettersUrl", "no JSON").await;
+    send(stack, "SyncsDeadLettersUrl", "no JSON").await;
 }
 
 async fn a_delivery_is_due(stack: &Stack) {
@@ -371,11 +389,14 @@ async fn send(stack: &Stack, output: &str, body: &str) {
     stack.aws("sqs", "AmazonSQS.SendMessage", message).await;
 }
 
+/// Makes a queue, unless there is one of this name; its URL.
+async fn make_queue(stack: &Stack, name: &str) -> String {
+    text(&stack.aws("sqs", "AmazonSQS.CreateQueue", json!({ "QueueName": name })).await, "QueueUrl")
+}
+
 /// A queue that receives the messages of the alarms' topic.
 async fn inbox(stack: &Stack) -> Inbox {
-    let name = format!("{}-inbox", stack.name());
-    let made = stack.aws("sqs", "AmazonSQS.CreateQueue", json!({ "QueueName": name })).await;
-    let url = text(&made, "QueueUrl");
+    let url = make_queue(stack, &format!("{}-inbox", stack.name())).await;
     let asked = json!({ "QueueUrl": url, "AttributeNames": ["QueueArn"] });
     let asked = stack.aws("sqs", "AmazonSQS.GetQueueAttributes", asked).await;
     let arn = text(&asked["Attributes"], "QueueArn");

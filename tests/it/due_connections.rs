@@ -8,7 +8,7 @@ use platform::{
     runtime::clock,
     setup::Parts,
     store::{
-        registry::connections::{AccountLinks, StoredConnection},
+        registry::connections::{AccountLinks, CreateConnectionOutcome, StoredConnection},
         table::keys,
     },
 };
@@ -100,7 +100,8 @@ async fn a_connection_without_an_entry_gets_one_within_an_hour() {
     let (lost, kept, endless) = (id(1), id(2), id(3));
     for (id, due) in [(lost, Some(now + hour * 9)), (kept, Some(now + hour * 9)), (endless, None)] {
         let stored = connection(&tenant, id, due);
-        assert!(connections.create(&stored, &AccountLinks::default()).await.unwrap());
+        let made = connections.create(&stored, &AccountLinks::default(), None).await.unwrap();
+        assert_eq!(made, CreateConnectionOutcome::New);
         if let Some(due) = due {
             entries.put(&tenant, id, due).await.unwrap();
         }
@@ -108,7 +109,8 @@ async fn a_connection_without_an_entry_gets_one_within_an_hour() {
     // The operator is in no list of tenants.
     let (operator, of_operator) = (TenantId::operator(), id(4));
     let stored = connection(&operator, of_operator, Some(now + hour * 9));
-    assert!(connections.create(&stored, &AccountLinks::default()).await.unwrap());
+    let made = connections.create(&stored, &AccountLinks::default(), None).await.unwrap();
+    assert_eq!(made, CreateConnectionOutcome::New);
     entries.put(&operator, of_operator, now + hour * 9).await.unwrap();
     stack.run_reconcile().await;
     entries.remove(&tenant, lost).await.unwrap();

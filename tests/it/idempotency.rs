@@ -164,12 +164,90 @@ async fn a_key_without_a_response_is_free_after_a_minute() {
     let made = create(&tenant, "/v1/endpoints", "k", &endpoint("one")).await.expect(201);
     let again = create(&tenant, "/v1/endpoints", "k", &endpoint("one")).await.expect(201);
     assert_eq!(made, again);
-    // The one that was killed had created an endpoint, whose key was sent to no one.
-    assert_eq!(endpoint_count(&tenant).await, 2);
+    // The one that was killed had created it.
+    assert_eq!(endpoint_count(&tenant).await, 1);
     // A day later the key is free.
     clock.ahead(Duration::from_secs(61 + 24 * 3600));
     let next = create(&tenant, "/v1/endpoints", "k", &endpoint("two")).await.expect(201);
     assert_ne!(made["id"], next["id"]);
+}
+
+#[tokio::test]
+async fn a_repeat_after_a_failure_of_ours_finds_what_was_created() {
+    let stack = Stack::shared();
+    let (tenant, operator) = (stack.tenant().await, stack.operator());
+    let receiver = Receiver::start().await;
+    let made = tenant.endpoint(&receiver.url()).create().await;
+    let name = unique("tenant");
+    let id = tenant.tenant_id();
+    // The write arrives, and none of its tries has a response.
+    for (client, path, list, body, operation, contains) in [
+        (
+            &tenant,
+            "/v1/endpoints".to_owned(),
+            "/v1/endpoints".to_owned(),
+            endpoint("twice"),
+            "TransactWriteItems",
+            [id, "endpoint_count"],
+        ),
+        (
+            &tenant,
+            "/v1/sources".to_owned(),
+            "/v1/sources".to_owned(),
+            json!({ "provider": "stripe", "description": "twice" }),
+            "TransactWriteItems",
+            [id, "stripe"],
+        ),
+        (
+            &tenant,
+            format!("/v1/tenants/{id}/keys"),
+            format!("/v1/tenants/{id}/keys"),
+            json!({ "name": "twice" }),
+            "TransactWriteItems",
+            [id, "key_count"],
+        ),
+        (
+            &tenant,
+            made.path("/replays"),
+            format!("/v1/replays?endpoint_id={}", made.id),
+            json!({ "selection": "failed", "since": "2026-11-01T00:00:00Z" }),
+            "TransactWriteItems",
+            [id, "running"],
+        ),
+        (
+            &operator,
+            "/v1/tenants".to_owned(),
+            format!("/v1/tenants?q={name}"),
+            json!({ "name": name }),
+            "PutItem",
+            [name.as_str(), "attribute_not_exists(pk)"],
+        ),
+    ] {
+        let before = client.get(&list).await.expect(200)["data"].as_array().unwrap().len();
+        let lost = stack.rule(&Rule::new(operation, &contains, Fault::LoseResponse, 3)).await;
+        let key = unique("uncertain");
+        let failed = create(client, &path, &key, &body).await;
+        assert!(failed.status >= 500, "{path}: {} {}", failed.status, failed.json);
+        assert_eq!(lost.count().await, 3, "{path}");
+        // Another body is another request still.
+        create(client, &path, &key, &json!({})).await.expect_problem(409, "idempotency-conflict");
+        let repeated = create(client, &path, &key, &body).await;
+        assert!([201, 202].contains(&repeated.status), "{path}: {}", repeated.json);
+        let again = create(client, &path, &key, &body).await;
+        assert_eq!(again.text, repeated.text, "{path}");
+        let after = client.get(&list).await.expect(200)["data"].as_array().unwrap().clone();
+        assert_eq!(after.len(), before + 1, "{path}");
+        assert!(after.iter().any(|row| row["id"] == repeated.json["id"]), "{path}: {}", repeated.json);
+        if path.ends_with("/keys") {
+            // Its text is another one, and works.
+            let key = repeated.json["key"].as_str().unwrap().to_owned();
+            tenant.with_key(Some(key)).get("/v1/me").await.expect(200);
+        }
+        if path == "/v1/endpoints" {
+            let secret = format!("/v1/endpoints/{}/secret", repeated.json["id"].as_str().unwrap());
+            assert_eq!(tenant.get(&secret).await.expect(200)["secret"], repeated.json["secret"]);
+        }
+    }
 }
 
 #[tokio::test]
@@ -191,9 +269,17 @@ async fn a_stored_response_is_sealed() {
     let tenant = stack.tenant().await;
     let made = create(&tenant, "/v1/endpoints", "k", &endpoint("one")).await.expect(201);
     let me = tenant.get("/v1/me").await.expect(200);
-    let name = domain::idempotency::record_name(&text(&me, "key_id"), "create_endpoint", "k");
-    let key = platform::store::table::keys::idempotency(&tenant.tenant_id().parse().unwrap(), &name);
-    let row = Table::leases(&stack).get(key).await.to_string();
+    let name = domain::idempotency::record_name(&text(&me, "key_id"), "create_endpoint", "k", Some(1));
+    let id = tenant.tenant_id().parse().unwrap();
+    let key = |name: &str| platform::store::table::keys::idempotency(&id, name);
+    let (partition, sort_key) = key(&name);
+    let others = Table::leases(&stack).rows_under(partition, &sort_key).await;
+    assert!(others.is_empty(), "the record is of this creation of the tenant");
+    let row = tenant.get(&format!("/v1/tenants/{id}")).await.expect(200);
+    let created_at: domain::Timestamp = text(&row, "created_at").parse().unwrap();
+    let created_at = Some(created_at.millis());
+    let name = domain::idempotency::record_name(&text(&me, "key_id"), "create_endpoint", "k", created_at);
+    let row = Table::leases(&stack).get(key(&name)).await.to_string();
     assert!(row.contains("sealed_response"), "{row}");
     for secret in [text(&made, "secret"), text(&made, "id"), "example.com".to_owned()] {
         assert!(!row.contains(&secret), "{secret}");

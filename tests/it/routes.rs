@@ -55,7 +55,12 @@ async fn every_route_responds_as_described() {
     let [key_id, doomed_key_id] = [0, 1].map(|_| tenant.post(&keys, &body));
     let [key_id, doomed_key_id] = [key_id.await, doomed_key_id.await].map(|key| text(&key.expect(201), "id"));
     let portal = PortalFixture::new(&tenant).await;
+    let exports = format!("/v1/tenants/{}/exports", tenant.tenant_id());
+    let exported = text(&tenant.post(&exports, &json!({})).await.expect(202), "id");
+    // Only a complete one has links, and another one can be requested.
+    stack.run_exporter().await.expect("a run");
     let known = [
+        ("{export_id}", exported.as_str()),
         ("{portal_session_id}", portal.id.as_str()),
         ("{key_id}", key_id.as_str()),
         ("{connection_id}", connected.connection_id.as_str()),
@@ -64,6 +69,7 @@ async fn every_route_responds_as_described() {
         ("{idp}", "google"),
         ("{type}", "walk.known"),
         ("{replay_id}", replay_id.as_str()),
+        ("{sync_id}", &connected.sync_id),
         ("{source_id}", source.id.as_str()),
         ("{inbound_request_id}", request_id.as_str()),
         ("{provider}", "stripe"),
@@ -80,6 +86,7 @@ async fn every_route_responds_as_described() {
         doomed_key: &doomed_key_id,
         doomed_endpoint: &doomed,
         doomed_connection: &connected.doomed_id,
+        doomed_sync: &connected.doomed_sync_id,
         brought_source: &brought.id,
         shared_source: &shared.id,
     };
@@ -92,9 +99,11 @@ async fn every_route_responds_as_described() {
         let client = if operation.is_the_operators() { &stack.operator() } else { &tenant };
         // A code works once, and only the token of a portal is renewed.
         let exchanged = json!({ "code": portal.code });
+        let synced = json!({ "kind": "spark", "connection_id": connected.connection_id });
         let (client, body) = match operation.path {
             "/v1/portal-sessions/exchange" => (client, &exchanged),
             "/v1/portal-sessions/renew" => (&portal.opened, operation.body()),
+            "/v1/syncs" if operation.method == "post" => (client, &synced),
             _ => (client, operation.body()),
         };
         let response = call(client, operation, &place, body).await;
@@ -146,6 +155,7 @@ struct OwnIds<'a> {
     doomed_key: &'a str,
     doomed_endpoint: &'a str,
     doomed_connection: &'a str,
+    doomed_sync: &'a str,
     brought_source: &'a str,
     shared_source: &'a str,
 }
@@ -165,7 +175,8 @@ fn place(operation: &Operation<'_>, known: &[(&str, &str)], own: &OwnIds<'_>) ->
             .replace("{key_id}", own.doomed_key)
             .replace("{endpoint_id}", own.doomed_endpoint)
             .replace("{type}", "walk.doomed")
-            .replace("{connection_id}", own.doomed_connection),
+            .replace("{connection_id}", own.doomed_connection)
+            .replace("{sync_id}", own.doomed_sync),
         path => path.to_owned(),
     };
     let path =
@@ -258,6 +269,8 @@ pub(crate) struct ConnectFixture {
     pub(crate) doomed_id: String,
     pub(crate) session_id: String,
     pub(crate) credential_id: String,
+    pub(crate) sync_id: String,
+    pub(crate) doomed_sync_id: String,
 }
 
 impl ConnectFixture {
@@ -282,12 +295,23 @@ impl ConnectFixture {
         let session = json!({ "user_id": "u_42", "idp": "google" });
         let session = tenant.post("/v1/connect-sessions", &session).await.expect(201);
         let [connection_id, doomed_id] = connection_ids.try_into().unwrap();
+        let mut sync_ids = Vec::new();
+        for _ in 0..2 {
+            let body = json!({ "kind": "spark", "connection_id": connection_id });
+            let id = text(&tenant.post("/v1/syncs", &body).await.expect(201), "id");
+            // It would read from the vendor.
+            tenant.post(&format!("/v1/syncs/{id}/pause"), &json!({})).await.expect(200);
+            sync_ids.push(id);
+        }
+        let [sync_id, doomed_sync_id] = sync_ids.try_into().unwrap();
         Self {
             connection_id,
             doomed_id,
             session_id: text(&session, "id"),
             // The first one of Google is still there for sessions.
             credential_id: credential_ids.swap_remove(2),
+            sync_id,
+            doomed_sync_id,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Clients that we did not write: the vendors' own libraries as signers and verifiers; and Node's cryptography where
 //! those do not reach. Zapier's platform runs our app for it.
 
+mod driver;
+pub mod google;
+pub mod mls;
 pub mod oauth;
 mod zapier;
 
@@ -11,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, process::Command};
 
+pub use self::driver::Driver;
 pub use self::zapier::{ZAPIER_APP, ZapierApp, ZapierError};
 use crate::{ReceivedRequest, stack::root};
 

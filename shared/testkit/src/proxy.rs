@@ -206,9 +206,10 @@ impl Proxy {
             }
             Some((_, Fault::KillAfter | Fault::LoseResponse)) | None => {}
         }
+        let sent = request.body().len();
         let response = self.ask(request).await?;
         if let Some(call) = &call {
-            self.counts.add(call, peer);
+            self.counts.add(call, peer, call.milliunits(sent, &response));
         }
         match disturbed {
             Some((_, Fault::KillAfter)) => {

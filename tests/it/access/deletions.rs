@@ -58,7 +58,7 @@ fn large() -> Value {
 }
 
 /// Gives a tenant one of everything.
-async fn fill(stack: &Stack, tenant: &Client, receiver: &Receiver) {
+pub(super) async fn fill(stack: &Stack, tenant: &Client, receiver: &Receiver) {
     let endpoint = tenant.endpoint(&receiver.url()).create().await;
     for number in 0..30 {
         tenant.publish("contact.created", &json!({ "n": number }), &format!("n-{number}")).await;
@@ -142,12 +142,15 @@ async fn secrets(stack: &Stack) -> Vec<String> {
 }
 
 /// What names the tenant and may not; `neighbour` is a tenant whose id begins with its.
-async fn left_of(stack: &Stack, tenant: &str, neighbour: &str) -> Vec<String> {
+pub(super) async fn left_of(stack: &Stack, tenant: &str, neighbour: &str) -> Vec<String> {
     let names = |text: &str| text.replace(neighbour, "").contains(tenant);
     let mut left = Vec::new();
     for output in ["RegistryTableName", "EventsTableName", "LeasesTableName"] {
         for row in rows(stack, output).await {
-            let is_proof = row["pk"]["S"] == "deletions#";
+            // The proof, and that the trail, which stays, is signed or is to be.
+            let pk = row["pk"]["S"].as_str().unwrap();
+            let is_proof =
+                ["deletions#", "unsigned-trails#"].contains(&pk) || pk.starts_with("checkpoint-head#");
             let expires_soon = output == "LeasesTableName" && !row["expires_at"].is_null();
             if names(&row.to_string()) && !is_proof && !expires_soon {
                 left.push(format!("{output}: {row}"));
@@ -171,7 +174,7 @@ async fn lists_of(tenant: &Client) -> Vec<(&'static str, usize)> {
 }
 
 /// Runs the eraser until the deletion is done, and moves the clock where it waits.
-async fn erase(stack: &Stack, tenant: &Client, clock: &Clock, mut ahead: Duration) {
+pub(super) async fn erase(stack: &Stack, tenant: &Client, clock: &Clock, mut ahead: Duration) {
     for _ in 0..40 {
         let _ = stack.run_eraser().await;
         let shown = stack.operator().get(&deletion_of(tenant)).await.expect(200);
@@ -238,6 +241,21 @@ async fn is_proven(stack: &Stack, tenant: &Client) {
     assert!(!Table::audit(stack).rows_under(owner.to_string(), "0").await.is_empty());
 }
 
+/// The trail of an erased tenant is in no list of trails, and its last entries are signed all the same.
+async fn is_signed_to_its_end(stack: &Stack, tenant: &Client, clock: &Clock) {
+    let id: TenantId = tenant.tenant_id().parse().unwrap();
+    let last = Table::audit(stack).rows_under(id.to_string(), "0").await.pop().expect("an entry");
+    assert_eq!(last["action"]["S"], "tenant.deleted");
+    clock.ahead(Duration::from_hours(24 * 12));
+    stack.run_checkpoints().await;
+    let signed = Table::audit(stack).rows_under(format!("{id}#checkpoints"), "0").await.pop();
+    let signed = signed.expect("a checkpoint");
+    assert_eq!((&signed["sk"], &signed["hash"]), (&last["sk"], &last["hash"]));
+    let waiting =
+        Table::registry(stack).rows_under(keys::access::UNSIGNED_TRAILS.to_owned(), &id.to_string()).await;
+    assert!(waiting.is_empty(), "{waiting:?}");
+}
+
 #[tokio::test]
 async fn a_deleted_tenant_leaves_nothing_and_its_neighbour_keeps_everything() {
     let (stack, clock) =
@@ -255,6 +273,10 @@ async fn a_deleted_tenant_leaves_nothing_and_its_neighbour_keeps_everything() {
     copies_of_endpoint(&stack, tenant, &wide, 999, 105).await;
     tokio::time::sleep(CACHE_AGE).await;
     tenant.publish("wide.sent", &json!({}), "wide").await;
+    // A function that died has left a secret to which no row leads.
+    let orphan = format!("{}/connections/{}/con_{}", stack.name(), tenant.tenant_id(), "0".repeat(26));
+    let secret = json!({ "Name": orphan, "SecretString": "only-an-example" });
+    stack.aws("secretsmanager", "secretsmanager.CreateSecret", secret).await;
     // Its id begins with that of the other one.
     let id = format!("{}-2", tenant.tenant_id());
     operator.post("/v1/tenants", &json!({ "id": id, "name": "A neighbour" })).await.expect(201);
@@ -363,6 +385,7 @@ async fn a_deletion_waits_for_its_grace_time_and_can_be_cancelled() {
     late.expect_problem(403, "tenant-suspended");
     erase(&stack, &other, &clock, Duration::from_hours(24 * 8)).await;
     assert_eq!(left_of(&stack, other.tenant_id(), "no such tenant").await, Vec::<String>::new());
+    is_signed_to_its_end(&stack, &other, &clock).await;
     // The one that was resumed has everything.
     tenant.post("/v1/events", &event()).await.expect(202);
     receiver.wait_for(1, SOON).await;

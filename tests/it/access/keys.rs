@@ -69,6 +69,29 @@ async fn a_key_is_created_listed_renamed_and_revoked() {
     assert_eq!(row["key_count"], 1);
 }
 
+/// Changes that lose a race try again, and the trail says what was made: each entry is of a change that was, or is
+/// followed by one that says that it was not.
+#[tokio::test]
+async fn changes_at_once_are_recorded_once_each() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let key = new_key(&tenant, json!({ "name": "raced", "role": "viewer" })).await;
+    let path = format!("{}/{}", keys_of(&tenant), key["id"].as_str().unwrap());
+    let mut changes = JoinSet::new();
+    for number in 0..8 {
+        let (tenant, path) = (tenant.clone(), path.clone());
+        changes.spawn(async move {
+            let change = json!({ "name": format!("name {number}") });
+            tenant.patch(&path, &change).await.status
+        });
+    }
+    let statuses = changes.join_all().await;
+    let made = statuses.iter().filter(|status| **status == 200).count();
+    let trail = actions(&tenant).await;
+    let count = |action: &str| trail.iter().filter(|found| *found == action).count();
+    assert_eq!(count("key.updated") - count("key.updated.failed"), made, "{trail:?} {statuses:?}");
+}
+
 #[tokio::test]
 async fn both_texts_of_a_rotated_key_are_valid_for_the_overlap() {
     let (stack, clock) = Stack::deploy_with_clock("cw-key-rotation").await;

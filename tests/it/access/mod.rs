@@ -2,7 +2,9 @@
 
 mod browsers;
 mod deletions;
+mod exports;
 mod keys;
+mod ledger;
 mod limits;
 mod neighbours;
 mod operator;

@@ -38,7 +38,7 @@ async fn the_operators_endpoint_gets_the_alerts_of_all_tenants() {
 async fn a_role_of_the_crm_is_a_role_of_a_session_or_a_key() {
     let stack = Stack::shared();
     let tenant = stack.tenant().await;
-    let [_, session, key] = examples().try_into().expect("three examples");
+    let [_, session, key, _] = examples().try_into().expect("four examples");
     let named = [("tenant", tenant.tenant_id()), ("content-type", "application/json")];
     let response = stack
         .operator()

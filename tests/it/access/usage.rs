@@ -33,16 +33,31 @@ async fn what_a_tenant_uses_is_counted() {
     assert!(counted["requests"].as_u64().unwrap() >= 40, "{counted}");
     assert!(counted["event_bytes"].as_u64().unwrap() >= 20 * 7, "{counted}");
     assert!(counted["sent_bytes"].as_u64() > counted["event_bytes"].as_u64(), "{counted}");
-    // The operator sees all tenants, those with the most first.
+    tenant.endpoint(&receiver.url()).disabled().event_types(&["contact.held"]).create().await;
+    tenant.publish("contact.held", &json!({}), "held").await;
+    eventually("the held delivery to be counted", SOON, || async {
+        (usage(&tenant).await["held"] == 1).then_some(())
+    })
+    .await;
+    // The operator sees all tenants, the most expensive first.
     let all = stack.operator().get("/v1/usage/tenants?limit=250").await.expect(200);
-    let mut last = u64::MAX;
+    let mut last = f64::MAX;
     for entry in all["data"].as_array().unwrap() {
-        let used = entry["events"].as_u64().unwrap() + entry["attempts"].as_u64().unwrap();
-        assert!(used <= last, "{all}");
-        last = used;
+        let cost: f64 = entry["cost"]["dollars"].as_str().unwrap().parse().unwrap();
+        assert!(cost <= last, "{all}");
+        last = cost;
     }
     assert!(all["total"]["events"].as_u64().unwrap() >= 20);
     tenant.get("/v1/usage/tenants").await.expect_problem(403, "forbidden");
+}
+
+/// What a tenant does once is not kept in memory until something else happens.
+#[tokio::test]
+async fn the_first_use_of_a_tenant_is_written_at_once() {
+    let tenant = Stack::shared().tenant().await;
+    tenant.post("/v1/events", &event()).await.expect(202);
+    let counted = usage(&tenant).await;
+    assert!(counted["requests"].as_u64().unwrap() >= 1, "{counted}");
 }
 
 #[tokio::test]

@@ -142,6 +142,58 @@ async fn what_is_done_to_a_signed_trail_is_found() {
     }
 }
 
+/// Rows that are no entries are named, and neither break the trail nor stop it, wherever they are.
+#[tokio::test]
+async fn rows_that_are_no_entries_are_named_and_do_not_break_the_trail() {
+    let (stack, clock) = Stack::deploy_with_clock("cw-foreign-rows").await;
+    let tenant = tenant(&stack).await;
+    clock.ahead(Duration::from_hours(25));
+    stack.run_checkpoints().await;
+    let before = verification(&tenant).await;
+    assert!(before.valid && before.foreign_rows.is_empty());
+    let owner = tables::tenant(&tenant);
+    let table = Table::audit(&stack);
+    let mut keys: Vec<_> = ["!", "000000000002x", "000000000900", "junk"].map(str::to_owned).into();
+    // The places of the next two entries are taken.
+    let next = before.entries + 1;
+    keys.extend([next, next + 1].map(keys::audit_place));
+    for key in &keys {
+        table.put((owner.to_string(), key.clone()), &json!({ "text": { "S": "is no entry" } })).await;
+    }
+    table.put((format!("{owner}#checkpoints"), "junk".to_owned()), &json!({ "text": { "S": "none" } })).await;
+    // The trail goes on behind them, and is listed, searched, exported and signed without them.
+    let made = tenant.post("/v1/sources", &json!({ "provider": "stripe" })).await.expect(201);
+    let id = made["id"].as_str().unwrap();
+    tenant.patch(&format!("/v1/sources/{id}"), &json!({ "description": "more" })).await.expect(200);
+    let listed = tenant.get("/v1/audit?limit=2").await.expect(200);
+    let seqs: Vec<_> =
+        listed["data"].as_array().unwrap().iter().map(|entry| entry["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs, [next + 3, next + 2]);
+    let found = tenant.get(&format!("/v1/audit?subject={id}")).await.expect(200);
+    assert_eq!(found["data"].as_array().unwrap().len(), 2);
+    let after = verification(&tenant).await;
+    assert!(after.valid, "{after:?}");
+    assert_eq!((after.entries, after.checkpoints), (before.entries + 2, 1));
+    let mut named: Vec<_> = after.foreign_rows.iter().map(|row| row.key.clone()).collect();
+    named.sort();
+    keys.sort();
+    assert_eq!(named, keys);
+    clock.ahead(Duration::from_hours(50));
+    stack.run_checkpoints().await;
+    assert_eq!(checkpoints(&tenant).await[0].seq, next + 3);
+    assert_eq!(verification(&tenant).await.checkpoints, 2);
+    // A changed entry is found as before.
+    table.set(keys::audit_entry(&owner, next + 2), "actor", json!({ "S": "key_of_a_stranger" })).await;
+    finds(
+        &tenant,
+        "changed behind foreign rows",
+        next + 2,
+        "not the one that its hash was made of",
+        before.entries,
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn a_trail_is_signed_when_it_has_grown_and_old_keys_stay_valid() {
     let (stack, clock) = Stack::deploy_with_clock("cw-checkpoint-keys").await;

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 const CLOUDWATCH: &str = "GraniteServiceVersion20100801";
 
 /// The log groups of functions that measure.
-const FUNCTIONS: [&str; 10] = [
+const FUNCTIONS: [&str; 13] = [
     "api",
     "inbound-stripe",
     "inbound-custom",
@@ -33,6 +33,9 @@ const FUNCTIONS: [&str; 10] = [
     "rescuer",
     "oauth",
     "tenant-eraser",
+    "tenant-exporter",
+    "calendar-sync",
+    "mls-sync",
     "token-refresher",
 ];
 

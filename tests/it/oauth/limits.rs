@@ -2,12 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use platform::store::table::keys;
 use serde_json::{Value, json};
 use testkit::{Client, Stack, eventually, foreign::oauth::Browser, stack::text};
 use tokio::task::JoinSet;
 
 use super::setup::{Crm, RETURN_URL};
-use crate::SOON;
+use crate::{
+    SOON,
+    tables::{self, Table},
+};
 
 /// The gateway cuts a request off after 30 s.
 const BEFORE_THE_GATEWAY: Duration = Duration::from_secs(25);
@@ -143,4 +147,69 @@ async fn r19_a_token_endpoint_that_hangs_holds_a_caller_for_seconds_and_no_other
     assert_eq!(text(&failing, "status"), "failing");
     assert_eq!(text(&failing["last_error"], "code"), "idp_unavailable");
     assert_eq!(crm.provider.token_requests("refresh_token").await.len(), 1);
+}
+
+/// What the operator grants is what can be connected, by whichever way, also at once; what ends makes room.
+#[tokio::test]
+async fn a_tenant_has_no_more_connections_than_it_may_have() {
+    let crm = Crm::with_oidc("rotating").await;
+    let path = format!("/v1/tenants/{}", crm.tenant.tenant_id());
+    let limit = async |connections: Value| {
+        let limits = json!({ "limits": { "connections": connections } });
+        Stack::shared().operator().patch(&path, &limits).await.expect(200);
+    };
+    let import = async |tenant: Client, user: String| {
+        let body = json!({
+            "user_id": user, "idp": "example", "account": { "sub": format!("sub of {user}") },
+            "access_token": "access-token-of-a-test", "expires_in": 3600, "scopes": ["openid"],
+        });
+        tenant.post("/v1/connections", &body).await
+    };
+    let first = crm.connect("u_1", "ada").await;
+    let imported = import(crm.tenant.clone(), "u_2".to_owned()).await.expect(201);
+    // As of a tenant that connected before there was a count.
+    let count = keys::connect::connection_count(&tables::tenant(&crm.tenant));
+    let stack = Stack::shared();
+    let table = Table::registry(&stack);
+    assert_eq!(table.get(count.clone()).await["connections"]["N"], "2");
+    table.delete(count.clone()).await;
+    limit(json!(2)).await;
+    eventually("the limit to be in force", SOON, || async {
+        let response = import(crm.tenant.clone(), "u_3".to_owned()).await;
+        if response.status == 201 {
+            // It was made by what was cached before.
+            crm.tenant.delete(&format!("/v1/connections/{}", text(&response.json, "id"))).await;
+            return None;
+        }
+        response.expect_problem(422, "limit-reached");
+        Some(())
+    })
+    .await;
+    // A person sees a page that says so, and the CRM the code.
+    let session = crm.session("u_4", json!({ "login_hint": "bob" })).await;
+    let ended = crm.walk(&session, &mut Browser::stopping_at(RETURN_URL)).await;
+    assert_eq!(ended.parameter("outcome"), "failed", "{ended:?}");
+    assert_eq!(ended.parameter("code"), "limit-reached", "{ended:?}");
+    // Renewing is no new connection.
+    let session = crm.session("u_1", json!({ "login_hint": "ada" })).await;
+    let ended = crm.walk(&session, &mut Browser::stopping_at(RETURN_URL)).await;
+    assert_eq!(ended.parameter("code"), "connected", "{ended:?}");
+    // One that ends makes room, for one of several at once.
+    crm.tenant.delete(&format!("/v1/connections/{}", text(&imported, "id"))).await;
+    eventually("room for one", SOON, || async {
+        (table.get(count.clone()).await["connections"]["N"] == "1").then_some(())
+    })
+    .await;
+    let mut imports = JoinSet::new();
+    for n in 5..11 {
+        imports.spawn(import(crm.tenant.clone(), format!("u_{n}")));
+    }
+    let made = imports.join_all().await;
+    assert_eq!(made.iter().filter(|response| response.status == 201).count(), 1, "{made:?}");
+    for refused in made.iter().filter(|response| response.status != 201) {
+        refused.expect_problem(422, "limit-reached");
+    }
+    assert_eq!(table.get(count).await["connections"]["N"], "2");
+    assert_eq!(text(&crm.connection(&text(&first, "id")).await, "status"), "active");
+    limit(Value::Null).await;
 }

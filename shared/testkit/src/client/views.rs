@@ -378,6 +378,11 @@ views! {
         checkpoints: u64,
         first_broken: Option<BrokenEntryView>,
         head: Option<String>,
+        foreign_rows: Vec<ForeignRowView>,
+    }
+    /// A row in the place of an audit trail that is no entry.
+    ForeignRowView {
+        key: String,
     }
     /// The first entry of an audit trail that is not as it was written.
     BrokenEntryView {

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Mutex};
 use bytes::Bytes;
 use hyper::{Request, Response, StatusCode};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::process::Peer;
 
@@ -33,6 +34,31 @@ impl Call {
             operation: operation.unwrap_or(request.method().as_str()).to_owned(),
             targeted: operation.is_some(),
         })
+    }
+
+    /// What AWS charges this call with this response, in thousandths of units of tables, or of requests elsewhere.
+    pub fn milliunits(&self, sent_bytes: usize, response: &Response<Bytes>) -> u64 {
+        if self.service == "sqs" {
+            return 1000 * u64::try_from(sent_bytes.div_ceil(64 * 1024).max(1)).unwrap_or(u64::MAX);
+        }
+        if self.service != "dynamodb" {
+            return 1000;
+        }
+        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+        if !response.status().is_success() {
+            let code = body["__type"].as_str().unwrap_or_default();
+            return [("ConditionalCheckFailed", 1000), ("TransactionCanceled", 2000)]
+                .into_iter()
+                .find_map(|(name, units)| code.contains(name).then_some(units))
+                .unwrap_or(0);
+        }
+        let consumed = match &body["ConsumedCapacity"] {
+            Value::Array(tables) => tables.clone(),
+            table => vec![table.clone()],
+        };
+        let units: f64 = consumed.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum();
+        // The least that a call is charged is half a unit.
+        if units > 0.0 { format!("{:.0}", units * 1000.0).parse().unwrap_or(1000) } else { 1000 }
     }
 
     /// The response of a service that is called too often, as the SDK knows it.
@@ -66,6 +92,8 @@ pub struct Count {
     pub function: Option<String>,
     /// How often the stack responded to it.
     pub count: u64,
+    /// What AWS charges for these calls, in thousandths of units.
+    pub milliunits: u64,
 }
 
 /// Counts of calls that the stack responded to, once counting has begun: it takes longer to find out
@@ -74,29 +102,33 @@ pub struct Count {
 pub struct Counts(Mutex<Option<CountsByCall>>);
 
 /// By operation and function.
-type CountsByCall = BTreeMap<(String, Option<String>), u64>;
+type CountsByCall = BTreeMap<(String, Option<String>), (u64, u64)>;
 
 impl Counts {
     /// One more.
-    pub fn add(&self, call: &Call, peer: &Peer) {
+    pub fn add(&self, call: &Call, peer: &Peer, milliunits: u64) {
         let begun = self.0.lock().expect("no panic with it").is_some();
         if !begun {
             return;
         }
         let key = (format!("{}.{}", call.service, call.operation), peer.function().map(str::to_owned));
         if let Some(counts) = &mut *self.0.lock().expect("no panic with it") {
-            *counts.entry(key).or_default() += 1;
+            let (count, units) = counts.entry(key).or_default();
+            *count += 1;
+            *units += milliunits;
         }
     }
 
     /// All, by operation.
     pub fn all(&self) -> Vec<Count> {
         let counts = self.0.lock().expect("no panic with it");
-        let row = |((operation, function), count): (&(String, Option<String>), &u64)| Count {
-            operation: operation.clone(),
-            function: function.clone(),
-            count: *count,
-        };
+        let row =
+            |((operation, function), (count, milliunits)): (&(String, Option<String>), &(u64, u64))| Count {
+                operation: operation.clone(),
+                function: function.clone(),
+                count: *count,
+                milliunits: *milliunits,
+            };
         counts.iter().flatten().map(row).collect()
     }
 

@@ -217,9 +217,19 @@ impl Stack {
         self.try_invoke("TenantEraserFunctionName", json!({ "job": "erase" })).await
     }
 
+    /// Asks for what is left of exports to be made, as a schedule does every five minutes. It may be killed.
+    pub async fn run_exporter(&self) -> Result<Value, Value> {
+        self.try_invoke("TenantExporterFunctionName", json!({ "job": "export" })).await
+    }
+
     /// Asks the scheduler to sign audit trails, if that is due.
     pub async fn run_checkpoints(&self) {
         self.invoke("SchedulerFunctionName", json!({ "job": "checkpoints" })).await;
+    }
+
+    /// Asks the scheduler to send the entries of audit trails to the stream, as its schedule does every minute. It may be killed.
+    pub async fn run_audit_stream(&self) -> Result<Value, Value> {
+        self.try_invoke("SchedulerFunctionName", json!({ "job": "audit_stream" })).await
     }
 
     /// Asks the scheduler to look for what was lost, as its schedule does every two minutes.

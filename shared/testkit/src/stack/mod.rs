@@ -20,11 +20,11 @@ pub use self::clock::Clock;
 use crate::{
     http_client,
     process::{self, Kill},
-    proxy::{Plan, Report, Rule},
+    proxy::{Count, Plan, Report, Rule},
 };
 
 /// The outputs that name the URLs of all queues.
-pub const QUEUES: [&str; 7] = [
+pub const QUEUES: [&str; 10] = [
     "FastLaneUrl",
     "SlowLaneUrl",
     "FanOutPagesUrl",
@@ -32,6 +32,9 @@ pub const QUEUES: [&str; 7] = [
     "UnreadableUrl",
     "ConnectionsQueueUrl",
     "ConnectionsDeadLettersUrl",
+    "CalendarSyncQueueUrl",
+    "MlsSyncQueueUrl",
+    "SyncsDeadLettersUrl",
 ];
 
 /// The environment variable that names the stack's state file.
@@ -146,6 +149,18 @@ impl Stack {
         let response = http_client().delete(format!("{}/chaos", self.control())).send().await;
         let text = response.expect("the proxy responds").text().await.expect("a report");
         serde_json::from_str(&text).expect("a report")
+    }
+
+    /// Has the proxy count calls of AWS from now on, of all deployments.
+    pub async fn begin_call_counts(&self) {
+        let url = format!("{}/counts/reset", self.control());
+        let response = http_client().post(url).send().await.expect("the proxy responds");
+        assert!(response.status().is_success());
+    }
+
+    /// The calls that were counted.
+    pub async fn call_counts(&self) -> Vec<Count> {
+        self.ask_proxy("/counts").await
     }
 
     /// The processes that the proxy has killed, and when.
