@@ -4,10 +4,8 @@
 //! |---|---|
 //! | this one | what each feed's listings become |
 //! | `failures` | what is refused, fails, breaks off or is too fast |
-//! | `kills` | a sync that is killed between every two steps |
 
 mod failures;
-mod kills;
 
 use std::time::Duration;
 
