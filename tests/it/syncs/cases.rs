@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::{
-    Stack, eventually,
+    eventually,
     foreign::google::{Failure, FakeGoogle},
     stack::Clock,
 };
 
-use super::{SyncFixture, connect};
+use super::{
+    SyncFixture,
+    google::{CALENDAR, polled_world},
+};
 use crate::SOON;
-
-const CALENDAR: &str = "team@example.test";
 
 /// A minute more than the longest pause between two polls.
 const POLL: Duration = Duration::from_mins(20);
@@ -26,13 +27,8 @@ struct World {
 
 impl World {
     async fn new(name: &str) -> Self {
-        let (stack, clock) = Stack::deploy_with_clock(name).await;
-        let google = FakeGoogle::start().await;
-        google.account("ada", &["access-ada"]);
-        google.add_calendar("ada", CALENDAR, &json!({}));
-        // What is tested here is found by polls.
-        google.set_watchable(CALENDAR, false);
-        Self { crm: connect(stack, "ada").await, google, clock, by: Duration::ZERO }
+        let (crm, google, clock) = polled_world(name).await;
+        Self { crm, google, clock, by: Duration::ZERO }
     }
 
     async fn sync(&self) -> String {

@@ -6,16 +6,18 @@ use domain::{SyncId, TenantId};
 use platform::store::table::keys;
 use serde_json::{Value, json};
 use testkit::{
-    Stack, eventually,
+    eventually,
     foreign::google::{Failure, FakeGoogle, GoogleChannel},
     proxy::{Fault, Rule},
     stack::Clock,
 };
 
-use super::{SyncFixture, connect, import};
+use super::{
+    SyncFixture,
+    google::{CALENDAR, world},
+    import,
+};
 use crate::{SOON, tables::Table};
-
-const CALENDAR: &str = "team@example.test";
 
 /// A minute more than the longest pause between two polls of a watched calendar.
 const HOURLY: Duration = Duration::from_mins(61);
@@ -30,11 +32,8 @@ struct World {
 
 impl World {
     async fn new(name: &str) -> Self {
-        let (stack, clock) = Stack::deploy_with_clock(name).await;
-        let google = FakeGoogle::start().await;
-        google.account("ada", &["access-ada"]);
-        google.add_calendar("ada", CALENDAR, &json!({}));
-        Self { crm: connect(stack, "ada").await, google, clock, by: Duration::ZERO }
+        let (crm, google, clock) = world(name).await;
+        Self { crm, google, clock, by: Duration::ZERO }
     }
 
     fn settings(&self, calendar: &str) -> Value {

@@ -10,16 +10,22 @@ use testkit::{
 
 use super::{SyncFixture, connect};
 
-const CALENDAR: &str = "team@example.test";
+pub(super) const CALENDAR: &str = "team@example.test";
 
-async fn world(name: &str) -> (SyncFixture, FakeGoogle, testkit::stack::Clock) {
+/// A person with one calendar at a Google of its own, on a stack with a clock.
+pub(super) async fn world(name: &str) -> (SyncFixture, FakeGoogle, testkit::stack::Clock) {
     let (stack, clock) = Stack::deploy_with_clock(name).await;
     let google = FakeGoogle::start().await;
     google.account("ada", &["access-ada"]);
     google.add_calendar("ada", CALENDAR, &json!({}));
-    // What is tested here is found by polls.
-    google.set_watchable(CALENDAR, false);
     (connect(stack, "ada").await, google, clock)
+}
+
+/// The same where what changed is found by polls alone.
+pub(super) async fn polled_world(name: &str) -> (SyncFixture, FakeGoogle, testkit::stack::Clock) {
+    let (crm, google, clock) = world(name).await;
+    google.set_watchable(CALENDAR, false);
+    (crm, google, clock)
 }
 
 fn settings(google: &FakeGoogle) -> Value {
@@ -36,7 +42,7 @@ fn ids(events: &[Value]) -> Vec<&str> {
 
 #[tokio::test]
 async fn a_calendar_is_read_whole_and_then_its_changes() {
-    let (world, google, clock) = world("cw-sync-calendar").await;
+    let (world, google, clock) = polled_world("cw-sync-calendar").await;
     google.set_page_size(3);
     google.enter_many(CALENDAR, "viewing", 7);
     let id = world.sync("google_calendar", settings(&google)).await;
@@ -77,7 +83,7 @@ async fn a_calendar_is_read_whole_and_then_its_changes() {
 #[tokio::test]
 async fn a_lost_position_reads_everything_and_finds_what_is_gone() {
     // G1: a full list has no tombstones.
-    let (world, google, clock) = world("cw-sync-lost").await;
+    let (world, google, clock) = polled_world("cw-sync-lost").await;
     google.enter_many(CALENDAR, "viewing", 5);
     let id = world.sync("google_calendar", settings(&google)).await;
     let full = world.until(&id, "active").await;
@@ -96,7 +102,7 @@ async fn a_lost_position_reads_everything_and_finds_what_is_gone() {
 #[tokio::test]
 async fn a_list_that_breaks_off_removes_nothing() {
     // G2: page 1 of 3, and then failures.
-    let (world, google, clock) = world("cw-sync-broken").await;
+    let (world, google, clock) = polled_world("cw-sync-broken").await;
     google.set_page_size(2);
     google.enter_many(CALENDAR, "viewing", 6);
     let id = world.sync("google_calendar", settings(&google)).await;

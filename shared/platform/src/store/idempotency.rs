@@ -5,7 +5,7 @@
 //! `seed` and `first_at` stay as the first request has set them, until the record ends: ids are derived from them.
 
 use aws_sdk_dynamodb::{
-    operation::{delete_item::DeleteItemError, update_item::UpdateItemError},
+    operation::update_item::UpdateItemError,
     types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 use domain::{
@@ -17,7 +17,7 @@ use domain::{
 use super::table::{
     Item, Table,
     attributes::{millis, optional, parsed},
-    keys, update_if,
+    delete_if, keys, update_if,
 };
 use crate::{Fault, aws::sdk::DynamoDb};
 
@@ -156,17 +156,7 @@ impl IdempotencyRecords {
             .delete(keys::idempotency(&claim.tenant, &claim.name))
             .condition_expression("holder_token = :token AND attribute_not_exists(sealed_response)")
             .expression_attribute_values(":token", AttributeValue::S(claim.holder_token.clone()));
-        match delete.send().await {
-            Ok(_) => Ok(()),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(Fault::on("giving an idempotency key back")(error)),
-        }
+        delete_if(delete, "giving an idempotency key back").await.map(|_| ())
     }
 }
 

@@ -101,9 +101,7 @@ impl Running {
         let base = self.sync.settings.base_url.as_deref().unwrap_or(self.kind.api.base);
         base.trim_end_matches('/').to_owned()
     }
-}
 
-impl Running {
     /// Where the page is that is read.
     fn next_page(&self) -> Option<String> {
         self.sync.state.pass.as_ref()?.next.clone()

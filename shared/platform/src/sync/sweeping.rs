@@ -111,8 +111,8 @@ impl SyncRunner {
             return self.stop(running, SyncErrorCode::Protocol, message, now + REPAIR).await;
         }
         let was_watched = running.sync.state.watch.live(now).is_some();
-        // What was read is safe before channels are looked after.
-        if !self.save(running, now).await? || !self.watch(running).await? {
+        // What was read is safe before channels are looked after, if there are any.
+        if running.kind.push.is_some() && (!self.save(running, now).await? || !self.watch(running).await?) {
             return Ok(Turn::Gone);
         }
         let now = clock::now();

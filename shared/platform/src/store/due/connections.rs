@@ -4,14 +4,13 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{ConnectionId, TenantId, Timestamp, connection::notice::GrantNotice};
 use sha2::{Digest, Sha256};
 
-use super::index::DueConnection;
+use super::{
+    entry::{entry, take},
+    index::DueConnection,
+};
 use crate::{
     Fault,
-    store::table::{
-        Item, Table,
-        attributes::{millis, number},
-        keys, update_if,
-    },
+    store::table::{Table, attributes::millis, keys},
 };
 
 /// The attribute of a kept notice.
@@ -45,13 +44,8 @@ impl ConnectionEntries {
         connection: ConnectionId,
         due: Timestamp,
     ) -> Result<(), Fault> {
-        let (pk, sk) = keys::connection_due(tenant, connection);
-        let item = Item::from([
-            ("pk".to_owned(), AttributeValue::S(pk)),
-            ("sk".to_owned(), AttributeValue::S(sk)),
-            ("due_pk".to_owned(), AttributeValue::S(keys::due_connection(connection, due))),
-            ("due_at".to_owned(), number(due.millis())),
-        ]);
+        let key = keys::connection_due(tenant, connection);
+        let item = entry(key, keys::due_connection(connection, due), due);
         self.table.put(item).send().await.map_err(Fault::on("making a connection due"))?;
         Ok(())
     }
@@ -69,14 +63,8 @@ impl ConnectionEntries {
         const DOING: &str = "keeping a notice about a grant";
         let notice_text = serde_json::to_string(notice).map_err(Fault::on(DOING))?;
         let id = notice_id(&notice_text, notice.at);
-        let (pk, sk) = keys::connection_due(owner, id);
-        let item = Item::from([
-            ("pk".to_owned(), AttributeValue::S(pk)),
-            ("sk".to_owned(), AttributeValue::S(sk)),
-            ("due_pk".to_owned(), AttributeValue::S(keys::due_connection(id, now))),
-            ("due_at".to_owned(), number(now.millis())),
-            (NOTICE.to_owned(), AttributeValue::S(notice_text)),
-        ]);
+        let mut item = entry(keys::connection_due(owner, id), keys::due_connection(id, now), now);
+        item.insert(NOTICE.to_owned(), AttributeValue::S(notice_text));
         self.table.put(item).send().await.map_err(Fault::on(DOING))?;
         Ok(())
     }
@@ -92,19 +80,9 @@ impl ConnectionEntries {
     /// Moves an entry ahead to `lease`, if it is still where it was found. False where it is not: it was put anew or
     /// removed, or another run has it.
     pub async fn take(&self, found: &DueConnection, lease: Timestamp) -> Result<bool, Fault> {
-        let taken = self
-            .table
-            .update(keys::connection_due(&found.tenant, found.connection))
-            .update_expression("SET due_pk = :pk, due_at = :due")
-            .condition_expression("due_pk = :old_pk AND due_at = :old_due")
-            .expression_attribute_values(
-                ":pk",
-                AttributeValue::S(keys::due_connection(found.connection, lease)),
-            )
-            .expression_attribute_values(":due", number(lease.millis()))
-            .expression_attribute_values(":old_pk", AttributeValue::S(found.place.pk.clone()))
-            .expression_attribute_values(":old_due", number(found.place.at.millis()));
-        Ok(update_if(taken, "taking a due connection").await?.is_some())
+        let key = keys::connection_due(&found.tenant, found.connection);
+        let ahead = (keys::due_connection(found.connection, lease), lease);
+        take(&self.table, key, &found.place, ahead, "taking a due connection").await
     }
 
     /// Removes the entry of a connection that is not refreshed any more.

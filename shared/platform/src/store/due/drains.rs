@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::{
-    operation::{delete_item::DeleteItemError, update_item::builders::UpdateItemFluentBuilder},
+    operation::update_item::builders::UpdateItemFluentBuilder,
     types::{AttributeValue, ReturnValue},
 };
 use domain::{EndpointId, TenantId, Timestamp, recovery::drain};
@@ -17,7 +17,7 @@ use crate::{
         table::{
             Item, Table,
             attributes::{expires_at, integer, number},
-            keys, update_if,
+            delete_if, keys, update_if,
         },
     },
 };
@@ -127,24 +127,12 @@ impl Drains {
         if !drain::may_end(Timestamp::from_millis(known.touched_at), now) {
             return Ok(false);
         }
-        let removed = self
+        let delete = self
             .table
             .delete(keys::drain(&entry.owner, entry.endpoint))
             .condition_expression("touched_at = :touched")
-            .expression_attribute_values(":touched", number(known.touched_at))
-            .send()
-            .await;
-        match removed {
-            Ok(_) => Ok(true),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(Fault::on("removing the entry of held work")(error)),
-        }
+            .expression_attribute_values(":touched", number(known.touched_at));
+        delete_if(delete, "removing the entry of held work").await
     }
 
     fn update(&self, owner: &TenantId, endpoint: EndpointId) -> UpdateItemFluentBuilder {

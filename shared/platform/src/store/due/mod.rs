@@ -7,6 +7,7 @@
 
 pub mod connections;
 pub mod drains;
+mod entry;
 pub mod held;
 pub mod index;
 pub mod replays;

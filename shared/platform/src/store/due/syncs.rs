@@ -1,12 +1,11 @@
 //! The entry of a sync: by it the sync runs again. It never expires, so it must be removed with its sync.
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{SyncId, TenantId, Timestamp, sync::kind::Engine};
 
-use super::index::DueSync;
+use super::{entry::take, index::DueSync};
 use crate::{
     Fault,
-    store::table::{Item, Table, attributes::number, keys::sync as keys, put_if, update_if},
+    store::table::{Item, Table, attributes::number, keys::sync as keys, put_if},
 };
 
 /// Entries of syncs.
@@ -53,16 +52,9 @@ impl SyncEntries {
 
     /// Moves an entry ahead to `lease`, if it is still where it was found. False where it is not.
     pub async fn take(&self, found: &DueSync, lease: Timestamp) -> Result<bool, Fault> {
-        let taken = self
-            .table
-            .update(keys::sync_due(&found.tenant, found.engine, found.sync))
-            .update_expression("SET due_pk = :pk, due_at = :due")
-            .condition_expression("due_pk = :old_pk AND due_at = :old_due")
-            .expression_attribute_values(":pk", AttributeValue::S(keys::due_sync(found.sync, lease)))
-            .expression_attribute_values(":due", number(lease.millis()))
-            .expression_attribute_values(":old_pk", AttributeValue::S(found.place.pk.clone()))
-            .expression_attribute_values(":old_due", number(found.place.at.millis()));
-        Ok(update_if(taken, "taking a due sync").await?.is_some())
+        let key = keys::sync_due(&found.tenant, found.engine, found.sync);
+        let ahead = (keys::due_sync(found.sync, lease), lease);
+        take(&self.table, key, &found.place, ahead, "taking a due sync").await
     }
 
     /// Removes the entry of a sync that does not run any more.
@@ -74,11 +66,5 @@ impl SyncEntries {
 }
 
 fn entry(tenant: &TenantId, engine: Engine, id: SyncId, due: Timestamp) -> Item {
-    let (pk, sk) = keys::sync_due(tenant, engine, id);
-    Item::from([
-        ("pk".to_owned(), AttributeValue::S(pk)),
-        ("sk".to_owned(), AttributeValue::S(sk)),
-        ("due_pk".to_owned(), AttributeValue::S(keys::due_sync(id, due))),
-        ("due_at".to_owned(), number(due.millis())),
-    ])
+    super::entry::entry(keys::sync_due(tenant, engine, id), keys::due_sync(id, due), due)
 }

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aws_sdk_dynamodb::{operation::delete_item::DeleteItemError, types::AttributeValue};
+use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     TenantId, Timestamp,
     ids::holder::Holder,
@@ -15,7 +15,7 @@ use super::ROW_CAPACITY;
 use crate::{
     Fault,
     runtime::{cache::Cache, flights::Flights},
-    store::table::{Table, keys, put_if, rows::item},
+    store::table::{Table, delete_if, keys, put_if, rows::item},
 };
 
 /// How long a lease is held whose holder was lost: longer than a change takes.
@@ -250,16 +250,6 @@ impl SecretPointers {
             .condition_expression("#at = :at")
             .expression_attribute_names("#at", "at")
             .expression_attribute_values(":at", AttributeValue::N(departure.at.to_string()));
-        match delete.send().await {
-            Ok(_) => Ok(()),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(Fault::on("deleting which owner left a shard")(error)),
-        }
+        delete_if(delete, "deleting which owner left a shard").await.map(|_| ())
     }
 }

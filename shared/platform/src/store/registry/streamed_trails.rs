@@ -1,7 +1,6 @@
 //! How far the audit trails were sent to the stream, and which have entries to be sent. These rows are not in the table of
 //! the trails, where rows are only inserted.
 
-use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use domain::TenantId;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +9,7 @@ use crate::{
     store::table::{
         Item, Table,
         attributes::{integer, number, parsed},
+        delete_if,
         keys::access as keys,
         rows::item,
     },
@@ -63,17 +63,7 @@ impl StreamedTrails {
             .delete(keys::touched_trail(&trail.tenant))
             .condition_expression("seq = :seq")
             .expression_attribute_values(":seq", number(trail.seq));
-        match delete.send().await {
-            Ok(_) => Ok(()),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(Fault::on("noting that a trail was sent")(error)),
-        }
+        delete_if(delete, "noting that a trail was sent").await.map(|_| ())
     }
 
     /// The number of the last entry of a trail that was sent; 0 before the first.

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use aws_sdk_dynamodb::{
     operation::{
-        delete_item::builders::DeleteItemFluentBuilder,
+        delete_item::{DeleteItemError, builders::DeleteItemFluentBuilder},
         put_item::{PutItemError, builders::PutItemFluentBuilder},
         query::builders::QueryFluentBuilder,
         update_item::{UpdateItemError, UpdateItemOutput, builders::UpdateItemFluentBuilder},
@@ -185,6 +185,21 @@ pub(crate) async fn put_if(put: PutItemFluentBuilder, doing: &'static str) -> Re
         Ok(_) => Ok(true),
         Err(error)
             if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(Fault::on(doing)(error)),
+    }
+}
+
+/// Makes a deletion; false where its condition did not hold.
+pub(crate) async fn delete_if(delete: DeleteItemFluentBuilder, doing: &'static str) -> Result<bool, Fault> {
+    match delete.send().await {
+        Ok(_) => Ok(true),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
         {
             Ok(false)
         }
