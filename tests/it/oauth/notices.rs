@@ -311,7 +311,7 @@ async fn a_notice_that_was_acknowledged_is_not_lost_by_crashes() {
     let (id, _) = source(&tenant, &body).await;
     let google = ("google_risc", id.as_str());
     // What keeps the notice fails: the provider gets no acknowledgement, and sends it again.
-    let steps = ["before-change", "after-change", "before-removal"];
+    let steps = ["before-change", "after-change", "before-event", "before-removal"];
     let mut connections = Vec::new();
     for step in steps {
         connections.push(import(&tenant, "google", step, step).await);
@@ -326,6 +326,8 @@ async fn a_notice_that_was_acknowledged_is_not_lost_by_crashes() {
     for (operation, contains, fault) in [
         ("PutItem", vec![connections[0].as_str(), "grant_revoked"], Fault::KillBefore),
         ("PutItem", vec![connections[1].as_str(), "grant_revoked"], Fault::KillAfter),
+        // The connection's entry is still due soon.
+        ("PutItem", vec![stack.output("EventsTableName"), connections[2].as_str()], Fault::KillBefore),
         // The notice was acted on, and its entry is still there.
         ("DeleteItem", vec![entry.as_str()], Fault::KillBefore),
     ] {

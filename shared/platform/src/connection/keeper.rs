@@ -199,21 +199,25 @@ impl Keeper {
     /// Notes when a connection is next due, in its entry. What the row says is for people.
     pub(super) async fn schedule(&self, connection: &Connection) -> Result<(), Fault> {
         let Connection { tenant_id, id, .. } = connection;
-        match connection.next_refresh_at {
-            Some(due) => self.entries.put(tenant_id, *id, due).await,
-            // Never without an entry: another writer may have just made it due.
-            None => self.entries.put(tenant_id, *id, clock::now() + IDLE).await,
+        let now = clock::now();
+        // Never without an entry: another writer may have just made it due.
+        let mut due = connection.next_refresh_at.unwrap_or(now + IDLE);
+        if !connection.announcements.is_empty() {
+            // The one who was to publish them may have been killed.
+            due = due.min(now + SETTLING);
         }
+        self.entries.put(tenant_id, *id, due).await
     }
 
-    /// Does what is left after a change was committed: the refresh token into Secrets Manager, the entry, the events. A
-    /// failure is logged and left to the entry, which every change has.
+    /// Does what is left after a change was committed: the refresh token into Secrets Manager, the events, the entry. A
+    /// failure is logged and left to the entry, which every change has. The entry is moved last: a function that is killed
+    /// before that leaves the events to it.
     pub(super) async fn follow_up(&self, stored: StoredConnection) -> StoredConnection {
         let (tenant, id) = (stored.connection.tenant_id.clone(), stored.connection.id);
         let settled = async {
             let stored = self.vault.settle(&self.connections, stored.clone()).await?;
+            let stored = self.announce(stored).await?;
             self.schedule(&stored.connection).await?;
-            self.announce(&stored.connection).await?;
             Ok::<_, Fault>(stored)
         };
         match Box::pin(settled).await {

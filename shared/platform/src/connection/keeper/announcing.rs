@@ -20,9 +20,10 @@ const DOING: &str = "announcing a change of a connection";
 
 impl Keeper {
     /// Publishes what is not announced yet, and notes that it is. A repeat publishes nothing twice, since the ids of
-    /// the events are derived.
-    pub(super) async fn announce(&self, connection: &Connection) -> Result<(), Fault> {
-        let Some(last) = connection.announcements.last().map(|one| one.change) else { return Ok(()) };
+    /// the events are derived. What comes back has only what others are to announce.
+    pub(super) async fn announce(&self, mut stored: StoredConnection) -> Result<StoredConnection, Fault> {
+        let connection = &stored.connection;
+        let Some(last) = connection.announcements.last().map(|one| one.change) else { return Ok(stored) };
         for announcement in &connection.announcements {
             let event = new_event(announcement.event, connection, announcement.change)?;
             match self.publisher.publish(&connection.tenant_id, event, announcement.at).await {
@@ -40,7 +41,11 @@ impl Keeper {
             announcements.retain(|one| one.change > last);
             announcements.len() < before
         };
-        self.connections.change(&connection.tenant_id, connection.id, forget).await.map(|_| ())
+        if let Some(after) = self.connections.change(&connection.tenant_id, connection.id, forget).await? {
+            return Ok(after);
+        }
+        stored.connection.announcements.clear();
+        Ok(stored)
     }
 
     /// Publishes that there is a new token, if an endpoint names exactly that. It is not stored before: at 10,000

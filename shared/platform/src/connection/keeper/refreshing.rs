@@ -16,7 +16,7 @@ use domain::{
 
 use tokio::time::Instant;
 
-use super::{Keeper, ProviderClient, ending::REVOKING, vault::Vault};
+use super::{Keeper, ProviderClient, SETTLING, ending::REVOKING, vault::Vault};
 use crate::{
     Fault, aws::spending, runtime::clock, secrets::DurableCredential,
     store::registry::connections::StoredConnection,
@@ -406,6 +406,10 @@ impl Keeper {
             stored.lease = None;
             true
         };
+        if matches!(outcome, TokenOutcome::Dead(_)) {
+            // A token call has no entry that is due soon: who stops after the change leaves the event to this one.
+            self.entries.put(&tenant_id, id, now + SETTLING).await?;
+        }
         match self.connections.change(&tenant_id, id, change).await? {
             Some(after) => Ok(self.follow_up(after).await),
             None => self.gone_ahead(&stored).await,

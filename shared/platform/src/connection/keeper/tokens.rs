@@ -8,7 +8,7 @@ use domain::{
 };
 use tokio::time::Instant;
 
-use super::{AccessToken, Keeper, NoToken, TokenRequest};
+use super::{AccessToken, Keeper, NoToken, SETTLING, TokenRequest};
 use crate::{runtime::clock, store::registry::connections::StoredConnection};
 
 /// How long a caller waits for a refresh that another one makes: longer than a call to a provider.
@@ -71,7 +71,7 @@ impl Keeper {
             let can_refresh = connection.refreshable && connection.status != Status::Reauthorize;
             let is_usable = !is_refused && connection.has_token_until(now);
             if !can_refresh {
-                if is_refused && !connection.refreshable {
+                if is_refused && !connection.refreshable && connection.status != Status::Reauthorize {
                     self.note_refusal(tenant, id, now).await?;
                 }
                 let error = connection.last_error.clone();
@@ -167,6 +167,8 @@ impl Keeper {
         id: ConnectionId,
         now: Timestamp,
     ) -> Result<(), crate::Fault> {
+        // Before the change: who stops after it leaves the rest to the entry.
+        self.entries.put(tenant, id, now + SETTLING).await?;
         let end = |stored: &mut StoredConnection| {
             let is_open = matches!(stored.connection.status, Status::Active | Status::Failing);
             if is_open {
