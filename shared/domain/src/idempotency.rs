@@ -4,15 +4,23 @@
 //! died does not block the key. Ids of what the request creates are derived from the record, so a repeat of one whose
 //! outcome is unknown finds what that has created. Publishing has keys of its own: its event is the record.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use data_encoding::HEXLOWER;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::{Timestamp, saturating};
 
 /// How long a response is kept under its key.
 pub const KEPT: Duration = Duration::from_hours(24);
+
+/// How long the record of a request is kept whose effect at a third party is unknown: a repeat days later must not be
+/// taken for the first.
+pub const KEPT_UNKNOWN: Duration = Duration::from_hours(7 * 24);
+
+/// The longest response that is kept whole, in bytes: sealed and as text, it must fit into an item of DynamoDB.
+pub const WHOLE_LIMIT: usize = 256 * 1024;
 
 /// How long a request can take under its claim: twice as long as a function runs.
 pub const CLAIM: Duration = Duration::from_mins(1);
@@ -46,6 +54,8 @@ pub struct Origin {
     pub first_at: Timestamp,
     /// Whether this is a repeat of a request whose outcome is unknown.
     pub is_repeat: bool,
+    /// When a request with this key was first about to be sent to a third party, where it may have been carried out.
+    pub sent_at: Option<Timestamp>,
 }
 
 impl Origin {
@@ -61,6 +71,20 @@ impl Origin {
 #[must_use]
 pub fn fingerprint(path: &str, body: &[u8]) -> String {
     digest(&[path.as_bytes(), body])
+}
+
+/// A response as it is kept for repeats. One that is too long is kept without its longest field, which is null then: a
+/// repeat reports that the request was carried out.
+#[must_use]
+pub fn kept_form(body: &[u8]) -> Cow<'_, [u8]> {
+    if body.len() <= WHOLE_LIMIT {
+        return Cow::Borrowed(body);
+    }
+    let mut fields: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+    if let Some((_, longest)) = fields.iter_mut().max_by_key(|(_, value)| value.to_string().len()) {
+        *longest = Value::Null;
+    }
+    Cow::Owned(Value::Object(fields).to_string().into_bytes())
 }
 
 /// A hash in which each part has its length, so that no two lists have the same bytes.
@@ -113,6 +137,8 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -159,9 +185,21 @@ mod tests {
             seed: seed.to_owned(),
             first_at: Timestamp::from_secs(1),
             is_repeat,
+            sent_at: None,
         };
         assert_eq!(origin("a", false).random(), origin("a", true).random());
         assert_ne!(origin("a", false).random(), origin("b", false).random());
+    }
+
+    #[test]
+    fn a_long_response_is_kept_without_its_longest_field() {
+        let response =
+            |length: usize| json!({ "status": 200, "body": { "id": "x".repeat(length) }, "request_id": "r" });
+        let short = response(100).to_string();
+        assert_eq!(kept_form(short.as_bytes()), short.as_bytes());
+        let long = response(WHOLE_LIMIT).to_string();
+        let kept: Value = serde_json::from_slice(&kept_form(long.as_bytes())).unwrap();
+        assert_eq!(kept, json!({ "status": 200, "body": null, "request_id": "r" }));
     }
 
     #[test]

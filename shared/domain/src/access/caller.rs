@@ -1,7 +1,18 @@
 //! Who is calling the API.
 
+use serde::{Deserialize, Serialize};
+
 use super::scope::Scope;
 use crate::{KeyId, PortalSessionId, TenantId, tenant::limits::RequestRate};
+
+/// The rate limit of one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRate {
+    /// Whose it is.
+    pub key: KeyId,
+    /// The limit.
+    pub rate: RequestRate,
+}
 
 /// Who is calling.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +38,8 @@ pub enum Caller {
         id: PortalSessionId,
         /// What it may do.
         scopes: Vec<Scope>,
+        /// The rate limit of the key that created the session, which they share.
+        rate: Option<KeyRate>,
     },
 }
 
@@ -46,6 +59,16 @@ impl Caller {
         match self {
             Self::Operator => None,
             Self::Key { tenant, .. } | Self::Portal { tenant, .. } => Some(tenant),
+        }
+    }
+
+    /// The rate limit that it has beside its tenant's: its key's, or that of the key that created its session.
+    #[must_use]
+    pub fn key_rate(&self) -> Option<KeyRate> {
+        match self {
+            Self::Operator => None,
+            Self::Key { id, rate, .. } => rate.map(|rate| KeyRate { key: *id, rate }),
+            Self::Portal { rate, .. } => *rate,
         }
     }
 

@@ -6,7 +6,11 @@
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-use super::{caller::Caller, origin::Origins, scope::Scope};
+use super::{
+    caller::{Caller, KeyRate},
+    origin::Origins,
+    scope::Scope,
+};
 pub use crate::digest::hash;
 use crate::{PortalSessionId, Secret, TenantId, Timestamp, digest::is_hex};
 
@@ -30,8 +34,14 @@ pub const DEFAULT_SECS: u32 = 3600;
 pub const ORIGIN_COUNT_LIMIT: usize = 10;
 
 /// What no session may do: a thief of a browser's token must not gain more with it, or keep it.
-const EXCLUDED: [Scope; 5] =
-    [Scope::KeysWrite, Scope::TenantWrite, Scope::PortalWrite, Scope::ConnectionsToken, Scope::IdpsWrite];
+const EXCLUDED: [Scope; 6] = [
+    Scope::KeysWrite,
+    Scope::TenantWrite,
+    Scope::PortalWrite,
+    Scope::ConnectionsToken,
+    Scope::IntegrationsCall,
+    Scope::IdpsWrite,
+];
 
 /// Whether a session may have a scope.
 #[must_use]
@@ -56,6 +66,9 @@ pub struct PortalSession {
     pub created_at: Timestamp,
     /// Who created it: `operator`, or the id of a key.
     pub created_by: String,
+    /// The rate limit of the key that created it, if that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<KeyRate>,
     /// When the code was exchanged.
     pub opened_at: Option<Timestamp>,
     /// When it ends.
@@ -89,6 +102,7 @@ impl PortalSession {
             session: self.id,
             scopes: self.scopes.clone(),
             origins: self.origins.clone(),
+            rate: self.rate,
             valid_until,
         }
     }
@@ -111,6 +125,9 @@ pub struct PortalToken {
     /// The origins of the pages that may use it; any where there are none.
     #[serde(default)]
     pub origins: Vec<String>,
+    /// The rate limit of the key that created the session, if that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<KeyRate>,
     /// From when on it is refused.
     pub valid_until: Timestamp,
 }
@@ -139,6 +156,7 @@ impl PortalToken {
                 tenant: self.tenant.clone(),
                 id: self.session,
                 scopes: self.scopes.clone(),
+                rate: self.rate,
             })
         }
     }
@@ -169,6 +187,7 @@ mod tests {
             origins: origins.iter().map(|origin| (*origin).to_owned()).collect(),
             created_at: Timestamp::from_secs(0),
             created_by: "operator".to_owned(),
+            rate: None,
             opened_at: None,
             ends_at: Timestamp::from_secs(3600),
             token_hash: None,
@@ -218,7 +237,7 @@ mod tests {
 
     #[test]
     fn no_session_makes_keys_or_reads_tokens() {
-        for scope in [Scope::KeysWrite, Scope::ConnectionsToken, Scope::PortalWrite, Scope::TenantWrite] {
+        for scope in EXCLUDED {
             assert!(!may_have(scope), "{scope}");
         }
         assert!(may_have(Scope::EndpointsWrite) && may_have(Scope::AuditRead));

@@ -14,7 +14,7 @@ text_enum! {
         Developer = "developer",
         /// Manages keys, identity providers and the tenant's settings, and reads the audit trail.
         Admin = "admin",
-        /// May do everything that a tenant can, and reads access tokens.
+        /// May do everything that a tenant can, reads access tokens, and calls the APIs of third parties.
         Owner = "owner",
     }
 }
@@ -110,9 +110,11 @@ mod tests {
         for scope in Role::Viewer.scopes() {
             assert!(scope.as_str().ends_with(":read"), "{scope}");
         }
-        for scope in [Scope::ConnectionsToken, Scope::KeysWrite, Scope::AuditRead] {
+        for scope in [Scope::ConnectionsToken, Scope::IntegrationsCall, Scope::KeysWrite, Scope::AuditRead] {
             assert!(!Role::Developer.scopes().contains(&scope), "{scope}");
         }
-        assert!(!Role::Admin.scopes().contains(&Scope::ConnectionsToken));
+        for scope in [Scope::ConnectionsToken, Scope::IntegrationsCall] {
+            assert!(!Role::Admin.scopes().contains(&scope), "{scope}");
+        }
     }
 }

@@ -33,6 +33,8 @@ text_enum! {
         SyncsWrite = "syncs:write",
         /// Read syncs and their progress, and what can be synced.
         SyncsRead = "syncs:read",
+        /// Call the APIs of third parties by connections, with their rights there.
+        IntegrationsCall = "integrations:call",
         /// Read the catalog of event types.
         EventTypesRead = "event_types:read",
         /// Create, change, rotate and revoke API keys with at most the scopes of this one.

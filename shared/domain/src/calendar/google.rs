@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     channel::{self, Channel},
+    google_writes::WRITES,
     shown::{Attendee, CalendarEvent, CalendarTime},
 };
 use crate::{
@@ -32,7 +33,7 @@ use crate::{
 const PAGE_SIZE: &str = "250";
 
 /// Attendees of an event at most.
-const ATTENDEES: &str = "100";
+pub(super) const ATTENDEES: &str = "100";
 
 /// The row.
 pub const KIND: SyncKind = SyncKind {
@@ -40,6 +41,7 @@ pub const KIND: SyncKind = SyncKind {
     title: "Google Calendar",
     engine: Engine::Calendar,
     api: &google_calendar::API,
+    idp: Some("google"),
     settings: &[Setting::CalendarId],
     event_types: EventTypes {
         created: "calendar.event.created",
@@ -55,6 +57,7 @@ pub const KIND: SyncKind = SyncKind {
     interval: Duration::from_mins(15),
     full_every: None,
     link_life: Some(Duration::from_hours(1)),
+    repeats_links: false,
     halvings: 0,
     brake: Brake { least: 10, percent: 30 },
     watermark: Watermark::Token,
@@ -67,7 +70,9 @@ pub const KIND: SyncKind = SyncKind {
         close: close_channel,
     }),
     owner: Some(series_of),
+    writes: Some(WRITES),
     request,
+    keys: None,
     read,
 };
 
@@ -134,7 +139,8 @@ fn read(_: &SyncSettings, body: &Value) -> Result<Page, MalformedPage> {
     Ok(page)
 }
 
-fn incoming(item: Value) -> Result<Incoming, MalformedPage> {
+/// An item of a list, or the response about one event.
+pub(super) fn incoming(item: Value) -> Result<Incoming, MalformedPage> {
     let event: Appointment = serde_json::from_value(item).map_err(|_| MalformedPage { field: "event" })?;
     let key = event.id.clone().filter(|id| !id.is_empty()).ok_or(MalformedPage { field: "id" })?;
     let version = event.etag.clone();
@@ -142,14 +148,23 @@ fn incoming(item: Value) -> Result<Incoming, MalformedPage> {
     let is_cancelled = event.status.as_deref() == Some("cancelled");
     let presence = match (is_cancelled, event.recurring_event_id.is_some()) {
         // Only its id, its series and its original start are guaranteed.
-        (true, true) => Presence::Excluded(shown(event)?),
+        (true, true) => Presence::Excluded(value(&shown(event))?),
         (true, false) => Presence::Gone,
-        (false, _) => Presence::Live(shown(event)?),
+        (false, _) => Presence::Live(value(&shown(event))?),
     };
     Ok(Incoming { key, version, presence, modified_at })
 }
 
-fn shown(event: Appointment) -> Result<Value, MalformedPage> {
+/// The same as a value of its type.
+pub(super) fn appointment(item: Value) -> Result<CalendarEvent, MalformedPage> {
+    serde_json::from_value(item).map(shown).map_err(|_| MalformedPage { field: "event" })
+}
+
+fn value(shown: &CalendarEvent) -> Result<Value, MalformedPage> {
+    serde_json::to_value(shown).map_err(|_| MalformedPage { field: "event" })
+}
+
+fn shown(event: Appointment) -> CalendarEvent {
     let attendees = event.attendees.into_iter().filter_map(|attendee| {
         Some(Attendee {
             email: attendee.email?,
@@ -170,7 +185,7 @@ fn shown(event: Appointment) -> Result<Value, MalformedPage> {
             .find(|entry| entry.entry_point_type == "video")
             .and_then(|entry| entry.uri)
     });
-    let shown = CalendarEvent {
+    CalendarEvent {
         id: event.id.unwrap_or_default(),
         ical_uid: event.ical_uid,
         series_id: event.recurring_event_id,
@@ -194,8 +209,7 @@ fn shown(event: Appointment) -> Result<Value, MalformedPage> {
         kind: event.event_type.unwrap_or_else(|| "default".to_owned()),
         meeting_url: meeting_url.or(event.hangout_link),
         core_id: event.extended_properties.and_then(|properties| properties.private?.core_id),
-    };
-    serde_json::to_value(shown).map_err(|_| MalformedPage { field: "event" })
+    }
 }
 
 #[derive(Deserialize)]

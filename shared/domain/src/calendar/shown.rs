@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 /// A time of an appointment, as its calendar has it: never turned into another zone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum CalendarTime {
     /// A day, for an appointment of whole days. The end is the day after the last one.
@@ -22,7 +22,7 @@ pub enum CalendarTime {
 }
 
 /// Someone who is invited.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Attendee {
     /// The address.
     pub email: String,
@@ -37,7 +37,7 @@ pub struct Attendee {
 }
 
 /// An appointment, or a series of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct CalendarEvent {
     /// The provider's id in its calendar.
     pub id: String,

@@ -3,7 +3,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
-    class::{Class, ResponseView},
+    class::{Class, Conflict, Refusal, ResponseView},
     wait::WaitHeader,
     window::Window,
 };
@@ -31,10 +31,21 @@ pub enum Encoding {
 pub enum IdempotencyKeyPlace {
     /// It takes none: a POST whose response was lost is not sent again.
     None,
-    /// In a header of this name.
+    /// In a header of this name. A copy with the same key gets what the first one came to.
     Header(&'static str),
-    /// In the body, at this JSON Pointer (RFC 6901).
+    /// In the body, at this JSON Pointer (RFC 6901). A copy with the same key is refused as a conflict.
     Body(&'static str),
+}
+
+/// What a response to a copy says about a write whose earlier copy may have been carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// The earlier copy was carried out.
+    Done,
+    /// No copy was, or one more does no harm.
+    NotDone,
+    /// It says nothing about the earlier copy.
+    Unknown,
 }
 
 /// What a call counts as, where an API limits some calls apart from others.
@@ -77,6 +88,31 @@ pub struct Api {
     pub docs: &'static str,
 }
 
+impl Api {
+    /// What a response that is no success says about an earlier copy of a call with the same key.
+    ///
+    /// A limit or a refused token says nothing, since it is found before a key is looked up.
+    #[must_use]
+    pub fn effect_of_earlier(&self, call: &Call, class: &Class) -> Effect {
+        let place = if call.takes_key { self.idempotency } else { IdempotencyKeyPlace::None };
+        let has_replay = matches!(place, IdempotencyKeyPlace::Header(_));
+        let is_harmless = call.may_repeat(false);
+        match class {
+            Class::NotFound if call.method == CallMethod::Delete => Effect::Done,
+            Class::Conflict(Conflict::Exists) if matches!(place, IdempotencyKeyPlace::Body(_)) => {
+                Effect::Done
+            }
+            Class::NotFound | Class::Refused(Refusal::Malformed | Refusal::Unsupported)
+                if has_replay || is_harmless =>
+            {
+                Effect::NotDone
+            }
+            Class::Conflict(_) if is_harmless => Effect::NotDone,
+            _ => Effect::Unknown,
+        }
+    }
+}
+
 /// A call of an API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Call {
@@ -92,6 +128,8 @@ pub struct Call {
     pub group: CallGroup,
     /// The time for all of it, in seconds.
     pub timeout_secs: u64,
+    /// Whether it takes an idempotency key, where its API has a place for one.
+    pub takes_key: bool,
 }
 
 /// The method of a call.
@@ -140,13 +178,28 @@ impl Call {
             idempotent: true,
             group: CallGroup::General,
             timeout_secs: 20,
+            takes_key: false,
         }
     }
 
     /// A call that writes. A second copy may do harm, unless [`Call::repeatable`] says otherwise.
     #[must_use]
     pub const fn write(name: &'static str, method: CallMethod, path: &'static str) -> Self {
-        Self { name, method, path, idempotent: false, group: CallGroup::Write, timeout_secs: 20 }
+        Self {
+            name,
+            method,
+            path,
+            idempotent: false,
+            group: CallGroup::Write,
+            timeout_secs: 20,
+            takes_key: false,
+        }
+    }
+
+    /// The same, where the API takes an idempotency key with it.
+    #[must_use]
+    pub const fn keyed(self) -> Self {
+        Self { takes_key: true, ..self }
     }
 
     /// The same, where a second copy does no harm.
@@ -167,15 +220,15 @@ impl Call {
         Self { timeout_secs, ..self }
     }
 
-    /// Whether it may be sent again when its response was lost.
+    /// Whether it may be sent again when its response was lost, `has_key` where a key is at hand for it.
     #[must_use]
     pub fn may_repeat(&self, has_key: bool) -> bool {
-        self.idempotent || self.method.is_idempotent() || has_key
+        self.idempotent || self.method.is_idempotent() || self.takes_key && has_key
     }
 }
 
 /// All but the unreserved characters of RFC 3986, section 2.3.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Fills the `{…}` of a path in order, percent-encoding each value whole: `primary#x` becomes `primary%23x`.
 ///
@@ -240,13 +293,50 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_shows_whether_the_first_was_carried_out() {
+        use crate::client::apis::{brevo, stripe};
+
+        let (create, cancel) = ("refunds.create", "subscriptions.cancel");
+        let exists = Class::Conflict(Conflict::Exists);
+        let malformed = Class::Refused(Refusal::Malformed);
+        let throttled = Class::Throttled { wait: None };
+        for (integration, call, class, expected) in [
+            // Stripe replays: a declined copy means that the first was declined.
+            (stripe::INTEGRATION, create, malformed.clone(), Effect::NotDone),
+            (stripe::INTEGRATION, create, Class::NotFound, Effect::NotDone),
+            // The key was used with other bytes, which may be those of the first copy before a deployment.
+            (stripe::INTEGRATION, create, exists.clone(), Effect::Unknown),
+            (stripe::INTEGRATION, create, throttled.clone(), Effect::Unknown),
+            (stripe::INTEGRATION, create, Class::Unauthorized, Effect::Unknown),
+            (stripe::INTEGRATION, create, Class::Refused(Refusal::Forbidden), Effect::Unknown),
+            (stripe::INTEGRATION, create, Class::Busy { by_copy: true }, Effect::Unknown),
+            // It is cancelled already.
+            (stripe::INTEGRATION, cancel, Class::NotFound, Effect::Done),
+            (stripe::INTEGRATION, cancel, malformed.clone(), Effect::NotDone),
+            (stripe::INTEGRATION, cancel, throttled, Effect::Unknown),
+            // Brevo refuses the second copy of a mail.
+            (brevo::INTEGRATION, "smtp.send", exists.clone(), Effect::Done),
+            (brevo::INTEGRATION, "smtp.send", malformed.clone(), Effect::Unknown),
+            (brevo::INTEGRATION, "contacts.upsert", exists.clone(), Effect::NotDone),
+            (brevo::INTEGRATION, "webhooks.delete", Class::NotFound, Effect::Done),
+            (brevo::INTEGRATION, "webhooks.create", exists, Effect::Unknown),
+            (brevo::INTEGRATION, "webhooks.create", malformed, Effect::Unknown),
+        ] {
+            let row = integration.find(call).unwrap();
+            assert_eq!(integration.api.effect_of_earlier(&row.call, &class), expected, "{call} {class:?}");
+        }
+    }
+
+    #[test]
     fn only_calls_that_can_be_repeated_are() {
         let post = Call::write("create", CallMethod::Post, "/x");
         let patch = Call::write("change", CallMethod::Patch, "/x");
         for (call, has_key, expected) in [
             (Call::get("read", "/x"), false, true),
             (post, false, false),
-            (post, true, true),
+            (post, true, false),
+            (post.keyed(), false, false),
+            (post.keyed(), true, true),
             (post.repeatable(), false, true),
             (patch, false, false),
             (Call::write("replace", CallMethod::Put, "/x"), false, true),

@@ -38,8 +38,15 @@ pub enum Class {
         /// Whether only writes are.
         writes_only: bool,
     },
+    /// Another request has what this one requires: it works within seconds, and no limit is reached.
+    Busy {
+        /// Whether that is a copy of this one with the same key, which may be carried out.
+        by_copy: bool,
+    },
     /// The API failed: the same call works later.
     Transient,
+    /// The API failed, and says that the same call will fail again. Whether it did something is unknown.
+    Failed,
     /// The API takes too long for what was requested: a smaller page works.
     TooMuch,
     /// The token is not accepted.
@@ -83,7 +90,9 @@ impl Class {
             Self::Success => "success",
             Self::Throttled { .. } => "throttled",
             Self::Suspended { .. } => "suspended",
+            Self::Busy { .. } => "busy",
             Self::Transient => "transient",
+            Self::Failed => "failed",
             Self::TooMuch => "too_much",
             Self::Unauthorized => "unauthorized",
             Self::PositionLost => "position_lost",
@@ -92,7 +101,32 @@ impl Class {
             Self::Refused(_) => "refused",
         }
     }
+
+    /// Whether a write with this response may have been carried out: an error of the API's own does not say that it was
+    /// not, and a copy in progress says that it soon is.
+    #[must_use]
+    pub fn may_be_done(&self) -> bool {
+        matches!(
+            self,
+            Self::Success | Self::Transient | Self::Failed | Self::TooMuch | Self::Busy { by_copy: true }
+        )
+    }
+
+    /// Its name in metrics: fewer, since each value of a dimension costs money.
+    #[must_use]
+    pub fn metric_name(&self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Throttled { .. } | Self::Suspended { .. } => "throttled",
+            Self::Busy { .. } | Self::Transient | Self::Failed | Self::TooMuch => FAILED,
+            Self::Unauthorized => "unauthorized",
+            Self::PositionLost | Self::NotFound | Self::Conflict(_) | Self::Refused(_) => "refused",
+        }
+    }
 }
+
+/// The name in metrics of a call that had no response, or one that cannot be read.
+pub const FAILED: &str = "failed";
 
 /// What a status means by HTTP alone, which rows fall back to.
 #[must_use]

@@ -17,6 +17,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The shortest and the longest pause of parked work, by how often it was parked in a row.
 const PARKED: (Duration, Duration) = (Duration::from_secs(30), Duration::from_hours(1));
 
+/// The pause of work that another request was in the way of.
+const BUSY: Duration = Duration::from_secs(2);
+
 /// The first pause of a token that was suspended; each further suspension doubles it, up to an hour.
 const SUSPENDED: (Duration, Duration) = (Duration::from_mins(5), Duration::from_hours(1));
 
@@ -95,33 +98,41 @@ pub fn next(class: &Class, wait: Option<Duration>, progress: Progress, now: Time
     let wait = |own: &Option<Duration>| wait.max(*own);
     match class {
         Class::Success
+        | Class::Failed
         | Class::TooMuch
         | Class::PositionLost
         | Class::NotFound
         | Class::Conflict(_)
         | Class::Refused(_) => Step::Hand,
         // The API refused it before it was processed, so it can be repeated whatever it is.
-        Class::Throttled { wait: own } => {
-            let pause = wait(own).unwrap_or_default().max(pause(progress.calls, jitter));
-            again(pause, progress, now, jitter)
+        Class::Throttled { wait: own } => again(wait(own), progress, now, jitter),
+        // Neither is this copy processed. The one in progress has the same key, or is another request.
+        Class::Busy { .. } => {
+            let until = now + spread(BUSY, jitter);
+            match again(wait(&None), progress, now, jitter) {
+                Step::Again { pause, .. } => Step::Again { pause, else_until: until },
+                _ => Step::Park { until },
+            }
         }
         // No repeat here: each call while the token is suspended makes the suspension longer.
         Class::Suspended { wait: own, .. } => {
             let pause = wait(own).unwrap_or_else(|| doubled(SUSPENDED, progress.parked_before));
             Step::Park { until: now + spread(pause, jitter) }
         }
-        Class::Transient if progress.may_repeat => {
-            let pause = wait(&None).unwrap_or_default().max(pause(progress.calls, jitter));
-            again(pause, progress, now, jitter)
-        }
+        Class::Transient if progress.may_repeat => again(wait(&None), progress, now, jitter),
         Class::Transient => Step::EffectUnknown,
         Class::Unauthorized if progress.token_renewed => Step::Reauthorize,
         Class::Unauthorized => Step::RenewToken,
     }
 }
 
-fn again(pause: Duration, progress: Progress, now: Timestamp, jitter: f64) -> Step {
-    let parked = doubled(PARKED, progress.parked_before).max(pause);
+fn again(asked: Option<Duration>, progress: Progress, now: Timestamp, jitter: f64) -> Step {
+    let pause = asked.unwrap_or_default().max(pause(progress.calls, jitter));
+    let parked = match asked {
+        // It knows best, unless that did not help before.
+        Some(asked) if asked > LONGEST_WAIT && progress.parked_before == 0 => asked,
+        _ => doubled(PARKED, progress.parked_before).max(pause),
+    };
     let until = now + spread(parked, jitter);
     if pause > LONGEST_WAIT || progress.calls >= CALLS {
         Step::Park { until }
@@ -176,7 +187,9 @@ mod tests {
             ("conflict", Class::Conflict(Conflict::Changed), None, PROGRESS, Step::Hand),
             ("refused", Class::Refused(Refusal::Forbidden), Some(secs(9)), PROGRESS, Step::Hand),
             ("throttled", throttled.clone(), None, PROGRESS, again(250, 30)),
-            ("B1: 3 s, not 1", throttled.clone(), Some(secs(3)), PROGRESS, park(30)),
+            ("B1: 3 s, not 1", throttled.clone(), Some(secs(3)), PROGRESS, park(3)),
+            ("3 s did not help", throttled.clone(), Some(secs(3)), parked(1), park(60)),
+            ("S2: it says that a repeat fails", Class::Failed, None, PROGRESS, Step::Hand),
             ("asks for a minute", throttled.clone(), Some(secs(60)), PROGRESS, park(60)),
             ("throttled before it was processed", throttled.clone(), None, once, again(250, 30)),
             ("third call", throttled.clone(), None, third, park(30)),
@@ -185,6 +198,9 @@ mod tests {
             ("M5: doubled", suspended.clone(), None, parked(2), park(1200)),
             ("M5: up to an hour", suspended.clone(), None, parked(99), park(3600)),
             ("suspended for as long as it says", suspended, Some(secs(7200)), PROGRESS, park(7200)),
+            ("locked", Class::Busy { by_copy: false }, None, once, again(250, 2)),
+            ("locked, third", Class::Busy { by_copy: false }, None, third, park(2)),
+            ("409: its copy is in progress", Class::Busy { by_copy: true }, None, PROGRESS, again(250, 2)),
             ("transient", Class::Transient, None, PROGRESS, again(250, 30)),
             ("S4: no key", Class::Transient, None, once, Step::EffectUnknown),
             ("transient, third", Class::Transient, None, third, park(30)),

@@ -106,6 +106,17 @@ impl Meter {
         Ok(())
     }
 
+    /// Lets no call of one group go before `until`, and the others go on. For that the group needs a window of its own.
+    pub fn close_group(&mut self, windows: &[Window], group: CallGroup, until: Timestamp) {
+        self.spent_until.resize(windows.len(), 0);
+        for (window, spent) in windows.iter().zip(&mut self.spent_until) {
+            if window.group == Some(group) {
+                let until = until.millis().saturating_mul(1000);
+                *spent = (*spent).max(until.saturating_add(window.tolerance() - window.interval()));
+            }
+        }
+    }
+
     /// Charges what a call received, in bytes, after the fact.
     pub fn charge_bytes(&mut self, windows: &[Window], group: CallGroup, bytes: usize, now: Timestamp) {
         self.spent_until.resize(windows.len(), 0);
@@ -118,12 +129,13 @@ impl Meter {
         }
     }
 
-    /// Lets no call go before `until`: the API said itself that nothing is left. The shortest window of all calls keeps
-    /// that, since a long one would need its whole length to recover.
-    pub fn spend(&mut self, windows: &[Window], until: Timestamp) {
+    /// Lets no call of `group` go before `until`: the API said itself that nothing is left. The shortest window that counts
+    /// them keeps that, one of all calls first, since a long one would need its whole length to recover.
+    pub fn spend(&mut self, windows: &[Window], group: CallGroup, until: Timestamp) {
         self.spent_until.resize(windows.len(), 0);
-        let general = windows.iter().zip(&mut self.spent_until).filter(|(window, _)| window.group.is_none());
-        let Some((window, spent)) = general.min_by_key(|(window, _)| window.per) else { return };
+        let counting = windows.iter().zip(&mut self.spent_until).filter(|(window, _)| window.counts(group));
+        let shortest = counting.min_by_key(|(window, _)| (window.group.is_some(), window.per));
+        let Some((window, spent)) = shortest else { return };
         let full = until.millis().saturating_mul(1000).saturating_add(window.tolerance() - window.interval());
         *spent = (*spent).max(full);
     }
@@ -187,12 +199,34 @@ mod tests {
     }
 
     #[test]
+    fn a_group_that_is_closed_leaves_the_others_alone() {
+        let windows = [Window::calls(100, SECOND, 100), Window::calls(9, SECOND, 9).of(CallGroup::Write)];
+        let mut meter = Meter::default();
+        meter.close_group(&windows, CallGroup::Write, at(5000));
+        assert_eq!(meter.charge_call(&windows, CallGroup::Write, at(0)), Err(Duration::from_secs(5)));
+        assert_eq!(meter.charge_call(&windows, CallGroup::General, at(0)), Ok(()));
+        assert_eq!(meter.charge_call(&windows, CallGroup::Write, at(5000)), Ok(()));
+        // What was stored before the group had a window.
+        let mut meter: Meter = serde_json::from_str("[0]").unwrap();
+        assert_eq!(meter.charge_call(&windows, CallGroup::Write, at(0)), Ok(()));
+    }
+
+    #[test]
     fn what_the_api_says_is_spent_is() {
         let mut meter = Meter::default();
-        meter.spend(GRID, at(5000));
+        meter.spend(GRID, CallGroup::General, at(5000));
         assert_eq!(meter.charge_call(GRID, CallGroup::General, at(0)), Err(Duration::from_secs(5)));
         assert_eq!(meter.charge_call(GRID, CallGroup::General, at(5000)), Ok(()));
         assert_eq!(meter.charge_call(GRID, CallGroup::General, at(5500)), Ok(()), "and it goes on as before");
+        // Where each group has a limit of its own, the others go on.
+        let groups = [
+            Window::calls(9, SECOND, 9).of(CallGroup::Named("a")),
+            Window::calls(9, SECOND, 9).of(CallGroup::Named("b")),
+        ];
+        let mut meter = Meter::default();
+        meter.spend(&groups, CallGroup::Named("a"), at(5000));
+        assert_eq!(meter.charge_call(&groups, CallGroup::Named("a"), at(0)), Err(Duration::from_secs(5)));
+        assert_eq!(meter.charge_call(&groups, CallGroup::Named("b"), at(0)), Ok(()));
     }
 
     #[test]

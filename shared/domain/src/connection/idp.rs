@@ -18,8 +18,8 @@ pub use self::{
     checks::{SCOPE_COUNT_LIMIT, SCOPE_LENGTH_LIMIT, check_scopes},
     name::{IdpName, InvalidIdpName},
     variants::{
-        ClientAuth, NonceRule, ProfileAuth, RefreshPace, ResponseMode, RevokeForm, RevokedToken, Rotation,
-        ScopeSeparator, TokenAlgorithm,
+        ClientAuth, GrantType, NonceRule, ProfileAuth, RefreshPace, ResponseMode, RevokeForm, RevokedToken,
+        Rotation, ScopeSeparator, TokenAlgorithm,
     },
 };
 
@@ -125,7 +125,11 @@ pub struct Idp {
     /// Its documentation.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub docs: String,
-    /// The authorization endpoint.
+    /// By what a token is granted.
+    #[serde(default = "Idp::grant")]
+    pub grant: GrantType,
+    /// The authorization endpoint; left out where there is no consent.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub authorize_url: String,
     /// The token endpoint.
     pub token_url: String,
@@ -204,6 +208,10 @@ impl Idp {
 
     fn separator() -> ScopeSeparator {
         ScopeSeparator::Space
+    }
+
+    fn grant() -> GrantType {
+        GrantType::AuthorizationCode
     }
 
     fn response_mode() -> ResponseMode {

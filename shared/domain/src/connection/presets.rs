@@ -38,6 +38,7 @@ const FILES: &[(&str, &str)] = &[
     ("microsoft", include_str!("idps/microsoft.json")),
     ("salesforce", include_str!("idps/salesforce.json")),
     ("slack", include_str!("idps/slack.json")),
+    ("trestle", include_str!("idps/trestle.json")),
     ("zoom", include_str!("idps/zoom.json")),
 ];
 
@@ -62,8 +63,8 @@ mod tests {
 
     use super::{
         super::idp::{
-            ClientAuth, IdpName, NonceRule, ProfileAuth, RefreshPace, ResponseMode, RevokeForm, RevokedToken,
-            Rotation, TokenAlgorithm,
+            ClientAuth, GrantType, IdpName, NonceRule, ProfileAuth, RefreshPace, ResponseMode, RevokeForm,
+            RevokedToken, Rotation, TokenAlgorithm,
         },
         *,
     };
@@ -90,7 +91,8 @@ mod tests {
         for preset in all() {
             let name = &preset.name;
             let places = preset.setup.iter().filter(|step| step.contains("{redirect_uri}")).count();
-            assert_eq!(places, 1, "{name} names the redirect URI in one step");
+            let expected = usize::from(preset.row.grant == GrantType::AuthorizationCode);
+            assert_eq!(places, expected, "{name} names the redirect URI in one step, if there is one");
             for sentence in preset.setup.iter().chain(&preset.notes) {
                 assert!(sentence.ends_with('.') && sentence.trim() == sentence, "{name}: {sentence}");
                 let without_places = sentence.replace("{redirect_uri}", "");
@@ -136,7 +138,7 @@ mod tests {
                 .map(|preset| preset.name.as_str())
                 .collect()
         };
-        assert_eq!(with(Rotation::Keeps), ["apple", "dropbox", "google", "hubspot", "linkedin"]);
+        assert_eq!(with(Rotation::Keeps), ["apple", "dropbox", "google", "hubspot", "linkedin", "trestle"]);
         assert_eq!(with(Rotation::Rotates), ["calendly", "github", "salesforce", "slack", "zoom"]);
         assert_eq!(with(Rotation::Renews), ["microsoft"]);
         assert_eq!(with(Rotation::None), ["mailchimp"]);
@@ -275,6 +277,7 @@ mod tests {
             ("microsoft", None),
             ("salesforce", Some((RevokeForm::FormWithoutClient, refresh, false))),
             ("slack", Some((RevokeForm::Bearer, access, true))),
+            ("trestle", None),
             ("zoom", Some((RevokeForm::Form, access, false))),
         ];
         let found = all().map(|preset| {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::engine::claim::Origin;
+use super::{Retention, engine::claim::Origin};
 use crate::{DeliveryId, EndpointId, EventId, TenantId, Timestamp, event::EventType};
 
 /// The version of the message's shape that this code writes and reads.
@@ -42,6 +42,9 @@ pub struct Message<'a> {
     /// When the event was accepted; absent likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
+    /// How long the event is kept, where that is not the default; meaningless without the time above.
+    #[serde(default, skip_serializing_if = "Retention::is_default")]
+    pub retention_days: Retention,
     /// The body to sign and send, byte for byte; absent when it must be read from the event.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<&'a RawValue>,

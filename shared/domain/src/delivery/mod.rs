@@ -20,6 +20,6 @@ mod stored;
 
 pub use attempt::Attempt;
 pub use outcome::{Failure, Outcome, in_words};
-pub use retention::{RETENTION, RETENTION_DAYS};
+pub use retention::Retention;
 pub use status::{Group, ParkedReason, Status};
 pub use stored::{Delivery, Standing};

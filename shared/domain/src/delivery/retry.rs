@@ -13,7 +13,7 @@ const RETRY_AFTER_LIMIT: Duration = Duration::from_hours(24);
 pub const SCHEDULE_LIMIT: usize = 19;
 
 /// The shortest and the longest wait of a schedule, in seconds. 19 times the longest, with its
-/// jitter, ends before an event's retention of 30 days does.
+/// jitter, ends before the shortest retention of an event does.
 pub const WAIT_SECS: std::ops::RangeInclusive<u32> = 1..=86_400;
 
 /// When failed attempts are followed by another.

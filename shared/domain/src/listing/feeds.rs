@@ -15,8 +15,8 @@ use crate::{
         apis::mls,
     },
     sync::{
-        kind::{Engine, EventTypes, KindName, SyncKind, Watermark},
-        page::{MalformedPage, Page, PageRequest, RequestTarget},
+        kind::{Engine, EventTypes, KeyPages, KindName, SyncKind, Watermark},
+        page::{Incoming, MalformedPage, Page, PageRequest, RequestTarget},
         settings::{Setting, SyncSettings},
         state::{Pass, PassMode},
         sweep::Brake,
@@ -45,8 +45,8 @@ const SMALLEST_PAGE: u32 = 25;
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// MLS Grid: ordered by time; removals are shown for seven days, so a pass after a longer gap must be a full one, which
-/// is made once a week in any case.
+/// MLS Grid: ordered by time; removals are shown for seven days, so after a longer gap all keys must be read, which is
+/// done once a week in any case.
 pub const MLS_GRID: SyncKind = SyncKind {
     name: KindName::MlsGrid,
     title: "MLS Grid",
@@ -60,16 +60,20 @@ pub const MLS_GRID: SyncKind = SyncKind {
     interval: Duration::from_mins(15),
     full_every: Some(DAY.saturating_mul(6)),
     link_life: Some(Duration::from_hours(1)),
+    repeats_links: false,
     halvings: 6,
     brake: Brake { least: 50, percent: 10 },
     watermark: Watermark::Greatest,
     push: None,
     owner: None,
+    writes: None,
+    idp: None,
     request: mls_grid,
+    keys: Some(KeyPages { request: mls_grid_keys, read: read_keys }),
     read: read_by_modification,
 };
 
-/// Bridge: not ordered, and removals are not shown, so everything is read once a day.
+/// Bridge: not ordered, and removals are not shown, so all keys are read once a day.
 pub const BRIDGE: SyncKind = SyncKind {
     name: KindName::Bridge,
     title: "Bridge",
@@ -78,11 +82,12 @@ pub const BRIDGE: SyncKind = SyncKind {
     full_every: Some(DAY),
     watermark: Watermark::PassStart,
     request: bridge,
+    keys: Some(KeyPages { request: bridge_keys, read: read_keys }),
     read: read_bridge,
     ..MLS_GRID
 };
 
-/// Spark: its caches are some minutes late, and removals are not shown, so everything is read once a day.
+/// Spark: its caches are some minutes late, and removals are not shown, so all keys are read once a day.
 pub const SPARK: SyncKind = SyncKind {
     name: KindName::Spark,
     title: "Spark",
@@ -91,7 +96,25 @@ pub const SPARK: SyncKind = SyncKind {
     full_every: Some(DAY),
     watermark: Watermark::PassStart,
     request: spark,
+    keys: Some(KeyPages { request: spark_keys, read: read_keys }),
     read: read_by_modification,
+    ..MLS_GRID
+};
+
+/// Trestle: by its replication, whose URL is called until a page is empty, and ends five minutes after its last use.
+/// Removals are not shown, so all keys are read once a day.
+pub const TRESTLE: SyncKind = SyncKind {
+    name: KindName::Trestle,
+    title: "Trestle",
+    api: &mls::TRESTLE,
+    settings: &[Setting::OriginatingSystem],
+    full_every: Some(DAY),
+    link_life: Some(Duration::from_mins(4)),
+    repeats_links: true,
+    watermark: Watermark::PassStart,
+    request: trestle,
+    keys: Some(KeyPages { request: trestle_keys, read: read_trestle_keys }),
+    read: read_trestle,
     ..MLS_GRID
 };
 
@@ -134,6 +157,52 @@ fn spark(_: &SyncSettings, pass: &Pass, position: Option<&str>) -> Option<PageRe
     first(mls::PAGE, &[PROPERTY], pass, &pairs)
 }
 
+fn trestle(settings: &SyncSettings, pass: &Pass, position: Option<&str>) -> Option<PageRequest> {
+    let system = trestle_system(settings)?;
+    let filter = match (pass.mode, position) {
+        (PassMode::Delta, Some(position)) => {
+            format!("{system} and {}", since(MODIFIED, position, OVERLAP)?)
+        }
+        _ => system,
+    };
+    let top = top(1000, pass);
+    let pairs = [("replication", "true"), ("$filter", &filter), ("$expand", "Media"), ("$top", &top)];
+    first(mls::PAGE, &[PROPERTY], pass, &pairs)
+}
+
+/// One credential of Trestle reaches each MLS that its account is licensed for.
+fn trestle_system(settings: &SyncSettings) -> Option<String> {
+    Some(format!("OriginatingSystemName eq {}", quoted(settings.originating_system.as_deref()?)))
+}
+
+/// What is asked of a record of which only the key is of interest. One with the status of a deletion is not there, although
+/// the feed lists it.
+const KEY_ONLY: (&str, &str) = ("$select", "ListingKey,StandardStatus");
+
+fn mls_grid_keys(settings: &SyncSettings, pass: &Pass) -> Option<PageRequest> {
+    let system = quoted(settings.originating_system.as_deref()?);
+    let filter = format!("OriginatingSystemName eq {system} and MlgCanView eq true");
+    first(mls::PAGE, &[PROPERTY], pass, &[("$filter", &filter), KEY_ONLY, ("$top", &top(5000, pass))])
+}
+
+fn bridge_keys(settings: &SyncSettings, pass: &Pass) -> Option<PageRequest> {
+    let resource = format!("{}/{PROPERTY}", fill("{dataset}", &[settings.dataset.as_deref()?])?);
+    let pairs = [KEY_ONLY, ("$top", &top(2000, pass))];
+    Some(first_at(mls::REPLICATION_PAGE, format!("/{resource}/replication"), pass, &pairs))
+}
+
+fn spark_keys(_: &SyncSettings, pass: &Pass) -> Option<PageRequest> {
+    first(mls::PAGE, &[PROPERTY], pass, &[KEY_ONLY, ("$top", &top(1000, pass))])
+}
+
+/// With nothing but the key a page may have 300,000, but then deletions look like listings.
+fn trestle_keys(settings: &SyncSettings, pass: &Pass) -> Option<PageRequest> {
+    let filter = trestle_system(settings)?;
+    let top = top(1000, pass);
+    let pairs = [("replication", "true"), ("$filter", &filter), KEY_ONLY, ("$top", &top)];
+    first(mls::PAGE, &[PROPERTY], pass, &pairs)
+}
+
 /// The size of a page, halved as often as pages were too much. What is expanded stays: a listing without its media would
 /// look like one that lost them.
 fn top(most: u32, pass: &Pass) -> String {
@@ -168,11 +237,38 @@ fn read_by_modification(_: &SyncSettings, body: &Value) -> Result<Page, Malforme
     read(body, MODIFIED)
 }
 
+/// Replication ends with an empty page, which has a URL of a next one.
+fn read_trestle(_: &SyncSettings, body: &Value) -> Result<Page, MalformedPage> {
+    read(body, MODIFIED).map(to_an_empty_page)
+}
+
+fn read_trestle_keys(settings: &SyncSettings, body: &Value) -> Result<Page, MalformedPage> {
+    read_keys(settings, body).map(to_an_empty_page)
+}
+
+fn to_an_empty_page(mut page: Page) -> Page {
+    if page.records.is_empty() && page.unreadable.is_empty() {
+        page.next = None;
+    }
+    page
+}
+
 fn read_bridge(_: &SyncSettings, body: &Value) -> Result<Page, MalformedPage> {
     read(body, BRIDGE_MODIFIED)
 }
 
+fn read_keys(_: &SyncSettings, body: &Value) -> Result<Page, MalformedPage> {
+    read_each(body, record::key_alone)
+}
+
 fn read(body: &Value, modified: &str) -> Result<Page, MalformedPage> {
+    read_each(body, |record| record::incoming(record, modified))
+}
+
+fn read_each(
+    body: &Value,
+    read: impl Fn(&Value) -> Result<Incoming, MalformedPage>,
+) -> Result<Page, MalformedPage> {
     let records = body.get("value").and_then(Value::as_array).ok_or(MalformedPage { field: "value" })?;
     let next = match body.get("@odata.nextLink") {
         None | Some(Value::Null) => None,
@@ -180,7 +276,7 @@ fn read(body: &Value, modified: &str) -> Result<Page, MalformedPage> {
     };
     let mut page = Page { next, ..Page::default() };
     for record in records {
-        match record::incoming(record, modified) {
+        match read(record) {
             Ok(record) => page.records.push(record),
             Err(malformed) => page.unreadable.push(malformed),
         }
@@ -230,9 +326,54 @@ mod tests {
             // M2, M9.
             (&BRIDGE, position, None, "/st%2Far/Property/replication?$top=2000&$filter=BridgeModificationTimestamp ge 2026-11-28T09:55:00.000Z".to_owned()),
             (&SPARK, position, None, "/Property?$top=1000&$filter=ModificationTimestamp ge 2026-11-28T09:40:00.000Z".to_owned()),
+            (&TRESTLE, None, None, "/Property?replication=true&$filter=OriginatingSystemName eq 'O''Brien'&$expand=Media&$top=1000".to_owned()),
+            (&TRESTLE, position, None, "/Property?replication=true&$filter=OriginatingSystemName eq 'O''Brien' and ModificationTimestamp ge 2026-11-28T09:55:00.000Z&$expand=Media&$top=1000".to_owned()),
         ] {
             let requested = requested(kind, position, next);
             assert_eq!(requested, expected, "{}", kind.title);
+        }
+    }
+
+    #[test]
+    fn pages_of_keys_are_requested_as_each_vendor_documents() {
+        let settings = SyncSettings {
+            originating_system: Some("actris".to_owned()),
+            dataset: Some("stellar".to_owned()),
+            ..SyncSettings::default()
+        };
+        let grid = "/Property?$filter=OriginatingSystemName eq 'actris' and MlgCanView eq true";
+        let trestle = "/Property?replication=true&$filter=OriginatingSystemName eq 'actris'";
+        for (kind, expected) in [
+            (&MLS_GRID, format!("{grid}&$select=ListingKey,StandardStatus&$top=5000")),
+            (&BRIDGE, "/stellar/Property/replication?$select=ListingKey,StandardStatus&$top=2000".to_owned()),
+            (&SPARK, "/Property?$select=ListingKey,StandardStatus&$top=1000".to_owned()),
+            (&TRESTLE, format!("{trestle}&$select=ListingKey,StandardStatus&$top=1000")),
+        ] {
+            let now: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
+            let mut state = SyncState { position: Some(now.to_string()), ..SyncState::default() };
+            state.parameters = "p".to_owned();
+            assert!(state.begin(kind, "p", now));
+            let pass = state.pass.unwrap();
+            assert_eq!(pass.mode, PassMode::Keys);
+            let RequestTarget::Path { path, query } =
+                (kind.keys.unwrap().request)(&settings, &pass).unwrap().target
+            else {
+                panic!("{}", kind.title)
+            };
+            let query = percent_encoding::percent_decode_str(&query).decode_utf8().unwrap();
+            assert_eq!(format!("{path}?{query}"), expected);
+        }
+    }
+
+    #[test]
+    fn replication_of_trestle_ends_with_an_empty_page() {
+        let link = "https://x/?a";
+        for (value, next) in
+            [(json!([{"ListingKey": "A"}]), Some(link)), (json!([{}]), Some(link)), (json!([]), None)]
+        {
+            let page =
+                (TRESTLE.read)(&SyncSettings::default(), &json!({"value": value, "@odata.nextLink": link}));
+            assert_eq!(page.unwrap().next.as_deref(), next);
         }
     }
 

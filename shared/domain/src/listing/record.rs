@@ -93,21 +93,35 @@ fn shape(field: &str) -> Shape {
     }
 }
 
+/// Reads a listing of which only the key matters.
+pub(super) fn key_alone(record: &Value) -> Result<Incoming, MalformedPage> {
+    let fields = record.as_object().ok_or(MalformedPage { field: "value" })?;
+    let presence = if is_gone(fields) { Presence::Gone } else { Presence::Live(Value::Null) };
+    Ok(Incoming { key: key_of(fields)?, version: None, presence, modified_at: None })
+}
+
+fn key_of(fields: &Map<String, Value>) -> Result<String, MalformedPage> {
+    match fields.get("ListingKey") {
+        Some(Value::String(key)) if !key.is_empty() => Ok(key.clone()),
+        Some(Value::Number(key)) => Ok(key.to_string()),
+        _ => Err(MalformedPage { field: "ListingKey" }),
+    }
+}
+
+fn is_gone(fields: &Map<String, Value>) -> bool {
+    // MLS Grid: the listing may not be shown any more, to anyone.
+    let is_hidden = fields.get("MlgCanView") == Some(&Value::Bool(false));
+    let status = fields.get("StandardStatus").and_then(Value::as_str).map(standard_status);
+    is_hidden || status == Some("delete")
+}
+
 /// Reads a listing. `modified` names its field of change.
 pub(super) fn incoming(record: &Value, modified: &str) -> Result<Incoming, MalformedPage> {
     let fields = record.as_object().ok_or(MalformedPage { field: "value" })?;
-    let key = match fields.get("ListingKey") {
-        Some(Value::String(key)) if !key.is_empty() => key.clone(),
-        Some(Value::Number(key)) => key.to_string(),
-        _ => return Err(MalformedPage { field: "ListingKey" }),
-    };
+    let key = key_of(fields)?;
     // A listing whose time cannot be read is shown all the same: a full pass that skipped it would remove it.
     let modified_at = fields.get(modified).and_then(|at| at.as_str()?.parse::<Timestamp>().ok());
-    // MLS Grid: the listing may not be shown any more, to anyone.
-    let is_hidden = fields.get("MlgCanView") == Some(&Value::Bool(false));
-    let is_deleted =
-        fields.get("StandardStatus").and_then(Value::as_str).map(standard_status) == Some("delete");
-    let presence = if is_hidden || is_deleted { Presence::Gone } else { Presence::Live(shown(fields)) };
+    let presence = if is_gone(fields) { Presence::Gone } else { Presence::Live(shown(fields)) };
     Ok(Incoming { key, version: None, presence, modified_at })
 }
 

@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    page::{MalformedPage, Page, PageRequest},
+    page::{MalformedPage, Page, PageRequest, RequestTarget},
     settings::{Setting, SyncSettings},
     state::Pass,
     sweep::Brake,
 };
 use crate::{
     Timestamp,
-    calendar::{self, channel::Channel},
+    calendar::{self, channel::Channel, writes::AppointmentWrites},
     client::{Api, Call},
     listing,
 };
@@ -33,6 +33,8 @@ pub enum KindName {
     Bridge,
     /// Listings of an MLS by Spark.
     Spark,
+    /// Listings of an MLS by Trestle.
+    Trestle,
 }
 
 /// The function that runs a sync.
@@ -81,6 +83,19 @@ pub struct WriteRequest {
     pub body: Value,
 }
 
+/// A request about one record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordRequest {
+    /// The call that it is.
+    pub call: Call,
+    /// Where it goes.
+    pub target: RequestTarget,
+    /// The body, where it has one.
+    pub body: Option<Value>,
+    /// The version that the record must have.
+    pub if_match: Option<String>,
+}
+
 /// A channel to request.
 #[derive(Debug, Clone, Copy)]
 pub struct NewChannel<'a> {
@@ -109,6 +124,15 @@ pub struct Push {
     pub close: fn(&Channel) -> Option<WriteRequest>,
 }
 
+/// Pages of a pass that reads only which records there are.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyPages {
+    /// The request for the next page.
+    pub request: fn(&SyncSettings, &Pass) -> Option<PageRequest>,
+    /// Reads a page. What is shown of its records is empty.
+    pub read: fn(&SyncSettings, &Value) -> Result<Page, MalformedPage>,
+}
+
 /// A kind of sync.
 #[derive(Debug, Clone, Copy)]
 pub struct SyncKind {
@@ -120,6 +144,8 @@ pub struct SyncKind {
     pub engine: Engine,
     /// The API that it reads.
     pub api: &'static Api,
+    /// The name of the identity provider whose connections it reads by, where there is one for all tenants.
+    pub idp: Option<&'static str>,
     /// The settings that it requires.
     pub settings: &'static [Setting],
     /// What it publishes.
@@ -132,10 +158,12 @@ pub struct SyncKind {
     pub kept: &'static [&'static str],
     /// How long after a pass the next one begins.
     pub interval: Duration,
-    /// How often everything is read, where a delta does not show all removals.
+    /// How often all keys are read, or everything where a feed has no request for keys: a delta does not show all removals.
     pub full_every: Option<Duration>,
     /// For how long the next page can be read, where that ends.
     pub link_life: Option<Duration>,
+    /// Whether the next page can have the URL of the one that was read: an empty page then ends the pass.
+    pub repeats_links: bool,
     /// How often a page can be halved that takes the third party too long.
     pub halvings: u32,
     /// What is too much to be removed at once.
@@ -146,15 +174,20 @@ pub struct SyncKind {
     pub push: Option<Push>,
     /// The key of the record that one belongs to, such as the series of an occurrence: when that is gone, so is this.
     pub owner: Option<fn(key: &str) -> Option<&str>>,
+    /// How its records are written, where they can be.
+    pub writes: Option<AppointmentWrites>,
     /// The request for the next page of a pass that reads from a position.
     pub request: fn(&SyncSettings, &Pass, Option<&str>) -> Option<PageRequest>,
+    /// How a pass reads only which records there are, where a feed has that.
+    pub keys: Option<KeyPages>,
     /// Reads a page.
     pub read: fn(&SyncSettings, &Value) -> Result<Page, MalformedPage>,
 }
 
 impl KindName {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::GoogleCalendar, Self::MlsGrid, Self::Bridge, Self::Spark];
+    pub const ALL: [Self; 5] =
+        [Self::GoogleCalendar, Self::MlsGrid, Self::Bridge, Self::Spark, Self::Trestle];
 
     /// Its row.
     #[must_use]
@@ -164,6 +197,7 @@ impl KindName {
             Self::MlsGrid => &listing::feeds::MLS_GRID,
             Self::Bridge => &listing::feeds::BRIDGE,
             Self::Spark => &listing::feeds::SPARK,
+            Self::Trestle => &listing::feeds::TRESTLE,
         }
     }
 }

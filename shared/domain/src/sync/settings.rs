@@ -117,7 +117,8 @@ impl SyncSettings {
 
 /// Whether a URL may take the place of `base`: the token of the connection is sent there, so it must be the vendor's, or
 /// the operator must have allowed its host.
-fn may_be_base(url: &str, base: &str, allow: &Allow) -> bool {
+#[must_use]
+pub fn may_be_base(url: &str, base: &str, allow: &Allow) -> bool {
     let text = url;
     let (Ok(url), Ok(base)) = (Url::parse(text), Url::parse(base)) else { return false };
     // It is used as it was entered, so it must be what was parsed.

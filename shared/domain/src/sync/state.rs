@@ -19,6 +19,13 @@ const AFTER_HELD: Duration = Duration::from_hours(1);
 /// Failures in a row from which the tenant is notified, if they may end without a person.
 const NOTIFIED_FAILURES: u32 = 3;
 
+/// How many strays are remembered. They are the ones with the least hashes, so that a lost record is among them at two
+/// passes in a row, unless there are more new ones than that within the seconds between two passes.
+const STRAYS_KEPT: usize = 50;
+
+/// How long after everything was read again because of strays it is not done once more.
+const STRAYS_PAUSE: Duration = Duration::from_hours(30 * 24);
+
 /// What a pass reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -27,6 +34,8 @@ pub enum PassMode {
     Full,
     /// What changed since the position.
     Delta,
+    /// Only which records there are; what it does not show is removed afterwards.
+    Keys,
 }
 
 /// What a pass, or all of them, did.
@@ -71,6 +80,9 @@ pub struct Pass {
     /// How often its pages were halved.
     #[serde(default)]
     pub halved: u32,
+    /// How many keys were kept that its pages had; nothing where it does not read keys.
+    #[serde(default)]
+    pub seen: u64,
     /// What it did.
     #[serde(default)]
     pub counts: Counts,
@@ -135,7 +147,8 @@ pub enum SyncStatus {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SyncState {
-    /// Full passes that have begun; the present one has this number.
+    /// Passes that have begun and show which records there are, full ones and those of keys; the present one has this
+    /// number.
     pub full_passes: u32,
     /// The pass under way.
     pub pass: Option<Pass>,
@@ -147,6 +160,15 @@ pub struct SyncState {
     pub completed_at: Option<Timestamp>,
     /// When the last full pass was complete, with its sweep.
     pub full_completed_at: Option<Timestamp>,
+    /// When the last pass of keys was complete, with its sweep.
+    pub keys_completed_at: Option<Timestamp>,
+    /// Whether changes are read next: a pass of keys shows none.
+    pub delta_next: bool,
+    /// Some of the records that the last pass of keys showed and that were not known, by the hashes of their keys. One that
+    /// is still not known at the next such pass was lost.
+    pub strays: Vec<u64>,
+    /// When everything was last read again because of strays.
+    pub strays_read_at: Option<Timestamp>,
     /// Records that are known.
     pub known: u64,
     /// How many records the last full pass missed, where they were held.
@@ -174,10 +196,11 @@ pub struct SyncState {
 impl SyncState {
     /// Begins a pass, or continues the one under way where its next page can still be read.
     ///
-    /// A full one where there is no position, where `parameters` are others than those of the position, where removals
-    /// were held, and where the last one is longer ago than the kind allows.
+    /// A full one where there is no position, and where `parameters` are others than those of the position. One of keys,
+    /// or a full one where the feed has no such pages, where removals were held, and where the last one is longer ago than
+    /// the kind allows.
     ///
-    /// True where one begins. It must then be saved before its first page is read: the number of a full pass must not be
+    /// True where one begins. It must then be saved before its first page is read: the number of such a pass must not be
     /// used twice, since what a run has marked that was killed would count as seen.
     pub fn begin(&mut self, kind: &SyncKind, parameters: &str, now: Timestamp) -> bool {
         if self.parameters != parameters {
@@ -192,12 +215,9 @@ impl SyncState {
             }
             self.drop_pass();
         }
-        let full_is_due =
-            |every: Duration| self.full_completed_at.is_none_or(|last| now.since(last) >= every);
-        let full = self.position.is_none() || self.held.is_some() || kind.full_every.is_some_and(full_is_due);
-        let mode = if full { PassMode::Full } else { PassMode::Delta };
-        if full {
-            // Also where a full pass begins again: what the part before has seen may be gone since.
+        let mode = self.next_mode(kind, now);
+        if mode != PassMode::Delta {
+            // Also where such a pass begins again: what the part before has seen may be gone since.
             self.full_passes += 1;
         }
         self.pass = Some(Pass {
@@ -209,9 +229,23 @@ impl SyncState {
             position: None,
             greatest: None,
             halved: self.halved,
+            seen: 0,
             counts: Counts::default(),
         });
         true
+    }
+
+    fn next_mode(&self, kind: &SyncKind, now: Timestamp) -> PassMode {
+        let last = self.full_completed_at.max(self.keys_completed_at);
+        let is_due = |every: Duration| last.is_none_or(|last| now.since(last) >= every);
+        let removals_are_due = self.held.is_some() || kind.full_every.is_some_and(is_due);
+        match kind.keys {
+            _ if self.position.is_none() => PassMode::Full,
+            _ if self.delta_next => PassMode::Delta,
+            Some(_) if removals_are_due => PassMode::Keys,
+            None if removals_are_due => PassMode::Full,
+            _ => PassMode::Delta,
+        }
     }
 
     /// Drops the pass under way, whose next page cannot be read: it begins again from where it began.
@@ -234,10 +268,16 @@ impl SyncState {
         true
     }
 
-    /// The number that records of the present pass are marked with; nothing in a delta.
+    /// The number that records of the present pass are marked with; nothing where it is not a full one.
     #[must_use]
     pub fn mark(&self) -> Option<u32> {
         self.pass.as_ref().filter(|pass| pass.mode == PassMode::Full).map(|_| self.full_passes)
+    }
+
+    /// Whether the pass under way is of this mode.
+    #[must_use]
+    pub fn is_in(&self, mode: PassMode) -> bool {
+        self.pass.as_ref().is_some_and(|pass| pass.mode == mode)
     }
 
     /// Notes that a page was read and all that it says is done.
@@ -302,14 +342,22 @@ impl SyncState {
             }
         };
         self.totals.add(&pass.counts);
-        let Some(position) = position else { return false };
-        self.position = Some(position);
+        // A pass of keys shows no changes, so those since the position are still to be read.
+        if pass.mode != PassMode::Keys {
+            let Some(position) = position else { return false };
+            self.position = Some(position);
+        }
         self.completed_at = Some(now);
         (self.restarts, self.notified) = (0, None);
-        if pass.mode == PassMode::Full {
+        self.delta_next = pass.mode == PassMode::Keys;
+        if pass.mode != PassMode::Delta {
             self.held = held;
             if held.is_none() {
-                self.full_completed_at = Some(now);
+                let completed = match pass.mode {
+                    PassMode::Keys => &mut self.keys_completed_at,
+                    PassMode::Full | PassMode::Delta => &mut self.full_completed_at,
+                };
+                *completed = Some(now);
             }
             // What was too much at one hour need not be so for good.
             self.halved = self.halved.saturating_sub(1);
@@ -317,9 +365,33 @@ impl SyncState {
         true
     }
 
+    /// Notes which records a complete pass of keys showed that are not known. True where one of them was not known at the
+    /// one before either, although changes were read since: everything is read again. That is not done often, since a feed
+    /// may list keys of records that it never shows.
+    pub fn found_strays(&mut self, mut strays: Vec<u64>, now: Timestamp) -> bool {
+        strays.sort_unstable();
+        let is_recent = self.strays_read_at.is_some_and(|at| now.since(at) < STRAYS_PAUSE);
+        let is_lost = !is_recent && self.strays.iter().any(|stray| strays.binary_search(stray).is_ok());
+        strays.truncate(STRAYS_KEPT);
+        self.strays = if is_lost { Vec::new() } else { strays };
+        if is_lost {
+            self.position = None;
+            self.strays_read_at = Some(now);
+        }
+        is_lost
+    }
+
+    /// Notes how many keys of a page were kept.
+    pub fn keys_kept(&mut self, count: u64) {
+        if let Some(pass) = &mut self.pass {
+            pass.seen += count;
+        }
+    }
+
     /// Forgets position and pass: everything is read again.
     pub fn forget(&mut self) {
         (self.pass, self.position, self.held) = (None, None, None);
+        (self.delta_next, self.strays) = (false, Vec::new());
     }
 
     /// Notes that it does not go on until `until`.
@@ -376,7 +448,7 @@ impl SyncState {
     pub fn next_run(&self, interval: Duration, now: Timestamp) -> Timestamp {
         match self.parked_until {
             Some(until) => until.max(now),
-            None if self.pass.is_some() || self.position.is_none() => now,
+            None if self.pass.is_some() || self.position.is_none() || self.delta_next => now,
             // A fault of the third party has a while to end, before anything is removed.
             None if self.held.is_some() => now + AFTER_HELD,
             None => now + interval,

@@ -48,6 +48,10 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 10_000))]
     pub sources: Option<u32>,
+    /// Syncs; null for 1,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 10_000))]
+    pub syncs: Option<u32>,
     /// Connections that have not ended; null for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 1_000_000))]
@@ -118,6 +122,7 @@ impl Limits {
             ("endpoints", self.endpoints.map(u64::from), 0, crate::endpoint::LIMIT_PER_TENANT.into()),
             ("keys", self.keys.map(u64::from), 0, KEYS_SETTABLE.into()),
             ("sources", self.sources.map(u64::from), 0, SOURCES_SETTABLE.into()),
+            ("syncs", self.syncs.map(u64::from), 0, SYNCS_SETTABLE.into()),
             ("connections", self.connections.map(u64::from), 0, CONNECTIONS_SETTABLE.into()),
         ] {
             if value.is_some_and(|value| !(least..=most).contains(&value)) {
@@ -135,6 +140,11 @@ const KEYS_SETTABLE: u32 = 1_000;
 pub const SOURCES: u32 = 1_000;
 /// The most sources that can be set as a tenant's limit.
 const SOURCES_SETTABLE: u32 = 10_000;
+
+/// Syncs of a tenant without a limit of its own.
+pub const SYNCS: u32 = 1_000;
+/// The most syncs that can be set as a tenant's limit.
+const SYNCS_SETTABLE: u32 = 10_000;
 
 /// The most connections that can be set as a tenant's limit.
 const CONNECTIONS_SETTABLE: u32 = 1_000_000;
@@ -156,6 +166,7 @@ mod tests {
             (Limits { deliveries_per_day: Some(u64::MAX), ..none }, Some("deliveries_per_day")),
             (Limits { deliveries_per_month: Some(u64::MAX), ..none }, Some("deliveries_per_month")),
             (Limits { sources: Some(10_001), ..none }, Some("sources")),
+            (Limits { syncs: Some(10_001), ..none }, Some("syncs")),
             (Limits { connections: Some(1_000_001), ..none }, Some("connections")),
             (Limits { connections: Some(0), ..none }, None),
             (Limits { endpoints: Some(10_001), ..none }, Some("endpoints")),

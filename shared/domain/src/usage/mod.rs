@@ -124,6 +124,8 @@ impl std::iter::Sum for Counts {
 }
 
 #[cfg(test)]
+mod month_tests;
+#[cfg(test)]
 mod tests {
     use super::*;
 

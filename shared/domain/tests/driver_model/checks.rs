@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How long an event is kept: by then everything has ended.
-const RETENTION: std::time::Duration = domain::delivery::RETENTION;
+const RETENTION: std::time::Duration = domain::delivery::Retention::DEFAULT.span();
 
 fn count(len: usize) -> u32 {
     u32::try_from(len).unwrap()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::{
     TenantId,
-    delivery::{driver::LaneKind, engine::change::RecordOutcome, lane},
+    delivery::{Retention, driver::LaneKind, engine::change::RecordOutcome, lane},
     recovery::lost,
 };
 
@@ -32,6 +32,7 @@ impl World {
             again,
             event_type: None,
             at: if again { None } else { self.events[id.of].accepted },
+            retention_days: Retention::DEFAULT,
             payload: None,
         }
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::client::{
-    api::{Api, Auth, Call, CallMethod, Encoding, IdempotencyKeyPlace},
+    api::{Api, Auth, Call, CallGroup, CallMethod, Encoding, IdempotencyKeyPlace},
     class::{Class, Conflict, Refusal, ResponseView},
     wait::{WaitHeader, WaitUnit},
     window::Window,
@@ -19,7 +19,11 @@ pub const API: Api = Api {
     encoding: Encoding::Json,
     headers: &[],
     // Per user and project since 2026-05-01: 600 in a sliding minute. Half, since the CRM may use the same client for more.
-    windows: &[Window::calls(300, Duration::from_mins(1), 50)],
+    // Changes of events have a window too, which keeps that a calendar is read-only.
+    windows: &[
+        Window::calls(300, Duration::from_mins(1), 50),
+        Window::calls(300, Duration::from_mins(1), 50).of(CallGroup::Write),
+    ],
     waits: &[WaitHeader::new("retry-after", WaitUnit::RetryAfter)],
     classify,
     idempotency: IdempotencyKeyPlace::None,
@@ -28,25 +32,30 @@ pub const API: Api = Api {
 };
 
 /// Lists the calendars of an account.
-pub const LIST_CALENDARS: Call = Call::get("calendarList.list", "/users/me/calendarList");
+pub const LIST_CALENDARS: Call = Call::get("calendarList.list", "/users/me/calendarList").within(7);
 /// Lists events, all of them or those that changed.
 pub const LIST_EVENTS: Call = Call::get("events.list", "/calendars/{calendar}/events");
 /// Reads an event.
-pub const GET_EVENT: Call = Call::get("events.get", "/calendars/{calendar}/events/{event}");
+pub const GET_EVENT: Call = Call::get("events.get", "/calendars/{calendar}/events/{event}").within(7);
 /// Creates an event; repeatable, since its id is ours.
 pub const INSERT_EVENT: Call =
-    Call::write("events.insert", CallMethod::Post, "/calendars/{calendar}/events").repeatable();
+    Call::write("events.insert", CallMethod::Post, "/calendars/{calendar}/events").repeatable().within(9);
 /// Changes an event; repeatable, since it names the version that it changes.
 pub const PATCH_EVENT: Call =
-    Call::write("events.patch", CallMethod::Patch, "/calendars/{calendar}/events/{event}").repeatable();
+    Call::write("events.patch", CallMethod::Patch, "/calendars/{calendar}/events/{event}")
+        .repeatable()
+        .within(9);
 /// Removes an event.
 pub const DELETE_EVENT: Call =
-    Call::write("events.delete", CallMethod::Delete, "/calendars/{calendar}/events/{event}");
+    Call::write("events.delete", CallMethod::Delete, "/calendars/{calendar}/events/{event}").within(9);
 /// Opens a channel; not repeatable, since the id of a channel can be used once.
 pub const WATCH_EVENTS: Call =
-    Call::write("events.watch", CallMethod::Post, "/calendars/{calendar}/events/watch");
+    Call::write("events.watch", CallMethod::Post, "/calendars/{calendar}/events/watch")
+        .in_group(CallGroup::General);
 /// Closes a channel.
-pub const STOP_CHANNEL: Call = Call::write("channels.stop", CallMethod::Post, "/channels/stop").repeatable();
+pub const STOP_CHANNEL: Call = Call::write("channels.stop", CallMethod::Post, "/channels/stop")
+    .repeatable()
+    .in_group(CallGroup::General);
 
 /// For how long writes to a calendar wait that Google made read-only ("Calendar usage limits exceeded"): hours, by its
 /// documentation, without a number.
@@ -73,6 +82,8 @@ fn classify(received: &ResponseView<'_>) -> Class {
         // `deleted` is the third meaning of 410: it comes from a delete.
         (410, "fullSyncRequired" | "updatedMinTooLongAgo") => Class::PositionLost,
         (_, "backendError") => Class::Transient,
+        // Only an insert has an id that can be in use. Another one met a change at the same time.
+        (409, _) if received.method != CallMethod::Post => Class::Transient,
         _ => received.by_status(),
     }
 }
@@ -145,8 +156,13 @@ mod tests {
                 Class::Refused(Refusal::Forbidden),
             ),
         ] {
-            let received = ResponseView { status, header: &|_| None, error: &body, method: CallMethod::Get };
+            let received = ResponseView { status, header: &|_| None, error: &body, method: CallMethod::Post };
             assert_eq!(classify(&received), expected, "{name}");
+        }
+        for method in [CallMethod::Patch, CallMethod::Delete] {
+            let body = old(409, "conflict");
+            let received = ResponseView { status: 409, header: &|_| None, error: &body, method };
+            assert_eq!(classify(&received), Class::Transient, "{method:?}");
         }
     }
 }

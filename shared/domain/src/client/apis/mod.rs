@@ -1,4 +1,6 @@
 //! The rows of APIs.
 
+pub mod brevo;
 pub mod google_calendar;
 pub mod mls;
+pub mod stripe;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use url::Url;
 
-use super::{ClientAuth, Idp, Revocation, RevokeForm};
+use super::{ClientAuth, GrantType, Idp, Revocation, RevokeForm};
 use crate::{
     endpoint::{
         URL_LIMIT,
@@ -32,7 +32,10 @@ impl Idp {
                 found.push(Violation::new(pointer, detail));
             }
         };
-        url("/authorize_url", &self.authorize_url);
+        let asks_a_person = self.grant == GrantType::AuthorizationCode;
+        if asks_a_person || !self.authorize_url.is_empty() {
+            url("/authorize_url", &self.authorize_url);
+        }
         url("/token_url", &self.token_url);
         if let Some(text) = &self.refresh_url {
             url("/refresh_url", text);
@@ -86,7 +89,7 @@ impl Idp {
         if self.profile.as_ref().is_some_and(|profile| profile.sub.is_empty()) {
             found.push(Violation::new("/profile/sub", "must not be empty"));
         }
-        if self.openid.is_none() && self.profile.is_none() {
+        if asks_a_person && self.openid.is_none() && self.profile.is_none() {
             let detail = "is required where there is no openid: something must name the account";
             found.push(Violation::new("/profile", detail));
         }
@@ -105,6 +108,12 @@ impl Idp {
         }
         if self.docs.len() > URL_LIMIT {
             found.push(Violation::new("/docs", format!("must be at most {URL_LIMIT} bytes long")));
+        }
+        if !asks_a_person && self.auth == ClientAuth::None {
+            found.push(Violation::new(
+                "/auth",
+                "must not be none where the client's credentials are the grant",
+            ));
         }
         if self.auth == ClientAuth::None && !self.pkce {
             found.push(Violation::new("/pkce", "must be true where the client does not authenticate"));

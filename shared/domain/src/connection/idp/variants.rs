@@ -22,6 +22,17 @@ text_enum! {
 }
 
 text_enum! {
+    /// By what a token is granted.
+    pub enum GrantType {
+        /// A person's consent (RFC 6749, section 4.1).
+        AuthorizationCode = "authorization_code",
+        /// The client's own credentials (RFC 6749, section 4.4): there is nothing to consent to, and a token that has expired
+        /// is followed by another one of the same request.
+        ClientCredentials = "client_credentials",
+    }
+}
+
+text_enum! {
     /// How the browser brings the authorization response back.
     pub enum ResponseMode {
         /// In the query of a GET.

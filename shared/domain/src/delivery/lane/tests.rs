@@ -15,6 +15,7 @@ fn a_message_keeps_the_payload_byte_for_byte() {
         again: false,
         event_type: Some("a.b".parse().unwrap()),
         at: Some(Timestamp::from_millis(3)),
+        retention_days: Retention::LONGEST,
         payload: Some(payload),
     };
     let text = serde_json::to_string(&message).unwrap();
@@ -22,6 +23,11 @@ fn a_message_keeps_the_payload_byte_for_byte() {
     assert_eq!(read.payload.unwrap().get(), payload.get());
     assert_eq!(read.delivery(), message.delivery());
     assert!(!read.check);
+    assert_eq!(read.retention_days, Retention::LONGEST);
+    // One that was written before there was a setting.
+    let before = text.replace(r#""retention_days":90,"#, "");
+    assert_ne!(before, text);
+    assert!(serde_json::from_str::<Message<'_>>(&before).unwrap().retention_days.is_default());
 }
 
 #[test]

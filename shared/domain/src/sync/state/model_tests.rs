@@ -56,6 +56,8 @@ struct Model {
     /// What is stored.
     state: SyncState,
     known: BTreeMap<u8, KnownRecord>,
+    /// The keys that the pages of passes of keys had, by the number of the pass.
+    seen: BTreeMap<u32, Vec<u8>>,
     /// What the events show to their readers.
     shown_by_events: BTreeMap<u8, u8>,
     events: BTreeSet<String>,
@@ -67,6 +69,15 @@ struct Model {
 
 const PAGE: usize = 3;
 
+fn record(key: u8, (content, at): (u8, Timestamp)) -> Incoming {
+    Incoming {
+        key: key.to_string(),
+        version: None,
+        presence: Presence::Live(json!({ "content": content })),
+        modified_at: Some(at),
+    }
+}
+
 impl Model {
     fn new() -> Self {
         let feed = (0..8).map(|key| (key, (0, start()))).collect();
@@ -74,6 +85,7 @@ impl Model {
             feed,
             state: SyncState::default(),
             known: BTreeMap::new(),
+            seen: BTreeMap::new(),
             shown_by_events: BTreeMap::new(),
             events: BTreeSet::new(),
             unsure: BTreeSet::new(),
@@ -103,7 +115,7 @@ impl Model {
         }
         let after: Option<u8> = pass.next.as_ref().map(|next| next.parse().unwrap());
         let since: Option<Timestamp> = match pass.mode {
-            PassMode::Full => None,
+            PassMode::Full | PassMode::Keys => None,
             PassMode::Delta => state.position.as_deref().map(|at| at.parse().unwrap()),
         };
         let rows = self.feed.iter().filter(|(key, (_, at))| {
@@ -116,14 +128,21 @@ impl Model {
             page.next = shown.last().map(|(key, _)| key.to_string());
         }
         let mut done = Counts::default();
+        if pass.mode == PassMode::Keys {
+            page.records = shown.iter().map(|(key, row)| record(*key, *row)).collect();
+            if writes >= 1 {
+                let keys = shown.iter().map(|(key, _)| *key);
+                self.seen.entry(state.full_passes).or_default().extend(keys);
+            }
+            if writes >= 2 {
+                state.page_done(&page, done, self.now);
+                self.state = state;
+            }
+            return true;
+        }
         let mut keep = Vec::new();
         for (key, (content, at)) in shown {
-            let incoming = Incoming {
-                key: key.to_string(),
-                version: None,
-                presence: Presence::Live(json!({ "content": content })),
-                modified_at: Some(*at),
-            };
+            let incoming = record(*key, (*content, *at));
             let before = self.known.get(key).cloned();
             let from = before.as_ref().map_or("", |known| &known.hash).to_owned();
             let pass = state.full_passes;
@@ -161,9 +180,16 @@ impl Model {
 
     fn end(&mut self, mut state: SyncState, writes: usize) -> bool {
         let kind = KindName::Bridge.row();
-        let mut held = None;
-        if let Some(mark) = state.mark() {
-            let missing = self.known.iter().filter(|(_, known)| known.seen_in != mark);
+        let (mut held, number) = (None, state.full_passes);
+        if !state.is_in(PassMode::Delta) {
+            let of_keys = state.is_in(PassMode::Keys);
+            let seen = self.seen.get(&number).cloned().unwrap_or_default();
+            let is_missing = |key: &u8, known: &KnownRecord| {
+                if of_keys { !seen.contains(key) } else { known.seen_in != number }
+            };
+            let strays = seen.iter().filter(|key| !self.known.contains_key(key));
+            let strays: Vec<_> = strays.map(|key| u64::from(*key)).collect();
+            let missing = self.known.iter().filter(|(key, known)| is_missing(key, known));
             let missing: Vec<_> = missing.map(|(key, known)| (*key, known.hash.clone())).collect();
             state.counted(u64::try_from(self.known.len()).unwrap());
             let count = u64::try_from(missing.len()).unwrap();
@@ -179,13 +205,17 @@ impl Model {
                     }
                 }
                 state.swept(count);
+                if of_keys {
+                    // One that was gone between two passes and is there again is taken for lost, which costs a full pass.
+                    state.found_strays(strays, self.now);
+                }
             }
         }
         assert!(state.complete(kind, held, self.now));
         if writes >= 2 {
             self.state = state;
         }
-        self.state.pass.is_some() || self.state.held.is_some()
+        self.state.pass.is_some() || self.state.held.is_some() || self.state.delta_next
     }
 
     fn forget_unsure(&mut self) {
@@ -237,6 +267,7 @@ impl Model {
         }
         self.state.drop_pass();
         self.now = self.now + DAY * 2;
+        self.state.delta_next = false;
         for _ in 0..100 {
             self.now = self.now + Duration::from_millis(1);
             if !self.turn(2) {

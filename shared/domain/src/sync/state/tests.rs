@@ -19,6 +19,7 @@ fn pass(mode: PassMode, next: Option<&str>) -> Pass {
         position: None,
         greatest: None,
         halved: 0,
+        seen: 0,
         counts: Counts::default(),
     }
 }
@@ -52,14 +53,19 @@ fn a_pass_begins_or_goes_on() {
     let new = SyncState::default();
     let other = SyncState { parameters: "others".to_owned(), held: Some(9), ..on(full(Some("l"))) };
     let held = SyncState { held: Some(9), ..caught_up() };
+    let delta_next = SyncState { delta_next: true, ..held.clone() };
+    let swept = SyncState { keys_completed_at: Some(start() + DAY), ..caught_up() };
     let halved = SyncState { halved: 2, ..caught_up() };
     // Case, kind, state, how much later; then the mode, the link, full passes so far, passes that began again, and halvings.
     for (case, kind, mut state, after, expected) in [
         ("the first", grid, new, MINUTE, (PassMode::Full, None, 1, 0, 0)),
         ("caught up", grid, caught_up(), MINUTE, (PassMode::Delta, None, 4, 0, 0)),
         ("other parameters", grid, other, MINUTE, (PassMode::Full, None, 5, 0, 0)),
-        ("held removals", grid, held, MINUTE, (PassMode::Full, None, 5, 0, 0)),
-        ("removals are shown for a week", grid, caught_up(), DAY * 6, (PassMode::Full, None, 5, 0, 0)),
+        ("held removals", grid, held.clone(), MINUTE, (PassMode::Keys, None, 5, 0, 0)),
+        ("held removals of a calendar", calendar, held.clone(), MINUTE, (PassMode::Full, None, 5, 0, 0)),
+        ("changes after keys", grid, delta_next, MINUTE, (PassMode::Delta, None, 4, 0, 0)),
+        ("removals are shown for a week", grid, caught_up(), DAY * 6, (PassMode::Keys, None, 5, 0, 0)),
+        ("keys were read since", grid, swept, DAY * 6, (PassMode::Delta, None, 4, 0, 0)),
         ("less than that", grid, caught_up(), HOUR * 143, (PassMode::Delta, None, 4, 0, 0)),
         ("a calendar shows all removals", calendar, caught_up(), DAY * 90, (PassMode::Delta, None, 4, 0, 0)),
         ("under way", grid, on(delta(Some("l"))), MINUTE, (PassMode::Delta, Some("l"), 4, 0, 0)),
@@ -145,6 +151,45 @@ fn the_position_moves_at_the_end_of_a_pass_alone() {
     assert!(held.complete(grid, Some(80), start() + HOUR));
     assert_eq!((held.held, held.full_completed_at), (Some(80), Some(start())), "it was not trusted");
     assert!(caught_up().complete(grid, None, start()), "there was none");
+}
+
+#[test]
+fn a_pass_of_keys_leaves_the_position_to_the_delta_that_follows() {
+    let bridge = KindName::Bridge.row();
+    let mut state = SyncState { pass: Some(pass(PassMode::Keys, None)), ..caught_up() };
+    assert!(state.complete(bridge, None, start() + HOUR));
+    assert_eq!(state.position, caught_up().position);
+    assert_eq!((state.keys_completed_at, state.full_completed_at), (Some(start() + HOUR), Some(start())));
+    assert_eq!(state.next_run(MINUTE, start() + HOUR), start() + HOUR, "at once");
+    assert!(state.begin(bridge, "p", start() + HOUR) && state.is_in(PassMode::Delta));
+    assert!(state.complete(bridge, None, start() + HOUR) && !state.delta_next);
+
+    // What was held is looked at again after changes were read, and an hour.
+    let mut held = SyncState { pass: Some(pass(PassMode::Keys, None)), ..caught_up() };
+    assert!(held.complete(bridge, Some(80), start()));
+    assert!(held.begin(bridge, "p", start()) && held.is_in(PassMode::Delta));
+    assert!(held.complete(bridge, None, start()));
+    assert_eq!((held.held, held.next_run(MINUTE, start())), (Some(80), start() + AFTER_HELD));
+    assert!(held.begin(bridge, "p", start() + HOUR) && held.is_in(PassMode::Keys));
+}
+
+#[test]
+fn a_record_that_two_passes_of_keys_show_in_vain_was_lost() {
+    let mut state = SyncState { pass: Some(pass(PassMode::Keys, None)), ..caught_up() };
+    assert!(!state.found_strays(vec![9, 2, 7], start()), "they may be new");
+    assert!(!state.found_strays(vec![5], start()), "a change has shown those");
+    assert!(state.position.is_some());
+    assert!(state.found_strays(vec![11, 5], start()), "this one is there, and no change has shown it");
+    assert!(state.complete(KindName::Bridge.row(), None, start()));
+    assert!(state.begin(KindName::Bridge.row(), "p", start()) && state.is_in(PassMode::Full));
+    // Of many the same ones are remembered, whatever the order.
+    let mut many = caught_up();
+    many.found_strays((0..500).rev().collect(), start());
+    assert!(many.found_strays((49..900).collect(), start()));
+    // A feed that lists what it never shows is not read again each day.
+    many.found_strays(vec![1], start() + DAY);
+    assert!(!many.found_strays(vec![1], start() + DAY * 2));
+    assert!(many.found_strays(vec![1], start() + DAY * 31));
 }
 
 #[test]
