@@ -12,14 +12,14 @@ use crate::{
         sns::Topic,
         sqs::Queue,
     },
-    client::Caller,
+    client::{Caller, ConnectionCalls},
     connection::{
         keeper::{Keeper, KeeperParts},
         provider::Providers,
         seal_keys::SealKeys,
     },
     publish::{
-        Publisher,
+        Publisher, TenantSettings,
         lanes::{Lane, Lanes},
     },
     quota::Quotas,
@@ -206,6 +206,7 @@ impl Parts {
     pub fn publisher(&self) -> Result<Publisher, Error> {
         Ok(Publisher {
             endpoints: self.endpoints.clone(),
+            settings: TenantSettings::new(self.tenants.clone()),
             events: self.events.clone(),
             snapshots: self.snapshots.clone(),
             lanes: self.lanes.clone(),
@@ -301,6 +302,13 @@ impl Parts {
             quotas: self.quotas()?,
             tenants: self.tenants.clone(),
         }))
+    }
+
+    /// What makes single calls by connections.
+    pub fn connection_calls(&self) -> Result<ConnectionCalls, Error> {
+        let callers = CallerLeases::new(self.aws.dynamodb.clone(), &config::leases_table()?);
+        let caller = Caller::new(Egress::new(config::egress_allow()?)?, self.keeper()?);
+        Ok(ConnectionCalls::new(callers, caller))
     }
 
     /// Connect sessions.

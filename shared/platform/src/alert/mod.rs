@@ -37,6 +37,9 @@ const CACHED_ALERTS: usize = 4096;
 /// The longest window.
 const LONGEST_WINDOW: Duration = Duration::from_hours(24);
 
+/// How long it is remembered that an alert is muted: its tenant can want it again.
+const MUTED: Duration = Duration::from_mins(1);
+
 const DOING: &str = "raising an alert";
 
 /// What happened.
@@ -126,14 +129,24 @@ pub struct Alerts {
     publisher: Arc<Publisher>,
     topic: Topic,
     /// When alerts of a name about an endpoint were raised last, as far as this function knows.
-    raised: Cache<(TenantId, EndpointId, &'static str), Timestamp>,
+    raised: Cache<Subject, Timestamp>,
+    /// Those that were not raised lately, because they are muted.
+    muted: Cache<Subject, ()>,
 }
+
+/// The owner of an endpoint, the endpoint, and the name of an alert about it.
+type Subject = (TenantId, EndpointId, &'static str);
 
 impl Alerts {
     /// Notifies by operational events that `publisher` publishes, and by the topic.
     #[must_use]
     pub fn new(publisher: Arc<Publisher>, topic: Topic) -> Self {
-        Self { publisher, topic, raised: Cache::new(LONGEST_WINDOW, CACHED_ALERTS) }
+        Self {
+            publisher,
+            topic,
+            raised: Cache::new(LONGEST_WINDOW, CACHED_ALERTS),
+            muted: Cache::new(MUTED, CACHED_ALERTS),
+        }
     }
 
     /// Notifies the owner of an endpoint. A failure to do so is logged, and fails nothing else.
@@ -142,35 +155,29 @@ impl Alerts {
         let event = alert.event(endpoint);
         let (event_type, name) = (event.event_type(), alert.name(&event));
         let subject = (owner.clone(), endpoint, name);
-        if self.raised.get(&subject).is_some_and(|at| now.since(at) < alert.window()) {
+        let is_raised = self.raised.get(&subject).is_some_and(|at| now.since(at) < alert.window());
+        if is_raised || self.muted.get(&subject).is_some() {
             return;
         }
         tracing::warn!(tenant = %owner, endpoint_id = %endpoint, alert = event_type, "alert");
         match self.try_raise(&subject, alert.window(), &event, now).await {
-            Ok(at) => self.raised.put(subject, at),
+            Ok(Some(at)) => self.raised.put(subject, at),
+            Ok(None) => self.muted.put(subject, ()),
             Err(fault) => {
                 tracing::error!(%fault, tenant = %owner, endpoint_id = %endpoint, alert = event_type, "could not publish alert");
             }
         }
     }
 
-    /// Raises an alert unless there is one; returns when the existing one was raised.
+    /// Raises an alert unless there is one; returns when the existing one was raised, or nothing where it is muted.
     async fn try_raise(
         &self,
-        (owner, endpoint, name): &(TenantId, EndpointId, &'static str),
+        (owner, endpoint, name): &Subject,
         length: Duration,
         event: &OperationalEvent,
         now: Timestamp,
-    ) -> Result<Timestamp, Fault> {
+    ) -> Result<Option<Timestamp>, Fault> {
         let window = now.millis() / saturating::<i64>(length.as_millis()).max(1);
-        // Two small reads come first: a function that does not know of the alert reads no list of endpoints for it.
-        let [before, this] =
-            [window - 1, window].map(|window| EventId::from_alert(owner, name, *endpoint, window));
-        let events = &self.publisher.events;
-        let (before, this) = futures_util::try_join!(events.get(owner, before), events.get(owner, this))?;
-        if let Some(raised) = this.or(before.filter(|before| now.since(before.at) < length)) {
-            return Ok(raised.at);
-        }
         let event_type: EventType =
             event.event_type().parse().map_err(|_| Fault::new(DOING, "its type is malformed"))?;
         let object = data(event)?;
@@ -178,12 +185,23 @@ impl Alerts {
         let data = EventData::try_from(data).map_err(|why| Fault::new(DOING, why))?;
         let identity = Identity::Alert { name, endpoint: *endpoint, window };
         let new = NewEvent { event_type, timestamp: None, data, channels: Channels::new(), identity };
+        if self.publisher.is_muted(owner, &new).await? {
+            return Ok(None);
+        }
+        // Two small reads come first: a function that does not know of the alert reads no list of endpoints for it.
+        let [before, this] =
+            [window - 1, window].map(|window| EventId::from_alert(owner, name, *endpoint, window));
+        let events = &self.publisher.events;
+        let (before, this) = futures_util::try_join!(events.get(owner, before), events.get(owner, this))?;
+        if let Some(raised) = this.or(before.filter(|before| now.since(before.at) < length)) {
+            return Ok(Some(raised.at));
+        }
         match self.publisher.publish(owner, new, now).await {
             Ok(published) => {
                 if published.new {
                     self.notify_operator(owner, event.event_type(), object, now).await;
                 }
-                Ok(published.at)
+                Ok(Some(published.at))
             }
             Err(PublishError::Fault(fault)) => Err(fault),
             Err(PublishError::Conflict | PublishError::TooLarge) => Err(Fault::new(DOING, "it was refused")),

@@ -18,6 +18,17 @@ use strum::{IntoStaticStr, VariantNames};
 /// The types of operational events. Only this service publishes them, so a receiver can trust them.
 pub const EVENT_TYPES: &[&str] = OperationalEvent::VARIANTS;
 
+/// Those of them that no tenant can mute, since they say who can sign or whose account is open: someone who has a stolen key
+/// must not silence them first.
+const SECURITY_TYPES: [&str; 4] =
+    ["connection.created", "connection.revoked", "connection.scopes_changed", "secret.rotated"];
+
+/// Whether a tenant can mute operational events of this type.
+#[must_use]
+pub fn can_be_muted(event_type: &str) -> bool {
+    EVENT_TYPES.contains(&event_type) && !SECURITY_TYPES.contains(&event_type)
+}
+
 /// An operational event: its type, and its data.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema, IntoStaticStr, VariantNames)]
 #[serde(tag = "type", content = "data")]

@@ -3,7 +3,10 @@ use std::collections::HashSet;
 use domain::connection::record::ConnectionEvent;
 use serde_json::json;
 
-use super::{payload::EVENT_TYPES, *};
+use super::{
+    payload::{EVENT_TYPES, can_be_muted},
+    *,
+};
 
 fn endpoint() -> EndpointId {
     EndpointId::new(Timestamp::EPOCH, [1; 10])
@@ -46,6 +49,16 @@ fn every_alert_is_of_a_reserved_type_and_has_a_name_of_its_own() {
     types.extend(ConnectionEvent::ALL.iter().map(|event| event.event_type()));
     types.sort_unstable();
     assert_eq!(types, EVENT_TYPES);
+}
+
+#[test]
+fn notices_about_security_cannot_be_muted() {
+    let fixed: Vec<_> = EVENT_TYPES.iter().filter(|name| !can_be_muted(name)).copied().collect();
+    assert_eq!(
+        fixed,
+        ["connection.created", "connection.revoked", "connection.scopes_changed", "secret.rotated"]
+    );
+    assert!(!can_be_muted("contact.created"));
 }
 
 #[test]

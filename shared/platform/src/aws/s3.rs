@@ -8,7 +8,7 @@ use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use domain::{EventId, TenantId};
+use domain::{EventId, TenantId, delivery::Retention};
 use reqwest::{Method, StatusCode};
 
 use super::{
@@ -33,13 +33,30 @@ const S3: Service = Service {
     as_s3: true,
 };
 
+/// What keys of payloads begin with, and the longest retention in days of what is there: the bucket deletes by the
+/// beginning of a key and its age, which takes no request. The template has a rule for each, two days longer.
+const PAYLOADS: [(&str, u16); 3] = [("payloads", 30), ("payloads-60", 60), ("payloads-90", 90)];
+
+/// What the keys of a tenant's payloads begin with that are kept for so long. The slash ends the tenant's id.
+#[must_use]
+pub fn payload_prefix(tenant: &TenantId, retention: Retention) -> String {
+    let [.., (longest, _)] = PAYLOADS;
+    let fits = PAYLOADS.iter().find(|(_, days)| retention.days() <= *days);
+    format!("{}/{tenant}/", fits.map_or(longest, |(name, _)| name))
+}
+
+/// The same for all that a tenant can have.
+pub fn payload_prefixes(tenant: &TenantId) -> impl Iterator<Item = String> {
+    PAYLOADS.iter().map(move |(name, _)| format!("{name}/{tenant}/"))
+}
+
 /// The key of a payload: of this event, with this SHA-256 of the bytes as they are stored.
 ///
 /// Because the bytes are in the key, a put of another body, or of another encoding, under the same
 /// event cannot change what a stored event points to.
 #[must_use]
-pub fn payload_key(tenant: &TenantId, event: EventId, sha256: &[u8; 32]) -> String {
-    format!("payloads/{tenant}/{event}/{}", HEXLOWER.encode(sha256))
+pub fn payload_key(tenant: &TenantId, event: EventId, sha256: &[u8; 32], retention: Retention) -> String {
+    format!("{}{event}/{}", payload_prefix(tenant, retention), HEXLOWER.encode(sha256))
 }
 
 /// The bucket.

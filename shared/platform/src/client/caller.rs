@@ -5,28 +5,31 @@ use std::time::{Duration, Instant};
 use domain::{
     ConnectionId, TenantId, Timestamp,
     client::{
-        Api, Auth, Budget, Call, Class, Meter, Refusal, ResponseView,
+        Api, Auth, Budget, Call, Class, Encoding, IdempotencyKeyPlace, Meter, Refusal, ResponseView,
+        api::CallMethod,
+        class::FAILED,
+        encode,
         step::{self, LONGEST_WAIT, Progress, Step},
     },
     delivery::Failure,
-    sync::{RequestTarget, kind::WriteRequest},
+    sync::{
+        RequestTarget,
+        kind::{RecordRequest, WriteRequest},
+    },
 };
 use http::{HeaderValue, Request, header};
 use serde_json::Value;
-use url::Url;
 
+use super::link::url;
 use crate::{
     Fault,
     connection::keeper::{AccessToken, Keeper, NoToken, TokenRequest},
-    runtime::clock,
+    runtime::{clock, telemetry},
     webhook::egress::{Egress, ExchangeError},
 };
 
 /// How long a token must still be valid when a call begins.
 const TOKEN_VALIDITY: Duration = Duration::from_mins(2);
-
-/// The longest URL of a next page, in bytes.
-const LINK_LIMIT: usize = 8 * 1024;
 
 /// For whom calls are made, and what is known from one to the next.
 #[derive(Debug)]
@@ -109,15 +112,66 @@ impl Reply {
     }
 }
 
+/// A request to make.
+#[derive(Debug)]
+pub struct ApiRequest<'a> {
+    /// The call that it is.
+    pub call: &'a Call,
+    /// Where it goes.
+    pub target: RequestTarget,
+    /// Its body, written as the API's row says.
+    pub body: Option<&'a Value>,
+    /// Headers of its own. They take the place of the row's of the same name.
+    pub headers: Vec<(&'static str, String)>,
+    /// Its idempotency key, the same in each of its copies.
+    pub key: Option<&'a str>,
+}
+
+/// A reply, and the response that it was read from.
+#[derive(Debug)]
+pub struct ApiReply {
+    /// What the request came to.
+    pub reply: Reply,
+    /// The last response; nothing where there was none.
+    pub response: Option<ApiResponse>,
+    /// Whether a copy of a write may have been carried out: one was sent, and its response was lost or says nothing about
+    /// that. Whatever a later copy came to.
+    pub may_be_done: bool,
+}
+
+/// What is kept of a response besides the body of a 2xx.
+#[derive(Debug)]
+pub struct ApiResponse {
+    /// The status.
+    pub status: u16,
+    /// The body of one that is no 2xx, where it is JSON.
+    pub error: Value,
+    /// The vendor's name for the request, by which it can be asked about it.
+    pub request_id: Option<String>,
+}
+
+/// Headers in which vendors name a request.
+const REQUEST_IDS: [&str; 2] = ["request-id", "x-request-id"];
+
+/// The longest name of a request that is kept, in bytes.
+const REQUEST_ID_LIMIT: usize = 100;
+
 /// Makes calls.
 pub struct Caller {
     egress: Egress,
     keeper: Keeper,
 }
 
+/// What is known of a request while its copies are made.
+#[derive(Default)]
+struct CallProgress {
+    response: Option<ApiResponse>,
+    may_be_done: bool,
+}
+
 /// One sent request.
 enum SendResult {
-    Response { class: Class, wait: Option<Duration>, body: Value, status: u16 },
+    Response { class: Class, wait: Option<Duration>, body: Value, response: ApiResponse },
     Lost { failure: Failure, was_sent: bool },
     Unreadable,
 }
@@ -140,7 +194,8 @@ impl Caller {
         call: &Call,
         target: &RequestTarget,
     ) -> Result<Reply, Fault> {
-        self.exchange(session, api, call, target, None).await
+        let request = ApiRequest { call, target: target.clone(), body: None, headers: Vec::new(), key: None };
+        Ok(self.request(session, api, &request).await?.reply)
     }
 
     /// The same with a body, as JSON.
@@ -151,18 +206,58 @@ impl Caller {
         write: &WriteRequest,
     ) -> Result<Reply, Fault> {
         let target = RequestTarget::Path { path: write.path.clone(), query: String::new() };
-        self.exchange(session, api, &write.call, &target, Some(&write.body)).await
+        let request =
+            ApiRequest { call: &write.call, target, body: Some(&write.body), headers: Vec::new(), key: None };
+        Ok(self.request(session, api, &request).await?.reply)
+    }
+
+    /// The same about one record, only if it has the version that the request names.
+    pub async fn about_record(
+        &self,
+        session: &mut Session,
+        api: (&Api, &str),
+        record: &RecordRequest,
+    ) -> Result<ApiReply, Fault> {
+        let if_match = record.if_match.iter().map(|version| ("if-match", version.clone()));
+        let request = ApiRequest {
+            call: &record.call,
+            target: record.target.clone(),
+            body: record.body.as_ref(),
+            headers: if_match.collect(),
+            key: None,
+        };
+        self.request(session, api, &request).await
+    }
+
+    /// Makes a request with headers and an idempotency key of its own, and returns what was responded.
+    pub async fn request(
+        &self,
+        session: &mut Session,
+        api: (&Api, &str),
+        request: &ApiRequest<'_>,
+    ) -> Result<ApiReply, Fault> {
+        let mut known = CallProgress::default();
+        let reply = match self.exchange(session, api, request, &mut known).await {
+            // What failed after the first copy does not undo it.
+            Err(fault) if known.may_be_done => {
+                tracing::error!(api = api.0.name, call = request.call.name, %fault, "copy of a call could not be sent");
+                Reply::EffectUnknown
+            }
+            result => result?,
+        };
+        Ok(ApiReply { reply, response: known.response, may_be_done: known.may_be_done })
     }
 
     async fn exchange(
         &self,
         session: &mut Session,
         (api, base): (&Api, &str),
-        call: &Call,
-        target: &RequestTarget,
-        body: Option<&Value>,
+        request: &ApiRequest<'_>,
+        known: &mut CallProgress,
     ) -> Result<Reply, Fault> {
-        let Some(url) = url(base, target) else {
+        let call = request.call;
+        let may_repeat = call.may_repeat(request.key.is_some());
+        let Some(url) = url(base, &request.target) else {
             tracing::error!(
                 api = api.name,
                 call = call.name,
@@ -170,11 +265,12 @@ impl Caller {
             );
             return Ok(Reply::Handed(Class::Refused(Refusal::Malformed)));
         };
+        let is_write = call.method != CallMethod::Get;
         let (mut calls, mut token_renewed) = (0, false);
         loop {
             let now = clock::now();
             if clock::machine_now() + Duration::from_secs(call.timeout_secs) > session.stop_at {
-                return Ok(Reply::OutOfTime);
+                return Ok(if known.may_be_done { Reply::EffectUnknown } else { Reply::OutOfTime });
             }
             if let Err(wait) = session.meter.charge_call(api.windows, call.group, now) {
                 if wait > LONGEST_WAIT {
@@ -189,24 +285,39 @@ impl Caller {
                 Err(NoToken::Fault(fault)) => return Err(fault),
                 Err(no_token) => return Ok(Reply::NoToken(no_token)),
             };
+            // A refresh can take most of the time.
+            if clock::machine_now() + Duration::from_secs(call.timeout_secs) > session.stop_at {
+                return Ok(if known.may_be_done { Reply::EffectUnknown } else { Reply::OutOfTime });
+            }
             calls += 1;
             let began = Instant::now();
-            let sent = self.send(session, api, call, (&url, body), &token).await?;
+            let sent = self.send(session, api, (&url, request), &token).await?;
             let now = clock::now();
             let (class, wait, body, may_repeat) = match sent {
-                SendResult::Unreadable => return Ok(Reply::Unreadable),
+                SendResult::Unreadable => {
+                    known.may_be_done |= is_write;
+                    known.response = None;
+                    log(api, call, None, ("unreadable", FAILED), began);
+                    return Ok(Reply::Unreadable);
+                }
                 // Each time its body broke off or was too long: a shorter one works.
                 SendResult::Lost { failure: Failure::Body, .. } if calls > 1 => {
-                    log(api, call, None, Class::TooMuch.name(), began);
+                    known.may_be_done |= is_write;
+                    known.response = None;
+                    log(api, call, None, (Class::TooMuch.name(), FAILED), began);
                     return Ok(Reply::Handed(Class::TooMuch));
                 }
                 SendResult::Lost { failure, was_sent } => {
-                    log(api, call, None, &failure.to_string(), began);
-                    (Class::Transient, None, Value::Null, !was_sent || call.may_repeat(false))
+                    log(api, call, None, (&failure.to_string(), FAILED), began);
+                    known.may_be_done |= is_write && was_sent;
+                    known.response = None;
+                    (Class::Transient, None, Value::Null, !was_sent || may_repeat)
                 }
-                SendResult::Response { class, wait, body, status } => {
-                    log(api, call, Some(status), class.name(), began);
-                    (class, wait, body, call.may_repeat(false))
+                SendResult::Response { class, wait, body, response } => {
+                    log(api, call, Some(response.status), (class.name(), class.metric_name()), began);
+                    known.may_be_done |= is_write && class.may_be_done();
+                    known.response = Some(response);
+                    (class, wait, body, may_repeat)
                 }
             };
             let progress =
@@ -227,7 +338,10 @@ impl Caller {
                     // It holds for all that use the token.
                     if matches!(class, Class::Suspended { writes_only: false, .. } | Class::Throttled { .. })
                     {
-                        session.meter.spend(api.windows, until);
+                        session.meter.spend(api.windows, call.group, until);
+                    }
+                    if matches!(class, Class::Suspended { writes_only: true, .. }) {
+                        session.meter.close_group(api.windows, call.group, until);
                     }
                     return Ok(Reply::Parked { until, class });
                 }
@@ -262,11 +376,11 @@ impl Caller {
         &self,
         session: &mut Session,
         api: &Api,
-        call: &Call,
-        (url, body): (&str, Option<&Value>),
+        (url, request): (&str, &ApiRequest<'_>),
         token: &AccessToken,
     ) -> Result<SendResult, Fault> {
         const DOING: &str = "writing a request to an API";
+        let ApiRequest { call, body, headers, key, .. } = request;
         let secret = token.token.expose();
         let (name, value) = match api.auth {
             Auth::Bearer => (header::AUTHORIZATION.as_str(), format!("Bearer {secret}")),
@@ -274,25 +388,41 @@ impl Caller {
         };
         let mut value = HeaderValue::try_from(value).map_err(Fault::on(DOING))?;
         value.set_sensitive(true);
-        let mut request = Request::builder()
+        let mut sent = Request::builder()
             .method(call.method.as_str())
             .uri(url)
             .header(name, value)
             // MLS Grid refuses requests without it before it looks at anything else.
             .header(header::ACCEPT_ENCODING, "gzip");
-        for (name, value) in api.headers {
-            request = request.header(*name, *value);
+        let own = |name: &str| headers.iter().any(|(own, _)| *own == name);
+        for (name, value) in api.headers.iter().filter(|(name, _)| !own(name)) {
+            sent = sent.header(*name, *value);
         }
-        let body = match body {
-            None => Vec::new(),
-            Some(body) => {
-                request = request.header(header::CONTENT_TYPE, "application/json");
+        for (name, value) in headers {
+            sent = sent.header(*name, value);
+        }
+        let mut with_key = None;
+        match (api.idempotency, key.filter(|_| call.takes_key)) {
+            (IdempotencyKeyPlace::Header(name), Some(key)) => sent = sent.header(name, key),
+            (IdempotencyKeyPlace::Body(pointer), Some(key)) => {
+                with_key = Some(encode::with_key(body.cloned().unwrap_or_default(), pointer, key));
+            }
+            (IdempotencyKeyPlace::None, _) | (_, None) => {}
+        }
+        let body = match (with_key.as_ref().or(*body), api.encoding) {
+            (None, _) => Vec::new(),
+            (Some(Value::Object(fields)), Encoding::Form) => {
+                sent = sent.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+                encode::form(fields).into_bytes()
+            }
+            (Some(body), Encoding::Json | Encoding::Form) => {
+                sent = sent.header(header::CONTENT_TYPE, "application/json");
                 serde_json::to_vec(body).map_err(Fault::on(DOING))?
             }
         };
-        let request = request.body(body).map_err(Fault::on(DOING))?;
+        let sent = sent.body(body).map_err(Fault::on(DOING))?;
         let timeout = Duration::from_secs(call.timeout_secs);
-        let response = match self.egress.exchange_up_to(api.response_limit, request, timeout).await {
+        let response = match self.egress.exchange_up_to(api.response_limit, sent, timeout).await {
             Ok(response) => response,
             Err(ExchangeError::NotSent(failure)) => return Ok(SendResult::Lost { failure, was_sent: false }),
             Err(ExchangeError::EffectUnknown(failure)) => {
@@ -317,7 +447,10 @@ impl Caller {
         };
         let class = (api.classify)(&received);
         let wait = received.wait(api.waits, now);
-        Ok(SendResult::Response { class, wait, body, status })
+        let request_id = REQUEST_IDS.iter().find_map(|name| (received.header)(name));
+        let request_id = request_id.filter(|id| id.len() <= REQUEST_ID_LIMIT).map(str::to_owned);
+        let (body, error) = if is_success { (body, Value::Null) } else { (Value::Null, body) };
+        Ok(SendResult::Response { class, wait, body, response: ApiResponse { status, error, request_id } })
     }
 }
 
@@ -325,60 +458,9 @@ fn is_valid(token: &AccessToken, now: Timestamp) -> bool {
     token.expires_at.is_none_or(|at| now + TOKEN_VALIDITY / 2 < at)
 }
 
-/// The absolute URL. `None` for a link to another origin than the API's: the token must not go there.
-fn url(base: &str, target: &RequestTarget) -> Option<String> {
-    match target {
-        RequestTarget::Path { path, query } if query.is_empty() => Some(format!("{base}{path}")),
-        RequestTarget::Path { path, query } => Some(format!("{base}{path}?{query}")),
-        // It is kept in the row of the sync, which must have room for it.
-        RequestTarget::Link(link) if link.len() > LINK_LIMIT => None,
-        RequestTarget::Link(link) => {
-            let base = Url::parse(base).ok()?;
-            // A relative one is as if it were on a page of the API.
-            match Url::parse(link) {
-                // The connector reads URLs more strictly.
-                Ok(url) => {
-                    (url.origin() == base.origin() && link.parse::<http::Uri>().is_ok()).then(|| link.clone())
-                }
-                Err(url::ParseError::RelativeUrlWithoutBase) => {
-                    let url = base.join(link).ok()?;
-                    (url.origin() == base.origin()).then(|| url.to_string())
-                }
-                Err(_) => None,
-            }
-        }
-    }
-}
-
-fn log(api: &Api, call: &Call, status: Option<u16>, class: &str, began: Instant) {
+/// Logs and counts a call, by its class in the log and in metrics.
+fn log(api: &Api, call: &Call, status: Option<u16>, (class, counted): (&str, &str), began: Instant) {
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(api = api.name, call = call.name, status, class, took_ms, "called API");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_link_never_leads_to_another_host() {
-        let base = "https://api.test/v2";
-        let link = |text: &str| url(base, &RequestTarget::Link(text.to_owned()));
-        for (text, expected) in [
-            (
-                "https://api.test/v2/Property?$skiptoken=a%2Bb+c",
-                Some("https://api.test/v2/Property?$skiptoken=a%2Bb+c"),
-            ),
-            ("/v2/Property?x", Some("https://api.test/v2/Property?x")),
-            // M17.
-            ("https://evil.example/v2/Property", None),
-            ("//evil.example/x", None),
-            ("http://api.test/v2/Property", None),
-            ("https://api.test:444/v2", None),
-            ("https://api.test@evil.example/", None),
-            ("javascript:alert(1)", None),
-            ("https://api.test/v2/Property?$filter=a b", None),
-        ] {
-            assert_eq!(link(text).as_deref(), expected, "{text}");
-        }
-    }
+    telemetry::count("ThirdPartyCalls", &[("api", api.name), ("class", counted)], clock::machine_now());
 }

@@ -18,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     ConnectionId, TenantId, Timestamp,
-    connection::{Connection, Idp, IdpConfig, storage::RotatingTokens},
+    connection::{Connection, Idp, IdpConfig, idp::GrantType, storage::RotatingTokens},
 };
 
 use self::circuit::Circuits;
@@ -149,6 +149,10 @@ impl Keeper {
             return Ok(vec![]);
         };
         let Some(row) = config.idp() else { return Ok(vec![]) };
+        if row.grant == GrantType::ClientCredentials && *operator_idp && !tenant_id.is_operator() {
+            // They are the operator's own account, which no person of this tenant has granted.
+            return Ok(vec![]);
+        }
         let (mut clients, mut unread) = (Vec::new(), None);
         for credential in config.of_client_of(*credential_id, now).into_iter().take(2) {
             match self.client(&config, &row, credential.id).await {

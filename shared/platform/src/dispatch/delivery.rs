@@ -5,6 +5,7 @@ use std::sync::Arc;
 use domain::{
     DeliveryId, TenantId, Timestamp,
     delivery::{
+        Retention,
         driver::LaneKind,
         engine::{change::Change, message::Run},
     },
@@ -37,6 +38,8 @@ pub(super) struct PendingDelivery {
     pub(super) payload: Option<Arc<str>>,
     /// When the event was accepted, where the message or the event says so.
     pub(super) accepted_at: Option<Timestamp>,
+    /// How long the event is kept from then on.
+    pub(super) retention: Retention,
     /// The message as it was received.
     pub(super) record: Arc<Record>,
     pub(super) span: tracing::Span,
@@ -65,6 +68,7 @@ impl PendingDelivery {
             event_type: self.event_type.clone(),
             change,
             accepted_at: self.accepted_at,
+            retention: self.retention,
             now,
         }
     }

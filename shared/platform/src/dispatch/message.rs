@@ -159,11 +159,13 @@ impl MessageDriver {
         let owner = message.owner();
         let endpoint = self.endpoints.get(&owner, id.endpoint).await?;
         let endpoint = endpoint.ok_or_else(|| Fault::new("dispatching", "the endpoint does not exist"))?;
-        let (payload, accepted_at) = match message.payload {
-            Some(payload) => (Some(payload.get().into()), message.at),
+        let (payload, accepted_at, retention) = match message.payload {
+            Some(payload) => (Some(payload.get().into()), message.at, message.retention_days),
             None => match Box::pin(self.payloads.get(&self.events, tenant, id.event)).await? {
-                Some(StoredPayload { text, accepted_at }) => (Some(text), Some(accepted_at)),
-                None => (None, message.at),
+                Some(StoredPayload { text, accepted_at, retention }) => {
+                    (Some(text), Some(accepted_at), retention)
+                }
+                None => (None, message.at, message.retention_days),
             },
         };
         Ok(ClaimResult::Pending(Box::new(PendingDelivery {
@@ -177,6 +179,7 @@ impl MessageDriver {
             event_type: message.event_type,
             payload,
             accepted_at,
+            retention,
             span: tracing::Span::current(),
             run,
             record: Arc::clone(&record),

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{EventId, TenantId, Timestamp};
+use domain::{EventId, TenantId, Timestamp, delivery::Retention};
 
 use crate::{
     Fault,
@@ -24,6 +24,8 @@ pub(super) struct StoredPayload {
     pub(super) text: Arc<str>,
     /// When its event was accepted.
     pub(super) accepted_at: Timestamp,
+    /// How long it is kept from then on.
+    pub(super) retention: Retention,
 }
 
 type Key = (TenantId, EventId);
@@ -55,9 +57,9 @@ impl Payloads {
         let (events, tenant) = (events.clone(), tenant.clone());
         let read = async move {
             let Some(event) = events.get(&tenant, id).await? else { return Ok(None) };
-            let accepted_at = event.at;
+            let (accepted_at, retention) = (event.at, event.retention);
             let text = events.payload(event).await?.get().into();
-            Ok(Some(StoredPayload { text, accepted_at }))
+            Ok(Some(StoredPayload { text, accepted_at, retention }))
         };
         let payload = self.reads.join(&key, "reading a payload", read).await?;
         if let Some(payload) = &payload {
@@ -82,7 +84,8 @@ mod tests {
             let payloads = Payloads::new();
             let key = |n| (TenantId::operator(), EventId::new(Timestamp::EPOCH, [n; 10]));
             for n in 0..count {
-                let payload = StoredPayload { text: "x".repeat(size).into(), accepted_at: Timestamp::EPOCH };
+                let (accepted_at, retention) = (Timestamp::EPOCH, Retention::DEFAULT);
+                let payload = StoredPayload { text: "x".repeat(size).into(), accepted_at, retention };
                 payloads.kept.put_weighing(key(n), payload, weight(size));
             }
             (0..count).filter(|n| payloads.kept.get(&key(*n)).is_some()).collect::<Vec<_>>()

@@ -4,7 +4,7 @@ use domain::tenant::{erasure::Erasure, export::Export};
 use futures_util::future::try_join_all;
 
 use super::{End, Eraser, StopTime};
-use crate::{Fault, secrets::SecretsError};
+use crate::{Fault, aws::s3::payload_prefixes, secrets::SecretsError};
 
 /// Objects that are deleted concurrently.
 const CONCURRENT: usize = 16;
@@ -12,8 +12,8 @@ const CONCURRENT: usize = 16;
 impl Eraser {
     /// Deletes the objects, found by their prefix: those too that no row refers to.
     pub(super) async fn remove_objects(&self, erasure: &mut Erasure, stop: StopTime) -> Result<End, Fault> {
-        // The slash ends the tenant's id.
-        for prefix in [format!("payloads/{}/", erasure.tenant_id), Export::prefix(&erasure.tenant_id)] {
+        let tenant = erasure.tenant_id.clone();
+        for prefix in payload_prefixes(&tenant).chain([Export::prefix(&tenant)]) {
             loop {
                 let keys = self.objects.list(&prefix).await?;
                 if keys.is_empty() {

@@ -1,6 +1,8 @@
 //! The steps of a pass, and the rows that each removes.
 
-use domain::{EndpointId, TenantId, delivery::RETENTION_DAYS, tenant::erasure::Erasure};
+use std::ops::RangeInclusive;
+
+use domain::{EndpointId, TenantId, delivery::Retention, tenant::erasure::Erasure};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{End, Eraser, StopTime};
@@ -47,9 +49,9 @@ pub(super) const STEPS: [Step; 10] = [
     Step::Registry,
 ];
 
-/// Days that rows of events and inbound requests are looked for: those that they are kept, two that DynamoDB may take to
-/// delete them, and a few for generations that began late.
-const DAYS: i64 = RETENTION_DAYS.cast_signed() + 10;
+/// Days that rows of events and inbound requests are looked for beyond those that they are kept: two that DynamoDB may
+/// take to delete them, and a few for generations that began late.
+const MORE_DAYS: i64 = 10;
 
 /// Days that rows of usage are looked for: they are kept for 400.
 const USAGE_DAYS: i64 = 403;
@@ -60,6 +62,12 @@ const EVENTS: i32 = 100;
 
 /// What the sort keys of tombstones begin with.
 const TOMBSTONES: &str = "gone#";
+
+/// The days of events and inbound requests that a tenant can have, whatever its retention: it may have been longer before.
+fn days() -> RangeInclusive<i64> {
+    let today = clock::now().day();
+    today - i64::from(Retention::LONGEST.days()) - MORE_DAYS..=today + 1
+}
 
 /// What was removed of one event.
 #[derive(Default)]
@@ -145,8 +153,7 @@ impl Eraser {
 
     async fn remove_inbound_requests(&self, erasure: &mut Erasure, stop: StopTime) -> Result<End, Fault> {
         let tenant = erasure.tenant_id.clone();
-        let today = clock::now().day();
-        for day in today - DAYS..=today + 1 {
+        for day in days() {
             for shard in 0..INBOUND_SHARDS {
                 let pk = keys::inbound_partition(&tenant, day, shard);
                 let (removed, end) = self.remove_under(Place::Events, &pk, "", stop).await?;
@@ -164,8 +171,7 @@ impl Eraser {
 
     async fn remove_events(&self, erasure: &mut Erasure, stop: StopTime) -> Result<End, Fault> {
         let tenant = erasure.tenant_id.clone();
-        let today = clock::now().day();
-        for day in today - DAYS..=today + 1 {
+        for day in days() {
             for shard in 0..TIMELINE_SHARDS {
                 // The index is behind the table, so this goes on behind what it has read.
                 let mut after: Option<String> = None;
@@ -313,6 +319,7 @@ impl Eraser {
             (keys::connect::LINKED_ACCOUNTS, "account_links"),
             (keys::connect::CONNECTION_COUNT, "counts"),
             ("connect-settings", "settings"),
+            (keys::sync::SYNCED, "sync_sources"),
         ] {
             let (removed, end) = self.remove_under(Place::Registry, &pk, prefix, stop).await?;
             erasure.count(kind, removed);

@@ -3,6 +3,7 @@
 //! [`event`] knows the shapes of the events; nothing here does.
 
 mod event;
+mod front;
 
 use std::time::Instant;
 
@@ -17,7 +18,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::problem::{Kind, Problem};
-use crate::aws::{spending, throttles};
+use crate::{
+    aws::{spending, throttles},
+    runtime::config,
+};
 
 /// An HTTP request, with its body as the bytes that were sent. It holds keys and signatures, so
 /// it has no `Debug`.
@@ -118,7 +122,17 @@ where
     H: Fn(Request) -> F,
     F: Future<Output = Response>,
 {
-    let handle = &handle;
+    let front = front::Front::new(config::front_secrets()?);
+    let handle = &|request: Request| {
+        let id = request.id.clone();
+        let admitted = front.admit(request).map(&handle);
+        async move {
+            match admitted {
+                Ok(handled) => handled.await,
+                Err(problem) => Response::problem(&problem, &id),
+            }
+        }
+    };
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
         spending::begin(spending::Trigger::Request);
         let response = respond(event.payload.get(), event.context.request_id, handle).await;

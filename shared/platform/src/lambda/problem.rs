@@ -53,6 +53,8 @@ pub enum Kind {
     ConnectionRevoked,
     /// 409: the connection lacks scopes that the caller requires.
     MissingScopes,
+    /// 409: what the path names has nothing of this kind.
+    NotSupported,
     /// 412: the object is not as the client read it.
     PreconditionFailed,
     /// 413: the body exceeds a limit.
@@ -63,12 +65,18 @@ pub enum Kind {
     InvalidField,
     /// 422: a limit of the tenant is reached.
     LimitReached,
+    /// 422: a third party refuses what was requested of it.
+    ThirdPartyRefused,
     /// 429: too many of these requests at once.
     TooManyRequests,
     /// 500: a failure on our side.
     Internal,
+    /// 502: a third party was called, and whether it did what was requested is unknown.
+    EffectUnknown,
     /// 503: the identity provider gives no token at the moment.
     IdpUnavailable,
+    /// 503: a third party does not respond as it should.
+    ThirdPartyUnavailable,
 }
 
 impl Kind {
@@ -97,14 +105,18 @@ impl Kind {
             | Self::ConnectionReauthorize
             | Self::ConnectionPending
             | Self::ConnectionRevoked
-            | Self::MissingScopes => StatusCode::CONFLICT,
+            | Self::MissingScopes
+            | Self::NotSupported => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::InvalidField | Self::LimitReached => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::InvalidField | Self::LimitReached | Self::ThirdPartyRefused => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::IdpUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::EffectUnknown => StatusCode::BAD_GATEWAY,
+            Self::IdpUnavailable | Self::ThirdPartyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -141,14 +153,18 @@ impl Kind {
             Self::ConnectionPending => "Connection not confirmed yet",
             Self::ConnectionRevoked => "Connection ended",
             Self::MissingScopes => "Scopes not granted",
+            Self::NotSupported => "Not supported",
             Self::PreconditionFailed => "Precondition failed",
             Self::TooLarge => "Body too large",
             Self::UnsupportedMediaType => "Unsupported media type",
             Self::InvalidField => "Invalid field",
             Self::LimitReached => "Limit reached",
+            Self::ThirdPartyRefused => "Refused by a third party",
             Self::TooManyRequests => "Too many requests",
             Self::Internal => "Internal error",
+            Self::EffectUnknown => "Effect unknown",
             Self::IdpUnavailable => "Identity provider unavailable",
+            Self::ThirdPartyUnavailable => "Third party unavailable",
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use domain::{
-    InboundRequestId, TenantId, Timestamp,
+    EventId, InboundRequestId, TenantId, Timestamp,
     event::{self, channel::Channels},
     inbound::{
         ProviderAccount, Source,
@@ -174,6 +174,27 @@ pub async fn publish(
         }
     }
     PublishedRequest { events: published.into_values().collect(), planned_deliveries, fault }
+}
+
+impl Publisher {
+    /// Whether all these events of a tenant's own source, some at least, were accepted before.
+    pub async fn were_accepted<'e>(
+        &self,
+        tenant: &TenantId,
+        events: impl IntoIterator<Item = &'e NewEvent>,
+    ) -> Result<bool, Fault> {
+        let mut found = false;
+        for event in events {
+            let Identity::ProviderEvent { source, event_id, .. } = &event.identity else { return Ok(false) };
+            let id = EventId::from_provider_event(tenant, *source, event_id);
+            // One after the other: most requests are refused after the first.
+            if self.events.get(tenant, id).await?.is_none() {
+                return Ok(false);
+            }
+            found = true;
+        }
+        Ok(found)
+    }
 }
 
 /// The tenants of the accounts that are mapped; nothing at a tenant's own source.

@@ -8,6 +8,7 @@ use std::{
 use domain::{
     TenantId,
     delivery::{
+        Retention,
         driver::{self, LaneKind},
         lane::{self, Message, PageMessage},
     },
@@ -129,6 +130,7 @@ impl Outgoing {
                 again: false,
                 event_type: Some(event.event_type.clone()),
                 at: Some(event.at),
+                retention_days: event.retention,
                 payload: if *inline { event.payload_here() } else { None },
             },
             Body::Again { delivery, operator } => Message {
@@ -142,6 +144,7 @@ impl Outgoing {
                 again: true,
                 event_type: None,
                 at: None,
+                retention_days: Retention::DEFAULT,
                 payload: None,
             },
             Body::Page(page) => {

@@ -5,6 +5,7 @@ pub mod catalog;
 pub mod fan_out;
 pub mod inbound;
 pub mod lanes;
+mod settings;
 mod subscribers;
 
 use std::{sync::Arc, time::Duration};
@@ -22,6 +23,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
+pub use self::settings::TenantSettings;
 use self::{
     lanes::{Body, Lane, Lanes, Outgoing},
     subscribers::{Subscribers, own_count},
@@ -167,6 +169,8 @@ impl From<Fault> for PublishError {
 pub struct Publisher {
     /// Where endpoints are looked up.
     pub endpoints: Endpoints,
+    /// What tenants have set about their events.
+    pub settings: TenantSettings,
     /// Where events are stored.
     pub events: StoredEvents,
     /// Where it is stored which endpoints they go to.
@@ -295,8 +299,12 @@ impl Publisher {
                 self.endpoints.subscribers(&TenantId::operator()).await
             }
         };
-        let (own, operator) = futures_util::try_join!(self.endpoints.subscribers(tenant), operators)?;
-        Ok(Subscribers { own, operator })
+        let (own, operator, settings) = futures_util::try_join!(
+            self.endpoints.subscribers(tenant),
+            operators,
+            self.settings.get(tenant)
+        )?;
+        Ok(Subscribers { own, operator, settings })
     }
 
     /// Makes of an event what is stored, with how many deliveries to the tenant's own endpoints it leads to; the endpoints of a wide fan-out are stored here already.
@@ -346,15 +354,17 @@ impl Publisher {
         } else {
             None
         };
-        let snapshot = self.snapshots.put(tenant, id, targets, is_slow, now).await?;
+        let retention = subscribers.settings.retention;
+        let snapshot = self.snapshots.put(tenant, id, targets, is_slow, (now, retention)).await?;
         let payload = RawValue::from_string(payload).map_err(Fault::on("writing a payload"))?;
         let stored = StoredEvent {
             id,
             timestamp,
             at: now,
+            retention,
             source_id: inbound.map(|(source, _)| source),
             inbound_request_id: inbound.map(|(_, request)| request),
-            payload: self.events.store_payload(tenant, id, payload).await?,
+            payload: self.events.store_payload(tenant, id, payload, retention).await?,
             fingerprint: event::fingerprint(&event.event_type, event.timestamp, &event.data, &event.channels),
             snapshot,
             channels: event.channels,

@@ -9,12 +9,14 @@ use domain::{
     saturating,
 };
 
-use super::{Identity, NewEvent};
+use super::{Identity, NewEvent, settings::EventSettings};
 
 /// The endpoints that events of a tenant can go to: its own and the operator's.
 pub(super) struct Subscribers {
     pub(super) own: Arc<Vec<Subscriber>>,
     pub(super) operator: Arc<Vec<Subscriber>>,
+    /// What the tenant has set about its events.
+    pub(super) settings: Arc<EventSettings>,
 }
 
 impl Subscribers {
@@ -32,7 +34,9 @@ impl Subscribers {
                 _ => endpoint.matches(&facts),
             },
         };
-        let own = self.own.iter().filter(goes).map(|endpoint| (endpoint.id, false));
+        // What a tenant does not want, the operator may.
+        let is_wanted = !self.settings.mute(event);
+        let own = self.own.iter().filter(|_| is_wanted).filter(goes).map(|endpoint| (endpoint.id, false));
         let operator = self.operator.iter().filter(goes).map(|endpoint| (endpoint.id, true));
         own.chain(operator).map(|(endpoint, operator)| Target { endpoint, operator }).collect()
     }

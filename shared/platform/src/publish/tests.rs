@@ -1,3 +1,5 @@
+use domain::delivery::Retention;
+
 use super::*;
 use crate::store::events::stored::Payload;
 
@@ -11,6 +13,7 @@ fn event(endpoints: u8, size: usize) -> StoredEvent {
         event_type: "contact.created".parse().unwrap(),
         timestamp: NOW,
         at: NOW,
+        retention: Retention::DEFAULT,
         source_id: None,
         inbound_request_id: None,
         payload: Payload::Here { json, encoded: None },

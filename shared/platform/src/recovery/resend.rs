@@ -9,7 +9,7 @@ use std::time::Duration;
 use domain::{
     DeliveryId, TenantId, Timestamp,
     delivery::{
-        Delivery, Status,
+        Delivery, Retention, Status,
         engine::{
             change::{Change, RecordOutcome},
             resend::{self, Cancel, Resend},
@@ -49,6 +49,8 @@ pub struct ResendSubject {
     pub event_type: EventType,
     /// When the event was accepted.
     pub accepted_at: Timestamp,
+    /// How long it is kept from then on.
+    pub retention: Retention,
 }
 
 /// The result of sending a delivery again.
@@ -134,6 +136,7 @@ impl Resender<'_> {
             change,
             operator: of.operator,
             accepted_at: of.accepted_at,
+            retention: of.retention,
             event_type: of.event_type.clone(),
             replay: None,
         };
@@ -168,7 +171,8 @@ impl Resender<'_> {
                 operator: of.operator,
                 event_type: Some(of.event_type.clone()),
                 change,
-                accepted_at: None,
+                accepted_at: Some(of.accepted_at),
+                retention: of.retention,
                 now,
             };
             match self.deliveries.record_one(change).await? {

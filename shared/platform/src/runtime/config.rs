@@ -16,6 +16,9 @@ use super::clock;
 /// What we call ourselves in `User-Agent`.
 pub const OUR_NAME: &str = concat!("core-webhooks/", env!("CARGO_PKG_VERSION"));
 
+/// As edge.yaml requires it.
+const SHORTEST_FRONT_SECRET: usize = 32;
+
 /// A variable is missing or cannot be read.
 #[derive(Debug)]
 pub struct ConfigError(String);
@@ -244,6 +247,31 @@ pub fn public_url() -> Option<String> {
     optional("PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned())
 }
 
+/// The secrets of which a request must have one; none if nothing is in front.
+///
+/// `FRONT_REQUIRED`: whether something is in front. `FRONT_SECRET`: what it sends. `FRONT_OTHER_SECRET`: what is accepted
+/// too, while the secret changes.
+pub fn front_secrets() -> Result<Vec<Secret>, ConfigError> {
+    front_secrets_of(
+        parsed("FRONT_REQUIRED", "false")?,
+        [optional("FRONT_SECRET"), optional("FRONT_OTHER_SECRET")],
+    )
+}
+
+/// A secret that is missing or short would let everything through, or whatever guesses it, so the function does not start.
+fn front_secrets_of(is_required: bool, secrets: [Option<String>; 2]) -> Result<Vec<Secret>, ConfigError> {
+    if !is_required {
+        return Ok(Vec::new());
+    }
+    let secrets: Vec<_> = secrets.into_iter().flatten().collect();
+    if secrets.is_empty() || secrets.iter().any(|secret| secret.len() < SHORTEST_FRONT_SECRET) {
+        return Err(ConfigError(format!(
+            "the environment variables FRONT_SECRET and FRONT_OTHER_SECRET must hold a secret of {SHORTEST_FRONT_SECRET} characters or more"
+        )));
+    }
+    Ok(secrets.into_iter().map(Secret::new).collect())
+}
+
 /// `PUBLISHED_KEYS_URL`: where an inbound function fetches its provider's published keys, in the local stack only.
 #[must_use]
 pub fn published_keys_url() -> Option<String> {
@@ -292,6 +320,28 @@ mod tests {
         assert_eq!(cache_age_of(1).unwrap(), Duration::from_secs(1));
         for seconds in [0, 11, u64::MAX] {
             assert!(cache_age_of(seconds).is_err(), "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_front_without_a_long_secret_is_refused() {
+        let (long, with_comma) = ("s".repeat(32), format!("{},", "t".repeat(32)));
+        for (is_required, key, other, expected) in [
+            (false, None, None, Some(0)),
+            (false, Some(&*long), None, Some(0)),
+            (true, Some(&*long), None, Some(1)),
+            (true, Some(&*long), Some(&*with_comma), Some(2)),
+            (true, None, Some(&*long), Some(1)),
+            (true, None, None, None),
+            (true, Some(&long[1..]), None, None),
+            (true, Some(&*long), Some("short"), None),
+        ] {
+            let secrets = front_secrets_of(is_required, [key, other].map(|text| text.map(str::to_owned)));
+            assert_eq!(
+                secrets.ok().map(|secrets| secrets.len()),
+                expected,
+                "{is_required} {key:?} {other:?}"
+            );
         }
     }
 }

@@ -2,7 +2,12 @@
 //!
 //! A call each to claim a key, to store the response and to give the key back, all of them conditional.
 //!
+//! `sent_at` marks that a third party may have got the request; such a record is kept for longer while its outcome is
+//! unknown.
+//!
 //! `seed` and `first_at` stay as the first request has set them, until the record ends: ids are derived from them.
+
+use std::time::Duration;
 
 use aws_sdk_dynamodb::{
     operation::update_item::UpdateItemError,
@@ -10,7 +15,7 @@ use aws_sdk_dynamodb::{
 };
 use domain::{
     TenantId, Timestamp,
-    idempotency::{CLAIM, KEPT, Origin, Record},
+    idempotency::{CLAIM, KEPT, KEPT_UNKNOWN, Origin, Record},
     saturating,
 };
 
@@ -77,7 +82,6 @@ impl IdempotencyRecords {
     async fn try_claim(&self, claim: &Claim, now: Timestamp) -> Result<Option<ClaimOutcome>, Fault> {
         const DOING: &str = CLAIMING;
         let number = |value: i64| AttributeValue::N(value.to_string());
-        let kept: i64 = saturating(KEPT.as_secs());
         let update = self
             .table
             .update(keys::idempotency(&claim.tenant, &claim.name))
@@ -93,7 +97,7 @@ impl IdempotencyRecords {
             .expression_attribute_values(":fingerprint", AttributeValue::S(claim.fingerprint.clone()))
             .expression_attribute_values(":token", AttributeValue::S(claim.holder_token.clone()))
             .expression_attribute_values(":until", number((now + CLAIM).millis()))
-            .expression_attribute_values(":expires", number(now.secs() + kept))
+            .expression_attribute_values(":expires", expiry(now, KEPT))
             .expression_attribute_values(":seconds", number(now.secs()))
             .expression_attribute_values(":now", number(now.millis()))
             .return_values(ReturnValue::AllNew)
@@ -125,13 +129,45 @@ impl IdempotencyRecords {
         }
     }
 
-    /// Stores the response of the request, sealed. False where its claim has ended, and another has the key.
-    pub async fn finish(&self, claim: &Claim, sealed_response: String) -> Result<bool, Fault> {
+    /// Marks that the request is about to be sent to a third party. False where its claim has ended, and another has the
+    /// key: it is not to be sent then.
+    pub async fn mark_sent(&self, claim: &Claim, now: Timestamp) -> Result<bool, Fault> {
         let update = self
             .table
             .update(keys::idempotency(&claim.tenant, &claim.name))
-            .update_expression("SET sealed_response = :response")
+            .update_expression("SET sent_at = if_not_exists(sent_at, :now), expires_at = :expires")
             .condition_expression("holder_token = :token")
+            .expression_attribute_values(":now", AttributeValue::N(now.millis().to_string()))
+            .expression_attribute_values(":expires", expiry(now, KEPT_UNKNOWN))
+            .expression_attribute_values(":token", AttributeValue::S(claim.holder_token.clone()));
+        Ok(update_if(update, "marking a request as sent").await?.is_some())
+    }
+
+    /// Takes the mark back, since nothing of the request was carried out.
+    pub async fn unmark_sent(&self, claim: &Claim, now: Timestamp) -> Result<(), Fault> {
+        let update = self
+            .table
+            .update(keys::idempotency(&claim.tenant, &claim.name))
+            .update_expression("SET expires_at = :expires REMOVE sent_at")
+            .condition_expression("holder_token = :token AND attribute_not_exists(sealed_response)")
+            .expression_attribute_values(":expires", expiry(now, KEPT))
+            .expression_attribute_values(":token", AttributeValue::S(claim.holder_token.clone()));
+        update_if(update, "taking the mark of a request back").await.map(|_| ())
+    }
+
+    /// Stores the response of the request, sealed. False where its claim has ended, and another has the key.
+    pub async fn finish(
+        &self,
+        claim: &Claim,
+        sealed_response: String,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
+        let update = self
+            .table
+            .update(keys::idempotency(&claim.tenant, &claim.name))
+            .update_expression("SET sealed_response = :response, expires_at = :expires")
+            .condition_expression("holder_token = :token")
+            .expression_attribute_values(":expires", expiry(now, KEPT))
             .expression_attribute_values(":response", AttributeValue::S(sealed_response))
             .expression_attribute_values(":token", AttributeValue::S(claim.holder_token.clone()));
         Ok(update_if(update, "storing the response of a request").await?.is_some())
@@ -160,10 +196,16 @@ impl IdempotencyRecords {
     }
 }
 
+/// When a record ends, in seconds.
+fn expiry(now: Timestamp, kept: Duration) -> AttributeValue {
+    AttributeValue::N((now.secs() + saturating::<i64>(kept.as_secs())).to_string())
+}
+
 fn origin(item: &Item, claim: &Claim) -> Result<Origin, Fault> {
     let seed: String = parsed(item, "seed")?;
     let is_repeat = seed != claim.holder_token;
-    Ok(Origin { seed, first_at: millis(item, "first_at")?, is_repeat })
+    let sent_at = optional(item, "sent_at", millis)?;
+    Ok(Origin { seed, first_at: millis(item, "first_at")?, is_repeat, sent_at })
 }
 
 fn record(item: &Item) -> Result<Record, Fault> {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use domain::{
     InboundRequestId, SourceId, TenantId, Timestamp,
+    delivery::Retention,
     event::payload::{self, EncodedPayload, Encoding},
     inbound::record::{RECORDED_EVENT_COUNT_LIMIT, RecordedEvent, RequestRecord, RequestStatus},
     saturating,
@@ -73,22 +74,23 @@ impl InboundRequests {
         Self { table, objects }
     }
 
-    /// Keeps a request. The body of a refused one is not passed, and its record goes after a day.
+    /// Keeps a request for so long. The body of a refused one is not passed, and its record goes after a day.
     pub async fn put(
         &self,
         tenant: &TenantId,
         record: &RequestRecord,
         body: Option<&[u8]>,
+        retention: Retention,
     ) -> Result<(), Fault> {
         let mut item = rows::item(keys::inbound_request(tenant, record.id), record)?;
         let at = record.created_at();
         let expires = match record.status {
             RequestStatus::Refused => number(at.secs() + REFUSAL_KEPT_SECS),
-            _ => expires_at(at),
+            _ => expires_at(at, retention),
         };
         item.insert("expires_at".to_owned(), expires);
         if let Some(body) = body.filter(|body| !body.is_empty()) {
-            self.write_body(&mut item, tenant, record.id, body).await?;
+            self.write_body(&mut item, (tenant, record.id), body, retention).await?;
         }
         match self.table.insert(&item, "logging an inbound request").await? {
             StatementOutcome::Applied => Ok(()),
@@ -101,9 +103,9 @@ impl InboundRequests {
     async fn write_body(
         &self,
         item: &mut Item,
-        tenant: &TenantId,
-        id: InboundRequestId,
+        (tenant, id): (&TenantId, InboundRequestId),
         body: &[u8],
+        retention: Retention,
     ) -> Result<(), Fault> {
         let EncodedPayload { encoding, bytes } = payload::encode_bytes(body, ITEM_OVERHEAD);
         if bytes.len() <= ITEM_LIMIT {
@@ -115,7 +117,7 @@ impl InboundRequests {
             return Ok(());
         }
         let digest = HEXLOWER.encode(&Sha256::digest(&bytes));
-        let key = format!("payloads/{tenant}/{id}/{digest}");
+        let key = format!("{}{id}/{digest}", s3::payload_prefix(tenant, retention));
         self.objects.put(&key, bytes).await?;
         item.insert("body_key".to_owned(), AttributeValue::S(key));
         item.insert("body_encoding".to_owned(), AttributeValue::S(encoding.as_str().to_owned()));

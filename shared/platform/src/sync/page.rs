@@ -7,7 +7,7 @@ use domain::{
     event::{EventData, EventType, channel::Channels},
     saturating,
     sync::{
-        Change, Incoming, KnownRecord, Page, Presence, change,
+        Change, Incoming, KnownRecord, Page, PassMode, Presence, change,
         state::{Counts as PassCounts, SyncErrorCode},
     },
     usage::Counts,
@@ -60,6 +60,10 @@ impl SyncRunner {
         page: Page,
         now: Timestamp,
     ) -> Result<Result<(), NotTaken>, Fault> {
+        if running.sync.state.is_in(PassMode::Keys) {
+            self.take_keys(running, &page, now).await?;
+            return Ok(Ok(()));
+        }
         let mut counts = PassCounts::default();
         let gone = page.records.iter().filter(|record| record.presence == Presence::Gone);
         let gone: HashSet<_> = gone.map(|record| record.key.as_str()).collect();
@@ -83,11 +87,7 @@ impl SyncRunner {
                 return Ok(Err(NotTaken::Quota(until)));
             }
         }
-        let sync = &running.sync;
-        if !page.unreadable.is_empty() {
-            let fields: Vec<_> = page.unreadable.iter().take(5).map(|malformed| malformed.field).collect();
-            tracing::warn!(sync_id = %sync.id, count = page.unreadable.len(), ?fields, "records of a page cannot be read");
-        }
+        log_unreadable(running, &page);
         running.sync.state.page_done(&page, counts, now);
         Ok(Ok(()))
     }
@@ -273,6 +273,14 @@ fn add(
         RecordWrite::Forget(record.key.clone())
     });
     Ok(())
+}
+
+/// Records that cannot be read are skipped, and a full pass with some removes nothing.
+pub(super) fn log_unreadable(running: &Running, page: &Page) {
+    if !page.unreadable.is_empty() {
+        let fields: Vec<_> = page.unreadable.iter().take(5).map(|malformed| malformed.field).collect();
+        tracing::warn!(sync_id = %running.sync.id, count = page.unreadable.len(), ?fields, "records of a page cannot be read");
+    }
 }
 
 /// The event that a full pass has not shown a record.

@@ -9,7 +9,7 @@ use domain::{
     SyncId, TenantId, Timestamp,
     client::{Class, Refusal},
     sync::{
-        SyncError,
+        PassMode, SyncError,
         kind::{Engine, SyncKind},
         state::SyncErrorCode,
     },
@@ -53,7 +53,7 @@ const BUSY: Duration = Duration::from_secs(15);
 pub(super) const REPAIR: Duration = Duration::from_hours(1);
 
 /// When a response that cannot be read is requested again.
-const UNREADABLE: Duration = Duration::from_mins(5);
+pub(super) const UNREADABLE: Duration = Duration::from_mins(5);
 
 /// What is left of a run's time from which no page is begun: what follows a page takes some seconds.
 pub(super) const PAGE_SLACK: Duration = Duration::from_secs(20);
@@ -102,9 +102,10 @@ impl Running {
         base.trim_end_matches('/').to_owned()
     }
 
-    /// Where the page is that is read.
-    fn next_page(&self) -> Option<String> {
-        self.sync.state.pass.as_ref()?.next.clone()
+    /// Whether `next` is the page that is read, where each page has a URL of its own.
+    fn is_at(&self, next: Option<&str>) -> bool {
+        let read = self.sync.state.pass.as_ref().and_then(|pass| pass.next.as_deref());
+        !self.kind.repeats_links && next.is_some() && next == read
     }
 }
 
@@ -276,10 +277,15 @@ impl SyncRunner {
         let now = clock::now();
         let state = &running.sync.state;
         let Some(pass) = &state.pass else { return Ok(Turn::On) };
-        // A full pass has no position, whatever the last one left.
-        let position = if state.mark().is_some() { None } else { state.position.clone() };
+        // Only a delta has a position, whatever the last pass left.
+        let position = if pass.mode == PassMode::Delta { state.position.clone() } else { None };
         let is_first = pass.next.is_none();
-        let Some(request) = (running.kind.request)(&running.sync.settings, pass, position.as_deref()) else {
+        let settings = &running.sync.settings;
+        let (request, read) = match (pass.mode, running.kind.keys) {
+            (PassMode::Keys, Some(keys)) => ((keys.request)(settings, pass), keys.read),
+            _ => ((running.kind.request)(settings, pass, position.as_deref()), running.kind.read),
+        };
+        let Some(request) = request else {
             return self
                 .stop(
                     running,
@@ -298,9 +304,9 @@ impl SyncRunner {
             .await?;
         let now = clock::now();
         match reply {
-            Reply::Success(body) => match (running.kind.read)(&running.sync.settings, &body) {
+            Reply::Success(body) => match read(&running.sync.settings, &body) {
                 // Such a feed would be read for ever.
-                Ok(page) if page.next.is_some() && page.next == running.next_page() => {
+                Ok(page) if running.is_at(page.next.as_deref()) => {
                     let message = format!("{} names a page as its own next one", api.title);
                     running.sync.state.drop_pass();
                     self.stop(running, SyncErrorCode::Protocol, &message, now + REPAIR).await

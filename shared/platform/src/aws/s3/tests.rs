@@ -38,10 +38,23 @@ fn response(status: &str, body: &str) -> Vec<u8> {
 #[test]
 fn a_key_names_tenant_event_and_bytes() {
     let event = EventId::new(Timestamp::from_millis(0), [0; 10]);
-    assert_eq!(
-        payload_key(&"acme".parse().unwrap(), event, &[0xab; 32]),
-        format!("payloads/acme/evt_00000000000000000000000000/{}", "ab".repeat(32))
-    );
+    let tenant = "acme".parse().unwrap();
+    for (days, prefix) in [
+        (25, "payloads"),
+        (30, "payloads"),
+        (31, "payloads-60"),
+        (60, "payloads-60"),
+        (61, "payloads-90"),
+        (90, "payloads-90"),
+    ] {
+        let retention = Retention::of_days(days).unwrap();
+        assert_eq!(
+            payload_key(&tenant, event, &[0xab; 32], retention),
+            format!("{prefix}/acme/evt_00000000000000000000000000/{}", "ab".repeat(32))
+        );
+        let prefix = format!("{prefix}/acme/");
+        assert!(payload_prefixes(&tenant).any(|one| one == prefix), "the eraser looks there");
+    }
 }
 
 #[test]

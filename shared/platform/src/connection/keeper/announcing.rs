@@ -26,7 +26,7 @@ impl Keeper {
         let Some(last) = connection.announcements.last().map(|one| one.change) else { return Ok(stored) };
         for announcement in &connection.announcements {
             let event = new_event(announcement.event, connection, announcement.change)?;
-            match self.publisher.publish(&connection.tenant_id, event, announcement.at).await {
+            match self.publisher.publish_unless_muted(&connection.tenant_id, event, announcement.at).await {
                 Ok(_) => {}
                 Err(PublishError::Fault(fault)) => return Err(fault),
                 Err(PublishError::Conflict | PublishError::TooLarge) => {

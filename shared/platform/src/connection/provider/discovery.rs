@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use domain::{
     connection::idp::{
-        ClientAuth, Idp, NonceRule, OpenId, RefreshPace, ResponseMode, Revocation, RevokeForm, RevokedToken,
-        Rotation, ScopeSeparator, TokenAlgorithm,
+        ClientAuth, GrantType, Idp, NonceRule, OpenId, RefreshPace, ResponseMode, Revocation, RevokeForm,
+        RevokedToken, Rotation, ScopeSeparator, TokenAlgorithm,
     },
     delivery::Failure,
 };
@@ -140,6 +140,7 @@ fn row(host: String, metadata: Metadata) -> Result<Idp, DiscoveryError> {
     Ok(Idp {
         title: host.into(),
         docs: String::new(),
+        grant: GrantType::AuthorizationCode,
         authorize_url: metadata.authorization_endpoint,
         token_url: metadata.token_endpoint,
         refresh_url: None,

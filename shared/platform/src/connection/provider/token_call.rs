@@ -10,7 +10,8 @@ use std::{borrow::Cow, cell::Cell, fmt};
 use domain::{
     Secret, Timestamp,
     connection::{
-        Idp,
+        Idp, authorize,
+        idp::GrantType,
         token::{Grant, IdpError, TokenOutcome, TokenResponse},
     },
 };
@@ -20,7 +21,7 @@ use http::{
 };
 use oauth2::{
     AuthType, AuthorizationCode, ClientId, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse,
-    PkceCodeVerifier, RedirectUrl, RefreshToken, TokenResponse as _, TokenUrl,
+    PkceCodeVerifier, RedirectUrl, RefreshToken, Scope, TokenResponse as _, TokenUrl,
     basic::{BasicClient, BasicTokenResponse},
 };
 use serde_json::json;
@@ -75,6 +76,8 @@ impl Providers {
 
     /// Uses a refresh token (RFC 6749, section 6). No scope is named, so that the grant's remain. Where the outcome is
     /// unknown, the request may have replaced the refresh token.
+    ///
+    /// Where the client's credentials are the grant, no refresh token exists: they are used once more (section 4.4).
     pub async fn refresh(
         &self,
         idp: &Idp,
@@ -86,6 +89,9 @@ impl Providers {
             Ok(call) => call,
             Err(outcome) => return *outcome,
         };
+        if idp.grant == GrantType::ClientCredentials {
+            return call.use_credentials().await;
+        }
         let refresh_token = RefreshToken::new(refresh_token.expose().to_owned());
         call.run(|http| {
             let mut request = call.oauth.exchange_refresh_token(&refresh_token);
@@ -153,6 +159,20 @@ impl<'a> TokenCall<'a> {
         let is_raw = matches!(proof, ClientProof::BasicRaw(_));
         let header = if is_raw { proof.header(&client.client_id) } else { None };
         Ok(Self { providers, idp, now, oauth, proof, header })
+    }
+
+    /// Requests a token for the client's own credentials, with all scopes of the row.
+    async fn use_credentials(&self) -> TokenOutcome {
+        self.run(|http| {
+            let scopes = authorize::scopes(self.idp, &[], &[]);
+            let mut request =
+                self.oauth.exchange_client_credentials().add_scopes(scopes.into_iter().map(Scope::new));
+            for (name, value) in self.parameters() {
+                request = request.add_extra_param(name, value);
+            }
+            request.request(&http).ok()
+        })
+        .await
     }
 
     /// The row's parameters, and the assertion.

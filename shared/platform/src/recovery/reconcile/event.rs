@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use domain::{
-    DeliveryId, EndpointId, EventId, TenantId, Timestamp, delivery::engine::change::Change, endpoint::Target,
+    DeliveryId, EndpointId, EventId, TenantId, Timestamp,
+    delivery::{Retention, engine::change::Change},
+    endpoint::Target,
 };
 use tokio::sync::Semaphore;
 
@@ -93,6 +95,7 @@ impl OpenDelivery {
             event_type: Some(event.event_type.clone()),
             change,
             accepted_at: Some(event.at),
+            retention: event.retention,
             now,
         }
     }
@@ -107,10 +110,10 @@ impl<'a> EventReconciler<'a> {
         clock::machine_now() >= self.until
     }
 
-    /// Examines one event and acts on its deliveries.
-    pub(super) async fn event(&self, tenant: &TenantId, id: EventId) -> EventReport {
+    /// Examines one event and acts on its deliveries, if it has the retention, where one is given.
+    pub(super) async fn event(&self, tenant: &TenantId, id: EventId, only: Option<Retention>) -> EventReport {
         let mut report = EventReport::default();
-        if let Err(fault) = self.try_event(tenant, id, &mut report).await {
+        if let Err(fault) = self.try_event(tenant, id, only, &mut report).await {
             self.skip(tenant, id, &fault, &mut report);
         }
         report
@@ -124,7 +127,17 @@ impl<'a> EventReconciler<'a> {
 
     /// First the deliveries that have a row, also those that the snapshot does not name, then those of
     /// the snapshot without a row, page by page: a wide event has more of them than there is time for.
-    async fn try_event(&self, tenant: &TenantId, id: EventId, report: &mut EventReport) -> Result<(), Fault> {
+    async fn try_event(
+        &self,
+        tenant: &TenantId,
+        id: EventId,
+        only: Option<Retention>,
+        report: &mut EventReport,
+    ) -> Result<(), Fault> {
+        // Its own row first: the events of other retentions can be many, with many deliveries.
+        if only.is_some() && self.of.deliveries.retention(tenant, id).await? != only {
+            return Ok(());
+        }
         let Some(found) = self.of.deliveries.overview(tenant, id).await? else { return Ok(()) };
         let EventOverview { snapshot, summaries } = found;
         let with_row: HashSet<_> = summaries.iter().map(|(endpoint, _)| *endpoint).collect();

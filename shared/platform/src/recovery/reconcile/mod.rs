@@ -8,8 +8,9 @@
 //! between storing and sending and was not repeated, or overdue by an hour without a place in the due
 //! index. Their messages are sent now. A driver that is lost after this examination is not found.
 //!
-//! The job `expire` examines each event once before its retention ends. Unfinished deliveries are marked
-//! `expired`, so that none vanishes without a trace. It walks events and not the open deliveries of
+//! The job `expire` examines each event at an age of 28 days, and where its tenant has another retention than 30 days, two
+//! days before its end: a short one ends before, and with a long one a person can begin deliveries later. Unfinished
+//! deliveries are marked `expired`, so that none vanishes without a trace. It walks events and not the open deliveries of
 //! endpoints, which are fewer: a delivery without an item is found only through its event, and that list
 //! is in the order in which items were first written, so an event may be deleted before its delivery is
 //! 28 days old there. A query for each event finds all, at the cost that the list would save.

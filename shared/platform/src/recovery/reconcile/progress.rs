@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use domain::{
     TenantId, Timestamp,
-    delivery::RETENTION_DAYS,
+    delivery::Retention,
     recovery::lost::{SETTLED_AFTER, is_lost},
+    tenant::UnusualRetention,
 };
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +15,9 @@ use crate::store::{
     table::keys::{TENANT_SHARDS, TIMELINE_SHARDS},
 };
 
-/// How old an event is whose deliveries expire: two days before it is deleted.
-const EXPIRE_AGE: Duration = Duration::from_hours(24 * (RETENTION_DAYS - 2));
+/// How old an event is whose deliveries expire, of whatever retention. Those of another retention than the default expire
+/// at an age of their own as well.
+const EXPIRE_AGE: Duration = Retention::DEFAULT.last_expiry();
 
 /// How far back the first pass looks.
 const FIRST_SPAN: Duration = Duration::from_hours(24);
@@ -73,25 +75,35 @@ impl Progress {
         self.operator_done || self.shard > 0 || self.after.is_some()
     }
 
-    pub(super) fn span(&self) -> (Timestamp, Timestamp) {
-        (Timestamp::from_millis(self.from), Timestamp::from_millis(self.to))
+    /// The span of the pass, in times at which events were accepted. Those of a retention expire for the last time at an
+    /// age of their own: with a short one they are younger, with a long one older.
+    pub(super) fn span(&self, retention: Option<Retention>) -> (Timestamp, Timestamp) {
+        let age = retention.map_or(EXPIRE_AGE, Retention::last_expiry);
+        let of_age = |millis| Timestamp::from_millis(millis) + EXPIRE_AGE - age;
+        (of_age(self.from), of_age(self.to))
     }
 
     /// The partitions of a tenant's timeline that are left of the span, each with the place behind
-    /// which to continue.
-    pub(super) fn partitions(&self, tenant: &TenantId) -> Vec<Within> {
-        let (from, to) = self.span();
+    /// which to continue: of all events, then of those of each of the retentions.
+    pub(super) fn partitions(&self, tenant: &TenantId, retentions: &[Retention]) -> Vec<Within> {
+        let mut all = Vec::new();
+        for retention in std::iter::once(None).chain(retentions.iter().copied().map(Some)) {
+            let (from, to) = self.span(retention);
+            for day in from.day()..=to.day() {
+                let within =
+                    |shard| Within { tenant: tenant.to_string(), retention, day, shard, after: None };
+                all.extend((0..TIMELINE_SHARDS).map(within));
+            }
+        }
+        // One that is not there begins the tenant anew.
         let begun = self.within.as_ref().filter(|within| within.tenant == tenant.as_str());
-        let begun_from = begun.map(|within| (within.day, within.shard));
-        let all = (from.day()..=to.day()).flat_map(|day| (0..TIMELINE_SHARDS).map(move |shard| (day, shard)));
-        let left = all.filter(|partition| begun_from.is_none_or(|begun| *partition >= begun));
-        let within = |(day, shard)| Within {
-            tenant: tenant.to_string(),
-            day,
-            shard,
-            after: begun.filter(|_| begun_from == Some((day, shard))).and_then(|begun| begun.after.clone()),
-        };
-        left.map(within).collect()
+        if let Some(begun) = begun
+            && let Some(index) = all.iter().position(|within| within.is_partition_of(begun))
+        {
+            all.drain(..index);
+            all[0].after.clone_from(&begun.after);
+        }
+        all
     }
 }
 
@@ -99,9 +111,18 @@ impl Progress {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Within {
     pub(super) tenant: String,
+    /// Only events of this retention; all where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) retention: Option<Retention>,
     pub(super) day: i64,
     pub(super) shard: u8,
     pub(super) after: Option<String>,
+}
+
+impl Within {
+    fn is_partition_of(&self, other: &Self) -> bool {
+        (self.retention, self.day, self.shard) == (other.retention, other.day, other.shard)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +151,15 @@ impl Job {
         match self {
             Self::Repair => SETTLED_AFTER,
             Self::Expire => EXPIRE_AGE,
+        }
+    }
+
+    /// Those of a tenant's retentions whose events reach an age of their own for the job.
+    pub(super) fn retentions(self, of_tenant: &[UnusualRetention], now: Timestamp) -> Vec<Retention> {
+        let in_force = of_tenant.iter().filter(|retention| retention.is_in_force(now));
+        match self {
+            Self::Repair => Vec::new(),
+            Self::Expire => in_force.map(|retention| retention.days).collect(),
         }
     }
 

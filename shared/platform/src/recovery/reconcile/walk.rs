@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{TenantId, Timestamp};
+use domain::{TenantId, Timestamp, delivery::Retention, tenant::UnusualRetention};
 use futures_util::{StreamExt, future::join_all, stream};
 
 use super::{
@@ -204,23 +204,23 @@ impl Walk<'_> {
 
     async fn all(&mut self) -> Result<WalkEnd, Fault> {
         if !self.progress.operator_is_done() {
-            if self.tenant(&TenantId::operator()).await? == WalkEnd::OutOfTime {
+            if self.tenant(&TenantId::operator(), &[]).await? == WalkEnd::OutOfTime {
                 return Ok(WalkEnd::OutOfTime);
             }
             self.progress.operator_done = true;
         }
         while self.progress.shard < TENANT_SHARDS {
             let Progress { shard, after, .. } = &self.progress;
-            let tenants = self.of.tenants.list(*shard, after.as_deref(), TENANTS).await?;
+            let tenants = self.of.tenants.listings(*shard, after.as_deref(), TENANTS).await?;
             if tenants.is_empty() {
                 (self.progress.shard, self.progress.after) = (self.progress.shard + 1, None);
                 continue;
             }
             for tenant in tenants {
-                if self.tenant(&tenant).await? == WalkEnd::OutOfTime {
+                if self.tenant(&tenant.id, &tenant.retentions).await? == WalkEnd::OutOfTime {
                     return Ok(WalkEnd::OutOfTime);
                 }
-                self.progress.after = Some(tenant.to_string());
+                self.progress.after = Some(tenant.id.to_string());
             }
             // An invocation that is killed later does not repeat these tenants.
             let reached = self.failed.first().unwrap_or(&self.progress);
@@ -230,10 +230,10 @@ impl Walk<'_> {
     }
 
     /// One tenant, whose failures are its own; those of many, one after another, are not.
-    async fn tenant(&mut self, tenant: &TenantId) -> Result<WalkEnd, Fault> {
+    async fn tenant(&mut self, tenant: &TenantId, retentions: &[UnusualRetention]) -> Result<WalkEnd, Fault> {
         let before = self.progress.clone();
         let (examined, faults) = (self.examined, self.faults);
-        if self.timeline(tenant).await? == WalkEnd::OutOfTime {
+        if self.timeline(tenant, retentions).await? == WalkEnd::OutOfTime {
             return Ok(WalkEnd::OutOfTime);
         }
         self.progress.within = None;
@@ -251,8 +251,13 @@ impl Walk<'_> {
     }
 
     /// One tenant's events of the span, partition by partition of its timeline.
-    async fn timeline(&mut self, tenant: &TenantId) -> Result<WalkEnd, Fault> {
-        for group in self.progress.partitions(tenant).chunks(PARTITIONS) {
+    async fn timeline(
+        &mut self,
+        tenant: &TenantId,
+        retentions: &[UnusualRetention],
+    ) -> Result<WalkEnd, Fault> {
+        let retentions = self.events.job.retentions(retentions, clock::now());
+        for group in self.progress.partitions(tenant, &retentions).chunks(PARTITIONS) {
             if self.events.out_of_time() {
                 self.progress.within = group.first().cloned();
                 return Ok(WalkEnd::OutOfTime);
@@ -269,7 +274,7 @@ impl Walk<'_> {
     }
 
     async fn list(&self, tenant: &TenantId, position: &Within) -> Result<TimelineChunk, Fault> {
-        let (partition, span) = ((position.day, position.shard), self.progress.span());
+        let (partition, span) = ((position.day, position.shard), self.progress.span(position.retention));
         let after = position.after.as_deref();
         self.of.timeline.chunk(tenant, partition, span, after, TIMELINE_CHUNK).await
     }
@@ -315,7 +320,8 @@ impl Walk<'_> {
 
     /// Examines a few events concurrently, and moves `position` behind those that are done.
     async fn batch(&mut self, tenant: &TenantId, position: &mut Within, places: &[String]) -> WalkEnd {
-        let events = places.iter().map(|place| self.event(tenant, place));
+        let retention = position.retention;
+        let events = places.iter().map(|place| self.event(tenant, place, retention));
         let reports: Vec<_> = stream::iter(events).buffered(CONCURRENT_EVENTS).collect().await;
         let mut end = WalkEnd::Complete;
         for (place, EventReport { repaired, faults, cut }) in places.iter().zip(reports) {
@@ -332,9 +338,9 @@ impl Walk<'_> {
         end
     }
 
-    async fn event(&self, tenant: &TenantId, place: &str) -> EventReport {
+    async fn event(&self, tenant: &TenantId, place: &str, only: Option<Retention>) -> EventReport {
         if let Some((_, id)) = keys::parse_timeline_place(place) {
-            return self.events.event(tenant, id).await;
+            return self.events.event(tenant, id, only).await;
         }
         tracing::error!(job = self.job(), %tenant, place, "skipped unreadable timeline position");
         EventReport { faults: 1, ..EventReport::default() }

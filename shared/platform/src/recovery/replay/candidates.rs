@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::{
     DeliveryId, EndpointId, EventId, TenantId, Timestamp,
-    delivery::Group,
+    delivery::{Group, Retention},
     endpoint::{Endpoint, State, Subscriber, Target, health::Health},
     event::{EventData, EventType, listen::Facts},
     recovery::replay::{self, Choice, KnownGeneration, Selection},
@@ -44,6 +44,7 @@ pub(super) struct ChosenEvent {
     pub(super) choice: Choice,
     pub(super) event_type: EventType,
     pub(super) accepted_at: Timestamp,
+    pub(super) retention: Retention,
 }
 
 /// What comes next in a span.
@@ -66,7 +67,8 @@ impl Replayer {
         // A delivery's row can outlive its event.
         let Some(event) = self.events.get(tenant, id.event).await? else { return Ok(None) };
         let chosen = |choice, event: StoredEvent| {
-            Some(ChosenEvent { choice, event_type: event.event_type, accepted_at: event.at })
+            let StoredEvent { event_type, at: accepted_at, retention, .. } = event;
+            Some(ChosenEvent { choice, event_type, accepted_at, retention })
         };
         if let Some(listed) = candidate.listed {
             let kept = self.kept(replay, tenant, id).await?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::{
     DeliveryId, TenantId, Timestamp,
-    delivery::{RETENTION, engine::change::Change},
+    delivery::engine::change::Change,
     endpoint::Endpoint,
     recovery::replay::{self, Choice, Pace, PausedFor, STEP, Status},
     saturating,
@@ -194,7 +194,7 @@ impl Replayer {
         why: PausedFor,
         now: Timestamp,
     ) -> Result<(), Fault> {
-        if now.since(replay.until) >= RETENTION {
+        if now.since(replay.until) >= replay.retention_days.span() {
             let why = "the endpoint could not be called until the retention of the events ended";
             return self.end(entry, replay, Status::Failed, Some(why), now).await;
         }
@@ -256,6 +256,7 @@ impl Replayer {
                     },
                     operator: owner.is_operator() && !candidate.tenant.is_operator(),
                     accepted_at: chosen.accepted_at,
+                    retention: chosen.retention,
                     event_type: chosen.event_type,
                     change: Change::due_now(None, now),
                     replay: Some(replay.id),

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::{
     operation::update_item::builders::UpdateItemFluentBuilder,
     types::{AttributeValue, ReturnValue},
 };
-use domain::{EndpointId, TenantId, Timestamp, recovery::drain};
+use domain::{EndpointId, TenantId, Timestamp, delivery::Retention, recovery::drain};
 
 use super::index::DueEndpoint;
 use crate::{
@@ -28,6 +28,10 @@ pub struct DrainEntry {
     /// When work was last held.
     pub touched_at: i64,
 }
+
+/// How long an entry is kept after work was held last: no delivery is held for longer than its event is kept. The entry of
+/// a disabled endpoint, which no run removes, ends by it.
+const KEPT: Retention = Retention::LONGEST;
 
 /// Endpoints whose entries this function remembers to have touched.
 const TOUCHED: usize = 10_000;
@@ -69,7 +73,7 @@ impl Drains {
                  due_pk = if_not_exists(due_pk, :pk), due_at = if_not_exists(due_at, :due)",
             )
             .expression_attribute_values(":now", number(now.millis()))
-            .expression_attribute_values(":expires", expires_at(now))
+            .expression_attribute_values(":expires", expires_at(now, KEPT))
             .expression_attribute_values(":pk", AttributeValue::S(place.pk))
             .expression_attribute_values(":due", number(place.at.millis()))
             .send()
@@ -92,7 +96,7 @@ impl Drains {
             .update(owner, endpoint)
             .update_expression("SET touched_at = :now, expires_at = :expires, due_pk = :pk, due_at = :due")
             .expression_attribute_values(":now", number(now.millis()))
-            .expression_attribute_values(":expires", expires_at(now))
+            .expression_attribute_values(":expires", expires_at(now, KEPT))
             .expression_attribute_values(":pk", AttributeValue::S(place.pk))
             .expression_attribute_values(":due", number(place.at.millis()));
         update.send().await.map_err(Fault::on("waking held work"))?;

@@ -4,6 +4,7 @@
 use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValue, TransactWriteItem};
 use domain::{
     EndpointId, ReplayId, TenantId, Timestamp,
+    delivery::Retention,
     recovery::replay::{PausedFor, Selection, Status},
     saturating,
 };
@@ -41,6 +42,9 @@ pub struct Replay {
     pub since: Timestamp,
     /// Until when; exclusive.
     pub until: Timestamp,
+    /// How long its events are kept at most.
+    #[serde(default)]
+    pub retention_days: Retention,
     /// Deliveries a second.
     pub rate: u32,
     /// Its status.
@@ -268,7 +272,7 @@ fn replay_item(
     put("pk", AttributeValue::S(pk));
     put("sk", AttributeValue::S(sk));
     // As long as it runs, it is kept.
-    put("expires_at", expires_at(now));
+    put("expires_at", expires_at(now, Retention::DEFAULT));
     if let Some(due) = due {
         put("due_pk", AttributeValue::S(keys::due_replay(replay.id, due)));
         put("due_at", number(due.millis()));

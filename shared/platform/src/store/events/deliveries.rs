@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     DeliveryId, EndpointId, EventId, TenantId, Timestamp,
     delivery::{
-        Delivery, Standing, Status,
+        Delivery, Retention, Standing, Status,
         engine::change::{Change, Place, RecordOutcome},
     },
     event::EventType,
@@ -23,7 +23,9 @@ use crate::{
     Fault,
     store::table::{
         Item, Table,
-        attributes::{expires_at, flag, integer, malformed, millis, number, optional, parsed, text},
+        attributes::{
+            expires_at, flag, integer, malformed, millis, number, optional, parsed, retention, text,
+        },
         keys,
         statements::{Patience, Statement, StatementOutcome},
     },
@@ -65,6 +67,8 @@ pub struct DeliveryChange {
     pub change: Change,
     /// When the event was accepted, where that is known.
     pub accepted_at: Option<Timestamp>,
+    /// How long the event is kept from then on.
+    pub retention: Retention,
     /// When the change is made.
     pub now: Timestamp,
 }
@@ -178,6 +182,15 @@ impl Deliveries {
         self.table.get(keys::delivery(&key.tenant, key.id, key.generation), true, "reading a delivery").await
     }
 
+    /// How long an event is kept, without its deliveries; `None` where it is not there.
+    pub async fn retention(&self, tenant: &TenantId, event: EventId) -> Result<Option<Retention>, Fault> {
+        let (pk, sk) = keys::event(tenant, event);
+        let query = self.table.between(pk, sk.clone(), sk).projection_expression("created_at, expires_at");
+        let response = query.send().await.map_err(Fault::on("reading the retention of an event"))?;
+        let read = |item: &Item| retention(item, millis(item, "created_at")?);
+        response.items().first().map(read).transpose()
+    }
+
     /// An event's deliveries that have a row, and the endpoints that it goes to, in one query where that
     /// finds less than 1 MB; `None` where the event is not there. Rows of an earlier event of the same id are
     /// left out.
@@ -210,8 +223,8 @@ impl Deliveries {
             for item in response.items() {
                 let sk = text(item, "sk")?;
                 if sk == event_sk {
-                    let accepted_at = Some(millis(item, "created_at")?);
-                    let of_this_event = |(row, _): &(Item, _)| !is_leftover(row, accepted_at);
+                    let accepted_at = millis(item, "created_at")?;
+                    let of_this_event = |(row, _): &(Item, _)| !is_leftover(row, Some(accepted_at));
                     let rows = rows.into_iter().filter(of_this_event);
                     let summaries = rows.map(|(row, endpoint)| (endpoint, read_summary(&row))).collect();
                     return Ok(Some(EventOverview { snapshot: read_snapshot(item)?, summaries }));
@@ -347,7 +360,7 @@ impl Deliveries {
             ("status".to_owned(), written.status),
             ("list_pk".to_owned(), written.list_pk),
             ("list_sk".to_owned(), AttributeValue::S(keys::list_place(all.now, id.event, *generation))),
-            ("expires_at".to_owned(), expires_at(ends_from)),
+            ("expires_at".to_owned(), expires_at(ends_from, all.retention)),
         ]);
         item.extend(written.attempt);
         let more = [

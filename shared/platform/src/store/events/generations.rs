@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     DeliveryId, ReplayId, TenantId, Timestamp,
     delivery::{
-        RETENTION, Status,
+        Retention, Status,
         engine::change::{Change, Place},
     },
     event::EventType,
@@ -49,6 +49,8 @@ pub struct NewGeneration {
     pub change: Change,
     /// When its event was accepted.
     pub accepted_at: Timestamp,
+    /// How long its event is kept from then on.
+    pub retention: Retention,
     /// The event's type, for lists.
     pub event_type: EventType,
     /// The replay that begins it, if one does.
@@ -122,8 +124,8 @@ impl Generations {
 
 /// From when the retention of a generation counts that begins `now`. It ends with the delivery's first one, before its
 /// event, so that an id that is used again finds none; but one that begins on the event's last days stays for five days.
-fn ends_from(accepted_at: Timestamp, now: Timestamp) -> Timestamp {
-    (accepted_at - ENDS_BEFORE_EVENT).max(now + SHORTEST_STAY - RETENTION)
+fn ends_from(accepted_at: Timestamp, retention: Retention, now: Timestamp) -> Timestamp {
+    (accepted_at - ENDS_BEFORE_EVENT).max(now + SHORTEST_STAY - retention.span())
 }
 
 fn first_item(new: &NewGeneration, now: Timestamp) -> Item {
@@ -143,7 +145,7 @@ fn first_item(new: &NewGeneration, now: Timestamp) -> Item {
         ("due_at", place.map(|at| number(at.millis()))),
         ("list_pk", Some(text(keys::list(&owner, *id, new.change.status.group())))),
         ("list_sk", Some(text(keys::list_place(now, id.event, *generation)))),
-        ("expires_at", Some(expires_at(ends_from(new.accepted_at, now)))),
+        ("expires_at", Some(expires_at(ends_from(new.accepted_at, new.retention, now), new.retention))),
         ("operator", new.operator.then_some(AttributeValue::Bool(true))),
         ("type", Some(text(new.event_type.to_string()))),
         ("replay_id", new.replay.map(|id| text(id.to_string()))),
@@ -167,9 +169,21 @@ mod tests {
     fn a_generation_ends_before_its_event_but_stays_for_five_days() {
         let accepted = Timestamp::from_secs(1_700_000_000);
         let day = Duration::from_hours(24);
-        for (started_after, ends_after) in [(0, 29), (20, 29), (24, 29), (28, 33), (30, 35)] {
-            let end = ends_from(accepted, accepted + day * started_after) + RETENTION;
-            assert_eq!(end, accepted + day * ends_after, "started after {started_after} days");
+        for (kept, started_after, ends_after) in [
+            (30, 0, 29),
+            (30, 20, 29),
+            (30, 24, 29),
+            (30, 28, 33),
+            (30, 30, 35),
+            (25, 0, 24),
+            (25, 24, 29),
+            (90, 0, 89),
+            (90, 84, 89),
+            (90, 89, 94),
+        ] {
+            let retention = Retention::of_days(kept).unwrap();
+            let end = ends_from(accepted, retention, accepted + day * started_after) + retention.span();
+            assert_eq!(end, accepted + day * ends_after, "{kept}: started after {started_after} days");
         }
     }
 }

@@ -4,6 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use data_encoding::HEXLOWER;
 use domain::{
     EventId, TenantId, Timestamp,
+    delivery::Retention,
     endpoint::{SNAPSHOT_INLINE, SNAPSHOT_PAGE, Target},
     saturating,
 };
@@ -62,7 +63,7 @@ impl Snapshots {
         event: EventId,
         targets: Vec<Target>,
         is_slow: impl Fn(&Target) -> bool,
-        now: Timestamp,
+        (now, retention): (Timestamp, Retention),
     ) -> Result<Snapshot, Fault> {
         const DOING: &str = "storing where an event goes";
         if targets.len() <= SNAPSHOT_INLINE {
@@ -79,7 +80,7 @@ impl Snapshots {
                 ("pk".to_owned(), AttributeValue::S(pk)),
                 ("sk".to_owned(), AttributeValue::S(sk)),
                 ("slow".to_owned(), AttributeValue::Bool(slow)),
-                ("expires_at".to_owned(), expires_at(now)),
+                ("expires_at".to_owned(), expires_at(now, retention)),
             ]);
             write_targets(&mut item, targets);
             Statement::insert(&self.table, item)

@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use domain::{
     EventId, InboundRequestId, SourceId, TenantId, Timestamp,
-    delivery::lane,
+    delivery::{Retention, lane},
     event::{
         EventData, EventType,
         channel::Channels,
@@ -21,7 +21,7 @@ use crate::{
     aws::s3::{self, Objects},
     store::table::{
         Item, Table,
-        attributes::{expires_at, malformed, millis, number, optional, parsed, text},
+        attributes::{expires_at, malformed, millis, number, optional, parsed, retention, text},
         keys,
         statements::{Statement, StatementOutcome},
     },
@@ -47,6 +47,8 @@ pub struct StoredEvent {
     pub timestamp: Timestamp,
     /// When it was accepted.
     pub at: Timestamp,
+    /// How long it is kept from then on.
+    pub retention: Retention,
     /// The source it came in by, if any.
     pub source_id: Option<SourceId>,
     /// The request it came with first, if any.
@@ -136,13 +138,14 @@ impl StoredEvents {
         tenant: &TenantId,
         event: EventId,
         json: Box<RawValue>,
+        retention: Retention,
     ) -> Result<Payload, Fault> {
         let encoded = payload::encode(json.get(), ITEM_OVERHEAD);
         if encoded.bytes.len() <= ITEM_LIMIT {
             return Ok(Payload::Here { json, encoded: Some(encoded) });
         }
         let EncodedPayload { encoding, bytes } = encoded;
-        let key = s3::payload_key(tenant, event, &Sha256::digest(&bytes).into());
+        let key = s3::payload_key(tenant, event, &Sha256::digest(&bytes).into(), retention);
         self.objects.put(&key, bytes).await?;
         Ok(Payload::Object { key, encoding })
     }
@@ -214,7 +217,7 @@ fn event_item(tenant: &TenantId, event: &StoredEvent) -> Item {
         ("fingerprint".to_owned(), AttributeValue::B(Blob::new(event.fingerprint))),
         ("timeline_pk".to_owned(), AttributeValue::S(day)),
         ("timeline_sk".to_owned(), AttributeValue::S(place)),
-        ("expires_at".to_owned(), expires_at(event.at)),
+        ("expires_at".to_owned(), expires_at(event.at, event.retention)),
     ]);
     write_payload(&mut item, &event.payload);
     match &event.snapshot {
@@ -273,11 +276,13 @@ fn decode(encoding: Encoding, bytes: Vec<u8>) -> Result<Box<RawValue>, Fault> {
 
 fn read_event(id: EventId, item: &Item) -> Result<StoredEvent, Fault> {
     let fingerprint = item.get("fingerprint").and_then(|value| value.as_b().ok());
+    let at = millis(item, "created_at")?;
     Ok(StoredEvent {
         id,
         event_type: parsed(item, "type")?,
         timestamp: millis(item, "timestamp")?,
-        at: millis(item, "created_at")?,
+        at,
+        retention: retention(item, at)?,
         source_id: optional(item, "source_id", parsed)?,
         inbound_request_id: optional(item, "inbound_request_id", parsed)?,
         payload: read_payload(item)?,

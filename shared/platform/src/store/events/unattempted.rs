@@ -50,6 +50,7 @@ impl Deliveries {
                 event_type: message.event_type.clone(),
                 change,
                 accepted_at: message.at,
+                retention: message.retention_days,
                 now,
             };
             if self.record_one(change).await? == RecordOutcome::New {

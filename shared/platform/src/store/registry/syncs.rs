@@ -1,24 +1,34 @@
-//! Syncs: a row each. The API writes the settings, the function that runs a sync writes its state, and neither writes
-//! what the other one does.
+//! Syncs: a row each. The API writes the settings, and the function that runs a sync writes its state; the API writes that
+//! too where it has written a record, under the lease of the connection, which a run holds as well.
+//!
+//! What a sync reads has a row of its own, so that no two syncs of a tenant publish the same changes.
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use std::{collections::HashMap, time::Duration};
+
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use domain::{
     ConnectionId, SyncId, TenantId, Timestamp,
     sync::{SyncSettings, SyncState, kind::KindName},
 };
 use serde::{Deserialize, Serialize};
 
+use super::tenants::{counting, counting_less};
 use crate::{
     Fault,
     store::table::{
         Item, Table,
         attributes::number,
+        delete_if,
         keys::sync as keys,
         put_if,
         rows::{Order, Span, item},
+        transactions::first_condition_held,
         update_if,
     },
 };
+
+/// The attribute of a tenant that counts its syncs.
+const COUNT: &str = "sync_count";
 
 /// A sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +81,50 @@ struct SyncRow {
     next_run_at: Option<i64>,
 }
 
+/// Which sync reads something.
+#[derive(Serialize, Deserialize)]
+struct SourceRow {
+    sync: SyncId,
+    claimed_at: i64,
+}
+
+/// Syncs of one connection that are looked through.
+const READERS: usize = 1000;
+
+/// The syncs of a kind that read by a connection.
+#[derive(Debug)]
+pub struct Readers {
+    tenant: TenantId,
+    connection: ConnectionId,
+    kind: KindName,
+    found: HashMap<String, SyncId>,
+}
+
+impl Readers {
+    /// The one that reads what these settings name.
+    #[must_use]
+    pub fn of(&self, settings: &SyncSettings) -> Option<SyncId> {
+        self.found.get(&keys::synced(&self.tenant, self.connection, self.kind, settings).1).copied()
+    }
+}
+
+/// How long the creation of a sync can take.
+pub const CLAIM: Duration = Duration::from_mins(1);
+
+/// How often a claim is tried while others change what it is about.
+const CLAIM_TRIES: u32 = 3;
+
+/// What there is after a sync has claimed what it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceClaim {
+    /// The sync has it.
+    Own,
+    /// Another one reads it.
+    Other(SyncId),
+    /// Another one is being created, or its creation broke off within [`CLAIM`].
+    Undecided,
+}
+
 /// What the API changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncSwitch {
@@ -91,12 +145,17 @@ impl Syncs {
         Self { table }
     }
 
-    /// Stores a new sync.
-    pub async fn create(&self, sync: &DataSync) -> Result<(), Fault> {
+    /// Stores a new sync. False where the tenant has as many as it may. The operator's are not counted: its row is made
+    /// with its first endpoint.
+    pub async fn create(&self, sync: &DataSync, limit: u32) -> Result<bool, Fault> {
         const DOING: &str = "storing a sync";
-        let put = self.table.put(item(keys::sync(&sync.tenant, sync.id), &row(sync)?)?);
-        let put = put.condition_expression("attribute_not_exists(pk)");
-        if put_if(put, DOING).await? { Ok(()) } else { Err(Fault::new(DOING, "its id is in use")) }
+        let put = self.table.put_new(keys::sync(&sync.tenant, sync.id), &row(sync)?)?;
+        if sync.tenant.is_operator() {
+            self.table.transact(vec![put]).await.map_err(Fault::on(DOING))?;
+            return Ok(true);
+        }
+        let writes = vec![counting(&self.table, &sync.tenant, COUNT, limit)?, put];
+        first_condition_held(self.table.transact(writes).await, DOING)
     }
 
     /// One sync, read consistently.
@@ -176,12 +235,98 @@ impl Syncs {
         Ok(update_if(update, DOING).await?.is_some())
     }
 
+    /// Saves the state of a sync for the holder of its connection's lease that has written one of its records. False where
+    /// the sync was deleted.
+    pub async fn save_counts(&self, tenant: &TenantId, id: SyncId, state: &SyncState) -> Result<bool, Fault> {
+        const DOING: &str = "saving the counts of a sync";
+        let update = self
+            .table
+            .update(keys::sync(tenant, id))
+            .update_expression("SET #state = :state")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":state", state_value(state, DOING)?);
+        Ok(update_if(update, DOING).await?.is_some())
+    }
+
+    /// Notes that a sync reads what these settings name, unless another one does so already.
+    pub async fn claim_source(&self, sync: &DataSync, now: Timestamp) -> Result<SourceClaim, Fault> {
+        const DOING: &str = "noting what a sync reads";
+        let key = keys::synced(&sync.tenant, sync.connection_id, sync.kind, &sync.settings);
+        let mut held: Option<SyncId> = None;
+        // The row of a sync that is gone is taken over.
+        for _ in 0..CLAIM_TRIES {
+            let row = SourceRow { sync: sync.id, claimed_at: now.millis() };
+            let put = self.table.put(item(key.clone(), &row)?);
+            let put = match &held {
+                None => put.condition_expression("attribute_not_exists(pk)"),
+                Some(held) => put
+                    .condition_expression("sync = :held")
+                    .expression_attribute_values(":held", AttributeValue::S(held.to_string())),
+            };
+            if put_if(put, DOING).await? {
+                return Ok(SourceClaim::Own);
+            }
+            let Some(known) = self.table.get_row::<SourceRow>(key.clone(), true).await? else {
+                // Its sync was deleted meanwhile.
+                held = None;
+                continue;
+            };
+            if known.sync == sync.id {
+                return Ok(SourceClaim::Own);
+            }
+            if self.get(&sync.tenant, known.sync).await?.is_some() {
+                return Ok(SourceClaim::Other(known.sync));
+            }
+            // One that is just being created has no row of its own yet.
+            if now.since(Timestamp::from_millis(known.claimed_at)) < CLAIM {
+                return Ok(SourceClaim::Undecided);
+            }
+            held = Some(known.sync);
+        }
+        Ok(SourceClaim::Undecided)
+    }
+
+    /// Forgets that a sync reads what it reads.
+    pub async fn release_source(&self, sync: &DataSync) -> Result<(), Fault> {
+        let key = keys::synced(&sync.tenant, sync.connection_id, sync.kind, &sync.settings);
+        let delete = self
+            .table
+            .delete(key)
+            .condition_expression("sync = :id")
+            .expression_attribute_values(":id", AttributeValue::S(sync.id.to_string()));
+        delete_if(delete, "forgetting what a sync reads").await.map(|_| ())
+    }
+
+    /// The syncs of a kind that read by a connection.
+    pub async fn readers(
+        &self,
+        tenant: &TenantId,
+        connection: ConnectionId,
+        kind: KindName,
+    ) -> Result<Readers, Fault> {
+        const DOING: &str = "reading what syncs read";
+        let first = keys::synced_by(connection, kind);
+        let span = Span { pk: tenant.to_string(), last: format!("{first}~"), first };
+        let read = |item: Item| {
+            let sk = item.get("sk").and_then(|sk| sk.as_s().ok()).cloned().unwrap_or_default();
+            let row: SourceRow = serde_dynamo::from_item(item).map_err(Fault::on(DOING))?;
+            Ok(Some((sk, row.sync)))
+        };
+        let found = self.table.page(span, Order::ByName, READERS, DOING, read).await?;
+        Ok(Readers { tenant: tenant.clone(), connection, kind, found: found.into_iter().collect() })
+    }
+
     /// Removes a sync; false where there is none.
     pub async fn delete(&self, tenant: &TenantId, id: SyncId) -> Result<bool, Fault> {
-        use aws_sdk_dynamodb::types::ReturnValue;
-        let delete = self.table.delete(keys::sync(tenant, id)).return_values(ReturnValue::AllOld);
-        let deleted = delete.send().await.map_err(Fault::on("deleting a sync"))?;
-        Ok(deleted.attributes.is_some_and(|item| !item.is_empty()))
+        const DOING: &str = "deleting a sync";
+        let delete = self.table.deletion(keys::sync(tenant, id)).condition_expression("attribute_exists(pk)");
+        let delete = delete.build().map_err(Fault::on(DOING))?;
+        let mut writes = vec![TransactWriteItem::builder().delete(delete).build()];
+        if !tenant.is_operator() {
+            writes.push(counting_less(&self.table, tenant, COUNT)?);
+        }
+        first_condition_held(self.table.transact(writes).await, DOING)
     }
 }
 

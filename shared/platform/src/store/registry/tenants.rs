@@ -4,8 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use domain::{
-    TenantId, Timestamp, saturating,
-    tenant::{Deletion, Settings, Suspension},
+    TenantId, Timestamp,
+    delivery::Retention,
+    saturating,
+    tenant::{Deletion, Settings, Suspension, UnusualRetention},
 };
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +33,9 @@ pub struct Tenant {
     /// How many sources it has. Less than none where one is deleted that was made before they were counted.
     #[serde(default)]
     pub source_count: i64,
+    /// How many syncs it has. Less than none where one is deleted that was made before they were counted.
+    #[serde(default)]
+    pub sync_count: i64,
     /// Counts the changes to what its endpoints subscribe to.
     #[serde(default)]
     pub subscribers_revision: u64,
@@ -69,6 +74,9 @@ pub struct TenantListing {
     pub is_suspended: bool,
     /// Whether it is to be deleted.
     pub is_deleting: bool,
+    /// The retentions under which something is kept, besides the default. Those that have ended remain until the tenant
+    /// is changed again.
+    pub retentions: Vec<UnusualRetention>,
 }
 
 /// Tenants, with a cache.
@@ -100,6 +108,12 @@ impl Tenants {
         Ok(Some(tenant))
     }
 
+    /// The longest retention under which events of a tenant can be kept. The operator has the default.
+    pub async fn longest_retention(&self, id: &TenantId, now: Timestamp) -> Result<Retention, Fault> {
+        let row = if id.is_operator() { None } else { self.get(id).await? };
+        Ok(row.map_or(Retention::DEFAULT, |row| row.settings.longest_retention(now)))
+    }
+
     /// Makes a tenant. Nothing where it exists, which it does then unchanged.
     pub async fn create(&self, id: &TenantId, name: &str, now: Timestamp) -> Result<Option<Tenant>, Fault> {
         let row = Tenant {
@@ -108,6 +122,7 @@ impl Tenants {
             endpoint_count: 0,
             key_count: 0,
             source_count: 0,
+            sync_count: 0,
             subscribers_revision: 0,
             settings: Settings::default(),
             suspended: None,
@@ -193,7 +208,7 @@ impl Tenants {
 
     /// Up to `limit` tenants of one shard of the list of all, after `after`.
     pub async fn list(&self, shard: u8, after: Option<&str>, limit: i32) -> Result<Vec<TenantId>, Fault> {
-        let listed = self.shard(shard, after, limit).await?;
+        let listed = self.listings(shard, after, limit).await?;
         Ok(listed.into_iter().map(|tenant| tenant.id).collect())
     }
 
@@ -211,7 +226,7 @@ impl Tenants {
             // Beyond this id a shard may have more than was read.
             let mut read_to: Option<String> = None;
             for shard in 0..keys::TENANT_SHARDS {
-                let listed = self.shard(shard, page.next.as_deref(), PAGE_ROWS).await?;
+                let listed = self.listings(shard, page.next.as_deref(), PAGE_ROWS).await?;
                 if listed.len() == saturating::<usize>(PAGE_ROWS)
                     && let Some(last) = listed.last()
                 {
@@ -239,7 +254,13 @@ impl Tenants {
         Ok(page)
     }
 
-    async fn shard(&self, shard: u8, after: Option<&str>, limit: i32) -> Result<Vec<TenantListing>, Fault> {
+    /// The same, as they are in the list.
+    pub async fn listings(
+        &self,
+        shard: u8,
+        after: Option<&str>,
+        limit: i32,
+    ) -> Result<Vec<TenantListing>, Fault> {
         let doing = "listing tenants";
         let query = self
             .table
@@ -254,8 +275,8 @@ impl Tenants {
             let id = id.ok_or_else(|| Fault::new(doing, "a row is malformed"))?;
             let row: ListingRow = serde_dynamo::from_item(item).map_err(Fault::on(doing))?;
             let created_at = Timestamp::from_millis(row.created_at);
-            let ListingRow { name, is_suspended, is_deleting, .. } = row;
-            Ok(TenantListing { id, name, created_at, is_suspended, is_deleting })
+            let ListingRow { name, is_suspended, is_deleting, retentions, .. } = row;
+            Ok(TenantListing { id, name, created_at, is_suspended, is_deleting, retentions })
         };
         response.items.unwrap_or_default().into_iter().map(read).collect()
     }
@@ -285,6 +306,8 @@ struct ListingRow {
     is_suspended: bool,
     #[serde(default)]
     is_deleting: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    retentions: Vec<UnusualRetention>,
 }
 
 impl ListingRow {
@@ -294,6 +317,7 @@ impl ListingRow {
             created_at: tenant.created_at,
             is_suspended: tenant.suspended.is_some(),
             is_deleting: tenant.deletion.is_some(),
+            retentions: tenant.settings.unusual_retentions(),
         }
     }
 }

@@ -1,6 +1,6 @@
 use domain::{
     DeliveryId, EventId,
-    delivery::{Attempt, Outcome, Status, engine::change::Change},
+    delivery::{Attempt, Outcome, Retention, Status, engine::change::Change},
 };
 
 use super::*;
@@ -25,6 +25,7 @@ fn attempts_are_counted_by_owner_endpoint_and_hour() {
                 ..Change::finished(None, Status::Succeeded)
             },
             accepted_at: None,
+            retention: Retention::DEFAULT,
             now: at(now),
         }
     };

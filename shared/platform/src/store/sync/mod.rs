@@ -3,3 +3,4 @@
 pub mod callers;
 pub mod channels;
 pub mod records;
+pub mod seen;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Fault,
-    store::table::{Item, Table, keys::sync as keys, rows::item, waits::after_conflict},
+    store::table::{Item, Table, keys::sync as keys, rows::item, update_if, waits::after_conflict},
 };
 
 /// Writes of one call.
@@ -24,6 +24,9 @@ const RETRIES: u32 = 10;
 
 /// Rows that one read of a sweep looks at.
 const SWEPT_AT_ONCE: i32 = 1000;
+
+/// The number of no pass: a sweep for it misses every record.
+pub const NO_PASS: u32 = u32::MAX;
 
 /// A change of what is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +72,7 @@ pub struct SweptPage {
 /// What is known of records.
 #[derive(Debug, Clone)]
 pub struct SyncRecords {
-    table: Table,
+    pub(super) table: Table,
 }
 
 impl SyncRecords {
@@ -142,6 +145,60 @@ impl SyncRecords {
         Err(Fault::new(doing, "the table had no capacity for some rows"))
     }
 
+    /// What is known of one record, read consistently.
+    pub async fn one(
+        &self,
+        tenant: &TenantId,
+        sync: SyncId,
+        key: &str,
+    ) -> Result<Option<KnownRecord>, Fault> {
+        let item = self
+            .table
+            .get(keys::record(tenant, sync, key), true, "reading what is known of a record")
+            .await?;
+        Ok(item.map(read).transpose()?.map(|(_, known)| known))
+    }
+
+    /// Writes what is known of one record. Only for the holder of the lease of its connection, as all writes here.
+    pub async fn write_one(&self, tenant: &TenantId, sync: SyncId, write: RecordWrite) -> Result<(), Fault> {
+        const DOING: &str = "writing what is known of a record";
+        match write {
+            RecordWrite::Keep(key, known) => {
+                let at = keys::record(tenant, sync, &key);
+                let row = item(at, &RecordRow { key, known: attributes(known) })?;
+                self.table.put(row).send().await.map_err(Fault::on(DOING))?;
+            }
+            RecordWrite::Forget(key) => {
+                let delete = self.table.delete(keys::record(tenant, sync, &key));
+                delete.send().await.map_err(Fault::on(DOING))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes beside a known record that it may have been written, until what is known of it is written again.
+    pub async fn attempt(&self, tenant: &TenantId, sync: SyncId, key: &str, mark: &str) -> Result<(), Fault> {
+        let update = self
+            .table
+            .update(keys::record(tenant, sync, key))
+            .update_expression("SET attempt = :mark")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":mark", AttributeValue::S(mark.to_owned()));
+        update_if(update, "noting an attempt to write a record").await.map(|_| ())
+    }
+
+    /// The same as it was noted.
+    pub async fn attempted(
+        &self,
+        tenant: &TenantId,
+        sync: SyncId,
+        key: &str,
+    ) -> Result<Option<String>, Fault> {
+        const DOING: &str = "reading the attempt to write a record";
+        let item = self.table.get(keys::record(tenant, sync, key), true, DOING).await?;
+        Ok(item.and_then(|item| item.get("attempt")?.as_s().ok().cloned()))
+    }
+
     /// A page of the records that the full pass `pass` has not seen, behind `after`.
     pub async fn missing(
         &self,
@@ -202,8 +259,7 @@ impl SyncRecords {
 
     /// Forgets records of a sync that was deleted, some at a time; false once there are none.
     pub async fn forget_some(&self, tenant: &TenantId, sync: SyncId) -> Result<bool, Fault> {
-        // No pass has this number.
-        let page = self.missing(tenant, sync, u32::MAX, None).await?;
+        let page = self.missing(tenant, sync, NO_PASS, None).await?;
         let any = !page.missing.is_empty();
         let writes = page.missing.into_iter().map(|(key, _)| RecordWrite::Forget(key)).collect();
         self.write(tenant, sync, writes).await?;

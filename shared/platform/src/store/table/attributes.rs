@@ -1,7 +1,7 @@
 //! Attributes as they are read and written.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{Timestamp, delivery::RETENTION};
+use domain::{Timestamp, delivery::Retention};
 
 use super::Item;
 use crate::Fault;
@@ -36,8 +36,13 @@ pub(crate) fn flag(item: &Item, name: &str) -> bool {
 }
 
 /// When DynamoDB may drop the item, in the seconds since 1970 that its TTL requires.
-pub(crate) fn expires_at(from: Timestamp) -> AttributeValue {
-    number((from + RETENTION).secs())
+pub(crate) fn expires_at(from: Timestamp, retention: Retention) -> AttributeValue {
+    number((from + retention.span()).secs())
+}
+
+/// The retention of the event whose item this is.
+pub(crate) fn retention(item: &Item, accepted_at: Timestamp) -> Result<Retention, Fault> {
+    Ok(Retention::of_row(accepted_at, integer(item, "expires_at")?))
 }
 
 /// What `read` makes of an attribute, where the row has it.

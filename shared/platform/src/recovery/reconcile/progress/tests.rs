@@ -1,4 +1,4 @@
-use domain::{delivery::Status, saturating};
+use domain::{delivery::Status, saturating, tenant::UnusualRetention};
 
 use super::*;
 
@@ -86,8 +86,8 @@ impl Days {
             self.progress = Some(progress);
             return false;
         }
-        let (from, to) = progress.span();
-        for mut part in progress.partitions(&acme) {
+        let (from, to) = progress.span(None);
+        for mut part in progress.partitions(&acme, &[]) {
             let after = part.after.as_ref().map(|after| after.parse::<i64>().unwrap());
             for (at, shard, examined) in &mut self.events {
                 let here = (at.day(), *shard) == (part.day, part.shard) && *at > from && *at <= to;
@@ -158,22 +158,59 @@ fn what_was_kept_within_a_tenant_is_where_its_timeline_goes_on() {
     let mut progress = Progress::new(5 * DAY + 1, 6 * DAY + 1);
     let at = |tenant: &str, day, shard, after: Option<&str>| Within {
         tenant: tenant.to_owned(),
+        retention: None,
         day,
         shard,
         after: after.map(ToOwned::to_owned),
     };
-    let all = progress.partitions(&tenant("acme"));
+    let all = progress.partitions(&tenant("acme"), &[]);
     assert_eq!(all.len(), 2 * usize::from(TIMELINE_SHARDS));
     assert_eq!(all[0], at("acme", 5, 0, None));
     let last = TIMELINE_SHARDS - 1;
     progress.within = Some(at("acme", 5, last, Some("x")));
     let kept = serde_dynamo::to_item::<_, crate::store::table::Item>(&progress).unwrap();
     let progress: Progress = serde_dynamo::from_item(kept).unwrap();
-    let left = progress.partitions(&tenant("acme"));
+    let left = progress.partitions(&tenant("acme"), &[]);
     assert_eq!(left[..2], [at("acme", 5, last, Some("x")), at("acme", 6, 0, None)]);
     assert_eq!(left.len(), 1 + usize::from(TIMELINE_SHARDS));
     // Another tenant is examined from its beginning.
-    assert_eq!(progress.partitions(&tenant("bert")).len(), all.len());
+    assert_eq!(progress.partitions(&tenant("bert"), &[]).len(), all.len());
+}
+
+#[test]
+fn events_of_another_retention_are_found_at_an_age_of_their_own() {
+    let (short, long) = (Retention::SHORTEST, Retention::LONGEST);
+    let day = usize::from(TIMELINE_SHARDS);
+    let mut progress = Progress::new(150 * DAY + 1, 150 * DAY + HOUR);
+    let all = progress.partitions(&tenant("acme"), &[short, long]);
+    assert_eq!(all.len(), 3 * day);
+    // 28 days old, then 23 and 88.
+    for (index, (expected, retention)) in
+        [(150, None), (155, Some(short)), (90, Some(long))].into_iter().enumerate()
+    {
+        let first = &all[index * day];
+        assert_eq!((first.day, first.retention), (expected, retention));
+        let (from, to) = progress.span(retention);
+        assert_eq!((from.millis(), to.millis()), (expected * DAY + 1, expected * DAY + HOUR));
+    }
+    for index in [day - 1, day, 2 * day - 1, 3 * day - 1] {
+        progress.within = Some(Within { after: Some("x".to_owned()), ..all[index].clone() });
+        let left = progress.partitions(&tenant("acme"), &[short, long]);
+        assert_eq!((left.len(), left[0].after.as_deref()), (all.len() - index, Some("x")), "{index}");
+        assert_eq!(left[1..], all[index + 1..]);
+    }
+    // A retention that is not in force any more begins the tenant anew, as does an unknown place.
+    assert_eq!(progress.partitions(&tenant("acme"), &[]), all[..day]);
+}
+
+#[test]
+fn a_retention_that_has_ended_is_not_looked_at() {
+    let (now, [first, second, third]) =
+        (Timestamp::from_secs(100), [25, 26, 90].map(|days| Retention::of_days(days).unwrap()));
+    let of_tenant = [(first, None), (second, Some(100)), (third, Some(101))]
+        .map(|(days, until)| UnusualRetention { days, until: until.map(Timestamp::from_secs) });
+    assert_eq!(Job::Expire.retentions(&of_tenant, now), [first, third]);
+    assert_eq!(Job::Repair.retentions(&of_tenant, now), []);
 }
 
 #[test]

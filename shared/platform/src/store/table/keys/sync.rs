@@ -1,6 +1,12 @@
 //! The keys of syncs: their rows, what is known of their records, when they are due, and the leases of their tokens.
 
-use domain::{ConnectionId, SyncId, TenantId, Timestamp, sync::kind::Engine};
+use domain::{
+    ConnectionId, SyncId, TenantId, Timestamp,
+    sync::{
+        SyncSettings,
+        kind::{Engine, KindName},
+    },
+};
 
 use super::{DUE_SHARDS, Key, bucket, due_partition};
 
@@ -11,6 +17,28 @@ pub const SYNCS: &str = "sync#";
 #[must_use]
 pub fn sync(tenant: &TenantId, id: SyncId) -> Key {
     (tenant.to_string(), format!("{SYNCS}{id}"))
+}
+
+/// What the sort keys of the rows begin with that say which sync reads what.
+pub const SYNCED: &str = "synced#";
+
+/// Which sync reads this by this connection, in the registry. The address of the API counts too: a sandbox has other data.
+#[must_use]
+pub fn synced(tenant: &TenantId, id: ConnectionId, kind: KindName, settings: &SyncSettings) -> Key {
+    let source = serde_json::json!([
+        settings.calendar_id,
+        settings.originating_system,
+        settings.dataset,
+        settings.base_url.as_deref().map(|url| url.trim_end_matches('/')),
+    ]);
+    let hash = domain::digest::hash(&source.to_string());
+    (tenant.to_string(), format!("{}{hash}", synced_by(id, kind)))
+}
+
+/// What the sort keys of the same begin with, for all that is read by one connection.
+#[must_use]
+pub fn synced_by(id: ConnectionId, kind: KindName) -> String {
+    format!("{SYNCED}{id}#{}#", kind.as_ref())
 }
 
 /// What the sort keys of records begin with.
@@ -29,6 +57,19 @@ pub fn record(tenant: &TenantId, id: SyncId, key: &str) -> Key {
     const LONGEST: usize = 512;
     let key = if key.len() > LONGEST { domain::digest::hash(key) } else { key.to_owned() };
     (records(tenant, id), format!("{RECORDS}{key}"))
+}
+
+/// What the sort keys of the keys begin with that a pass has seen.
+#[must_use]
+pub fn seen(pass: u32) -> String {
+    format!("seen#{pass:010}#")
+}
+
+/// Some of the keys that a page of a pass had, in the partition of the records. `part` differs each time, since a page
+/// that is read twice need not have the same keys.
+#[must_use]
+pub fn seen_part(tenant: &TenantId, id: SyncId, pass: u32, part: &str) -> Key {
+    (records(tenant, id), format!("{}{part}", seen(pass)))
 }
 
 /// What the sort keys of the entries of syncs begin with.
