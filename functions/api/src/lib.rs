@@ -10,6 +10,7 @@ mod endpoints;
 mod events;
 mod http;
 mod inbound;
+mod integrations;
 mod keys;
 mod limits;
 mod me;
@@ -22,6 +23,7 @@ mod sources;
 mod state;
 mod syncs;
 mod tenants;
+mod third_party;
 mod usage;
 
 use std::sync::Arc;

@@ -5,7 +5,7 @@
 use ::http::{HeaderValue, header::HeaderName};
 use domain::{
     TenantId, Timestamp,
-    access::Caller,
+    access::{Caller, caller::KeyRate},
     saturating,
     tenant::{Limits, limits::RequestRate},
     usage::Counts,
@@ -45,8 +45,10 @@ pub(crate) async fn admit(
     let of_tenant = RequestRate::of(limits, api.tenant_requests_per_second);
     let rates = match caller {
         Caller::Operator => RequestRates::default(),
-        Caller::Key { id, rate, .. } => RequestRates { tenant: of_tenant, key: rate.map(|rate| (*id, rate)) },
-        Caller::Portal { .. } => RequestRates { tenant: of_tenant, key: None },
+        Caller::Key { .. } | Caller::Portal { .. } => RequestRates {
+            tenant: of_tenant,
+            key: caller.key_rate().map(|KeyRate { key, rate }| (key, rate)),
+        },
     };
     let admission = api.quotas.request(tenant, rates, now).await;
     *shown = admission.states;

@@ -193,6 +193,7 @@ pub(crate) async fn create(
         origins: body.origins,
         created_at: call.now,
         created_by: call.caller()?.actor(),
+        rate: call.caller()?.key_rate(),
         opened_at: None,
         ends_at,
         token_hash: None,
@@ -237,7 +238,8 @@ pub(crate) async fn exchange(
         let detail = "is not one of the origins of the portal session";
         return Err(Problem::header(Kind::Forbidden, ORIGIN.as_str(), detail));
     }
-    let caller = Caller::Portal { tenant: tenant.clone(), id, scopes: session.scopes.clone() };
+    let (scopes, rate) = (session.scopes.clone(), session.rate);
+    let caller = Caller::Portal { tenant: tenant.clone(), id, scopes, rate };
     call.record_as(&api, &caller, &tenant, "portal_session.opened", id).await?;
     session.opened_at = Some(call.now);
     new_token(&api, &call, session).await

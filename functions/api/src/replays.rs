@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::{
     EndpointId, ReplayId, TenantId, Timestamp,
-    delivery::{RETENTION, RETENTION_DAYS},
+    delivery::Retention,
     endpoint::State,
     recovery::replay::{PausedFor, RATE, RATES, RUNNING_PER_TENANT, Selection, Status},
 };
@@ -27,7 +27,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateReplay {
     selection: Selection,
-    /// The start of the time range. A start before the retention of 30 days means all events.
+    /// The start of the time range. A start before the tenant's retention means all events.
     since: Timestamp,
     /// The end of the time range; now by default.
     #[serde(default)]
@@ -99,7 +99,11 @@ fn invalid(pointer: &str, why: impl Into<String>) -> Problem {
 }
 
 /// The time range, limited to the retention.
-fn span(body: &CreateReplay, now: Timestamp) -> Result<(Timestamp, Timestamp), Problem> {
+fn span(
+    body: &CreateReplay,
+    retention: Retention,
+    now: Timestamp,
+) -> Result<(Timestamp, Timestamp), Problem> {
     let until = body.until.unwrap_or(now);
     if until > now {
         return Err(invalid("/until", "must not be in the future"));
@@ -107,14 +111,28 @@ fn span(body: &CreateReplay, now: Timestamp) -> Result<(Timestamp, Timestamp), P
     if body.since >= until {
         return Err(invalid("/since", "must be before until"));
     }
-    let oldest = now - RETENTION;
+    let oldest = now - retention.span();
     if until <= oldest {
         return Err(invalid(
             "/until",
-            format!("must be within the {RETENTION_DAYS} days that events are kept"),
+            format!("must be within the {} days that events are kept", retention.days()),
         ));
     }
     Ok((body.since.max(oldest), until))
+}
+
+/// How long the events of a replay are kept at most.
+async fn retention(
+    api: &Api,
+    owner: &TenantId,
+    body: &CreateReplay,
+    now: Timestamp,
+) -> Result<Retention, Problem> {
+    if owner.is_operator() && body.selection == Selection::Failed {
+        // Of all tenants.
+        return Ok(Retention::LONGEST);
+    }
+    Ok(api.tenants.longest_retention(body.tenant_id.as_ref().unwrap_or(owner), now).await?)
 }
 
 /// The tenant whose events are delivered.
@@ -142,7 +160,8 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateReplay) -> Res
     found
         .filter(|endpoint| endpoint.state != State::Deleted)
         .ok_or_else(|| Problem::not_found("endpoint"))?;
-    let (since, until) = span(&body, call.now)?;
+    let retention = retention(&api, owner, &body, call.now).await?;
+    let (since, until) = span(&body, retention, call.now)?;
     let rate = body.rate.unwrap_or(RATE);
     if !RATES.contains(&rate) {
         let (least, most) = (RATES.start(), RATES.end());
@@ -169,6 +188,7 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateReplay) -> Res
         selection: body.selection,
         since,
         until,
+        retention_days: retention,
         rate,
         status: Status::Running,
         paused_for: None,
@@ -239,14 +259,16 @@ mod tests {
         const DAY: i64 = 86_400;
         let now = Timestamp::from_secs(100 * DAY);
         let at = |days: i64| Timestamp::from_secs(days * DAY);
-        for (since, until, expected) in [
-            (99, None, Ok((99, 100))),
-            (90, Some(95), Ok((90, 95))),
-            (1, None, Ok((70, 100))),
-            (100, None, Err("/since")),
-            (95, Some(95), Err("/since")),
-            (99, Some(101), Err("/until")),
-            (1, Some(70), Err("/until")),
+        for (kept, since, until, expected) in [
+            (30, 99, None, Ok((99, 100))),
+            (30, 90, Some(95), Ok((90, 95))),
+            (30, 1, None, Ok((70, 100))),
+            (90, 1, Some(70), Ok((10, 70))),
+            (30, 100, None, Err("/since")),
+            (30, 95, Some(95), Err("/since")),
+            (30, 99, Some(101), Err("/until")),
+            (30, 1, Some(70), Err("/until")),
+            (25, 1, Some(75), Err("/until")),
         ] {
             let body = CreateReplay {
                 selection: Selection::All,
@@ -255,7 +277,7 @@ mod tests {
                 rate: None,
                 tenant_id: None,
             };
-            let found = span(&body, now);
+            let found = span(&body, Retention::of_days(kept).unwrap(), now);
             let pointer = found.as_ref().err().and_then(|problem| problem.errors[0].pointer.clone());
             assert_eq!(pointer.as_deref(), expected.err(), "{since} {until:?}");
             assert_eq!(found.ok(), expected.ok().map(|(since, until)| (at(since), at(until))));

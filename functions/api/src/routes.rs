@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::{
     audit, connections,
-    connections::{idps, import, sessions, settings as connect_settings, token},
+    connections::{calendars, idps, import, sessions, settings as connect_settings, token},
     deliveries::{self, resend},
     endpoints::{self, secret, stats, test_event},
     events::{self, types},
@@ -23,10 +23,11 @@ use crate::{
         parameter::{Access, PAGE, Parameter},
         route::Route,
     },
-    inbound, keys, me, openapi, overview, portal, replays,
+    inbound, integrations, keys, me, openapi, overview, portal, replays,
     sources::{self, providers, secrets, verify},
     state::Api,
-    syncs, tenants, usage,
+    syncs::{self, appointments},
+    tenants, third_party, usage,
 };
 
 const EXPAND: Parameter = Parameter {
@@ -67,6 +68,9 @@ const PUBLISH_BODY_LIMIT: usize = PAYLOAD_LIMIT + 4 * 1024;
 
 /// Lambda's limit is 6 MB, headers and escapes included.
 const BATCH_BODY_LIMIT: usize = 4 * 1024 * 1024;
+
+/// A mail with its text; large files are links.
+const CALL_BODY_LIMIT: usize = 512 * 1024;
 
 /// A schema and an example of 32 KiB each, and a description.
 const CATALOG_BODY_LIMIT: usize = 80 * 1024;
@@ -297,6 +301,10 @@ pub(crate) fn all() -> Vec<Route> {
             .summary("Refresh a connection now, whatever the age of its token is.")
             .example("{}")
             .problems(&[Kind::ConnectionReauthorize, Kind::ConnectionPending, Kind::ConnectionRevoked, Kind::TooManyRequests, Kind::IdpUnavailable]),
+        Route::get("/v1/connections/{connection_id}/calendars", "list_calendars", Access::Scope(Scope::ConnectionsRead), calendars::list)
+            .summary("List the calendars of a connected account, as the account has them now, and which sync reads each.")
+            .parameters(&calendars::PARAMETERS)
+            .problems(&third_party::PROBLEMS),
         Route::get("/v1/connections/{connection_id}/refreshes", "list_connection_refreshes", Access::Scope(Scope::ConnectionsRead), connections::refreshes)
             .summary("List the last 20 refreshes of a connection, newest first."),
         Route::post("/v1/connections/{connection_id}/reconnect", "reconnect_connection", Access::Scope(Scope::ConnectionsWrite), StatusCode::CREATED, sessions::reconnect)
@@ -444,11 +452,19 @@ pub(crate) fn all() -> Vec<Route> {
             .example("{}")
             .problems(&[Kind::AlreadyFinished]),
         Route::get("/v1/integrations", "list_integrations", Access::Scope(Scope::SyncsRead), syncs::integrations)
-            .summary("List what can be read from third parties; all of it, on one page."),
+            .summary("List what can be read from third parties, and which of their calls can be made; all of it, on one page."),
+        Route::post("/v1/integrations/{integration}/calls/{call}", "call_integration", Access::Scope(Scope::IntegrationsCall), StatusCode::OK, integrations::make)
+            .audited("integration.called")
+            .stores_responses()
+            .summary("Call the API of a third party by a connection. What it responds is the response.")
+            .example(r#"{"connection_id":"con_01kavg7r8e6mt4xw2z5v9b3csq","parameters":{"id":"cus_NffrFeUfNV2Hib"}}"#)
+            .body_limit(CALL_BODY_LIMIT)
+            .problems(&[Kind::ConnectionReauthorize, Kind::ConnectionPending, Kind::ConnectionRevoked, Kind::ThirdPartyRefused, Kind::TooManyRequests, Kind::EffectUnknown, Kind::IdpUnavailable, Kind::ThirdPartyUnavailable]),
         Route::post("/v1/syncs", "create_sync", Access::Scope(Scope::SyncsWrite), StatusCode::CREATED, syncs::create)
             .audited("sync.created")
             .summary("Create a sync: what it reads is published as events, first all of it and then what changes.")
-            .example(r#"{"kind":"google_calendar","connection_id":"con_01kavg7r8e6mt4xw2z5v9b3csq","settings":{"calendar_id":"primary"}}"#),
+            .example(r#"{"kind":"google_calendar","connection_id":"con_01kavg7r8e6mt4xw2z5v9b3csq","settings":{"calendar_id":"primary"}}"#)
+            .problems(&[Kind::AlreadyExists, Kind::Conflict]),
         Route::get("/v1/syncs", "list_syncs", Access::Scope(Scope::SyncsRead), syncs::list)
             .summary("List syncs with their progress, newest first.")
             .volatile(syncs::VOLATILE)
@@ -471,6 +487,28 @@ pub(crate) fn all() -> Vec<Route> {
         Route::delete("/v1/syncs/{sync_id}", "delete_sync", Access::Scope(Scope::SyncsWrite), syncs::delete)
             .audited("sync.deleted")
             .summary("Delete a sync and what is known of its records. Nothing is published about them."),
+        Route::post("/v1/syncs/{sync_id}/events", "create_calendar_event", Access::Scope(Scope::SyncsWrite), StatusCode::CREATED, appointments::create)
+            .audited("calendar_event.created")
+            .summary("Create an appointment in the calendar of a sync. One with the same `core_id` is created once. The sync does not publish it.")
+            .example(r#"{"title":"Viewing","location":"Hauptstr. 1, Berlin","start":{"date_time":"2026-12-08T15:00:00+01:00","time_zone":"Europe/Berlin"},"end":{"date_time":"2026-12-08T16:00:00+01:00","time_zone":"Europe/Berlin"},"attendees":[{"email":"ben@example.com"}],"core_id":"apt_17"}"#)
+            .parameters(&appointments::PARAMETERS)
+            .problems(&appointments::CREATE_PROBLEMS),
+        Route::get("/v1/syncs/{sync_id}/events/{calendar_event_id}", "get_calendar_event", Access::Scope(Scope::SyncsRead), appointments::get)
+            .summary("Get an appointment as it is now in the calendar.")
+            .problems(&third_party::PROBLEMS),
+        Route::patch("/v1/syncs/{sync_id}/events/{calendar_event_id}", "update_calendar_event", Access::Scope(Scope::SyncsWrite), appointments::update)
+            .audited("calendar_event.updated")
+            .summary("Change an appointment. A field that is left out does not change, null removes its value, and read-only fields are ignored. The sync does not publish it.")
+            .example(r#"{"title":"Second viewing","start":{"date_time":"2026-12-08T16:00:00+01:00","time_zone":"Europe/Berlin"},"end":{"date_time":"2026-12-08T17:00:00+01:00","time_zone":"Europe/Berlin"}}"#)
+            .parameters(&appointments::PARAMETERS)
+            .checks_conditions()
+            .problems(&appointments::UPDATE_PROBLEMS),
+        Route::delete("/v1/syncs/{sync_id}/events/{calendar_event_id}", "delete_calendar_event", Access::Scope(Scope::SyncsWrite), appointments::delete)
+            .audited("calendar_event.deleted")
+            .summary("Remove an appointment from the calendar. One that was removed before remains so. The sync does not publish it.")
+            .parameters(&appointments::PARAMETERS)
+            .checks_conditions()
+            .problems(&third_party::PROBLEMS),
         Route::post("/v1/portal-sessions", "create_portal_session", Access::Scope(Scope::PortalWrite), StatusCode::CREATED, portal::create)
             .audited("portal_session.created")
             .summary("Create a portal session, with a code that a page exchanges for a token once.")

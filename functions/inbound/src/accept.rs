@@ -199,7 +199,7 @@ impl Inbound {
         if let Some(notice) = grants.and_then(|grants| grants.read(&verified, now)) {
             self.entries.put_notice(&source.tenant, &notice, now).await?;
         }
-        self.check_tenant(source, now).await?;
+        self.check_tenant(source).await?;
         self.limit(source, now).await?;
         let id = InboundRequestId::new(now, clock::random()?);
         let mut record = record(id, source, target.table(), &received, request);
@@ -242,7 +242,7 @@ impl Inbound {
         let malformed = std::mem::take(&mut extraction.malformed);
         record.unverified_item_count = extraction.unverified_count;
         let new = new_events(source, record.id, extraction, false)?;
-        self.check_deliveries(source, &new.events, now).await?;
+        self.check_quotas(source, &new.events, now).await?;
         let published = publish((&self.publisher, &self.accounts), source, new.events, now).await;
         if let Some(fault) = published.fault {
             return Err(fault.into());
@@ -287,8 +287,8 @@ impl Inbound {
         }
     }
 
-    /// Refuses requests of a tenant that is suspended or has used its quota, so that the provider sends them again.
-    async fn check_tenant(&self, source: &Source, now: Timestamp) -> Result<(), Refusal> {
+    /// Refuses requests of a tenant that is suspended, so that the provider sends them again.
+    async fn check_tenant(&self, source: &Source) -> Result<(), Refusal> {
         // The operator's sources serve all tenants.
         if source.tenant.is_operator() {
             return Ok(());
@@ -297,30 +297,39 @@ impl Inbound {
         if tenant.suspended.is_some() {
             return Err(Refusal::Throttled(Throttle::Suspended, SUSPENDED_RETRY_SECS));
         }
-        let wanted = QuotaUse { events: 1, deliveries: 0 };
-        self.check_quota(source, &tenant.settings.limits, wanted, now).await
+        Ok(())
     }
 
-    /// Refuses events that lead to more deliveries than the tenant's quota has left, so that the provider sends them
-    /// again.
-    async fn check_deliveries(
+    /// Refuses events beyond the tenant's quotas, so that the provider sends them again: themselves, or the deliveries that
+    /// they lead to. What was accepted before uses nothing, so a repeat is accepted whatever was used since.
+    async fn check_quotas(
         &self,
         source: &Source,
         events: &[InboundEvent],
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        if source.tenant.is_operator() {
+        // The operator's sources serve all tenants.
+        if source.tenant.is_operator() || events.is_empty() {
             return Ok(());
         }
         let Some(tenant) = self.tenants.get(&source.tenant).await? else { return Ok(()) };
         let limits = tenant.settings.limits;
-        // Counted for those alone that have a quota.
-        if !limits.limits_deliveries() {
-            return Ok(());
-        }
         let events = events.iter().map(|event| &event.event);
-        let deliveries = self.publisher.planned_deliveries(&source.tenant, events).await?;
-        self.check_quota(source, &limits, QuotaUse { events: 0, deliveries }, now).await
+        // Counted for those alone that have a quota.
+        let deliveries = if limits.limits_deliveries() {
+            self.publisher.planned_deliveries(&source.tenant, events.clone()).await?
+        } else {
+            0
+        };
+        // A provider's batch is refused where nothing is left: it cannot send a part of it.
+        let wanted = QuotaUse { events: 1, deliveries };
+        let refusal = self.check_quota(source, &limits, wanted, now).await;
+        match refusal {
+            Err(Refusal::Throttled(..)) if self.publisher.were_accepted(&source.tenant, events).await? => {
+                Ok(())
+            }
+            refusal => refusal,
+        }
     }
 
     async fn check_quota(

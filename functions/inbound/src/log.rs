@@ -7,6 +7,7 @@ use std::{
 
 use domain::{
     InboundRequestId, SourceId, Timestamp,
+    delivery::Retention,
     inbound::{
         Source, reading,
         record::{RequestRecord, RequestStatus, redacted_headers, redacted_query},
@@ -79,7 +80,14 @@ pub(crate) fn record(
 impl Inbound {
     /// Logs a request that was verified. Its events are stored, so a failure here loses none of them.
     pub(crate) async fn log_request(&self, source: &Source, record: &RequestRecord, body: &[u8]) {
-        if let Err(fault) = self.requests.put(&source.tenant, record, Some(body)).await {
+        let logged = async {
+            // It was read when the request was admitted, and is cached.
+            let row =
+                if source.tenant.is_operator() { None } else { self.tenants.get(&source.tenant).await? };
+            let retention = row.map(|row| row.settings.retention_days).unwrap_or_default();
+            self.requests.put(&source.tenant, record, Some(body), retention).await
+        };
+        if let Err(fault) = logged.await {
             tracing::error!(%fault, source_id = %source.id, "could not log inbound request");
             telemetry::count("InboundUnlogged", &[], clock::now());
         }
@@ -102,7 +110,7 @@ impl Inbound {
         let Ok(random) = clock::random() else { return };
         let mut record = record(InboundRequestId::new(now, random), source, table, received, request);
         record.refuse(refusal.reason());
-        if let Err(fault) = self.requests.put(&source.tenant, &record, None).await {
+        if let Err(fault) = self.requests.put(&source.tenant, &record, None, Retention::DEFAULT).await {
             tracing::warn!(%fault, source_id = %source.id, "could not log refused request");
         }
     }

@@ -5,7 +5,7 @@ use domain::{
     connection::{
         Idp, IdpName, Status,
         authorize::{AuthorizationRequest, scopes},
-        idp::ResponseMode,
+        idp::{GrantType, ResponseMode},
         session::{ConnectSession, Flow, Outcome, SessionStatus, hash},
     },
 };
@@ -54,6 +54,8 @@ async fn open(app: &App, link: &str) -> Result<Result<OpenSession, Response>, Fa
     for name in session.offered() {
         let found = app.keeper.idps().find(&session.tenant_id, name).await?;
         let row = found.and_then(|found| found.config.idp().map(|idp| (found, idp)));
+        // The row may have changed since: a person has nothing to consent to there.
+        let row = row.filter(|(_, idp)| idp.grant == GrantType::AuthorizationCode);
         offered.extend(row.map(|(found, idp)| OfferedIdp { name: name.clone(), found, idp }));
     }
     // They may have been removed since.

@@ -73,7 +73,8 @@ pub(crate) struct AuditEntry {
     at: Timestamp,
     /// The caller: `operator`, or the id of an API key.
     actor: String,
-    /// What the caller did. An entry whose action has the suffix `.failed` follows if the call failed.
+    /// What the caller did. An entry whose action has the suffix `.failed` follows if the call failed, or `.unknown` if it is
+    /// unknown whether a third party did it.
     action: String,
     /// The id of what was changed.
     subject: String,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     Secret,
-    connection::{account::Account, authorize, token::Grant},
+    connection::{account::Account, authorize, idp::GrantType, token::Grant},
 };
 use platform::{
     connection::keeper::{NewGrant, TokenRequest},
@@ -41,9 +41,6 @@ fn check(body: &ImportConnection) -> Result<(), Problem> {
     checks::optional_text("/account/name", name.as_ref())?;
     token("/refresh_token", body.refresh_token.as_ref())?;
     token("/access_token", body.access_token.as_ref())?;
-    if body.refresh_token.is_none() && body.access_token.is_none() {
-        return Err(invalid("", "must have a refresh_token, an access_token or both"));
-    }
     if let Some(secs) = body.expires_in {
         within("/expires_in", secs, 1..=LONGEST_LIFETIME_SECS)?;
         if body.access_token.is_none() {
@@ -51,6 +48,22 @@ fn check(body: &ImportConnection) -> Result<(), Problem> {
         }
     }
     Ok(())
+}
+
+/// What holds a connection: its tokens, or the credentials of its client.
+fn check_tokens(body: &ImportConnection, grant: GrantType) -> Result<(), Problem> {
+    let tokens = [("/refresh_token", &body.refresh_token), ("/access_token", &body.access_token)];
+    let given = tokens.iter().find(|(_, token)| token.is_some()).map(|(pointer, _)| *pointer);
+    match (grant, given) {
+        (GrantType::AuthorizationCode, None) => {
+            Err(invalid("", "must have a refresh_token, an access_token or both"))
+        }
+        (GrantType::ClientCredentials, Some(pointer)) => Err(invalid(
+            pointer,
+            "must be left out: this provider gives tokens for the client's own credentials",
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn token(pointer: &str, token: Option<&Secret>) -> Result<(), Problem> {
@@ -71,7 +84,12 @@ pub(crate) async fn import(
 ) -> Result<ConnectionView, Problem> {
     check(&body)?;
     let (found, idp, credential_id) = usable_idp(&api, &call, &body.idp).await?;
+    check_tokens(&body, idp.grant)?;
     let tenant = call.tenant()?;
+    if idp.grant == GrantType::ClientCredentials && found.is_operators && !tenant.is_operator() {
+        let why = "gives tokens for the operator's own account; set it up with credentials of your own";
+        return Err(invalid("/idp", why));
+    }
     // What is said to be granted is all that was asked for.
     let requested_scopes = match body.scopes.as_slice() {
         [] => authorize::scopes(&idp, &[], &[]),
@@ -95,7 +113,11 @@ pub(crate) async fn import(
         access_token: body.access_token.unwrap_or_else(|| Secret::new(String::new())),
         token_type: "Bearer".to_owned(),
         expires_in: lifetime,
-        refresh_token: body.refresh_token,
+        refresh_token: match idp.grant {
+            GrantType::AuthorizationCode => body.refresh_token,
+            // It keeps the place of one: what is used instead are the credentials.
+            GrantType::ClientCredentials => Some(Secret::new(GrantType::ClientCredentials.to_string())),
+        },
         refresh_expires_in: None,
         scopes: Some(body.scopes).filter(|scopes| !scopes.is_empty()),
         id_token: None,
@@ -162,7 +184,8 @@ mod tests {
             fields.extend(more.as_object().cloned().unwrap_or_default());
             let shown = Value::Object(fields.clone()).to_string();
             let body: ImportConnection = serde_json::from_value(body).unwrap();
-            let found = check(&body).err().and_then(|problem| problem.errors[0].pointer.clone());
+            let checked = check(&body).and_then(|()| check_tokens(&body, GrantType::AuthorizationCode));
+            let found = checked.err().and_then(|problem| problem.errors[0].pointer.clone());
             assert_eq!(found.as_deref(), pointer, "{shown:.200}");
         }
     }

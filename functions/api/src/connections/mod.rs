@@ -6,14 +6,16 @@
 //! | this one | connections: list, get, change, end, refresh |
 //! | [`sessions`] | connect sessions, also those that grant a connection again |
 //! | [`token`] | access tokens |
+//! | [`calendars`] | the calendars of an account |
 //! | [`import`] | connections of tokens that were granted elsewhere |
 //! | [`idps`] | identity providers, and our client's credentials there |
 //! | [`settings`] | what tenants set about connect sessions |
 
+pub(crate) mod calendars;
 pub(crate) mod checks;
 pub(crate) mod idps;
 pub(crate) mod import;
-mod problems;
+pub(crate) mod problems;
 mod requests;
 pub(crate) mod sessions;
 pub(crate) mod settings;

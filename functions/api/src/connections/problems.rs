@@ -15,7 +15,7 @@ use platform::{
 use super::checks::invalid;
 
 /// The problem of a connection that gives no token.
-pub(super) fn no_token(id: ConnectionId, reason: NoToken) -> Problem {
+pub(crate) fn no_token(id: ConnectionId, reason: NoToken) -> Problem {
     match reason {
         NoToken::NotFound => Problem::not_found("connection"),
         NoToken::Revoked => Problem::new(

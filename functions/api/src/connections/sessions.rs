@@ -7,6 +7,7 @@ use domain::{
     ConnectSessionId, ConnectionId, CredentialId, Timestamp,
     connection::{
         Idp, IdpName, Status,
+        idp::GrantType,
         session::{CHOICE_COUNT_LIMIT, ConnectSession, Outcome, SESSION_SECS, SessionStatus, hash},
     },
 };
@@ -110,6 +111,18 @@ async fn usable_idp_at(
     Ok((found, idp, credential))
 }
 
+/// Refuses a provider that a tenant cannot use now, and one that gives tokens for the client's own credentials: there is
+/// nothing to consent to.
+async fn check_consent(pointer: &str, api: &Api, call: &Call, name: &IdpName) -> Result<(), Problem> {
+    match usable_idp_at(pointer, api, call, name).await?.1.grant {
+        GrantType::AuthorizationCode => Ok(()),
+        GrantType::ClientCredentials => Err(invalid(
+            pointer,
+            "gives tokens for the client's own credentials: import a connection by POST /v1/connections",
+        )),
+    }
+}
+
 /// Stores a session, and makes its link.
 async fn open(api: &Api, call: &Call, session: ConnectSession) -> Result<ConnectLinkView, Problem> {
     let link = BASE64_URL_SAFE_NO_PAD.encode(clock::random::<32>()?);
@@ -155,7 +168,7 @@ pub(crate) async fn create(
     let ask = Ask { scopes, required_scopes, return_url, login_hint }.checked(&api, &call).await?;
     let (idp, idps) = match (idp, idps) {
         (Some(idp), None) => {
-            usable_idp(&api, &call, &idp).await?;
+            check_consent("/idp", &api, &call, &idp).await?;
             (Some(idp), vec![])
         }
         (None, idps) => (None, choice(&api, &call, idps).await?),
@@ -184,7 +197,7 @@ async fn choice(api: &Api, call: &Call, named: Option<Vec<IdpName>>) -> Result<V
             if named[..index].contains(name) {
                 return Err(invalid(&format!("/idps/{index}"), "must not be there twice"));
             }
-            usable_idp_at(&format!("/idps/{index}"), api, call, name).await?;
+            check_consent(&format!("/idps/{index}"), api, call, name).await?;
         }
         return Ok(named);
     }
@@ -233,7 +246,7 @@ pub(crate) async fn reconnect(
         return Err(Problem::new(Kind::ConnectionRevoked, detail));
     }
     let ask = Ask { scopes, required_scopes, return_url, login_hint }.checked(&api, &call).await?;
-    usable_idp(&api, &call, &connection.idp).await.map_err(without_field)?;
+    check_consent("/idp", &api, &call, &connection.idp).await.map_err(without_field)?;
     // What was asked for before, granted or not, is asked for again.
     let mut scopes = connection.requested_scopes.clone();
     scopes.extend(ask.scopes.iter().filter(|scope| !connection.requested_scopes.contains(scope)).cloned());

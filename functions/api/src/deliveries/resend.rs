@@ -31,6 +31,7 @@ fn subject(call: &Call, event: &StoredEvent, found: &EventDelivery) -> Result<Re
         operator: found.target.operator,
         event_type: event.event_type.clone(),
         accepted_at: event.at,
+        retention: event.retention,
     })
 }
 

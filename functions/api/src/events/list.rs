@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use domain::{
     EventId, Timestamp,
-    delivery::RETENTION,
     event::EventType,
     idempotency::{self, KEY_RULE},
 };
@@ -96,8 +95,8 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<EventView>, P
     let tenant = call.tenant()?;
     // No event is older than its tenant or the retention. The operator's row may be newer than its
     // events: it is created with its first endpoint.
-    let kept_since = call.now - RETENTION;
     let row = if tenant.is_operator() { None } else { api.tenants.get(tenant).await? };
+    let kept_since = call.now - api.tenants.longest_retention(tenant, call.now).await?.span();
     let made = row.map_or(kept_since, |row| Timestamp::from_millis(row.created_at));
     let oldest = made.max(kept_since);
     let until = filter.until.map(|until| (until, EventId::new(Timestamp::EPOCH, [0; 10])));

@@ -1,6 +1,14 @@
 //! A call: a request after authorisation, with typed access to its parameters.
 
-use std::{collections::HashMap, fmt::Display, str::FromStr};
+use std::{
+    collections::HashMap,
+    fmt::Display,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use domain::{TenantId, Timestamp, access::Caller, idempotency::Origin, saturating, tenant::Limits};
 use platform::{
@@ -10,6 +18,7 @@ use platform::{
         problem::{Kind, Problem},
     },
     runtime::clock,
+    store::idempotency::Claim,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -41,6 +50,10 @@ pub(crate) struct Call {
     pub(crate) idempotency_key: Option<String>,
     /// Where ids come from, with an idempotency key.
     pub(super) origin_of_ids: Option<Origin>,
+    /// Its claim of an idempotency key.
+    pub(super) claim: Option<Claim>,
+    /// Whether its idempotency key stays with it where it is refused.
+    pub(super) keeps_key: Arc<AtomicBool>,
     /// The public URL of the API.
     pub(crate) base_url: String,
     /// How much the tenant may use.
@@ -56,9 +69,9 @@ pub(crate) struct Call {
     /// Its audit trail, if its route is audited.
     pub(crate) trail: Option<Trail>,
     /// The path as it was sent.
-    pub(super) path: String,
+    pub(crate) path: String,
     pub(super) content_type: Option<String>,
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     pub(super) conditions: Conditions,
     /// The fields of what it changes that change without a request.
     pub(super) volatile: &'static [&'static str],
@@ -101,6 +114,8 @@ impl Call {
             query,
             idempotency_key: request.header("idempotency-key").map(str::to_owned),
             origin_of_ids: None,
+            claim: None,
+            keeps_key: Arc::default(),
             base_url,
             limits: Limits::default(),
             origin: request.header("origin").map(str::to_owned),
@@ -128,6 +143,8 @@ impl Call {
             query,
             idempotency_key: None,
             origin_of_ids: None,
+            claim: None,
+            keeps_key: Arc::default(),
             base_url,
             limits: Limits::default(),
             origin: None,
@@ -152,6 +169,8 @@ impl Call {
             query: HashMap::new(),
             idempotency_key: None,
             origin_of_ids: None,
+            claim: None,
+            keeps_key: Arc::default(),
             base_url: self.base_url.clone(),
             limits: self.limits,
             origin: None,
@@ -178,6 +197,35 @@ impl Call {
     /// Whether a request before it, whose outcome is unknown, may have created what has this id.
     pub(crate) fn may_be_created(&self) -> bool {
         self.origin_of_ids.as_ref().is_some_and(|origin| origin.is_repeat)
+    }
+
+    /// When a request with its idempotency key was first sent to a third party, where it may have been carried out.
+    pub(crate) fn sent_at(&self) -> Option<Timestamp> {
+        self.origin_of_ids.as_ref()?.sent_at
+    }
+
+    /// Marks that it is about to be sent to a third party, for its repeats. To be called before the first byte.
+    pub(crate) async fn mark_sent(&self, api: &Api) -> Result<(), Problem> {
+        let Some(claim) = &self.claim else { return Ok(()) };
+        if api.idempotency.mark_sent(claim, clock::now()).await? {
+            return Ok(());
+        }
+        let detail = "another request with this idempotency key is in progress";
+        Err(Problem { retry_after: Some(1), ..Problem::new(Kind::Conflict, detail) })
+    }
+
+    /// Takes the mark back, unless an earlier request has set it. Without that, a repeat is only more careful.
+    pub(crate) async fn unmark_sent(&self, api: &Api) {
+        let Some(claim) = self.claim.as_ref().filter(|_| self.sent_at().is_none()) else { return };
+        if let Err(fault) = api.idempotency.unmark_sent(claim, clock::now()).await {
+            tracing::error!(tenant = %claim.tenant, %fault, "could not note that a call was not sent");
+        }
+    }
+
+    /// From here on it is unknown what was created, until this is taken back: a repeat with the same idempotency key derives
+    /// the same ids, whatever the response is.
+    pub(crate) fn keep_key(&self, keeps: bool) {
+        self.keeps_key.store(keeps, Ordering::Relaxed);
     }
 
     /// A parameter of the path, as it was sent.

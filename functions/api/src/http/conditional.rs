@@ -56,11 +56,14 @@ impl Conditions {
 
     /// Checks what is to be changed: its present state, or nothing where it does not exist.
     pub(super) fn check(&self, state: Option<&EntityTag>) -> Result<(), Problem> {
-        let failed = |name, detail| Err(Problem::header(Kind::PreconditionFailed, name, detail));
+        let failed = |name, detail: &str| Err(Problem::header(Kind::PreconditionFailed, name, detail));
         match (&self.if_match, state) {
             (Some(_), None) => return failed("If-Match", "the object does not exist"),
             (Some(condition), Some(state)) if !condition.allows_change_of(state) => {
-                return failed("If-Match", "the object has changed since it was read; read it again");
+                let detail = format!(
+                    "the object has changed since it was read, and its ETag is {state} now; read it again"
+                );
+                return failed("If-Match", &detail);
             }
             _ => {}
         }

@@ -87,17 +87,18 @@ async fn created_at(api: &Api, call: &Call) -> Result<Option<i64>, Problem> {
     Ok(api.tenants.get(tenant).await?.map(|tenant| tenant.created_at))
 }
 
-/// Stores the response of a request that succeeded, and frees the key of one that was refused. After a failure of ours it is
-/// unknown what was created, so the record stays for the repeat. The request has been carried out by then, so a failure here
+/// Stores the response of a request that succeeded, and frees the key of one that was refused, unless `is_open`: an earlier
+/// request, or a call to a third party, may have created something. After a failure of ours that is unknown too, so the
+/// record stays for the repeat. The request has been carried out by then, so a failure here
 /// is not the client's.
-pub(super) async fn end(api: &Api, claim: &Claim, is_repeat: bool, result: &Result<Response, Problem>) {
+pub(super) async fn end(api: &Api, claim: &Claim, is_open: bool, result: &Result<Response, Problem>) {
     let stored = match result {
         Ok(response) => store(api, claim, &response.body).await,
         Err(problem) if problem.kind.status().is_server_error() => {
             api.idempotency.leave_open(claim, clock::now()).await
         }
-        // What the first request has created is still to be found.
-        Err(_) if is_repeat => api.idempotency.leave_open(claim, clock::now()).await,
+        // What was created is still to be found.
+        Err(_) if is_open => api.idempotency.leave_open(claim, clock::now()).await,
         Err(_) => api.idempotency.release(claim).await,
     };
     if let Err(fault) = stored {
@@ -106,9 +107,10 @@ pub(super) async fn end(api: &Api, claim: &Claim, is_repeat: bool, result: &Resu
 }
 
 async fn store(api: &Api, claim: &Claim, body: &[u8]) -> Result<(), Fault> {
-    let sealed = api.seal_keys.seal(&claim.tenant, context(claim), body).await?;
+    let body = idempotency::kept_form(body);
+    let sealed = api.seal_keys.seal(&claim.tenant, context(claim), &body).await?;
     // False where the request took longer than its claim: a repeat has been carried out, and its response is kept.
-    api.idempotency.finish(claim, sealed).await.map(|_| ())
+    api.idempotency.finish(claim, sealed, clock::now()).await.map(|_| ())
 }
 
 /// What a stored response is bound to: it can be opened for no other record.

@@ -1,6 +1,10 @@
 //! Routes: one row that says everything about a route, and the router that finds the row of a request.
 
-use std::{collections::HashMap, pin::Pin, sync::Arc};
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+};
 
 use ::http::{HeaderValue, Method, StatusCode, header::CACHE_CONTROL};
 use domain::{
@@ -32,6 +36,7 @@ type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response, Problem>> + S
 type Handler = Box<dyn Fn(Arc<Api>, Call) -> ResponseFuture + Send + Sync>;
 
 /// One route.
+#[allow(clippy::struct_excessive_bools, reason = "each is a property of its own of a row")]
 pub(crate) struct Route {
     pub(crate) method: Method,
     pub(crate) path: &'static str,
@@ -58,6 +63,8 @@ pub(crate) struct Route {
     pub(crate) volatile: &'static [&'static str],
     /// Whether its responses are stored under the idempotency keys of its requests.
     pub(crate) stores_responses: bool,
+    /// Whether its handler checks `If-Match` itself, each time before it writes, so that it is not read twice.
+    pub(crate) checks_conditions: bool,
     /// Whether it makes events or deliveries, which is done for no suspended tenant.
     pub(crate) publishes: bool,
     handler: Handler,
@@ -104,6 +111,7 @@ impl Route {
             shows_secret: false,
             volatile: &[],
             stores_responses: false,
+            checks_conditions: false,
             publishes: false,
             handler: Box::new(move |api, call| {
                 Box::pin(async move { json(StatusCode::OK, &handler(api, call).await?) })
@@ -233,6 +241,7 @@ impl Route {
             volatile: &[],
             // It creates something.
             stores_responses: status != StatusCode::OK,
+            checks_conditions: false,
             publishes: false,
             handler: Box::new(run),
         }
@@ -287,6 +296,12 @@ impl Route {
     /// A repeat with the same idempotency key gets the same response.
     pub(crate) fn stores_responses(mut self) -> Self {
         self.stores_responses = true;
+        self
+    }
+
+    /// Its handler checks the conditions itself, with [`Call::check_match`].
+    pub(crate) fn checks_conditions(mut self) -> Self {
+        self.checks_conditions = true;
         self
     }
 
@@ -354,7 +369,7 @@ impl Route {
         let trail = call.trail.clone();
         let result = (self.handler)(Arc::clone(&api), call).await;
         if let Some(trail) = trail {
-            Box::pin(trail.close(&api, result.is_ok())).await;
+            Box::pin(trail.close(&api, result.as_ref().err().map(|problem| problem.kind))).await;
         }
         result
     }
@@ -370,10 +385,12 @@ impl Route {
             None => self.run(api, call).await,
             Some(Start::Repeat(response)) => Ok(response),
             Some(Start::First(claim, origin)) => {
-                let is_repeat = origin.is_repeat;
+                let (is_repeat, keeps_key) = (origin.is_repeat, Arc::clone(&call.keeps_key));
                 call.origin_of_ids = Some(origin);
+                call.claim = Some(claim.clone());
                 let result = self.run(Arc::clone(&api), call).await;
-                Box::pin(repeat::end(&api, &claim, is_repeat, &result)).await;
+                let is_open = is_repeat || keeps_key.load(Ordering::Relaxed);
+                Box::pin(repeat::end(&api, &claim, is_open, &result)).await;
                 result
             }
         };
@@ -429,7 +446,9 @@ impl Router {
                 let detail = "is not supported by this route: no GET of the same path has an entity tag";
                 return Err(Problem::header(Kind::InvalidRequest, header, detail));
             };
-            Self::check(route, read, &api, &call).await?;
+            if !route.checks_conditions {
+                Self::check(route, read, &api, &call).await?;
+            }
         }
         let known = call.conditions.if_none_match.take().filter(|_| route.has_tag());
         let response = route.run_once(api, call).await?;

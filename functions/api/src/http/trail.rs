@@ -17,6 +17,10 @@ use serde_json::Value;
 
 use crate::state::Api;
 
+/// The ends of the actions of second entries.
+const FAILED: &str = "failed";
+const UNKNOWN: &str = "unknown";
+
 /// The audit trail of one call: who acts, and the action.
 #[derive(Clone)]
 pub(crate) struct Trail {
@@ -92,15 +96,17 @@ impl Trail {
         }
     }
 
-    /// Records the outcome of the call: one that failed after its entry gets a second entry.
-    pub(crate) async fn close(&self, api: &Api, succeeded: bool) {
+    /// Records the outcome of the call: one that failed after its entry gets a second entry, which says so, or that it is
+    /// unknown whether a third party did it.
+    pub(crate) async fn close(&self, api: &Api, failure: Option<Kind>) {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner).take();
         match written {
-            None if succeeded && !self.unchanged.load(Ordering::Relaxed) => {
+            None if failure.is_none() && !self.unchanged.load(Ordering::Relaxed) => {
                 tracing::error!(action = self.action, "change is not in the audit trail");
             }
-            Some(entry) if !succeeded => {
-                if let Err(problem) = self.record_failure(api, entry).await {
+            Some(entry) if failure.is_some() => {
+                let suffix = if failure == Some(Kind::EffectUnknown) { UNKNOWN } else { FAILED };
+                if let Err(problem) = self.record_failure(api, entry, suffix).await {
                     tracing::error!(fault = ?problem.fault, "could not record failed change in the audit trail");
                 }
             }
@@ -108,9 +114,9 @@ impl Trail {
         }
     }
 
-    /// Appends the entry that what an entry describes was not done, or not all of it.
-    async fn record_failure(&self, api: &Api, entry: WrittenEntry) -> Result<(), Problem> {
-        let action = format!("{}.failed", self.action);
+    /// Appends the entry that what an entry describes was not done, or not all of it, or that this is unknown.
+    async fn record_failure(&self, api: &Api, entry: WrittenEntry, suffix: &str) -> Result<(), Problem> {
+        let action = format!("{}.{suffix}", self.action);
         self.append(api, &entry.tenant, action, entry.subject, [None, None]).await
     }
 
@@ -130,7 +136,7 @@ impl Trail {
             Some(before) if before == entry => return Ok(()),
             // An entry about another object is another step of the same call.
             Some(before) if before.subject == entry.subject && before.tenant == entry.tenant => {
-                Box::pin(self.record_failure(api, before)).await?;
+                Box::pin(self.record_failure(api, before, FAILED)).await?;
             }
             _ => {}
         }

@@ -8,7 +8,6 @@ use std::{sync::Arc, time::Duration};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use domain::{
     InboundRequestId, SourceId, Timestamp,
-    delivery::RETENTION,
     inbound::{
         Source,
         record::{REDACTED, RequestRecord, RequestStatus},
@@ -71,7 +70,7 @@ pub(crate) async fn list(api: Arc<Api>, call: Call) -> Result<Page<InboundReques
 /// No request is older than its source, its tenant or the retention.
 async fn oldest(api: &Api, call: &Call, source: Option<SourceId>) -> Result<Timestamp, Problem> {
     let tenant = call.tenant()?;
-    let kept_since = call.now - RETENTION;
+    let kept_since = call.now - api.tenants.longest_retention(tenant, call.now).await?.span();
     let source = match source {
         Some(source) => api.sources.of_tenant(tenant, source).await?,
         None => None,

@@ -30,7 +30,7 @@ const GROUPS: &[(&str, &str, &str)] = &[
     ("events", "Events", "Publishing and reading events."),
     ("event-types", "Event types", "The catalog of event types."),
     ("deliveries", "Deliveries", "The delivery of each event to each endpoint, with its attempts."),
-    ("integrations", "Integrations", "What can be read from third parties."),
+    ("integrations", "Integrations", "What can be read from third parties, and calls of their APIs."),
     ("syncs", "Syncs", "Calendars and feeds that are read from third parties."),
     ("replays", "Replays", "Jobs that redeliver many events."),
     (

@@ -3,6 +3,7 @@
 use domain::{
     ConnectSessionId, ConnectionId, CredentialId, DeliveryId, EndpointId, EventId, ExportId,
     InboundRequestId, KeyId, PortalSessionId, ReplayId, SourceId, SyncId, TenantId,
+    client::integration::{CallName, IntegrationName},
     connection::IdpName,
     event::EventType,
     inbound::{Provider, ProviderAccount},
@@ -11,14 +12,19 @@ use schemars::SchemaGenerator;
 use serde_json::{Value, json};
 
 use super::{RouteRow, parsed};
-use crate::http::{
-    parameter::{Access, Parameter},
-    route::{SchemaOf, schema_of},
+use crate::{
+    http::{
+        parameter::{Access, Parameter},
+        route::{SchemaOf, schema_of},
+    },
+    syncs::appointments::CalendarEventId,
 };
 
 /// The types of parameters in paths.
 const IN_PATHS: &[(&str, SchemaOf)] = &[
     ("account", schema_of::<ProviderAccount>),
+    ("call", schema_of::<CallName>),
+    ("calendar_event_id", schema_of::<CalendarEventId>),
     ("connection_id", schema_of::<ConnectionId>),
     ("credential_id", schema_of::<CredentialId>),
     ("delivery_id", schema_of::<DeliveryId>),
@@ -27,6 +33,7 @@ const IN_PATHS: &[(&str, SchemaOf)] = &[
     ("export_id", schema_of::<ExportId>),
     ("idp", schema_of::<IdpName>),
     ("inbound_request_id", schema_of::<InboundRequestId>),
+    ("integration", schema_of::<IntegrationName>),
     ("key_id", schema_of::<KeyId>),
     ("portal_session_id", schema_of::<PortalSessionId>),
     ("provider", schema_of::<Provider>),

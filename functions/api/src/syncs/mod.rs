@@ -1,19 +1,22 @@
-//! Syncs: what is read from third parties, and goes on being read.
+//! Syncs: what is read from third parties, and goes on being read; some of it can be written too.
 
+pub(crate) mod appointments;
 mod integrations;
 mod view;
 
 use std::sync::Arc;
 
 use domain::{
-    ConnectionId, SyncId,
+    ConnectionId, SyncId, TenantId,
     connection::Status,
+    saturating,
     sync::{SyncSettings, SyncState, kind::KindName, settings::InvalidSettings},
+    tenant::limits::SYNCS,
 };
 use platform::{
     lambda::problem::{Kind, Problem},
     store::{
-        registry::syncs::{DataSync, SyncSwitch},
+        registry::syncs::{CLAIM, DataSync, SourceClaim, SyncSwitch},
         sync::channels::ChannelsLeft,
     },
 };
@@ -23,6 +26,7 @@ use serde_json::json;
 
 pub(crate) use self::{integrations::list as integrations, view::SyncView};
 use crate::{
+    connections::calendars::may_be_of,
     http::{body::Nothing, call::Call, page::Page},
     state::Api,
 };
@@ -78,18 +82,23 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateSync) -> Resul
             let why = "must be a connection that was not revoked and does not wait for its confirmation";
             return Err(Problem::field(Kind::InvalidField, "/connection_id", why));
         }
+        Some(stored) if kind.idp.is_some_and(|idp| !may_be_of(&stored.connection, idp)) => {
+            let why = format!("must be a connection at {}", kind.idp.unwrap_or_default());
+            return Err(Problem::field(Kind::InvalidField, "/connection_id", why));
+        }
         Some(_) => {}
     }
     let (at, random) = call.id_parts()?;
     let id = SyncId::new(at, random);
-    // Before the row: one without an entry would never run, and an entry without a row removes itself.
-    api.sync_entries.put(tenant, kind.engine, id, call.now).await?;
     if call.may_be_created()
         && let Some(sync) = api.syncs.get(tenant, id).await?
     {
+        // The request before may have ended before it put the entry again.
+        api.sync_entries.put(tenant, kind.engine, id, call.now).await?;
         call.unchanged();
         return Ok(SyncView::new(&sync));
     }
+    let limit = check_count(&api, tenant, call.limits.syncs).await?;
     let sync = DataSync {
         id,
         tenant: tenant.clone(),
@@ -104,12 +113,56 @@ pub(crate) async fn create(api: Arc<Api>, call: Call, body: CreateSync) -> Resul
         state: SyncState::default(),
         next_run_at: Some(call.now),
     };
-    let after = json!({"kind": sync.kind, "connection_id": sync.connection_id, "settings": sync.settings});
-    call.record(&api, sync.id, None, Some(after)).await?;
-    api.syncs.create(&sync).await?;
+    match api.syncs.claim_source(&sync, call.now).await? {
+        SourceClaim::Own => {}
+        SourceClaim::Other(other) => {
+            let why = format!("are read by {other} already; each change would be published twice");
+            return Err(Problem::field(Kind::AlreadyExists, "/settings", why));
+        }
+        SourceClaim::Undecided => {
+            let detail =
+                "another sync of the same settings is being created, or its creation has just failed";
+            let retry_after = Some(saturating(CLAIM.as_secs()));
+            return Err(Problem { retry_after, ..Problem::new(Kind::Conflict, detail) });
+        }
+    }
+    if let Err(problem) = prepare(&api, &call, &sync).await {
+        // There is no sync that reads it. Where this fails too, the claim ends in a minute.
+        api.syncs.release_source(&sync).await.ok();
+        return Err(problem);
+    }
+    if !api.syncs.create(&sync, limit).await? {
+        // Its entry removes itself.
+        api.syncs.release_source(&sync).await.ok();
+        return Err(limit_reached(limit));
+    }
     // Again, since its function may have been faster than the row.
     api.sync_entries.put(tenant, kind.engine, sync.id, call.now).await?;
     Ok(SyncView::new(&sync))
+}
+
+/// How many syncs the tenant may have. It is refused here if it has as many: what is checked with the write is too late
+/// for the entry and the audit trail.
+async fn check_count(api: &Api, tenant: &TenantId, limit: Option<u32>) -> Result<u32, Problem> {
+    let limit = limit.unwrap_or(SYNCS);
+    if tenant.is_operator() {
+        return Ok(limit);
+    }
+    let count = api.tenants.get_now(tenant).await?.map_or(0, |row| row.sync_count);
+    if count.max(0) >= i64::from(limit) { Err(limit_reached(limit)) } else { Ok(limit) }
+}
+
+fn limit_reached(limit: u32) -> Problem {
+    Problem::new(Kind::LimitReached, format!("the tenant may have at most {limit} syncs"))
+}
+
+/// What comes before the row of a new sync: one without an entry would never run, and an entry without a row removes
+/// itself.
+async fn prepare(api: &Api, call: &Call, sync: &DataSync) -> Result<(), Problem> {
+    let after = json!({"kind": sync.kind, "connection_id": sync.connection_id, "settings": sync.settings});
+    call.record(api, sync.id, None, Some(after)).await?;
+    let engine = sync.kind.row().engine;
+    Ok(api.sync_entries.put(&sync.tenant, engine, sync.id, call.now).await?)
 }
 
 async fn find(api: &Api, call: &Call) -> Result<DataSync, Problem> {
@@ -191,6 +244,7 @@ pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {
     let engine = sync.kind.row().engine;
     api.sync_entries.put(&sync.tenant, engine, sync.id, call.now).await?;
     api.syncs.delete(&sync.tenant, sync.id).await?;
+    api.syncs.release_source(&sync).await?;
     api.sync_entries.put(&sync.tenant, engine, sync.id, call.now).await?;
     Ok(())
 }

@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// What changes in a tenant without a change to it, so that it does not count for `If-Match`.
-pub(crate) const VOLATILE: &[&str] = &["endpoint_count", "key_count", "source_count"];
+pub(crate) const VOLATILE: &[&str] = &["endpoint_count", "key_count", "source_count", "sync_count"];
 
 /// Why a tenant can no longer be changed.
 const BEING_DELETED: &str = "the tenant is being deleted";
@@ -150,7 +150,7 @@ pub(crate) async fn update(api: Arc<Api>, call: Call, body: UpdateTenant) -> Res
     let change = body.checked()?;
     let is_operator = call.is_operator();
     change_tenant(&api, &call, &id, |tenant| {
-        let after = change.applied(tenant);
+        let after = change.applied(tenant, call.now);
         let limits = (after.settings.limits != tenant.settings.limits).then_some("/limits");
         let name = (after.name != tenant.name).then_some("/name");
         if let Some(field) = limits.or(name).filter(|_| !is_operator) {
@@ -227,6 +227,8 @@ fn state(tenant: &Tenant) -> Value {
         "name": tenant.name,
         "allowed_networks": tenant.settings.allowed_networks,
         "limits": tenant.settings.limits,
+        "retention_days": tenant.settings.retention_days,
+        "muted_alerts": tenant.settings.muted_alerts,
         "suspended": tenant.suspended,
         "deletion": tenant.deletion,
     })

@@ -1,7 +1,10 @@
 //! Bodies about tenants.
 
-use domain::{Patch, TenantId, access::network, tenant::Limits};
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{Patch, TenantId, Timestamp, access::network, delivery::Retention, pointer, tenant::Limits};
 use platform::{
+    alert::payload::{EVENT_TYPES, can_be_muted},
     lambda::problem::{Kind, Problem},
     store::registry::tenants::Tenant,
 };
@@ -42,6 +45,15 @@ pub(crate) struct UpdateTenant {
     #[serde(default)]
     #[schemars(with = "Option<Limits>")]
     limits: Patch<Object<Limits>>,
+    /// For how many days everything is kept that is stored about an event, from its acceptance on; of what is accepted from
+    /// now on. Null resets it to 30.
+    #[serde(default)]
+    retention_days: Patch<Retention>,
+    /// Which operational events are published, by type; these switches replace all before, and those that are left out are
+    /// on. Null means all. `connection.created`, `connection.revoked`, `connection.scopes_changed` and `secret.rotated` cannot be
+    /// false.
+    #[serde(default)]
+    alerts: Patch<BTreeMap<String, bool>>,
     /// Read-only: ignored.
     #[serde(default, rename = "id")]
     _id: ReadOnly,
@@ -67,6 +79,9 @@ pub(crate) struct UpdateTenant {
     #[serde(default, rename = "source_count")]
     _source_count: ReadOnly,
     /// Read-only: ignored.
+    #[serde(default, rename = "sync_count")]
+    _sync_count: ReadOnly,
+    /// Read-only: ignored.
     #[serde(default, rename = "created_at")]
     _created_at: ReadOnly,
 }
@@ -76,6 +91,8 @@ pub(super) struct TenantChange {
     name: Option<String>,
     allowed_networks: Option<Vec<network::Network>>,
     limits: Option<Limits>,
+    retention: Option<Retention>,
+    muted_alerts: Option<BTreeSet<String>>,
 }
 
 impl UpdateTenant {
@@ -90,12 +107,29 @@ impl UpdateTenant {
             name: self.name.map(Name::into_inner),
             allowed_networks: self.allowed_networks.try_map(networks)?.or_cleared_to(Vec::new),
             limits,
+            retention: self.retention_days.or_cleared_to(Retention::default),
+            muted_alerts: self.alerts.try_map(muted)?.or_cleared_to(BTreeSet::new),
         })
     }
 }
 
+/// The types of operational events that are switched off.
+fn muted(alerts: BTreeMap<String, bool>) -> Result<BTreeSet<String>, Problem> {
+    let invalid = |name: &str, detail: &str| {
+        Problem::field(Kind::InvalidField, pointer::member("/alerts", name), detail)
+    };
+    if let Some(unknown) = alerts.keys().find(|name| !EVENT_TYPES.contains(&name.as_str())) {
+        return Err(invalid(unknown, "is not a type of operational events"));
+    }
+    let muted: BTreeSet<_> = alerts.into_iter().filter(|(_, wanted)| !wanted).map(|(name, _)| name).collect();
+    match muted.iter().find(|name| !can_be_muted(name)) {
+        Some(fixed) => Err(invalid(fixed, "must be true: it is about security")),
+        None => Ok(muted),
+    }
+}
+
 impl TenantChange {
-    pub(super) fn applied(&self, tenant: &Tenant) -> Tenant {
+    pub(super) fn applied(&self, tenant: &Tenant, now: Timestamp) -> Tenant {
         let mut after = tenant.clone();
         if let Some(name) = &self.name {
             after.name.clone_from(name);
@@ -105,6 +139,12 @@ impl TenantChange {
         }
         if let Some(limits) = self.limits {
             after.settings.limits = limits;
+        }
+        if let Some(retention) = self.retention {
+            after.settings.set_retention(retention, now);
+        }
+        if let Some(muted) = &self.muted_alerts {
+            after.settings.muted_alerts.clone_from(muted);
         }
         after
     }

@@ -1,7 +1,12 @@
 //! Tenants as the API shows them.
 
-use domain::{TenantId, Timestamp, access::Network, saturating, tenant::Limits};
-use platform::store::registry::tenants::{Tenant, TenantListing};
+use std::collections::BTreeMap;
+
+use domain::{TenantId, Timestamp, access::Network, delivery::Retention, saturating, tenant::Limits};
+use platform::{
+    alert::payload::EVENT_TYPES,
+    store::registry::tenants::{Tenant, TenantListing},
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -48,12 +53,19 @@ pub(crate) struct TenantView {
     allowed_networks: Vec<Network>,
     /// Its limits, where they differ from the deployment's defaults.
     limits: Limits,
+    /// For how many days everything is kept that is stored about an event, from its acceptance on; of what is accepted
+    /// now.
+    retention_days: Retention,
+    /// Which operational events are published, by type.
+    alerts: BTreeMap<&'static str, bool>,
     /// How many endpoints it has.
     endpoint_count: u32,
     /// How many API keys it has.
     key_count: u32,
     /// How many sources it has.
     source_count: u32,
+    /// How many syncs it has.
+    sync_count: u32,
     created_at: Timestamp,
 }
 
@@ -69,9 +81,15 @@ impl TenantView {
             deletes_at: tenant.deletion.as_ref().map(|deletion| deletion.deletes_at),
             allowed_networks: tenant.settings.allowed_networks.clone(),
             limits: tenant.settings.limits,
+            retention_days: tenant.settings.retention_days,
+            alerts: EVENT_TYPES
+                .iter()
+                .map(|name| (*name, !tenant.settings.muted_alerts.contains(*name)))
+                .collect(),
             endpoint_count: tenant.endpoint_count,
             key_count: tenant.key_count,
             source_count: saturating(tenant.source_count.max(0)),
+            sync_count: saturating(tenant.sync_count.max(0)),
             created_at: Timestamp::from_millis(tenant.created_at),
         }
     }

@@ -9,7 +9,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use domain::{
     Patch, TenantId,
     audit::differences,
-    connection::{Idp, IdpConfig, IdpName, idp::ClientAuth, presets},
+    connection::{
+        Idp, IdpConfig, IdpName,
+        idp::{ClientAuth, GrantType},
+        presets,
+    },
 };
 use platform::lambda::problem::{Kind, Problem};
 use serde_json::{Value, json};
@@ -75,7 +79,9 @@ pub(super) async fn usable(api: &Api, call: &Call) -> Result<Vec<IdpName>, Probl
         let own: BTreeSet<_> = found.iter().map(|config| config.name.clone()).collect();
         found.extend(operators.into_iter().filter(|config| !own.contains(&config.name)));
     }
-    let is_usable = |config: &IdpConfig| config.idp().is_some() && config.newest(call.now).is_some();
+    let asks_a_person =
+        |config: &IdpConfig| config.idp().is_some_and(|idp| idp.grant == GrantType::AuthorizationCode);
+    let is_usable = |config: &IdpConfig| asks_a_person(config) && config.newest(call.now).is_some();
     let names: BTreeSet<_> = found.into_iter().filter(is_usable).map(|config| config.name).collect();
     Ok(names.into_iter().collect())
 }
