@@ -9,6 +9,8 @@ export PATH := $(CURDIR)/.local/bin:$(PATH)
 export SAM_CLI_TELEMETRY = 0
 
 SAM = .local/sam/bin/sam
+RELEASE = .local/sam/bin/python dev/release.py
+RELEASE_OPTIONS = --env $(ENV) $(if $(CI),--ci) $(if $(FORCE),--force) $(if $(AT_ONCE),--at-once) $(if $(ROLE),--role $(ROLE))
 # cargo-lambda finds zig through the Python beside it.
 WITH_CARGO_LAMBDA = PATH="$(CURDIR)/.local/build/bin:$$PATH"
 
@@ -20,7 +22,7 @@ cargo build --locked --workspace --bins
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help run watch test soak chaos fuzz lint bench build deploy redrive clean
+.PHONY: help run watch test soak chaos fuzz lint bench build deploy rollback sandbox redrive clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -57,7 +59,7 @@ lint: ## formatting, clippy, licences and duplicate crates, the template and its
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	.local/deny/bin/cargo-deny --offline --locked check -D unmatched-skip -D unnecessary-skip licenses bans
 	$(SAM) validate --lint --region us-east-1
-	.local/sam/bin/cfn-lint template.yaml
+	.local/sam/bin/cfn-lint template.yaml edge.yaml network.yaml dev/deploy-role.yaml dev/sandbox-receiver.yaml
 	.local/sam/bin/python dev/grants.py
 
 bench: ## release binaries: cold start, size, AWS calls, CPU and time per delivery beside their floors (ARGS=--save, PROFILE=1)
@@ -71,12 +73,23 @@ bench: ## release binaries: cold start, size, AWS calls, CPU and time per delive
 
 build: ## release binaries for Lambda by sam build and cargo-lambda (ARCH=x86_64 only to try)
 	@$(PYTHON) dev/setup.py sam build
-	$(WITH_CARGO_LAMBDA) $(SAM) build --config-env $(ENV) $(if $(ARCH),--parameter-overrides Architecture=$(ARCH))
+# cargo-lambda builds without --locked, so what it could change is fetched before, and it may fetch nothing.
+	cargo fetch --locked
+	CARGO_NET_OFFLINE=true $(WITH_CARGO_LAMBDA) $(SAM) build --config-env $(ENV) $(if $(ARCH),--parameter-overrides Architecture=$(ARCH))
 
 # The build must use the architecture that samconfig.toml deploys.
 deploy: override ARCH =
-deploy: build ## build, then sam deploy with samconfig.toml (ENV=dev|prod)
-	$(SAM) deploy --config-env $(ENV)
+deploy: $(if $(BUILT),,build) ## build, check the account, deploy, keep the release (ENV=dev|prod; CI=1 without asking; FORCE=1 in spite of the checks; BUILT=1 what make build built)
+	$(RELEASE) deploy $(RELEASE_OPTIONS)
+
+rollback: ## deploy the release before the deployed one, without a build (ENV=dev|prod; LIST=1 only lists them)
+	@$(PYTHON) dev/setup.py sam
+	$(RELEASE) $(if $(LIST),list,rollback) $(RELEASE_OPTIONS)
+
+sandbox: override ENV = sandbox
+sandbox: override ARCH =
+sandbox: build ## deploy to the real account ACCOUNT=…, run journeys there, remove everything (KEEP=1 leaves it)
+	.local/sam/bin/python dev/sandbox.py --account $(or $(ACCOUNT),$(error name the account: make sandbox ACCOUNT=123456789012)) $(if $(KEEP),--keep)
 
 redrive: ## move unreadable messages back to the lanes (STACK=name; FROM=DeadLetters)
 	@$(PYTHON) dev/setup.py sam

@@ -38,6 +38,10 @@ def deploy(endpoint_url, run_dir, name, template, bin_dir, given=None, by_sam=Tr
         "LaneVisibilitySeconds": "35",
         "DispatcherConcurrency": "8",
         "SlowLaneConcurrency": "4",
+        "ApiRequestsPerSecond": "10000",
+        "ApiRequestsBurst": "5000",
+        "InboundRequestsPerSecond": "10000",
+        "InboundRequestsBurst": "5000",
         "PublicUrl": api_url,
     }
     chosen = declared(text, local) | (given or {})
@@ -72,9 +76,11 @@ def deploy(endpoint_url, run_dir, name, template, bin_dir, given=None, by_sam=Tr
 def remove(endpoint_url, name, deployed):
     """Remove what of a deployment works without being called: its schedules, queues' readers and functions."""
     aws = Aws(endpoint_url)
-    rules = aws.target("events", "AWSEvents.ListRules", {"NamePrefix": f"{name}-"})["Rules"]
-    for rule in rules:
-        aws.target("events", "AWSEvents.DisableRule", {"Name": rule["Name"]})
+    own = set(_physical_names(aws, name).values())
+    for schedule in aws.rest("scheduler", "GET", f"/schedules?NamePrefix={name}-")["Schedules"]:
+        # Another deployment's name may begin with this one's.
+        if schedule["Name"] in own:
+            aws.rest("scheduler", "DELETE", f"/schedules/{schedule['Name']}")
     for function in deployed["functions"].values():
         for mapping in aws.rest("lambda", "GET", f"{MAPPINGS}?FunctionName={function}")["EventSourceMappings"]:
             aws.rest("lambda", "DELETE", MAPPINGS + mapping["UUID"])
@@ -217,7 +223,7 @@ def _physical_names(aws, name):
 
 
 def _resolve(text, names):
-    """Resolve a `Fn::Sub`. SAM writes only pseudo parameters and functions' ARNs into a route."""
+    """Resolve a `Fn::Sub`. SAM writes only pseudo parameters, functions' ARNs and aliases into a route."""
     pseudo = {"AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": "000000000000"}
 
     def value(match):
@@ -225,6 +231,9 @@ def _resolve(text, names):
         if word in pseudo:
             return pseudo[word]
         logical, _, attribute = word.partition(".")
+        if not attribute and logical in names:
+            # An alias, whose name in the stack is its ARN.
+            return names[logical]
         if attribute == "Arn" and logical in names:
             return f"arn:aws:lambda:{REGION}:000000000000:function:{names[logical]}"
         raise Problem(f"dev/deploy.py cannot resolve ${{{word}}} in a route's integration")

@@ -26,6 +26,11 @@ SHOWN = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
 
 def grants(resources):
     """A line for each function's role, and for each grant of a role or a resource policy."""
+    of_functions = {
+        resource["Properties"]["Role"]["Fn::GetAtt"][0]
+        for resource in resources.values()
+        if resource["Type"] == "AWS::Serverless::Function" and "Role" in resource["Properties"]
+    }
     for name, resource in resources.items():
         kind, properties = resource["Type"], resource.get("Properties", {})
         when = f" when {resource['Condition']}" if "Condition" in resource else ""
@@ -33,8 +38,12 @@ def grants(resources):
             yield f"{name} runs as {_role(name, properties)}"
         elif kind == "AWS::IAM::Role":
             yield from _lines(name, properties["AssumeRolePolicyDocument"], when)
-            for document in _documents(name, properties, resources):
-                yield from _lines(name, document, when)
+            for policy in _of_aws(properties):
+                if name in of_functions:
+                    raise Problem(f"{name}: a function has no policy of AWS, which grants more than the template shows")
+                yield f"{name} attaches {policy}{when}"
+            for document, only in _documents(name, properties, resources):
+                yield from _lines(name, document, f"{when}{only}")
         elif kind == "AWS::IAM::Policy":
             for role in properties["Roles"]:
                 yield from _lines(_text(role), properties["PolicyDocument"], when)
@@ -55,19 +64,36 @@ def _role(name, properties):
     return properties["Role"]["Fn::GetAtt"][0]
 
 
+def _of_aws(properties):
+    """The policies of AWS that are attached to a role, for its own services."""
+    attached = map(_optional, properties.get("ManagedPolicyArns", []))
+    return [policy for _, policy in attached if policy.startswith("arn:${AWS::Partition}:iam::aws:policy/")]
+
+
 def _documents(name, properties, resources):
-    """A role's own policies, and the managed ones that are attached to it."""
-    yield from (policy["PolicyDocument"] for policy in properties.get("Policies", []))
+    """A role's own policies and the managed ones that are attached to it, each with the option that it depends on."""
+    yield from ((policy["PolicyDocument"], "") for policy in properties.get("Policies", []))
     attached = properties.get("ManagedPolicyArns", [])
     if len(attached) > 10:
         raise Problem(f"{name}: IAM attaches at most 10 managed policies to a role")
     for policy in attached:
-        shared = resources.get(_text(policy), {})
-        if shared.get("Type") != "AWS::IAM::ManagedPolicy" or "Condition" in shared:
-            raise Problem(f"{name}: {_text(policy)} is not an unconditional managed policy of the template")
+        option, policy = _optional(policy)
+        if policy in _of_aws(properties):
+            continue
+        shared = resources.get(policy, {})
+        if shared.get("Type") != "AWS::IAM::ManagedPolicy" or shared.get("Condition") != option:
+            raise Problem(f"{name}: {policy} is not a managed policy of the template with the condition {option}")
         if set(shared["Properties"]) & {"Roles", "Users", "Groups"}:
-            raise Problem(f"{_text(policy)}: attach it in the roles' `ManagedPolicyArns`, where a reader looks")
-        yield shared["Properties"]["PolicyDocument"]
+            raise Problem(f"{policy}: attach it in the roles' `ManagedPolicyArns`, where a reader looks")
+        yield shared["Properties"]["PolicyDocument"], f" when {option}" if option else ""
+
+
+def _optional(policy):
+    """The condition on which a policy is attached, if there is one, and its name."""
+    match policy:
+        case {"Fn::If": [str(condition), one, {"Ref": "AWS::NoValue"}]}:
+            return condition, _text(one)
+    return None, _text(policy)
 
 
 def _lines(subject, document, when, own=False):
