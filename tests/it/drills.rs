@@ -3,7 +3,9 @@
 //! A drill does harm to a deployment of its own until the alarm's own definition, as it is
 //! deployed, is breached by what was measured. `meter.rs` says how each metric is measured.
 
+mod backups;
 mod connections;
+mod executions;
 mod meter;
 
 use std::{
@@ -29,7 +31,14 @@ use crate::{
 use meter::Meter;
 
 /// Alarms whose drills leave the deployment at work.
-const AT_WORK: [&str; 35] = [
+const AT_WORK: [&str; 42] = [
+    "backups-fail",
+    "jobs-dropped",
+    "jobs-dead-letters-not-empty",
+    "live-fails",
+    "http-throttled",
+    "consumers-throttled",
+    "concurrency-claimed",
     "first-attempts-fail",
     "inbound-fails",
     "sources-refuse",
@@ -69,8 +78,9 @@ const AT_WORK: [&str; 35] = [
 
 /// Alarms whose drills need functions that take nothing from their queues, in this order: what is
 /// in flight cannot be asked for its age.
-const AT_REST: [&str; 7] = [
+const AT_REST: [&str; 8] = [
     "fast-lane-late",
+    "quiet-tenants-late",
     "slow-lane-late",
     "pages-late",
     "dead-letters-stay",
@@ -135,7 +145,8 @@ async fn fires(meter: &Meter, alarm: &Alarm) {
 #[tokio::test]
 async fn alarms_fire_when_their_condition_occurs() {
     let stream = Stack::shared().queue_arn_of(&make_queue(&Stack::shared(), STREAM).await);
-    let (stack, clock) = Stack::deploy_with_clock_and("cw-drills", &[("AuditStream", &stream)]).await;
+    let parameters = [("AuditStream", stream.as_str()), ("AccountConcurrency", "10")];
+    let (stack, clock) = Stack::deploy_with_clock_and("cw-drills", &parameters).await;
     let meter = Meter::new(stack.clone());
     let alarms = find(&stack, &AT_WORK).await;
     stack.run_due().await;
@@ -158,6 +169,9 @@ async fn alarms_fire_when_their_condition_occurs() {
         connections::grants_are_revoked(&stack),
         connections::a_provider_refuses_credentials(&stack),
     );
+    executions::are_throttled(&stack, &meter).await;
+    executions::are_claimed(&stack, &meter).await;
+    backups::fail(&meter);
     let url = make_queue(&stack, STREAM).await;
     stack.aws("sqs", "AmazonSQS.DeleteQueue", json!({ "QueueUrl": url })).await;
     stack.tenant().await;
@@ -189,6 +203,8 @@ async fn alarms_fire_when_the_queues_are_not_read() {
     ];
     let stack = Stack::deploy_with("cw-drills-rest", &parameters).await;
     let meter = Meter::new(stack.clone());
+    executions::of_jobs_are_missing(&stack, &meter).await;
+    backups::are_missing(&stack, &meter).await;
     let alarms = find(&stack, &AT_REST).await;
     quiet(&meter, &alarms).await;
     for output in
@@ -226,7 +242,10 @@ fn every_alarm_has_a_drill_and_an_entry_in_the_runbook() {
     };
     let alarms = after(&template, "AlarmName: !Sub ${AWS::StackName}-");
     assert_eq!(alarms.len(), template.matches("Type: AWS::CloudWatch::Alarm").count());
-    let drills: BTreeSet<_> = AT_WORK.iter().chain(&AT_REST).map(ToString::to_string).collect();
+    let silent = executions::HEARTBEATS.map(|(alarm, _)| alarm);
+    let silent = silent.into_iter().chain(backups::SILENT.map(|(alarm, _)| alarm));
+    let drills: BTreeSet<_> =
+        AT_WORK.into_iter().chain(AT_REST).chain(silent).map(ToOwned::to_owned).collect();
     assert_eq!(alarms.iter().cloned().collect::<BTreeSet<_>>(), drills);
     let named = after(&template, "See docs/runbook.md#");
     assert_eq!(named.len(), alarms.len(), "an alarm does not say where to read on");
@@ -353,6 +372,7 @@ async fn a_message_cannot_be_read(stack: &Stack) {
     send(stack, "DeadLettersUrl", "no JSON").await;
     send(stack, "ConnectionsDeadLettersUrl", "no JSON").await;
     send(stack, "SyncsDeadLettersUrl", "no JSON").await;
+    send(stack, "JobsDeadLettersUrl", "no JSON").await;
 }
 
 async fn a_delivery_is_due(stack: &Stack) {

@@ -105,7 +105,9 @@ fn policies_of(template: &str, role: &str) -> String {
     let block = block_of(template, role);
     let attached = block.lines().find_map(|line| line.trim().strip_prefix("ManagedPolicyArns: "));
     let names = attached.unwrap_or_default().split("!Ref ").skip(1);
-    let names = names.map(|name| name.trim_end_matches([',', ' ', ']']));
+    let names = names.filter_map(|name| name.split(|letter: char| !letter.is_alphanumeric()).next());
+    // `!Ref AWS::NoValue`, where an option is off.
+    let names = names.filter(|name| *name != "AWS");
     names.fold(block.to_owned(), |policies, name| policies + block_of(template, name))
 }
 

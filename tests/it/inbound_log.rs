@@ -11,7 +11,7 @@ use testkit::{
 use crate::{CACHE_AGE, SOON};
 
 /// The token of the sources of these tests.
-const TOKEN: &str = "a-token-of-these-tests";
+pub(crate) const TOKEN: &str = "a-token-of-these-tests";
 
 /// A table by which a sender shows a token in a header, and whose type is at this place of the body.
 fn token_table(event_type: &str) -> Value {

@@ -100,6 +100,7 @@ impl Ids {
             ("{portal_session_id}", text(&portal, "id")),
             ("{connection_id}", connected.connection_id),
             ("{sync_id}", connected.sync_id),
+            ("{calendar_event_id}", "walked0".to_owned()),
             ("{export_id}", text(&export, "id")),
             ("{session_id}", connected.session_id),
             ("{credential_id}", connected.credential_id),

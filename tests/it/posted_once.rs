@@ -34,6 +34,7 @@ fn message(tenant: &Client, event_id: &str, endpoint_id: &str, again: bool) -> S
         again,
         event_type: Some(tables::id("contact.created")),
         at: (!again).then(clock::machine_now),
+        retention_days: domain::delivery::Retention::DEFAULT,
         payload: (!again).then_some(&payload),
     };
     serde_json::to_string(&message).unwrap()

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use domain::DeliveryId;
+use platform::store::table::keys;
 use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::{
@@ -15,7 +17,10 @@ use testkit::{
     stack::text,
 };
 
-use crate::{AFTER_A_CRASH, CACHE_AGE, SOON};
+use crate::{
+    AFTER_A_CRASH, CACHE_AGE, SOON,
+    tables::{self, Table},
+};
 
 /// Longer than what a replay leaves to the index.
 const REPLAY_SETTLED: Duration = Duration::from_secs(40);
@@ -140,6 +145,13 @@ async fn cancelled_deliveries_never_arrive() {
     let pending = endpoint.delivery_id(&pending);
     tenant.delivery_once(&pending, "pending", SOON).await;
     cancel(&pending).await;
+    // Its first row ends before its event.
+    let id: DeliveryId = tables::id(&pending);
+    let rows = Table::events(&stack);
+    let row = rows.get(keys::delivery(&tables::tenant(&tenant), id, 0)).await;
+    let event = rows.get(keys::event(&tables::tenant(&tenant), id.event)).await;
+    let end = |row: &Value| row["expires_at"]["N"].as_str().expect("an end").parse::<i64>().unwrap();
+    assert_eq!(end(&event) - end(&row), 24 * 3600);
     // Everything that could bring them back.
     clock.ahead(Duration::from_mins(5));
     publish().await.expect(202);

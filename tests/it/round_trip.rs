@@ -3,9 +3,10 @@
 use serde_json::json;
 use testkit::{Stack, unique};
 
-use crate::description::Description;
+use crate::{description::Description, routes::ConnectFixture};
 
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "it makes one of everything, and walks all routes")]
 async fn what_was_read_can_be_sent_back() {
     let stack = Stack::shared();
     let (tenant, operator) = (stack.tenant().await, stack.operator());
@@ -63,10 +64,15 @@ async fn what_was_read_can_be_sent_back() {
     });
     let connection = tenant.post("/v1/connections", &connection).await.expect(201);
     let connection_id = connection["id"].as_str().unwrap().to_owned();
+    // Its calendar is at a Google of its own.
+    let calendars = stack.tenant().await;
+    let calendar = ConnectFixture::new(&calendars).await;
+    let appointment = format!("/v1/syncs/{}/events/walked0", calendar.sync_id);
     let description = Description::of(&stack).await;
     let mut walked = 0;
     for operation in description.operations().iter().filter(|operation| operation.method == "patch") {
         let client = if operation.is_the_operators() { &operator } else { &tenant };
+        let client = if operation.path.starts_with("/v1/syncs/") { &calendars } else { client };
         let places: Vec<_> = match operation.path {
             "/v1/endpoints/{endpoint_id}" => {
                 endpoints.iter().map(|id| operation.place(|_| id.clone())).collect()
@@ -78,6 +84,7 @@ async fn what_was_read_can_be_sent_back() {
             "/v1/tenants/{tenant_id}/keys/{key_id}" => {
                 keys.iter().map(|id| format!("/v1/tenants/{}/keys/{id}", tenant.tenant_id())).collect()
             }
+            "/v1/syncs/{sync_id}/events/{calendar_event_id}" => vec![appointment.clone()],
             "/v1/connect-settings" => vec![operation.path.to_owned()],
             "/v1/event-types/{type}" => vec![operation.place(|_| name.clone())],
             other => panic!("{other} has PATCH: add an object to this test"),
@@ -106,6 +113,6 @@ async fn what_was_read_can_be_sent_back() {
             walked += 1;
         }
     }
-    // A type of the catalog, a connection, two identity providers, the settings of connect sessions, and the tenant.
-    assert_eq!(walked, endpoints.len() + sources.len() + keys.len() + 1 + 1 + 2 + 1 + 1);
+    // A type of the catalog, an appointment, a connection, two identity providers, the settings of connect sessions, and the tenant.
+    assert_eq!(walked, endpoints.len() + sources.len() + keys.len() + 1 + 1 + 1 + 2 + 1 + 1);
 }

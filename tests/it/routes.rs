@@ -3,15 +3,17 @@
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use testkit::{
-    Client, Receiver, Stack,
+    Client, Receiver, Reply, Stack,
     client::SourceView,
     eventually,
+    foreign::google::FakeGoogle,
     stack::{root, text},
 };
 
 use crate::{
     SOON,
     description::{Description, Operation},
+    integrations::Vendor,
 };
 
 /// A response of each route, which the description shows.
@@ -67,9 +69,12 @@ async fn every_route_responds_as_described() {
         ("{session_id}", &connected.session_id),
         ("{credential_id}", &connected.credential_id),
         ("{idp}", "google"),
+        ("{integration}", "stripe"),
+        ("{call}", "customers.get"),
         ("{type}", "walk.known"),
         ("{replay_id}", replay_id.as_str()),
         ("{sync_id}", &connected.sync_id),
+        ("{calendar_event_id}", "walked0"),
         ("{source_id}", source.id.as_str()),
         ("{inbound_request_id}", request_id.as_str()),
         ("{provider}", "stripe"),
@@ -78,6 +83,8 @@ async fn every_route_responds_as_described() {
         ("{event_id}", &event_id),
         ("{delivery_id}", &delivery_id),
     ];
+    let customer = json!({ "id": "cus_NffrFeUfNV2Hib", "object": "customer", "email": "ada@example.com" });
+    let vendor = Vendor::of(&tenant, "stripe", vec![Reply::json(200, &customer)]).await;
     // On a new stack, this tenant's trail is signed.
     stack.run_checkpoints().await;
     let doomed = tenant.endpoint(&receiver.url()).create().await.id;
@@ -87,6 +94,7 @@ async fn every_route_responds_as_described() {
         doomed_endpoint: &doomed,
         doomed_connection: &connected.doomed_id,
         doomed_sync: &connected.doomed_sync_id,
+        calendars: &connected.calendars(),
         brought_source: &brought.id,
         shared_source: &shared.id,
     };
@@ -99,11 +107,13 @@ async fn every_route_responds_as_described() {
         let client = if operation.is_the_operators() { &stack.operator() } else { &tenant };
         // A code works once, and only the token of a portal is renewed.
         let exchanged = json!({ "code": portal.code });
+        let called = vendor.body(json!({ "id": "cus_NffrFeUfNV2Hib" }));
         let synced = json!({ "kind": "spark", "connection_id": connected.connection_id });
         let (client, body) = match operation.path {
             "/v1/portal-sessions/exchange" => (client, &exchanged),
             "/v1/portal-sessions/renew" => (&portal.opened, operation.body()),
             "/v1/syncs" if operation.method == "post" => (client, &synced),
+            "/v1/integrations/{integration}/calls/{call}" => (client, &called),
             _ => (client, operation.body()),
         };
         let response = call(client, operation, &place, body).await;
@@ -156,6 +166,7 @@ struct OwnIds<'a> {
     doomed_endpoint: &'a str,
     doomed_connection: &'a str,
     doomed_sync: &'a str,
+    calendars: &'a str,
     brought_source: &'a str,
     shared_source: &'a str,
 }
@@ -163,6 +174,10 @@ struct OwnIds<'a> {
 /// The path of an operation with ids.
 fn place(operation: &Operation<'_>, known: &[(&str, &str)], own: &OwnIds<'_>) -> String {
     let path = match operation.path {
+        "/v1/connections/{connection_id}/calendars" => own.calendars.to_owned(),
+        "/v1/syncs/{sync_id}/events/{calendar_event_id}" if operation.method == "delete" => {
+            operation.path.replace("{calendar_event_id}", "doomed0")
+        }
         "/v1/deliveries/{delivery_id}/cancel" => operation.path.replace("{delivery_id}", own.parked),
         "/v1/idps/{idp}" if operation.method == "delete" => operation.path.replace("{idp}", "dropbox"),
         // Other calls are not refused meanwhile.
@@ -202,7 +217,7 @@ async fn every_route_refuses_as_described() {
     let description = Description::of(&stack).await;
     for operation in &description.operations() {
         let example = |name: &str| {
-            if ["provider", "idp", "tenant_id"].contains(&name) {
+            if ["provider", "idp", "tenant_id", "integration"].contains(&name) {
                 // All examples exist.
                 return "unknown".to_owned();
             }
@@ -262,7 +277,7 @@ async fn every_route_refuses_as_described() {
 }
 
 /// What a tenant has of connections, without a provider that is called: tokens are imported, and `LinkedIn` has no way to
-/// end a grant.
+/// end a grant. Only the calendar of a sync is read, from a Google of its own.
 #[allow(clippy::struct_field_names, reason = "the parameters of the routes have these names")]
 pub(crate) struct ConnectFixture {
     pub(crate) connection_id: String,
@@ -271,6 +286,8 @@ pub(crate) struct ConnectFixture {
     pub(crate) credential_id: String,
     pub(crate) sync_id: String,
     pub(crate) doomed_sync_id: String,
+    calendar_connection_id: String,
+    google: FakeGoogle,
 }
 
 impl ConnectFixture {
@@ -295,9 +312,25 @@ impl ConnectFixture {
         let session = json!({ "user_id": "u_42", "idp": "google" });
         let session = tenant.post("/v1/connect-sessions", &session).await.expect(201);
         let [connection_id, doomed_id] = connection_ids.try_into().unwrap();
+        let google = FakeGoogle::start().await;
+        google.account("ada@example.com", &["only-an-example"]);
+        for id in ["walked0", "doomed0"] {
+            let time =
+                |hour: u32| json!({ "dateTime": format!("2026-12-08T{hour:02}:00:00Z"), "timeZone": "UTC" });
+            let event = json!({ "id": id, "summary": "Viewing", "start": time(9), "end": time(10) });
+            google.enter("ada@example.com", &event);
+        }
+        let body = json!({
+            "user_id": "u_1", "idp": "google", "access_token": "only-an-example", "expires_in": 3600,
+            "account": { "sub": "walked" },
+        });
+        let calendar_connection_id = text(&tenant.post("/v1/connections", &body).await.expect(201), "id");
+        let settings = json!({ "calendar_id": "primary", "base_url": google.base_url() });
+        let calendar = json!({ "kind": "google_calendar", "connection_id": calendar_connection_id, "settings": settings });
+        let feed = json!({ "originating_system": "doomed" });
+        let feed = json!({ "kind": "mls_grid", "connection_id": connection_id, "settings": feed });
         let mut sync_ids = Vec::new();
-        for _ in 0..2 {
-            let body = json!({ "kind": "spark", "connection_id": connection_id });
+        for body in [calendar, feed] {
             let id = text(&tenant.post("/v1/syncs", &body).await.expect(201), "id");
             // It would read from the vendor.
             tenant.post(&format!("/v1/syncs/{id}/pause"), &json!({})).await.expect(200);
@@ -312,7 +345,15 @@ impl ConnectFixture {
             credential_id: credential_ids.swap_remove(2),
             sync_id,
             doomed_sync_id,
+            calendar_connection_id,
+            google,
         }
+    }
+
+    /// Where the calendars of its account are.
+    fn calendars(&self) -> String {
+        let base = self.google.base_url();
+        format!("/v1/connections/{}/calendars?base_url={base}", self.calendar_connection_id)
     }
 }
 

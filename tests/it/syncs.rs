@@ -5,11 +5,12 @@ mod cases;
 mod channels;
 mod google;
 mod mls;
+mod writes;
 
 use serde_json::{Value, json};
 use testkit::{Client, Stack, eventually, stack::text};
 
-use crate::SOON;
+use crate::{SOON, tables::Table};
 
 /// A tenant with a connection, whose access token is `access-SUB`.
 pub(crate) struct SyncFixture {
@@ -45,6 +46,14 @@ impl SyncFixture {
         let id = text(&self.tenant.post("/v1/syncs", &body).await.expect(201), "id");
         self.stack.run_due().await;
         id
+    }
+
+    /// Lets another sync read what one reads, as two can that are older than the rule against it.
+    pub(crate) async fn allow_second_reader(&self) {
+        let (registry, tenant) = (Table::registry(&self.stack), self.tenant.tenant_id());
+        for row in registry.rows_under(tenant.to_owned(), "synced#").await {
+            registry.delete((tenant.to_owned(), text(&row["sk"], "S"))).await;
+        }
     }
 
     /// Waits until a sync has the status.

@@ -12,7 +12,7 @@ use std::{
 use domain::{
     DeliveryId, TenantId, Timestamp,
     delivery::{
-        Status,
+        Retention, Status,
         engine::change::{Change, RecordOutcome},
     },
 };
@@ -60,6 +60,7 @@ impl Writer {
             event_type: Some(tables::id("contact.created")),
             change: Change::retried(None, self.now, None),
             accepted_at: None,
+            retention: Retention::DEFAULT,
             now: self.now,
         }
     }

@@ -33,8 +33,28 @@ pub struct Reply {
 impl Reply {
     /// A response at once.
     pub fn status(status: u16) -> Self {
-        let body = Bytes::from_static(b"noted");
+        // 204 has no body.
+        let body = if status == 204 { Bytes::new() } else { Bytes::from_static(b"noted") };
         Self { status, headers: Vec::new(), delay: Duration::ZERO, body }
+    }
+
+    /// A response with JSON.
+    pub fn json(status: u16, body: &Value) -> Self {
+        let headers = vec![("content-type", "application/json".to_owned())];
+        Self { headers, body: body.to_string().into(), ..Self::status(status) }
+    }
+
+    /// No response: the connection is cut.
+    pub fn cut() -> Self {
+        // No status of HTTP.
+        Self::status(0)
+    }
+
+    /// The same with one more header.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
     }
 
     /// A response after a delay.
@@ -46,6 +66,10 @@ impl Reply {
 /// A request that came in.
 #[derive(Debug, Clone)]
 pub struct ReceivedRequest {
+    /// The method.
+    pub method: String,
+    /// The path, with the query.
+    pub path: String,
     /// Header names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body, byte for byte.
@@ -92,6 +116,13 @@ impl Receiver {
 
     /// Starts one that responds to the n-th request (from 0) with what `reply` returns.
     pub async fn responding(reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::responding_to(move |n, _| reply(n)).await
+    }
+
+    /// The same with a response to what the request is.
+    pub async fn responding_to(
+        reply: impl Fn(usize, &ReceivedRequest) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("its own address");
         let requests = Requests::default();
@@ -102,6 +133,8 @@ impl Receiver {
                 (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
             });
             let received = ReceivedRequest {
+                method: request.method().to_string(),
+                path: request.uri().to_string(),
                 headers: headers.collect(),
                 body: request.body().clone(),
                 peer: peer.address,
@@ -109,10 +142,10 @@ impl Receiver {
             };
             let n = {
                 let mut kept = kept.lock().expect("no test panicked with it");
-                kept.push(received);
+                kept.push(received.clone());
                 kept.len() - 1
             };
-            let reply = reply(n);
+            let reply = reply(n, &received);
             async move {
                 tokio::time::sleep(reply.delay).await;
                 let mut response = Response::builder().status(reply.status);

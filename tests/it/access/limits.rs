@@ -7,7 +7,10 @@ use testkit::{ApiResponse, Client, Receiver, Stack, eventually};
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{event, keys_of, new_key, with};
-use crate::{CACHE_AGE, SOON};
+use crate::{
+    CACHE_AGE, SOON,
+    inbound_log::{TOKEN, send_with, token_source},
+};
 
 async fn limit(stack: &Stack, tenant: &Client, limits: serde_json::Value) {
     let path = format!("/v1/tenants/{}", tenant.tenant_id());
@@ -242,6 +245,79 @@ async fn a_quota_of_deliveries_holds() {
         tenant.post(&endpoint.path("/replays"), &replay).await.expect(202);
         assert_eq!(receiver.requests().len(), 2);
     }
+}
+
+/// A provider that sends a request again gets its response, whatever was used since: nothing new is published.
+#[tokio::test]
+async fn an_inbound_request_that_was_accepted_is_accepted_again() {
+    let stack = Stack::shared();
+    for (name, delivered) in [("events_per_day", false), ("deliveries_per_day", true)] {
+        let tenant = stack.tenant().await;
+        if delivered {
+            let receiver = Receiver::start().await;
+            tenant.endpoint(&receiver.url()).create().await;
+        }
+        limit(&stack, &tenant, json!({ name: 1 })).await;
+        let source = token_source(&tenant, "/type").await;
+        let body = |ids: &[&str]| {
+            let items: Vec<_> = ids.iter().map(|id| json!({ "id": id, "type": "made" })).collect();
+            json!({ "items": items }).to_string()
+        };
+        let first = send_with(&tenant, &source, TOKEN, &body(&["1"])).await.expect(200);
+        eventually("the quota to be used up", SOON, || async {
+            let response = send_with(&tenant, &source, TOKEN, &body(&["2"])).await;
+            (response.status == 429).then_some(())
+        })
+        .await;
+        let again = send_with(&tenant, &source, TOKEN, &body(&["1"])).await.expect(200);
+        assert_eq!(again["event_ids"], first["event_ids"]);
+        // One new event among them is refused with the rest.
+        send_with(&tenant, &source, TOKEN, &body(&["1", "3"])).await.expect(429);
+    }
+}
+
+/// Twelve requests at once make as many syncs as the limit allows.
+#[tokio::test]
+async fn a_tenant_has_no_more_syncs_than_its_limit() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    limit(&stack, &tenant, json!({ "syncs": 2 })).await;
+    tenant.post("/v1/idps", &json!({ "name": "linkedin" })).await.expect(201);
+    let credential = json!({ "client_id": "client", "client_secret": "only-an-example" });
+    tenant.post("/v1/idps/linkedin/credentials", &credential).await.expect(201);
+    let connection = json!({
+        "user_id": "u_1", "idp": "linkedin", "access_token": "only-an-example", "expires_in": 3600,
+        "account": { "sub": "1" },
+    });
+    let connection = tenant.post("/v1/connections", &connection).await.expect(201);
+    // Vendors that no sync reaches, each another one, since two syncs must not read the same.
+    let body = |number: u32| {
+        let settings = json!({ "base_url": format!("http://127.0.0.1:1/{number}") });
+        json!({ "kind": "spark", "connection_id": connection["id"], "settings": settings })
+    };
+    let mut requests = JoinSet::new();
+    for number in 0..6 {
+        let (tenant, body) = (tenant.clone(), body(number));
+        requests.spawn(async move { tenant.post("/v1/syncs", &body).await });
+    }
+    let responses = requests.join_all().await;
+    let created: Vec<_> = responses.iter().filter(|response| response.status == 201).collect();
+    assert_eq!(created.len(), 2);
+    for response in responses.iter().filter(|response| response.status != 201) {
+        response.expect_problem(422, "limit-reached");
+    }
+    let path = format!("/v1/syncs/{}", created[0].json["id"].as_str().unwrap());
+    tenant.delete(&path).await.expect(204);
+    tenant.post("/v1/syncs", &body(6)).await.expect(201);
+    tenant.post("/v1/syncs", &body(7)).await.expect_problem(422, "limit-reached");
+    let row = tenant.get(&format!("/v1/tenants/{}", tenant.tenant_id())).await.expect(200);
+    assert_eq!(row["sync_count"], 2);
+    // One that is refused is not in the trail, unless it was refused for the sake of another one at the same moment.
+    let count =
+        async || super::actions(&tenant).await.iter().filter(|action| *action == "sync.created").count();
+    let before = count().await;
+    tenant.post("/v1/syncs", &body(8)).await.expect_problem(422, "limit-reached");
+    assert_eq!(count().await, before);
 }
 
 /// Twelve requests at once make as many sources as the limit allows, and one that is deleted makes room for another.

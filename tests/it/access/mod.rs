@@ -6,9 +6,11 @@ mod exports;
 mod keys;
 mod ledger;
 mod limits;
+mod muted;
 mod neighbours;
 mod operator;
 mod portal;
+mod retention;
 mod tenants;
 mod usage;
 

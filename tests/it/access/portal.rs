@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::{Client, Stack, eventually};
 
-use super::{actions, event};
+use super::{actions, event, new_key, with};
 use crate::SOON;
 
 const SESSIONS: &str = "/v1/portal-sessions";
@@ -23,6 +23,27 @@ async fn open(tenant: &Client, session: &Value) -> Client {
     let body = json!({ "code": session["code"] });
     let token = tenant.with_key(None).post(EXCHANGE, &body).await.expect(200);
     tenant.with_key(Some(token["token"].as_str().unwrap().to_owned()))
+}
+
+/// A session shares the rate of the key that created it; other sessions have the tenant's alone.
+#[tokio::test]
+async fn a_session_has_the_rate_of_its_key() {
+    let stack = Stack::shared();
+    let tenant = stack.tenant().await;
+    let body = json!({ "name": "back end", "role": "admin", "requests_per_second": 5, "request_burst": 10 });
+    let key = new_key(&tenant, body).await;
+    let body = json!({ "scopes": ["events:read"] });
+    for (creator, expected) in [(&with(&tenant, &key), true), (&tenant, false)] {
+        let portal = open(&tenant, &create(creator, body.clone()).await).await;
+        let response = portal.get("/v1/events").await;
+        let policy = response.header("ratelimit-policy").to_owned();
+        assert_eq!(policy.contains("\"key-requests\";q=10;w=2"), expected, "{policy}");
+        // Also by the token after it.
+        let renewed = portal.post(RENEW, &json!({})).await.expect(200);
+        let renewed = tenant.with_key(Some(renewed["token"].as_str().unwrap().to_owned()));
+        let policy = renewed.get("/v1/events").await.header("ratelimit-policy").to_owned();
+        assert_eq!(policy.contains("key-requests"), expected, "{policy}");
+    }
 }
 
 #[tokio::test]

@@ -82,6 +82,22 @@ async fn a_tenant_reads_itself_and_sets_who_may_call() {
         (json!({ "limits": [] }), "/limits"),
         (json!({ "allowed_networks": ["x"] }), "/allowed_networks/0"),
         (json!({ "plan": "gold" }), "/plan"),
+        (json!({ "retention_days": 7.5 }), "/retention_days"),
+        (json!({ "retention_days": 0 }), "/retention_days"),
+        (json!({ "retention_days": 24 }), "/retention_days"),
+        (json!({ "retention_days": 91 }), "/retention_days"),
+        (json!({ "retention_days": 100_000 }), "/retention_days"),
+        (json!({ "retention_days": "30" }), "/retention_days"),
+        (json!({ "retention_days": [30] }), "/retention_days"),
+        (json!({ "alerts": [] }), "/alerts"),
+        (json!({ "alerts": { "endpoint.broken": false } }), "/alerts/endpoint.broken"),
+        (json!({ "alerts": { "a/b": true } }), "/alerts/a~1b"),
+        (json!({ "alerts": { "endpoint.failing": "no" } }), "/alerts/endpoint.failing"),
+        (
+            json!({ "alerts": { "endpoint.failing": false, "secret.rotated": false } }),
+            "/alerts/secret.rotated",
+        ),
+        (json!({ "alerts": { "connection.revoked": false } }), "/alerts/connection.revoked"),
     ] {
         operator.patch(&path, &body).await.expect_invalid_field(pointer);
     }

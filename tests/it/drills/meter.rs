@@ -3,9 +3,10 @@
 //! | namespace | measured by |
 //! |---|---|
 //! | `CoreWebhooks/STACK` | the metrics that the functions wrote into their logs |
-//! | `AWS/Lambda` | the stand-in's own metrics |
+//! | `AWS/Lambda` | the stand-in's own metrics; what it does not count, by what the drill ran |
 //! | `AWS/SQS` | the queue's attributes; its oldest message's age by the message |
 //! | `AWS/ApiGateway` | the responses that the drill received, since the stand-in counts none |
+//! | `AWS/Backup` | what the drill counted, since the stand-in makes no copies |
 
 use std::{
     sync::Mutex,
@@ -21,6 +22,12 @@ use testkit::{
 use tokio::task::JoinSet;
 
 const CLOUDWATCH: &str = "GraniteServiceVersion20100801";
+
+/// The executions of the whole account.
+pub(super) const CLAIMED: &str = "ClaimedAccountConcurrency";
+
+/// Asynchronous invocations that were given up.
+pub(super) const DROPPED: &str = "AsyncEventsDropped";
 
 /// The log groups of functions that measure.
 const FUNCTIONS: [&str; 13] = [
@@ -44,11 +51,13 @@ pub(super) struct Meter {
     stack: Stack,
     /// Responses of the API, by route where the drill is about one.
     statuses: Mutex<Vec<(Option<&'static str>, u16)>>,
+    /// What the drill counted itself, by the metric's name.
+    counted: Mutex<Vec<(&'static str, f64)>>,
 }
 
 impl Meter {
     pub(super) fn new(stack: Stack) -> Self {
-        Self { stack, statuses: Mutex::default() }
+        Self { stack, statuses: Mutex::default(), counted: Mutex::default() }
     }
 
     /// Keeps the status of a response of the API.
@@ -61,14 +70,28 @@ impl Meter {
         self.statuses.lock().unwrap().push((Some(route), status));
     }
 
+    /// Keeps a value of a metric that the stand-in does not have.
+    pub(super) fn record(&self, metric: &'static str, value: f64) {
+        self.counted.lock().unwrap().push((metric, value));
+    }
+
+    fn recorded(&self, metric: &str) -> Vec<f64> {
+        let counted = self.counted.lock().unwrap();
+        counted.iter().filter(|(name, _)| *name == metric).map(|(_, value)| *value).collect()
+    }
+
     /// The values of each metric that an alarm watches.
     pub(super) async fn measure(&self, alarm: &Alarm) -> Vec<(WatchedMetric, Vec<f64>)> {
         let mut measured = Vec::new();
         for watched in alarm.watched() {
             let values = match watched.namespace.as_str() {
                 "AWS/SQS" => vec![self.of_queue(&watched).await],
+                "AWS/Lambda" if [CLAIMED, DROPPED].contains(&watched.metric.as_str()) => {
+                    self.recorded(&watched.metric)
+                }
                 "AWS/Lambda" => self.of_function(&watched).await,
                 "AWS/ApiGateway" => self.of_api(&watched),
+                "AWS/Backup" => self.recorded(&watched.metric),
                 _ => self.of_logs(&watched).await,
             };
             measured.push((watched, values));
@@ -123,7 +146,10 @@ impl Meter {
     async fn of_queue(&self, watched: &WatchedMetric) -> f64 {
         let url = self.url(watched);
         let attribute = match watched.metric.as_str() {
-            "ApproximateAgeOfOldestMessage" => return self.age(&url).await,
+            // The stand-in has no groups, so all are quiet.
+            "ApproximateAgeOfOldestMessage" | "ApproximateAgeOfOldestMessageInQuietGroups" => {
+                return self.age(&url).await;
+            }
             "ApproximateNumberOfMessagesVisible" => "ApproximateNumberOfMessages",
             other => other,
         };
@@ -148,8 +174,10 @@ impl Meter {
     }
 
     async fn of_function(&self, watched: &WatchedMetric) -> Vec<f64> {
+        // The stand-in counts a function's invocations together, by whichever version or alias.
+        let dimensions = watched.dimensions.iter().filter(|(name, _)| *name != "Resource");
         let dimensions: Vec<_> =
-            watched.dimensions.iter().map(|(name, value)| json!({ "Name": name, "Value": value })).collect();
+            dimensions.map(|(name, value)| json!({ "Name": name, "Value": value })).collect();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let asked = json!({
             "Namespace": watched.namespace, "MetricName": watched.metric, "Dimensions": dimensions,

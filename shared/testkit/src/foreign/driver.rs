@@ -1,6 +1,6 @@
 //! Programs around clients that we did not write: they take an order per line, as JSON, and respond with a line.
 
-use std::process::Stdio;
+use std::{net::SocketAddr, process::Stdio};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -24,6 +24,16 @@ impl Driver {
         let mut command = Command::new("node");
         command.arg(root().join("tests/it/clients/google/sdk.mjs"));
         Self::start(command, json!({ "root": root_url, "token": token })).await
+    }
+
+    /// Stripe's or Brevo's own SDK, for the API at this address with this key.
+    pub async fn vendor_sdk(vendor: &str, address: SocketAddr, key: &str) -> Self {
+        let mut command = Command::new("node");
+        command.arg(root().join("tests/it/clients/vendors/sdk.mjs"));
+        let settings = json!({
+            "vendor": vendor, "host": address.ip().to_string(), "port": address.port(), "key": key,
+        });
+        Self::start(command, settings).await
     }
 
     /// Home Assistant's client of Google Calendar, for the API at this base; nothing where it is not installed, because

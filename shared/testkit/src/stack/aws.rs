@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -63,6 +63,20 @@ impl Stack {
         headers: &[(&str, &str)],
         body: String,
     ) -> String {
+        let (status, text) = self.send(method, service, path, headers, body).await;
+        assert!(status.is_success(), "{service} {headers:?}: {text}");
+        text
+    }
+
+    /// The same, whatever the status.
+    async fn send(
+        &self,
+        method: Method,
+        service: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> (StatusCode, String) {
         let State { endpoint_url, region, access_key_id, .. } = &self.state;
         // The stack looks at who calls, not at the signature.
         let credential = format!(
@@ -76,9 +90,7 @@ impl Stack {
         }
         let response = request.body(body).send().await.expect("the stack responds");
         let status = response.status();
-        let text = response.text().await.expect("a response");
-        assert!(status.is_success(), "{service} {headers:?}: {text}");
-        text
+        (status, response.text().await.expect("a response"))
     }
 
     /// Sets how long the lanes and the queue of fan-outs hide a message that was received. After a function was killed, its messages
@@ -188,8 +200,30 @@ impl Stack {
         Ok(response)
     }
 
+    /// Lets a function run so many times at once, as a reservation does; without a number, as often as the account allows.
+    pub async fn reserve(&self, output: &str, executions: Option<u32>) {
+        let path = format!("/2017-10-31/functions/{}/concurrency", self.output(output));
+        let (method, body) = match executions {
+            Some(executions) => (Method::PUT, json!({ "ReservedConcurrentExecutions": executions })),
+            None => (Method::DELETE, Value::Null),
+        };
+        self.rest(method, "lambda", &path, body).await;
+    }
+
+    /// Whether Lambda refuses to run a function now.
+    pub async fn is_throttled(&self, output: &str) -> bool {
+        let path = format!("/2015-03-31/functions/{}/invocations", self.output(output));
+        let (status, _) = self.send(Method::POST, "lambda", &path, &[], "{}".to_owned()).await;
+        status == StatusCode::TOO_MANY_REQUESTS
+    }
+
     /// Runs one of the checkout's tools against the stack, as its owner; what it prints.
     pub async fn run_tool(&self, script: &str, arguments: &[&str]) -> String {
+        self.try_tool(script, arguments).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same, where the tool may refuse; then what it printed until then, and why.
+    pub async fn try_tool(&self, script: &str, arguments: &[&str]) -> Result<String, String> {
         let State { endpoint_url, region, access_key_id, .. } = &self.state;
         let output = Command::new(root().join(".local/sam/bin/python"))
             .arg(root().join(script))
@@ -203,8 +237,8 @@ impl Stack {
             .await
             .expect("the tool runs");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-        text
+        let is_done = output.status.success();
+        if is_done { Ok(text) } else { Err(format!("{text}{}", String::from_utf8_lossy(&output.stderr))) }
     }
 
     /// Asks the scheduler for what is due, as its schedule does every minute.

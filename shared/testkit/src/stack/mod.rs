@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The outputs that name the URLs of all queues.
-pub const QUEUES: [&str; 10] = [
+pub const QUEUES: [&str; 11] = [
     "FastLaneUrl",
     "SlowLaneUrl",
     "FanOutPagesUrl",
@@ -35,6 +35,7 @@ pub const QUEUES: [&str; 10] = [
     "CalendarSyncQueueUrl",
     "MlsSyncQueueUrl",
     "SyncsDeadLettersUrl",
+    "JobsDeadLettersUrl",
 ];
 
 /// The environment variable that names the stack's state file.
@@ -80,8 +81,9 @@ pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the checkout")
 }
 
+/// The file with the state of the stack, whose folder is of this run.
 #[allow(clippy::disallowed_methods, reason = "tests get the place of the stack, and have no configuration")]
-fn state_file() -> String {
+pub fn state_file() -> String {
     env::var(STATE).unwrap_or_else(|_| panic!("{STATE} is not set: run the tests with `make test`"))
 }
 
