@@ -1,14 +1,19 @@
 """Prepares a local `sam deploy`: the built binaries as zips, and a copy of the template that names them."""
 
 import hashlib
+import os
 import platform
 import re
+import time
 import zipfile
 from pathlib import Path
 
 from base import LOCAL, Problem
 
 PACKAGES = LOCAL / "packages"
+
+# How long a zip of another build is kept after its last use.
+KEPT_SECONDS = 3600
 
 # Lambda's name for an architecture, by the machine's own.
 ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
@@ -30,18 +35,24 @@ def package(binary):
         raise Problem(f"{binary} does not exist; run cargo build first") from None
     target = PACKAGES / f"{binary.name}.{stat.st_ino:x}-{stat.st_size:x}-{stat.st_mtime_ns:x}.zip"
     if target.exists():
+        os.utime(target)
         return target
     PACKAGES.mkdir(parents=True, exist_ok=True)
     entry = zipfile.ZipInfo("bootstrap", date_time=(1980, 1, 1, 0, 0, 0))
     entry.external_attr = 0o755 << 16
     entry.compress_type = zipfile.ZIP_DEFLATED
-    partial = target.with_suffix(".partial")
+    partial = target.with_suffix(f".{os.getpid()}.partial")
     with zipfile.ZipFile(partial, "w") as archive:
         # Level 1 compresses about 70 MB/s. A higher level takes seconds longer and saves little.
         archive.writestr(entry, binary.read_bytes(), compresslevel=1)
-    for old in PACKAGES.glob(f"{binary.name}.*.zip"):
-        old.unlink(missing_ok=True)
     partial.rename(target)
+    for old in PACKAGES.glob(f"{binary.name}.*.zip"):
+        try:
+            # Another stack may be deploying what it packaged a moment ago.
+            if time.time() - old.stat().st_mtime > KEPT_SECONDS:
+                old.unlink()
+        except FileNotFoundError:
+            pass
     return target
 
 
