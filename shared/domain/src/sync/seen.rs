@@ -49,15 +49,15 @@ impl SeenKeys {
         self.added >= read
     }
 
-    /// Whether a record was shown.
+    /// Whether a record was shown whose key has this hash.
     #[must_use]
-    pub fn has(&self, key: &str) -> bool {
-        self.hashes.contains(&key_hash(key))
+    pub fn has(&self, hash: u64) -> bool {
+        self.hashes.contains(&hash)
     }
 
     /// Takes a known record out, so that those remain which are not known.
-    pub fn take(&mut self, key: &str) {
-        self.hashes.remove(&key_hash(key));
+    pub fn take(&mut self, hash: u64) {
+        self.hashes.remove(&hash);
     }
 
     /// The hashes that remain.
@@ -79,10 +79,10 @@ mod tests {
         seen.add(&pack(&hashes[..600]));
         seen.add(&pack(&hashes[500..999]));
         assert!(seen.is_whole(999) && seen.is_whole(1099) && !seen.is_whole(1100));
-        assert_eq!(keys.iter().filter(|key| seen.has(key)).count(), 999);
-        assert!(!seen.has("ACT999") && !seen.has(""));
+        assert_eq!(keys.iter().filter(|key| seen.has(key_hash(key))).count(), 999);
+        assert!(!seen.has(key_hash("ACT999")) && !seen.has(key_hash("")));
         for key in &keys[..998] {
-            seen.take(key);
+            seen.take(key_hash(key));
         }
         assert_eq!(seen.into_hashes(), [hashes[998]]);
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use domain::{
     Timestamp, saturating,
     sync::{
-        KnownRecord, Page, PassMode, Presence,
+        KnownRecord, Page, PassMode, Presence, key_hash,
         seen::SeenKeys,
         state::{Counts, SyncErrorCode},
         sweep::Sweep,
@@ -103,6 +103,8 @@ impl SyncRunner {
         let already = state.pass.as_ref().map_or(0, |pass| pass.counts.removed);
         let missing = counted.missing + already;
         match running.kind.brake.decide(missing, state.known + already, state.held) {
+            // Most passes miss nothing, and need not look at every record once more.
+            Sweep::Remove if counted.missing == 0 => self.swept(running, counted.strays).await,
             Sweep::Remove => self.remove(running, &evidence, counted.strays).await,
             Sweep::Hold => {
                 tracing::warn!(sync_id = %running.sync.id, missing, known = state.known, "pass missed many records; they stay until another one misses them too");
@@ -124,8 +126,11 @@ impl SyncRunner {
             Evidence::Mark(mark) => records.missing(tenant, id, *mark, after).await,
             Evidence::Keys(seen) => {
                 let mut page = records.missing(tenant, id, NO_PASS, after).await?;
-                page.missing.iter().for_each(|(key, _)| strays.take(key));
-                page.missing.retain(|(key, _)| !seen.has(key));
+                page.missing.retain(|(key, _)| {
+                    let hash = key_hash(key);
+                    strays.take(hash);
+                    !seen.has(hash)
+                });
                 Ok(page)
             }
         }
@@ -147,7 +152,7 @@ impl SyncRunner {
             if after.is_none() {
                 return Ok(Some(SweepCounts { missing, known, strays: strays.into_hashes() }));
             }
-            // SweepCounts from the beginning by the next run, which has more time left than this one.
+            // Counted from the beginning by the next run, which has more time left than this one.
             if clock::machine_now() > running.session.stop_at {
                 return Ok(None);
             }
@@ -192,15 +197,21 @@ impl SyncRunner {
             }
             after = page.next;
             if after.is_none() {
-                if running.sync.state.is_in(PassMode::Keys) && running.sync.state.found_strays(strays, now) {
-                    tracing::error!(sync_id = %id, "feed has records that changes have not shown; everything is read again");
-                }
-                return self.complete(running, None).await;
+                return self.swept(running, strays).await;
             }
             if clock::machine_now() > running.session.stop_at {
                 return Ok(Turn::Until(now));
             }
         }
+    }
+
+    /// Ends a pass after what it has not shown was removed.
+    async fn swept(&self, running: &mut Running, strays: Vec<u64>) -> Result<Turn, Fault> {
+        let state = &mut running.sync.state;
+        if state.is_in(PassMode::Keys) && state.found_strays(strays, clock::now()) {
+            tracing::error!(sync_id = %running.sync.id, "feed has records that changes have not shown; everything is read again");
+        }
+        self.complete(running, None).await
     }
 
     async fn complete(&self, running: &mut Running, held: Option<u64>) -> Result<Turn, Fault> {
