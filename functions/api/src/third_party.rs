@@ -38,6 +38,14 @@ pub(crate) const PROBLEMS: [Kind; 8] = [
     Kind::IdpUnavailable,
 ];
 
+/// The same with one more.
+pub(crate) const fn problems_and(more: Kind) -> [Kind; 9] {
+    let mut all = [more; 9];
+    let (_, others) = all.split_at_mut(1);
+    others.copy_from_slice(&PROBLEMS);
+    all
+}
+
 /// What a call is about.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct About<'a> {

@@ -243,6 +243,8 @@ impl Caller {
                 tracing::error!(api = api.0.name, call = request.call.name, %fault, "copy of a call could not be sent");
                 Reply::EffectUnknown
             }
+            // Only the last copy was not sent.
+            Ok(Reply::OutOfTime) if known.may_be_done => Reply::EffectUnknown,
             result => result?,
         };
         Ok(ApiReply { reply, response: known.response, may_be_done: known.may_be_done })
@@ -266,11 +268,12 @@ impl Caller {
             return Ok(Reply::Handed(Class::Refused(Refusal::Malformed)));
         };
         let is_write = call.method != CallMethod::Get;
+        let last_begin = session.stop_at - Duration::from_secs(call.timeout_secs);
         let (mut calls, mut token_renewed) = (0, false);
         loop {
             let now = clock::now();
-            if clock::machine_now() + Duration::from_secs(call.timeout_secs) > session.stop_at {
-                return Ok(if known.may_be_done { Reply::EffectUnknown } else { Reply::OutOfTime });
+            if clock::machine_now() > last_begin {
+                return Ok(Reply::OutOfTime);
             }
             if let Err(wait) = session.meter.charge_call(api.windows, call.group, now) {
                 if wait > LONGEST_WAIT {
@@ -286,8 +289,8 @@ impl Caller {
                 Err(no_token) => return Ok(Reply::NoToken(no_token)),
             };
             // A refresh can take most of the time.
-            if clock::machine_now() + Duration::from_secs(call.timeout_secs) > session.stop_at {
-                return Ok(if known.may_be_done { Reply::EffectUnknown } else { Reply::OutOfTime });
+            if clock::machine_now() > last_begin {
+                return Ok(Reply::OutOfTime);
             }
             calls += 1;
             let began = Instant::now();

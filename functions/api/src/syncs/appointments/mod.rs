@@ -34,37 +34,17 @@ use self::{
 use crate::{
     http::{call::Call, parameter::Parameter},
     state::Api,
-    third_party::success,
+    third_party::{self, success},
 };
 
 /// How often a change is attempted while others change the same appointment.
 const UPDATE_TRIES: u32 = 3;
 
 /// The problems of a request that creates one.
-pub(crate) const CREATE_PROBLEMS: [Kind; 9] = [
-    Kind::AlreadyExists,
-    Kind::NotSupported,
-    Kind::ConnectionReauthorize,
-    Kind::ConnectionPending,
-    Kind::ConnectionRevoked,
-    Kind::TooManyRequests,
-    Kind::ThirdPartyRefused,
-    Kind::ThirdPartyUnavailable,
-    Kind::IdpUnavailable,
-];
+pub(crate) const CREATE_PROBLEMS: [Kind; 9] = third_party::problems_and(Kind::AlreadyExists);
 
 /// The problems of a request that changes one.
-pub(crate) const UPDATE_PROBLEMS: [Kind; 9] = [
-    Kind::Conflict,
-    Kind::NotSupported,
-    Kind::ConnectionReauthorize,
-    Kind::ConnectionPending,
-    Kind::ConnectionRevoked,
-    Kind::TooManyRequests,
-    Kind::ThirdPartyRefused,
-    Kind::ThirdPartyUnavailable,
-    Kind::IdpUnavailable,
-];
+pub(crate) const UPDATE_PROBLEMS: [Kind; 9] = third_party::problems_and(Kind::Conflict);
 
 /// An appointment's id in its calendar, as its provider made it.
 #[derive(JsonSchema)]
@@ -138,15 +118,12 @@ async fn create_at(
         Reply::Handed(Class::Conflict(Conflict::Exists)) => repeated(desk, &id, fields).await,
         reply => {
             let is_refused = matches!(reply, Reply::Handed(Class::NotFound | Class::Refused(_)));
-            let reply = match is_refused {
-                // It is about the last copy, and an earlier one may have created it.
-                true if desk.may_be_done() => Reply::EffectUnknown,
-                true => {
-                    call.keep_key(false);
-                    reply
-                }
-                false => reply,
-            };
+            let may_be_done = desk.may_be_done();
+            if is_refused && !may_be_done {
+                call.keep_key(false);
+            }
+            // A refusal is about the last copy, and an earlier one may have created it.
+            let reply = if is_refused && may_be_done { Reply::EffectUnknown } else { reply };
             let body = success(reply, desk.about("calendar"))?;
             let created = desk.parsed(body)?;
             let known = desk.known(&id).await?;
@@ -234,7 +211,8 @@ async fn update_at(
         let edit = AppointmentEdit { id, fields, current: &current, send_updates };
         let request = (desk.writes.change)(&desk.sync.settings, &edit);
         let reply = desk.send(request).await?;
-        if is_synced && may_be_made(&reply) {
+        // Without a word of it: this is for a repeat.
+        if is_synced && desk.may_be_done() && !matches!(reply, Reply::Success(_)) {
             desk.attempt(fields, &current).await;
         }
         match reply {
@@ -253,11 +231,6 @@ async fn update_at(
         }
     }
     Err(Problem::new(Kind::Conflict, "others kept changing the appointment at the same time"))
-}
-
-/// Whether a change may have been made without a word of it: its response was lost, and this is of its repeat.
-fn may_be_made(reply: &Reply) -> bool {
-    !matches!(reply, Reply::Success(_) | Reply::Handed(Class::NotFound | Class::Refused(_)))
 }
 
 pub(crate) async fn delete(api: Arc<Api>, call: Call) -> Result<(), Problem> {

@@ -66,13 +66,18 @@ const fn text(name: &'static str) -> Parameter {
     Parameter::body(name, Text)
 }
 
+/// A call of the first version, for an account that a header may name.
+const fn row(call: Call, does: &'static str, parameters: &'static [Parameter]) -> CallRow {
+    CallRow::new(call, does, parameters).for_account(ACCOUNT)
+}
+
 const METADATA: Parameter = Parameter::body("metadata", Object);
 const EXPAND: Parameter = Parameter::body("expand", List);
 const EXPANDED: Parameter = Parameter::query("expand", List);
 const ID: Parameter = Parameter::path("id");
 
 const CALLS: &[CallRow] = &[
-    CallRow::new(
+    row(
         post("customers.create", "/v1/customers"),
         "Create a customer.",
         &[
@@ -87,9 +92,8 @@ const CALLS: &[CallRow] = &[
             METADATA,
             EXPAND,
         ],
-    )
-    .for_account(ACCOUNT),
-    CallRow::new(
+    ),
+    row(
         post("customers.update", "/v1/customers/{id}"),
         "Change a customer.",
         &[
@@ -104,11 +108,9 @@ const CALLS: &[CallRow] = &[
             METADATA,
             EXPAND,
         ],
-    )
-    .for_account(ACCOUNT),
-    CallRow::new(get("customers.get", "/v1/customers/{id}"), "Read a customer.", &[ID, EXPANDED])
-        .for_account(ACCOUNT),
-    CallRow::new(
+    ),
+    row(get("customers.get", "/v1/customers/{id}"), "Read a customer.", &[ID, EXPANDED]),
+    row(
         post("subscriptions.create", "/v1/subscriptions"),
         "Create a subscription.",
         &[
@@ -126,9 +128,8 @@ const CALLS: &[CallRow] = &[
             METADATA,
             EXPAND,
         ],
-    )
-    .for_account(ACCOUNT),
-    CallRow::new(
+    ),
+    row(
         post("subscriptions.update", "/v1/subscriptions/{id}"),
         "Change a subscription.",
         &[
@@ -145,16 +146,14 @@ const CALLS: &[CallRow] = &[
             METADATA,
             EXPAND,
         ],
-    )
-    .for_account(ACCOUNT),
-    CallRow::new(
+    ),
+    row(
         Call::write("subscriptions.cancel", CallMethod::Delete, "/v1/subscriptions/{id}")
             .within(TIMEOUT_SECS),
         "Cancel a subscription at once.",
         &[ID, Parameter::query("invoice_now", Boolean), Parameter::query("prorate", Boolean)],
-    )
-    .for_account(ACCOUNT),
-    CallRow::new(
+    ),
+    row(
         post("invoices.create", "/v1/invoices"),
         "Create a draft of an invoice.",
         &[
@@ -169,17 +168,14 @@ const CALLS: &[CallRow] = &[
             METADATA,
             EXPAND,
         ],
-    )
-    .for_account(ACCOUNT),
-    CallRow::new(
+    ),
+    row(
         post("invoices.finalize", "/v1/invoices/{id}/finalize"),
         "Finalize a draft of an invoice.",
         &[ID, Parameter::body("auto_advance", Boolean), EXPAND],
-    )
-    .for_account(ACCOUNT),
-    CallRow::new(get("invoices.get", "/v1/invoices/{id}"), "Read an invoice.", &[ID, EXPANDED])
-        .for_account(ACCOUNT),
-    CallRow::new(
+    ),
+    row(get("invoices.get", "/v1/invoices/{id}"), "Read an invoice.", &[ID, EXPANDED]),
+    row(
         post("refunds.create", "/v1/refunds"),
         "Refund a payment, all of it or an amount.",
         &[
@@ -192,9 +188,8 @@ const CALLS: &[CallRow] = &[
             METADATA,
             EXPAND,
         ],
-    )
-    .for_account(ACCOUNT),
-    CallRow::new(
+    ),
+    row(
         post("payment_links.create", "/v1/payment_links"),
         "Create a payment link.",
         &[
@@ -207,8 +202,7 @@ const CALLS: &[CallRow] = &[
             METADATA,
             EXPAND,
         ],
-    )
-    .for_account(ACCOUNT),
+    ),
     CallRow::new(
         get("events.fetch", "/v2/core/events/{id}"),
         "Read the event of a thin event, with its data.",
