@@ -1,21 +1,14 @@
 //! What tenants have set about their events: how long they are kept, and which operational events are not wanted.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::collections::BTreeSet;
 
 use domain::{TenantId, Timestamp, delivery::Retention};
 
 use super::{Identity, NewEvent, PublishError, PublishedEvent, Publisher};
 use crate::{
     Fault,
-    runtime::cache::Cache,
     store::registry::tenants::{Tenant, Tenants},
 };
-
-/// How long settings are used while the tenant's row cannot be read: as long as the list of its endpoints.
-const USABLE_ON_FAULT: Duration = Duration::from_mins(1);
-
-/// Tenants whose settings are kept for that.
-const CAPACITY: usize = 1_000;
 
 /// What one tenant has set about its events.
 #[derive(Debug, Default)]
@@ -43,34 +36,23 @@ impl EventSettings {
 #[derive(Debug)]
 pub struct TenantSettings {
     tenants: Tenants,
-    known: Cache<TenantId, Arc<EventSettings>>,
 }
 
 impl TenantSettings {
     /// Those of these tenants.
     #[must_use]
     pub fn new(tenants: Tenants) -> Self {
-        Self { tenants, known: Cache::new(USABLE_ON_FAULT, CAPACITY) }
+        Self { tenants }
     }
 
-    pub(super) async fn get(&self, tenant: &TenantId) -> Result<Arc<EventSettings>, Fault> {
+    pub(super) async fn get(&self, tenant: &TenantId) -> Result<EventSettings, Fault> {
         // The operator has no settings of its own: they are the template's.
         if tenant.is_operator() {
-            return Ok(Arc::default());
+            return Ok(EventSettings::default());
         }
         // Boxed: the SDK's futures are large, and this is a part of every publish's.
-        match Box::pin(self.tenants.get(tenant)).await {
-            Ok(row) => {
-                let settings = Arc::new(row.map(EventSettings::of).unwrap_or_default());
-                self.known.put(tenant.clone(), Arc::clone(&settings));
-                Ok(settings)
-            }
-            Err(fault) => {
-                let Some(known) = self.known.get(tenant) else { return Err(fault) };
-                tracing::warn!(%fault, %tenant, "could not read the settings of a tenant; those read before are used");
-                Ok(known)
-            }
-        }
+        let row = Box::pin(self.tenants.get_or_earlier(tenant)).await?;
+        Ok(row.map(EventSettings::of).unwrap_or_default())
     }
 }
 

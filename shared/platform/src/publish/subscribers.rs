@@ -16,7 +16,7 @@ pub(super) struct Subscribers {
     pub(super) own: Arc<Vec<Subscriber>>,
     pub(super) operator: Arc<Vec<Subscriber>>,
     /// What the tenant has set about its events.
-    pub(super) settings: Arc<EventSettings>,
+    pub(super) settings: EventSettings,
 }
 
 impl Subscribers {

@@ -5,7 +5,10 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use aws_sdk_dynamodb::{
+    operation::update_item::builders::UpdateItemFluentBuilder,
+    types::{AttributeValue, TransactWriteItem},
+};
 use domain::{
     ConnectionId, SyncId, TenantId, Timestamp,
     sync::{SyncSettings, SyncState, kind::KindName},
@@ -225,12 +228,8 @@ impl Syncs {
     ) -> Result<bool, Fault> {
         const DOING: &str = "saving the state of a sync";
         let update = self
-            .table
-            .update(keys::sync(tenant, id))
+            .saving(tenant, id, state, DOING)?
             .update_expression("SET #state = :state, next_run_at = :next")
-            .condition_expression("attribute_exists(pk)")
-            .expression_attribute_names("#state", "state")
-            .expression_attribute_values(":state", state_value(state, DOING)?)
             .expression_attribute_values(":next", number(next_run_at.millis()));
         Ok(update_if(update, DOING).await?.is_some())
     }
@@ -239,14 +238,23 @@ impl Syncs {
     /// the sync was deleted.
     pub async fn save_counts(&self, tenant: &TenantId, id: SyncId, state: &SyncState) -> Result<bool, Fault> {
         const DOING: &str = "saving the counts of a sync";
-        let update = self
-            .table
-            .update(keys::sync(tenant, id))
-            .update_expression("SET #state = :state")
+        let update = self.saving(tenant, id, state, DOING)?.update_expression("SET #state = :state");
+        Ok(update_if(update, DOING).await?.is_some())
+    }
+
+    /// An update with a state, of a sync that was not deleted.
+    fn saving(
+        &self,
+        tenant: &TenantId,
+        id: SyncId,
+        state: &SyncState,
+        doing: &'static str,
+    ) -> Result<UpdateItemFluentBuilder, Fault> {
+        let update = self.table.update(keys::sync(tenant, id));
+        Ok(update
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_names("#state", "state")
-            .expression_attribute_values(":state", state_value(state, DOING)?);
-        Ok(update_if(update, DOING).await?.is_some())
+            .expression_attribute_values(":state", state_value(state, doing)?))
     }
 
     /// Notes that a sync reads what these settings name, unless another one does so already.

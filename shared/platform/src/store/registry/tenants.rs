@@ -79,24 +79,41 @@ pub struct TenantListing {
     pub retentions: Vec<UnusualRetention>,
 }
 
+/// How much longer a row is used while it cannot be read: as long as the list of its endpoints.
+const USABLE_ON_FAULT: Duration = Duration::from_mins(1);
+
 /// Tenants, with a cache.
 #[derive(Debug, Clone)]
 pub struct Tenants {
     table: Table,
+    /// For how long a row is used without reading it again.
+    cache_age: Duration,
+    /// It holds rows for longer, for when they cannot be read.
     cache: Arc<Cache<TenantId, Tenant>>,
 }
 
 impl Tenants {
     pub(crate) fn new(table: Table, cache_age: Duration) -> Self {
-        Self { table, cache: Arc::new(Cache::new(cache_age, ROW_CAPACITY)) }
+        Self { table, cache_age, cache: Arc::new(Cache::new(cache_age + USABLE_ON_FAULT, ROW_CAPACITY)) }
     }
 
     /// The tenant, if there is one.
     pub async fn get(&self, id: &TenantId) -> Result<Option<Tenant>, Fault> {
-        match self.cache.get(id) {
+        match self.cache.get_within(id, self.cache_age) {
             Some(tenant) => Ok(Some(tenant)),
             None => self.get_now(id).await,
         }
+    }
+
+    /// The same; while rows cannot be read, one that was read a while ago.
+    pub async fn get_or_earlier(&self, id: &TenantId) -> Result<Option<Tenant>, Fault> {
+        let fault = match self.get(id).await {
+            Err(fault) => fault,
+            found => return found,
+        };
+        let Some(tenant) = self.cache.get(id) else { return Err(fault) };
+        tracing::warn!(%fault, tenant = %id, "could not read the settings of a tenant; those read before are used");
+        Ok(Some(tenant))
     }
 
     /// The tenant as it is now, if there is one.
