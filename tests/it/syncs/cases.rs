@@ -3,45 +3,15 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::{
-    eventually,
-    foreign::google::{Failure, FakeGoogle},
-    stack::Clock,
-};
+use testkit::{eventually, foreign::google::Failure};
 
-use super::{
-    SyncFixture,
-    google::{CALENDAR, polled_world},
-};
+use super::google::{CALENDAR, World};
 use crate::SOON;
 
 /// A minute more than the longest pause between two polls.
 const POLL: Duration = Duration::from_mins(20);
 
-struct World {
-    crm: SyncFixture,
-    google: FakeGoogle,
-    clock: Clock,
-    by: Duration,
-}
-
 impl World {
-    async fn new(name: &str) -> Self {
-        let (crm, google, clock) = polled_world(name).await;
-        Self { crm, google, clock, by: Duration::ZERO }
-    }
-
-    async fn sync(&self) -> String {
-        let settings = json!({ "calendar_id": CALENDAR, "base_url": self.google.base_url() });
-        self.crm.sync("google_calendar", settings).await
-    }
-
-    async fn go(&mut self, by: Duration) {
-        self.by += by;
-        self.clock.ahead(self.by);
-        self.crm.stack.run_due().await;
-    }
-
     /// The next poll; the sync after it.
     async fn poll(&mut self, id: &str) -> Value {
         let before: Value = self.crm.tenant.read(&format!("/v1/syncs/{id}")).await;
@@ -67,10 +37,10 @@ fn weekly(id: &str) -> Value {
 
 #[tokio::test]
 async fn a_series_is_one_event_and_takes_its_occurrences_with_it() {
-    let mut world = World::new("cw-case-series").await;
+    let mut world = World::polled("cw-case-series").await;
     world.google.enter(CALENDAR, &weekly("weekly0"));
     world.google.remove(CALENDAR, "weekly0_20261208T150000Z");
-    let id = world.sync().await;
+    let id = world.sync(CALENDAR).await;
     // G10: the occurrence is gone, the series lives.
     let full = world.crm.until(&id, "active").await;
     assert_eq!(full["record_count"], 1, "{full}");
@@ -111,12 +81,12 @@ async fn a_series_is_one_event_and_takes_its_occurrences_with_it() {
 
 #[tokio::test]
 async fn a_series_that_is_gone_when_everything_is_read_again_is_one_event() {
-    let mut world = World::new("cw-case-sweep").await;
+    let mut world = World::polled("cw-case-sweep").await;
     world.google.enter(CALENDAR, &weekly("weekly0"));
     world.google.enter(CALENDAR, &weekly("weekly1"));
     world.google.edit(CALENDAR, "weekly0_20261222T150000Z", &json!({ "summary": "Another" }));
     world.google.remove(CALENDAR, "weekly0_20261208T150000Z");
-    let id = world.sync().await;
+    let id = world.sync(CALENDAR).await;
     assert_eq!(world.crm.until(&id, "active").await["record_count"], 3);
     world.google.remove(CALENDAR, "weekly0");
     world.google.expire_sync_tokens(CALENDAR);
@@ -129,8 +99,8 @@ async fn a_series_that_is_gone_when_everything_is_read_again_is_one_event() {
 #[tokio::test]
 async fn a_limit_that_looks_like_a_missing_right_is_a_limit() {
     // G12.
-    let mut world = World::new("cw-case-throttled").await;
-    let id = world.sync().await;
+    let mut world = World::polled("cw-case-throttled").await;
+    let id = world.sync(CALENDAR).await;
     world.crm.until(&id, "active").await;
     let body = json!({ "error": {
         "code": 403, "status": "PERMISSION_DENIED", "message": "Rate Limit Exceeded",
@@ -166,10 +136,10 @@ async fn a_limit_that_looks_like_a_missing_right_is_a_limit() {
 #[tokio::test]
 async fn a_calendar_that_is_read_only_for_hours_is_read() {
     // G13: a write is refused for hours, which a channel is too; reads go on.
-    let mut world = World::new("cw-case-read-only").await;
+    let mut world = World::polled("cw-case-read-only").await;
     world.google.set_watchable(CALENDAR, true);
     world.google.fail(Failure::error("events.watch", 403, "quotaExceeded").times(50));
-    let id = world.sync().await;
+    let id = world.sync(CALENDAR).await;
     world.crm.until(&id, "active").await;
     world.google.enter_many(CALENDAR, "viewing", 1);
     let after = world.poll(&id).await;
@@ -182,10 +152,10 @@ async fn a_calendar_that_is_read_only_for_hours_is_read() {
 #[tokio::test]
 async fn a_lost_position_is_shown_while_everything_is_read_again() {
     // G21.
-    let mut world = World::new("cw-case-resyncing").await;
+    let mut world = World::polled("cw-case-resyncing").await;
     world.google.enter_many(CALENDAR, "viewing", 4);
     world.google.set_page_size(2);
-    let id = world.sync().await;
+    let id = world.sync(CALENDAR).await;
     let full = world.crm.until(&id, "active").await;
     world.google.expire_sync_tokens(CALENDAR);
     world.google.fail(Failure::slow("events.list", Duration::from_secs(4)).skipping(1).times(2));

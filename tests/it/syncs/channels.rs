@@ -7,14 +7,12 @@ use platform::store::table::keys;
 use serde_json::{Value, json};
 use testkit::{
     eventually,
-    foreign::google::{Failure, FakeGoogle, GoogleChannel},
+    foreign::google::{Failure, GoogleChannel},
     proxy::{Fault, Rule},
-    stack::Clock,
 };
 
 use super::{
-    SyncFixture,
-    google::{CALENDAR, world},
+    google::{CALENDAR, World},
     import,
 };
 use crate::{SOON, tables::Table};
@@ -22,36 +20,7 @@ use crate::{SOON, tables::Table};
 /// A minute more than the longest pause between two polls of a watched calendar.
 const HOURLY: Duration = Duration::from_mins(61);
 
-/// Both clocks, which only go ahead.
-struct World {
-    crm: SyncFixture,
-    google: FakeGoogle,
-    clock: Clock,
-    by: Duration,
-}
-
 impl World {
-    async fn new(name: &str) -> Self {
-        let (crm, google, clock) = world(name).await;
-        Self { crm, google, clock, by: Duration::ZERO }
-    }
-
-    fn settings(&self, calendar: &str) -> Value {
-        json!({ "calendar_id": calendar, "base_url": self.google.base_url() })
-    }
-
-    async fn sync(&self, calendar: &str) -> String {
-        self.crm.sync("google_calendar", self.settings(calendar)).await
-    }
-
-    /// Lets time pass, and the scheduler do what is due then.
-    async fn go(&mut self, by: Duration) {
-        self.by += by;
-        self.clock.ahead(self.by);
-        self.google.advance(by);
-        self.crm.stack.run_due().await;
-    }
-
     async fn live(&self, calendar: &str, count: usize) -> Vec<GoogleChannel> {
         eventually(&format!("{count} live channels"), SOON, async || {
             let live = self.google.live_channels(calendar);
@@ -319,7 +288,7 @@ async fn a_function_that_is_killed_while_it_opens_a_channel_opens_one_in_the_end
         world.google.add_calendar(&person, &calendar, &json!({}));
         let connection = import(&world.crm.tenant, &person).await;
         let body = json!({
-            "kind": "google_calendar", "connection_id": connection, "settings": world.settings(&calendar),
+            "kind": "google_calendar", "connection_id": connection, "settings": { "calendar_id": calendar, "base_url": world.google.base_url() },
         });
         let id = testkit::stack::text(&world.crm.tenant.post("/v1/syncs", &body).await.expect(201), "id");
         let contains: Vec<&str> = contains.iter().copied().chain([id.as_str()]).collect();

@@ -28,6 +28,44 @@ pub(super) async fn polled_world(name: &str) -> (SyncFixture, FakeGoogle, testki
     (crm, google, clock)
 }
 
+/// Both with their clocks, which only go ahead.
+pub(super) struct World {
+    pub(super) crm: SyncFixture,
+    pub(super) google: FakeGoogle,
+    clock: testkit::stack::Clock,
+    by: Duration,
+}
+
+impl World {
+    /// Where push channels can be opened.
+    pub(super) async fn new(name: &str) -> Self {
+        Self::of(world(name).await)
+    }
+
+    /// Where what changed is found by polls alone.
+    pub(super) async fn polled(name: &str) -> Self {
+        Self::of(polled_world(name).await)
+    }
+
+    fn of((crm, google, clock): (SyncFixture, FakeGoogle, testkit::stack::Clock)) -> Self {
+        Self { crm, google, clock, by: Duration::ZERO }
+    }
+
+    /// Creates a sync of a calendar, and lets it run.
+    pub(super) async fn sync(&self, calendar: &str) -> String {
+        let settings = json!({ "calendar_id": calendar, "base_url": self.google.base_url() });
+        self.crm.sync("google_calendar", settings).await
+    }
+
+    /// Lets time pass, and the scheduler do what is due then.
+    pub(super) async fn go(&mut self, by: Duration) {
+        self.by += by;
+        self.clock.ahead(self.by);
+        self.google.advance(by);
+        self.crm.stack.run_due().await;
+    }
+}
+
 fn settings(google: &FakeGoogle) -> Value {
     json!({ "calendar_id": CALENDAR, "base_url": google.base_url() })
 }
